@@ -1,0 +1,34 @@
+/** What happens while the library works. Those who show it (the notebook views, a progress line) listen here. */
+export interface Events {
+  warning: { text: string };
+  /** A training run began, moved on or ended; `run` is the same object throughout. */
+  run: { run: object; what: 'begin' | 'step' | 'eval' | 'save' | 'end' };
+  /** A line of progress that replaces the one before it with the same id. */
+  progress: { id: string; text: string; done?: boolean };
+  /** Something worth a table or a marked-up text. */
+  show: { html: string; text: string };
+}
+
+type Listener<K extends keyof Events> = (event: Events[K]) => void;
+const listeners = new Map<keyof Events, Set<Listener<never>>>();
+
+/** Registers a listener; returns a function that removes it. */
+export function on<K extends keyof Events>(name: K, listener: Listener<K>): () => void {
+  const set = listeners.get(name) ?? new Set();
+  listeners.set(name, set.add(listener as Listener<never>));
+  return () => set.delete(listener as Listener<never>);
+}
+
+export function emit<K extends keyof Events>(name: K, event: Events[K]): void {
+  for (const listener of listeners.get(name) ?? []) (listener as Listener<K>)(event);
+}
+
+const said = new Set<string>();
+
+/** A warning, shown once a process. */
+export function warnOnce(text: string): void {
+  if (said.has(text)) return;
+  said.add(text);
+  if (listeners.get('warning')?.size) emit('warning', { text });
+  else console.warn(`Warning: ${text}`);
+}

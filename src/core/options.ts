@@ -1,0 +1,74 @@
+import { nearest, OptionError } from './errors';
+import { warnOnce } from './events';
+
+/** A name that older tutorials use, and what became of it. */
+export interface Alias {
+  to: string;
+  /** Turns the old option's value into the new one's. */
+  convert?: (value: unknown) => unknown;
+}
+
+/**
+ * Options as given by a user over their defaults. An old name is taken with one warning; an unknown one is an error that
+ * offers the nearest name.
+ */
+export function readOptions<T extends object>(
+  owner: string,
+  given: object | undefined,
+  defaults: T,
+  aliases: Record<string, Alias> = {},
+): T {
+  const options = { ...defaults } as Record<string, unknown>;
+  for (const [name, value] of Object.entries(given ?? {})) {
+    if (value === undefined) continue;
+    if (Object.hasOwn(defaults, name)) {
+      options[name] = value;
+      continue;
+    }
+    const alias = Object.hasOwn(aliases, name) ? aliases[name] : undefined;
+    if (alias) {
+      warnOnce(`${owner}: the option ${name} is now called ${alias.to}; it is taken as that.`);
+      options[alias.to] = alias.convert ? alias.convert(value) : value;
+      continue;
+    }
+    const guess = nearest(name, [...Object.keys(defaults), ...Object.keys(aliases)]);
+    throw new OptionError(
+      `${owner} has no option ${name} (value ${show(value)}). ` +
+        (guess ? `Did you mean ${aliases[guess]?.to ?? guess}?` : `Its options are ${Object.keys(defaults).join(', ')}.`),
+    );
+  }
+  return options as T;
+}
+
+/** A value as it looks in an error: short, strings in quotes. */
+export function show(value: unknown): string {
+  const text = typeof value === 'string' ? `'${value}'` : typeof value === 'function' ? 'a function' : (JSON.stringify(value) ?? String(value));
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
+/** Checks one number and says what is wrong with it. */
+export function checkNumber(
+  owner: string,
+  name: string,
+  value: unknown,
+  rule: { integer?: boolean; min?: number; above?: number; below?: number; max?: number },
+  remedy: string,
+): void {
+  const fits =
+    typeof value === 'number' &&
+    Number.isFinite(value) &&
+    (!rule.integer || Number.isInteger(value)) &&
+    (rule.min === undefined || value >= rule.min) &&
+    (rule.max === undefined || value <= rule.max) &&
+    (rule.above === undefined || value > rule.above) &&
+    (rule.below === undefined || value < rule.below);
+  if (fits) return;
+  const wants = [
+    rule.integer ? 'a whole number' : 'a number',
+    rule.min !== undefined ? `of at least ${rule.min}` : '',
+    rule.above !== undefined ? `greater than ${rule.above}` : '',
+    rule.max !== undefined ? `of at most ${rule.max}` : '',
+    rule.below !== undefined ? `below ${rule.below}` : '',
+  ];
+  throw new OptionError(`${owner}: ${name} must be ${wants.filter(Boolean).join(' ')}, but is ${show(value)}. ${remedy}`);
+}

@@ -1,0 +1,155 @@
+import { warnOnce } from '../core/events';
+import * as tf from './tf';
+
+/** tfjs-node's native binding: handles are numbers, types are TensorFlow's. */
+interface Binding {
+  TF_FLOAT: number;
+  TF_INT32: number;
+  TF_UINT8: number;
+  TF_ATTR_INT: number;
+  TF_ATTR_FLOAT: number;
+  createTensor(shape: number[], type: number, values: ArrayBufferView): number;
+  deleteTensor(id: number): void;
+  tensorDataSync(id: number): ArrayBufferView;
+  executeOp(name: string, attributes: object[], inputs: number[], outputs: number): { id: number; shape: number[]; dtype: number }[];
+}
+
+interface NodeBackend extends tf.KernelBackend {
+  binding: Binding;
+  getInputTensorIds(tensors: tf.Tensor[]): number[];
+  createOutputTensor(metadata: { id: number; shape: number[]; dtype: number }): tf.Tensor;
+}
+
+export interface BackendInfo {
+  /** 'tensorflow' (native), 'wasm' or 'cpu'. */
+  name: string;
+  native: boolean;
+  /** Why this one. */
+  reason: string;
+  threads?: number;
+}
+
+let native: NodeBackend | undefined;
+let info: BackendInfo | undefined;
+
+// Plain JavaScript, shared with set-up, at the same place seen from src/ and from lib/.
+const build = () => require('../../scripts/native.cjs') as typeof import('../../scripts/native.cjs');
+
+function startNative(): BackendInfo {
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= '2'; // what its log says at start is no use here
+  const { addonFolder, isReady, tfjsNodeFolder, instructionSet } = build();
+  if (!isReady()) throw new Error('the native engine has not been built (run `npx tunebook setup`)');
+  const tfjsNode = tfjsNodeFolder();
+  const binding = require(`${addonFolder()}/tfjs_binding.node`) as Binding;
+  const ops = require(`${addonFolder()}/tunebook_ops.node`) as { describe(): { threads: number } };
+  require(`${tfjsNode}/dist/register_all_kernels`);
+  const { NodeJSKernelBackend } = require(`${tfjsNode}/dist/nodejs_kernel_backend`);
+  tf.registerBackend('tensorflow', () => new NodeJSKernelBackend(binding, '@tensorflow/tfjs-node'), 3);
+  if (!tf.setBackend('tensorflow')) throw new Error('TensorFlow did not start');
+  native = tf.backend() as NodeBackend;
+  const { threads } = ops.describe();
+  return { name: 'tensorflow', native: true, threads, reason: `TensorFlow 2.21 with tunebook's own ops (${instructionSet()}, ${threads} threads)` };
+}
+
+/**
+ * Starts the engine on first use. TUNEBOOK_BACKEND ('tensorflow', 'wasm', 'cpu') chooses; by default the native one, and
+ * where it cannot be had tfjs's own, with a warning that says why and what that costs.
+ */
+export async function startBackend(): Promise<BackendInfo> {
+  if (info) return info;
+  const wanted = process.env.TUNEBOOK_BACKEND;
+  let reason = `TUNEBOOK_BACKEND=${wanted}`;
+  if (wanted !== 'wasm' && wanted !== 'cpu') {
+    try {
+      info = startNative();
+      return info;
+    } catch (error) {
+      reason = (error as Error).message;
+      if (wanted) throw error;
+    }
+  }
+  if (wanted !== 'cpu') {
+    const wasm = require('@tensorflow/tfjs-backend-wasm') as { setWasmPaths(folder: string): void };
+    const path = require.resolve('@tensorflow/tfjs-backend-wasm').replace(/[^/\\]+$/, '');
+    wasm.setWasmPaths(path);
+  }
+  for (const name of wanted ? [wanted] : ['wasm', 'cpu']) {
+    if (await tf.setBackend(name).catch(() => false)) {
+      info = { name, native: false, reason };
+      if (!wanted)
+        warnOnce(
+          `the native engine is not in use: ${reason}. Running on tfjs's ${name} backend, which takes about ${name === 'wasm' ? 30 : 300} times as long ` +
+            '(minutes for one training step of a 135M model). Run `npx tunebook setup`, or work with a tiny model meanwhile.',
+        );
+      return info;
+    }
+  }
+  throw new Error(`No tfjs backend could be started (${reason}).`);
+}
+
+/** The backend in use and why, after the first model was loaded or `startBackend()` was awaited. */
+export function backend(): BackendInfo {
+  if (!info) throw new Error('The engine has not started yet: load a model first, or `await startBackend()`.');
+  return info;
+}
+
+export const isNative = (): boolean => native !== undefined;
+
+/** A raw native tensor outside tfjs: frozen weights and caches. Freed by `dispose`. */
+export class Handle {
+  private static live = 0;
+  private id: number | undefined;
+
+  private constructor(id: number, readonly bytes: number) {
+    this.id = id;
+    Handle.live += bytes;
+  }
+
+  static create(values: Uint8Array | Float32Array, shape: number[] = [values.length]): Handle {
+    const { binding } = engine();
+    const type = values instanceof Float32Array ? binding.TF_FLOAT : binding.TF_UINT8;
+    return new Handle(binding.createTensor(shape, type, values), values.byteLength);
+  }
+
+  /** Bytes in all handles that are alive. */
+  static get nativeBytes(): number {
+    return Handle.live;
+  }
+
+  get tensorId(): number {
+    if (this.id === undefined) throw new Error('This native tensor has been disposed.');
+    return this.id;
+  }
+
+  data(): Uint8Array {
+    const view = engine().binding.tensorDataSync(this.tensorId);
+    return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  }
+
+  dispose(): void {
+    if (this.id === undefined) return;
+    engine().binding.deleteTensor(this.id);
+    this.id = undefined;
+    Handle.live -= this.bytes;
+  }
+}
+
+function engine(): NodeBackend {
+  if (!native) throw new Error('The native engine is not in use.');
+  return native;
+}
+
+/** An attribute of an op: int unless it says float. */
+export type Attributes = Record<string, number | { float: number }>;
+
+/** Runs one of our ops. Inputs are tfjs tensors or raw handles; outputs are tfjs tensors. */
+export function execute(op: string, inputs: (tf.Tensor | Handle)[], attributes: Attributes, outputs: number): tf.Tensor[] {
+  const { binding } = engine();
+  const ids = inputs.map((input) => (input instanceof Handle ? input.tensorId : engine().getInputTensorIds([input])[0]));
+  const attrs = Object.entries(attributes).map(([name, value]) =>
+    typeof value === 'number'
+      ? { name, type: binding.TF_ATTR_INT, value }
+      : { name, type: binding.TF_ATTR_FLOAT, value: value.float },
+  );
+  return binding.executeOp(op, attrs, ids, outputs).map((metadata) => engine().createOutputTensor(metadata));
+}

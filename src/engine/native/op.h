@@ -1,0 +1,72 @@
+// How an op's file registers its kernels with TensorFlow, through the C API: one binary works across TensorFlow versions.
+#pragma once
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "tensorflow/c/kernels.h"
+#include "tensorflow/c/ops.h"
+#include "tensorflow/c/tf_tensor.h"
+
+namespace tunebook {
+
+using Shape = std::vector<int64_t>;
+
+template <typename T>
+struct Input {
+  const T* data;
+  Shape shape;
+  int64_t size;
+  int64_t dim(int i) const { return shape[i < 0 ? shape.size() + i : i]; }
+  // Elements divided by the last dimension: the rows of the matrix this tensor is.
+  int64_t rows() const { return size / (shape.empty() || !shape.back() ? 1 : shape.back()); }
+};
+
+// What an op sees while it runs. Errors are thrown; TensorFlow hands them to JavaScript as exceptions.
+class Call {
+ public:
+  Call(TF_OpKernelContext* context, const std::vector<double>& attributes);
+  ~Call();
+  template <typename T> Input<T> input(int i) {
+    TF_Tensor* tensor = fetch(i);
+    Input<T> in;
+    in.size = 1;
+    for (int d = 0; d < TF_NumDims(tensor); d++) {
+      in.shape.push_back(TF_Dim(tensor, d));
+      in.size *= in.shape.back();
+    }
+    in.data = static_cast<const T*>(TF_TensorData(tensor));
+    return in;
+  }
+  float* output(int i, const Shape& shape);
+  double attribute(int i) const { return attributes_[i]; }
+
+ private:
+  TF_Tensor* fetch(int i);
+  TF_OpKernelContext* context_;
+  const std::vector<double>& attributes_;
+  std::vector<TF_Tensor*> held_;
+};
+
+struct Spec {
+  const char* name;
+  std::vector<const char*> inputs, outputs;  // "x: float"
+  std::vector<const char*> attributes;       // "eps: float", "kind: int"; Call::attribute(i) in this order
+};
+
+std::vector<double>* readAttributes(const Spec& spec, TF_OpKernelConstruction* construction);
+void runOp(void (*compute)(Call&), void* attributes, TF_OpKernelContext* context);
+void registerOp(const Spec& spec, void* (*create)(TF_OpKernelConstruction*), void (*compute)(void*, TF_OpKernelContext*),
+                void (*destroy)(void*));
+
+// static Op<spec, compute> op; at file level registers an op.
+template <const Spec& spec, void (*compute)(Call&)>
+struct Op {
+  static void* create(TF_OpKernelConstruction* c) { return readAttributes(spec, c); }
+  static void run(void* attributes, TF_OpKernelContext* context) { runOp(compute, attributes, context); }
+  static void destroy(void* attributes) { delete static_cast<std::vector<double>*>(attributes); }
+  Op() { registerOp(spec, create, run, destroy); }
+};
+
+}  // namespace tunebook

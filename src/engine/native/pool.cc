@@ -1,0 +1,138 @@
+#include "pool.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <vector>
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace tunebook {
+namespace {
+
+int allowedThreads() {
+  if (const char* wanted = std::getenv("TUNEBOOK_THREADS")) {
+    const int n = std::atoi(wanted);
+    if (n > 0) return n;
+  }
+  int n = static_cast<int>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
+  if (FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
+    long quota = 0, period = 0;
+    if (std::fscanf(file, "%ld %ld", &quota, &period) == 2 && quota > 0 && period > 0) {
+      const int share = static_cast<int>((quota + period - 1) / period);
+      if (share < n) n = share;
+    }
+    std::fclose(file);
+  }
+#endif
+  return n > 0 ? n : 1;
+}
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+class Pool {
+ public:
+  Pool() : size_(allowedThreads()) {
+    for (int i = 1; i < size_; i++) std::thread([this, i] { work(i); }).detach();
+  }
+  int size() const { return size_; }
+
+  void run(int count, const std::function<void(int, int)>& task) {
+    if (count <= 1 || size_ == 1) {
+      for (int i = 0; i < count; i++) task(i, 0);
+      return;
+    }
+    task_ = &task;
+    count_ = count;
+    next_.store(0, std::memory_order_relaxed);
+    busy_.store(size_ - 1, std::memory_order_relaxed);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      round_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    drain(0);
+    while (busy_.load(std::memory_order_acquire)) pause();
+  }
+
+ private:
+  void drain(int thread) {
+    for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) (*task_)(i, thread);
+  }
+  void work(int thread) {
+    unsigned seen = 0;
+    for (;;) {
+      // Ops follow one another within microseconds while a step runs, so look for the next one briefly, then sleep.
+      for (int spin = 0; spin < 4000 && round_.load(std::memory_order_acquire) == seen; spin++) pause();
+      if (round_.load(std::memory_order_acquire) == seen) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [&] { return round_.load(std::memory_order_relaxed) != seen; });
+      }
+      seen = round_.load(std::memory_order_acquire);
+      drain(thread);
+      busy_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  const int size_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<unsigned> round_{0};
+  std::atomic<int> next_{0}, busy_{0};
+  const std::function<void(int, int)>* task_ = nullptr;
+  int count_ = 0;
+};
+
+// Never destroyed: its threads may still sleep in it when the process exits.
+Pool& pool() {
+  static Pool* instance = new Pool;
+  return *instance;
+}
+
+struct Scratch {
+  std::vector<std::pair<float*, size_t>> slots;
+  ~Scratch() {
+    for (auto& slot : slots) std::free(slot.first);
+  }
+};
+
+}  // namespace
+
+int threadCount() { return pool().size(); }
+
+void parallelFor(int count, const std::function<void(int, int)>& task) {
+  // TensorFlow may run ops of different sessions at once; the pool serves one at a time.
+  static std::mutex turn;
+  std::lock_guard<std::mutex> lock(turn);
+  pool().run(count, task);
+}
+
+float* scratch(int slot, size_t floats) {
+  thread_local Scratch mine;
+  if (static_cast<int>(mine.slots.size()) <= slot) mine.slots.resize(slot + 1, {nullptr, 0});
+  auto& [memory, capacity] = mine.slots[slot];
+  if (capacity < floats) {
+    std::free(memory);
+    capacity = floats;
+    memory = static_cast<float*>(std::aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64));
+    if (!memory) {
+      capacity = 0;
+      throw std::bad_alloc();
+    }
+  }
+  return memory;
+}
+
+}  // namespace tunebook

@@ -1,0 +1,121 @@
+// Vectors as wide as the instruction set this file is compiled for (GCC and Clang vector extensions), and the few
+// functions on them that the ops share. Everything here is inline; no intrinsics except for the 8 x 8 transpose.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
+namespace tunebook {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16, kRows = 8, kVectors = 3;
+#elif defined(__AVX__)
+constexpr int kLanes = 8, kRows = 6, kVectors = 2;
+#else
+constexpr int kLanes = 4, kRows = 6, kVectors = 2;
+#endif
+constexpr int kColumns = kLanes * kVectors;  // columns of one packed panel; a multiple of 8
+
+typedef float Vec __attribute__((vector_size(kLanes * 4)));
+typedef int32_t VecInt __attribute__((vector_size(kLanes * 4)));
+typedef float UnalignedVec __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+
+inline Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
+inline void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
+inline Vec splat(float x) { return Vec{} + x; }
+
+inline float sum(Vec v) {
+  float parts[kLanes];
+  store(parts, v);
+  float total = 0;
+  for (int i = 0; i < kLanes; i++) total += parts[i];
+  return total;
+}
+
+// e^x to about 1 ulp for x in [-87, 88]; smaller arguments give e^-87 (1e-38), larger ones e^88.
+inline Vec exp(Vec x) {
+  const Vec low = splat(-87.0f), high = splat(88.0f);
+  x = x < low ? low : x;
+  x = x > high ? high : x;
+  const Vec magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
+  const Vec n = (x * 1.44269504088896341f + magic) - magic;
+  const Vec r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  Vec p = splat(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  const VecInt exponent = (__builtin_convertvector(n, VecInt) + 127) << 23;
+  return p * reinterpret_cast<Vec>(exponent);
+}
+
+inline float dot(const float* a, const float* b, int n) {
+  Vec s0{}, s1{};
+  int i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    s0 += load(a + i) * load(b + i);
+    s1 += load(a + i + kLanes) * load(b + i + kLanes);
+  }
+  float total = sum(s0 + s1);
+  for (; i < n; i++) total += a[i] * b[i];
+  return total;
+}
+
+// y += a * x
+inline void axpy(float a, const float* x, float* y, int n) {
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, load(y + i) + load(x + i) * a);
+  for (; i < n; i++) y[i] += a * x[i];
+}
+
+// 8 rows of 8 floats, lds apart, to 8 columns, ldd apart.
+inline void transpose8(const float* s, long lds, float* d, long ldd) {
+#if defined(__AVX__)
+  __m256 r[8], t[8];
+  for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(s + i * lds);
+  for (int i = 0; i < 4; i++) {
+    t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+  }
+  for (int i = 0; i < 2; i++) {
+    r[4 * i] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
+    r[4 * i + 1] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0xEE);
+    r[4 * i + 2] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
+    r[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xEE);
+  }
+  for (int i = 0; i < 4; i++) {
+    _mm256_storeu_ps(d + i * ldd, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+    _mm256_storeu_ps(d + (i + 4) * ldd, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+  }
+#else
+  for (int i = 0; i < 8; i++)
+    for (int j = 0; j < 8; j++) d[j * ldd + i] = s[i * lds + j];
+#endif
+}
+
+inline float halfToFloat(uint16_t h) {
+#if defined(__F16C__)
+  return _cvtsh_ss(h);
+#else
+  const uint32_t sign = static_cast<uint32_t>(h & 0x8000) << 16;
+  uint32_t exponent = (h >> 10) & 31, mantissa = h & 1023, bits;
+  if (exponent == 31) {
+    bits = sign | 0x7f800000 | (mantissa << 13);
+  } else if (exponent) {
+    bits = sign | ((exponent + 112) << 23) | (mantissa << 13);
+  } else {
+    const float tiny = std::ldexp(static_cast<float>(mantissa), -24);
+    return sign ? -tiny : tiny;
+  }
+  float f;
+  std::memcpy(&f, &bits, 4);
+  return f;
+#endif
+}
+
+}  // namespace tunebook

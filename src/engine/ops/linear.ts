@@ -1,0 +1,38 @@
+import { ShapeError } from '../../core/errors';
+import { execute, type Handle } from '../backend';
+import { fusedOp } from '../fused_op';
+import * as tf from '../tf';
+import type { Weight } from '../weights';
+
+type Inputs = { x: tf.Tensor; a: tf.Tensor; b: tf.Tensor };
+type Attributes = { weight: Weight; scale: number };
+
+const attributes = ({ weight, scale }: Attributes) => ({ kind: weight.format.code, out: weight.shape[0], scale: { float: scale } });
+
+/**
+ * A linear layer over a frozen weight W of any kind with a low-rank pair beside it (LoRA, https://arxiv.org/abs/2106.09685):
+ *   y = x W^T + scale (x a^T) b^T
+ * x [..., in], a [rank, in], b [out, rank] -> [..., out]; rank 0 is the frozen layer alone. W gets no gradient.
+ */
+export const linear = fusedOp<Inputs, Attributes>({
+  name: 'Linear',
+  inputs: ['x', 'a', 'b'],
+  check({ x, a, b }, { weight }) {
+    const [out, inner] = weight.shape;
+    if (x.shape[x.rank - 1] !== inner || a.shape[1] !== inner || b.shape[0] !== out || a.shape[0] !== b.shape[1])
+      throw new ShapeError(`linear: x [${x.shape}], a [${a.shape}] and b [${b.shape}] do not fit a weight of [${weight.shape}].`);
+  },
+  reference({ x, a, b }, { weight, scale }) {
+    const flat = tf.reshape(x, [-1, weight.shape[1]]);
+    let y: tf.Tensor = tf.matMul(flat, weight.dequantize(), false, true);
+    if (a.shape[0]) y = tf.add(y, tf.mul(tf.matMul(tf.matMul(flat, a as tf.Tensor2D, false, true), b as tf.Tensor2D, false, true), scale));
+    return tf.reshape(y, [...x.shape.slice(0, -1), weight.shape[0]]);
+  },
+  native: {
+    forward({ x, a, b }, attrs) {
+      const [y] = execute('TunebookLinear', [x, attrs.weight.handle as Handle, a, b], attributes(attrs), 1);
+      return { y, save: [x, a, b] };
+    },
+    backward: (dy, [x, a, b], attrs) => execute('TunebookLinearGrad', [x, attrs.weight.handle as Handle, a, b, dy], attributes(attrs), 3),
+  },
+});

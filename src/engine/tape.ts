@@ -1,0 +1,138 @@
+import * as tf from './tf';
+
+/** What tfjs's engine records for each op while its tape is on. */
+interface TapeNode {
+  inputs: Record<string, tf.Tensor>;
+  outputs: tf.Tensor[];
+  saved?: tf.Tensor[];
+  gradient?: (dys: tf.Tensor[]) => Record<string, () => tf.Tensor>;
+}
+
+interface EngineInside {
+  state: { activeTape: TapeNode[] | null };
+  startTape(): void;
+  endTape(): void;
+  startScope(name?: string): void;
+  endScope(result?: tf.Tensor): void;
+}
+const engine = () => tf.engine() as unknown as EngineInside;
+
+/** A forward pass whose backward pass can be run once, later. */
+export class Recorded {
+  constructor(
+    readonly value: tf.Tensor,
+    private tape: TapeNode[],
+  ) {}
+
+  /**
+   * Gradients of sum(dy * value) with respect to `wrt` (zeros where the value does not depend on one). Unlike tf.grads,
+   * which holds every saved tensor and every gradient until its end, this frees each as soon as it has been used.
+   */
+  pullback(wrt: tf.Tensor[], dy?: tf.Tensor): tf.Tensor[] {
+    const needed = new Set(wrt.map((x) => x.id));
+    const path: TapeNode[] = [];
+    for (const node of this.tape) {
+      if (!Object.values(node.inputs).some((input) => needed.has(input.id))) continue;
+      for (const output of node.outputs) needed.add(output.id);
+      path.push(node);
+    }
+    const useful = new Set(path);
+    for (const node of this.tape) if (!useful.has(node)) release(node);
+    const gradients = new Map<number, tf.Tensor>([[this.value.id, dy ? dy.clone() : tf.onesLike(this.value)]]);
+    const wanted = new Set(wrt.map((x) => x.id));
+    try {
+      while (path.length) {
+        const node = path.pop() as TapeNode;
+        const dys = node.outputs.map((output) => gradients.get(output.id));
+        if (dys.some(Boolean) && node.gradient) {
+          engine().startScope('backward');
+          const made: tf.Tensor[] = [];
+          try {
+            const filled = dys.map((d, i) => d ?? tf.zerosLike(node.outputs[i]));
+            const parts = node.gradient(filled);
+            for (const [name, input] of Object.entries(node.inputs)) {
+              if (!needed.has(input.id) || !parts[name]) continue;
+              const part = parts[name]();
+              const before = gradients.get(input.id);
+              const total = tf.keep(before ? tf.add(before, part) : part.clone());
+              gradients.set(input.id, total);
+              made.push(total);
+              before?.dispose();
+            }
+          } finally {
+            engine().endScope();
+          }
+        }
+        for (const output of node.outputs) {
+          if (wanted.has(output.id)) continue;
+          gradients.get(output.id)?.dispose();
+          gradients.delete(output.id);
+        }
+        release(node);
+      }
+      const results = wrt.map((x) => gradients.get(x.id)?.clone() ?? tf.zerosLike(x));
+      return results;
+    } finally {
+      for (const gradient of gradients.values()) gradient.dispose();
+      for (const node of path) release(node);
+      this.tape = [];
+    }
+  }
+
+  /** Frees what was saved for a backward pass that will not be run. */
+  dispose(): void {
+    for (const node of this.tape) release(node);
+    this.tape = [];
+    this.value.dispose();
+  }
+}
+
+function release(node: TapeNode): void {
+  for (const tensor of node.saved ?? []) tensor.dispose();
+  node.saved = [];
+}
+
+/**
+ * Runs `f` with the tape on. The value, and what the backward pass needs, outlive the current scope: call `pullback` or
+ * `dispose`. Calls may nest (recomputation inside a backward pass does), unlike tf.grads.
+ */
+export function record(f: () => tf.Tensor): Recorded {
+  const inside = engine();
+  const outer = inside.state.activeTape;
+  inside.startTape();
+  inside.state.activeTape = [];
+  inside.startScope('record');
+  let value: tf.Tensor | undefined;
+  try {
+    value = tf.keep(f());
+    return new Recorded(value, inside.state.activeTape);
+  } catch (error) {
+    for (const node of inside.state.activeTape) release(node);
+    throw error;
+  } finally {
+    inside.endScope(value);
+    inside.endTape();
+    inside.state.activeTape = outer;
+  }
+}
+
+/**
+ * f(x), keeping only x for the backward pass, which runs f again (Chen et al., 2016, https://arxiv.org/abs/1604.06174).
+ * `params` are the trained tensors that f uses.
+ */
+export function checkpoint(f: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor, params: tf.Tensor[]): tf.Tensor {
+  const run = tf.customGrad((...args) => {
+    const save = args.pop() as unknown as (tensors: tf.Tensor[]) => void;
+    save([args[0] as tf.Tensor]);
+    return {
+      value: f(args[0] as tf.Tensor),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
+        const again = record(() => f(saved[0]));
+        const gradients = again.pullback([saved[0], ...params], dy);
+        again.value.dispose();
+        return gradients;
+      },
+    };
+  });
+  return run(x, ...params);
+}

@@ -1,0 +1,75 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { FileError } from '../core/errors';
+import { emit } from '../core/events';
+import { readOptions } from '../core/options';
+import { startBackend } from '../engine/backend';
+import { mebibytes } from '../engine/memory';
+import { readGguf } from '../formats/gguf';
+import { resolveModel } from '../hub/resolve';
+import { Tokenizer } from '../tokenizers/tokenizer';
+import type { CausalLM } from './causal_lm';
+import { LlamaForCausalLM, llamaConfig, llamaConfigFromGguf, llamaGgufNames } from './llama';
+import { ggufSource, safetensorsSource, type WeightSource } from './source';
+
+type Report = (done: number, of: number) => void;
+
+/** The architectures, by config.json's model_type (GGUF's general.architecture): one line each. */
+const MODELS: Record<string, { config: typeof llamaConfig; configFromGguf: typeof llamaConfigFromGguf; ggufNames: typeof llamaGgufNames; load: typeof LlamaForCausalLM.load }> = {
+  llama: { config: llamaConfig, configFromGguf: llamaConfigFromGguf, ggufNames: llamaGgufNames, load: LlamaForCausalLM.load },
+};
+
+function architecture(type: unknown, where: string) {
+  const model = typeof type === 'string' && Object.hasOwn(MODELS, type) ? MODELS[type] : undefined;
+  if (!model) throw new FileError(`${where} is of architecture '${String(type)}', which tunebook does not have; it has ${Object.keys(MODELS).join(', ')}.`);
+  return model;
+}
+
+export class AutoModelForCausalLM {
+  /**
+   * Loads a model by Hub id or path: a GGUF file (its blocks stay packed) or a folder with config.json and safetensors.
+   * Weights go from the file to native memory one at a time.
+   */
+  static async from_pretrained(nameOrPath: string, options: { progress?: boolean } = {}): Promise<CausalLM> {
+    const { progress } = readOptions('AutoModelForCausalLM.from_pretrained', options, { progress: true });
+    await startBackend();
+    const found = await resolveModel(nameOrPath);
+    const id = `load ${found.name}`;
+    const report: Report = (done, of) => progress && emit('progress', { id, text: `Loading ${found.name}: block ${done} of ${of}` });
+    const { model, source } = found.kind === 'gguf' ? await loadGguf(found.path, found.name, report) : await loadFolder(found.path, found.name, report);
+    if (progress)
+      emit('progress', {
+        id,
+        done: true,
+        text: `Loaded ${found.name}: ${model.numParameters().toLocaleString('en-US')} parameters in ${mebibytes(model.weightBytes())} (the file's tensors: ${mebibytes(source.bytes)})`,
+      });
+    return model;
+  }
+}
+
+async function loadGguf(path: string, name: string, report: Report): Promise<{ model: CausalLM; source: WeightSource }> {
+  const gguf = await readGguf(path);
+  const model = architecture(gguf.metadata.get('general.architecture'), path);
+  const config = model.configFromGguf(gguf.metadata, gguf.tensors.has('output.weight'), name);
+  const source = ggufSource(gguf, model.ggufNames(config), config.num_hidden_layers);
+  return { model: await model.load(config, source, report), source };
+}
+
+async function loadFolder(folder: string, name: string, report: Report): Promise<{ model: CausalLM; source: WeightSource }> {
+  const json = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as Record<string, unknown>;
+  const model = architecture(json.model_type, folder);
+  const source = await safetensorsSource(folder);
+  return { model: await model.load(model.config(json, name), source, report), source };
+}
+
+export class AutoTokenizer {
+  /** The tokenizer of a model by Hub id or path, or one saved in a folder of its own. */
+  static async from_pretrained(nameOrPath: string): Promise<Tokenizer> {
+    if (existsSync(join(nameOrPath, 'tokenizer.json'))) return Tokenizer.fromFolder(nameOrPath);
+    const found = await resolveModel(nameOrPath);
+    if (found.kind === 'folder') return Tokenizer.fromFolder(found.path);
+    if (existsSync(join(dirname(found.path), 'tokenizer.json'))) return Tokenizer.fromFolder(dirname(found.path));
+    return Tokenizer.fromGguf((await readGguf(found.path)).metadata, found.path);
+  }
+}

@@ -1,0 +1,91 @@
+import type { LayerCache } from '../engine/ops/attention';
+import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
+import * as tf from '../engine/tf';
+import type { Weight } from '../engine/weights';
+import { Module, type Parameter } from '../nn';
+
+/** What config.json says, in its own names, plus where the model came from. */
+export interface ModelConfig {
+  model_type: string;
+  vocab_size: number;
+  hidden_size: number;
+  num_hidden_layers: number;
+  max_position_embeddings: number;
+  tie_word_embeddings: boolean;
+  bos_token_id?: number | null;
+  eos_token_id?: number | number[] | null;
+  pad_token_id?: number | null;
+  _name_or_path: string;
+  [name: string]: unknown;
+}
+
+/** The keys and values of every layer, for generating one row. */
+export class KeyValueCache {
+  /** Positions filled so far. */
+  length = 0;
+  constructor(readonly layers: LayerCache[]) {}
+
+  get capacity(): number {
+    return this.layers[0].capacity;
+  }
+
+  dispose(): void {
+    for (const layer of this.layers) layer.dispose();
+  }
+}
+
+export interface ForwardOptions {
+  cache?: KeyValueCache;
+  /** Keep only block inputs for the backward pass; `parameters` are the trained tensors inside the blocks. */
+  recompute?: { parameters: (block: Module) => Parameter[] };
+}
+
+/** A decoder that predicts the next token. One file per architecture extends it. */
+export abstract class CausalLM extends Module {
+  abstract readonly config: ModelConfig;
+  /** Final hidden states after the last norm: ids int32 [batch, seq] -> [batch, seq, hidden] */
+  abstract hidden(ids: tf.Tensor2D, options?: ForwardOptions): tf.Tensor3D;
+  abstract newCache(capacity: number): KeyValueCache;
+  /** The output matrix [vocabulary, hidden]. */
+  abstract readonly head: Weight;
+  /** Floats kept for the backward pass, per token: [everything, with recomputation]. */
+  abstract activationFloats(): [kept: number, recomputed: number];
+
+  /** Logits of hidden rows: [rows, hidden] -> [rows, vocabulary] */
+  abstract logits(hidden: tf.Tensor2D): tf.Tensor2D;
+
+  /** Logits of every position: ids int32 [batch, seq] -> [batch, seq, vocabulary]. Large: training never builds them. */
+  forward(ids: tf.Tensor2D): tf.Tensor3D {
+    const [batch, seq] = ids.shape;
+    return tf.tidy(() => this.logits(this.hidden(ids).reshape([batch * seq, -1])).reshape([batch, seq, -1]));
+  }
+
+  /**
+   * Cross-entropy of each labelled position, [labelled]. `positions` are flat indices into [batch * seq] whose successor is
+   * `labels`; the head runs at these alone.
+   */
+  losses(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, gradient: boolean, options?: ForwardOptions): tf.Tensor1D {
+    const hidden = this.hidden(ids, options);
+    const rows = tf.gather(tf.reshape(hidden, [-1, hidden.shape[2]]), positions);
+    return linearCrossEntropy({ x: rows }, { weight: this.head, labels, gradient }) as tf.Tensor1D;
+  }
+
+  /** Number of values in the model, shared matrices once. */
+  numParameters(): number {
+    let total = 0;
+    for (const [, module] of this.namedModules()) total += module.ownSize();
+    return total;
+  }
+
+  /** Bytes of its weights in memory. */
+  weightBytes(): number {
+    let total = 0;
+    for (const [, module] of this.namedModules()) total += module.ownBytes();
+    return total;
+  }
+
+  eosTokenIds(): number[] {
+    const eos = this.config.eos_token_id;
+    return eos === undefined || eos === null ? [] : [eos].flat();
+  }
+}

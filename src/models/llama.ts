@@ -1,0 +1,262 @@
+import { OptionError } from '../core/errors';
+import { attention, LayerCache } from '../engine/ops/attention';
+import { rope } from '../engine/ops/rope';
+import { swiglu } from '../engine/ops/swiglu';
+import { checkpoint } from '../engine/tape';
+import * as tf from '../engine/tf';
+import type { Weight } from '../engine/weights';
+import type { GgufValue } from '../formats/gguf';
+import { Embedding, inverseFrequencies, Linear, Module, RMSNorm, type RopeParameters, rotaryTables } from '../nn';
+import { CausalLM, type ForwardOptions, KeyValueCache, type ModelConfig } from './causal_lm';
+import type { GgufNames, WeightSource } from './source';
+
+/** Llama (Touvron et al., 2023, https://arxiv.org/abs/2302.13971), as transformers' `LlamaForCausalLM`. */
+export interface LlamaConfig extends ModelConfig {
+  intermediate_size: number;
+  num_attention_heads: number;
+  num_key_value_heads: number;
+  head_dim: number;
+  rms_norm_eps: number;
+  rope_theta: number;
+  rope_parameters: RopeParameters;
+  attention_bias: boolean;
+  mlp_bias: boolean;
+}
+
+interface Tables {
+  cos: tf.Tensor2D;
+  sin: tf.Tensor2D;
+}
+
+class LlamaAttention extends Module {
+  constructor(
+    private readonly config: LlamaConfig,
+    readonly q_proj: Linear,
+    readonly k_proj: Linear,
+    readonly v_proj: Linear,
+    readonly o_proj: Linear,
+  ) {
+    super();
+  }
+
+  /** x [batch, seq, hidden] -> [batch, seq, hidden] */
+  forward(x: tf.Tensor, { cos, sin }: Tables, cache?: LayerCache, position = 0): tf.Tensor {
+    const { num_attention_heads: heads, num_key_value_heads: groups, head_dim: dim } = this.config;
+    const [batch, seq] = x.shape as number[];
+    const split = (y: tf.Tensor, n: number) => tf.reshape(y, [batch, seq, n, dim]) as tf.Tensor4D;
+    const q = rope({ x: split(this.q_proj.forward(x), heads), cos, sin }, {}) as tf.Tensor4D;
+    const k = rope({ x: split(this.k_proj.forward(x), groups), cos, sin }, {}) as tf.Tensor4D;
+    const v = split(this.v_proj.forward(x), groups);
+    const scale = 1 / Math.sqrt(dim);
+    const o = cache ? cache.attend(q, k, v, position, scale) : attention({ q, k, v }, { scale });
+    return this.o_proj.forward(tf.reshape(o, [batch, seq, heads * dim]));
+  }
+}
+
+class LlamaMLP extends Module {
+  constructor(
+    readonly gate_proj: Linear,
+    readonly up_proj: Linear,
+    readonly down_proj: Linear,
+  ) {
+    super();
+  }
+
+  /** x [..., hidden] -> [..., hidden] */
+  forward(x: tf.Tensor): tf.Tensor {
+    return this.down_proj.forward(swiglu({ gate: this.gate_proj.forward(x), up: this.up_proj.forward(x) }, {}));
+  }
+}
+
+class LlamaDecoderLayer extends Module {
+  constructor(
+    readonly self_attn: LlamaAttention,
+    readonly mlp: LlamaMLP,
+    readonly input_layernorm: RMSNorm,
+    readonly post_attention_layernorm: RMSNorm,
+  ) {
+    super();
+  }
+
+  forward(x: tf.Tensor, tables: Tables, cache?: LayerCache, position?: number): tf.Tensor {
+    return tf.tidy(() => {
+      const h = tf.add(x, this.self_attn.forward(this.input_layernorm.forward(x), tables, cache, position));
+      return tf.add(h, this.mlp.forward(this.post_attention_layernorm.forward(h)));
+    });
+  }
+}
+
+class LlamaModel extends Module {
+  constructor(
+    readonly embed_tokens: Embedding,
+    readonly layers: LlamaDecoderLayer[],
+    readonly norm: RMSNorm,
+  ) {
+    super();
+  }
+}
+
+export class LlamaForCausalLM extends CausalLM {
+  private readonly frequencies: number[];
+
+  private constructor(
+    readonly config: LlamaConfig,
+    readonly model: LlamaModel,
+    /** Absent where the embedding table serves as output matrix too. */
+    readonly lm_head?: Linear,
+  ) {
+    super();
+    this.frequencies = inverseFrequencies(config.head_dim, config.rope_theta, config.rope_parameters);
+  }
+
+  static async load(config: LlamaConfig, source: WeightSource, report: (done: number, of: number) => void = () => {}): Promise<LlamaForCausalLM> {
+    const { hidden_size: hidden, intermediate_size: inner, head_dim: dim, rms_norm_eps: eps } = config;
+    const heads = config.num_attention_heads * dim;
+    const groups = config.num_key_value_heads * dim;
+    const linear = async (name: string, out: number, into: number, bias: boolean) =>
+      new Linear(await source.weight(`${name}.weight`, out, into), bias ? await source.vector(`${name}.bias`, out) : undefined);
+    const norm = async (name: string) => new RMSNorm(await source.vector(`${name}.weight`, hidden), eps);
+    const layers: LlamaDecoderLayer[] = [];
+    const embed = new Embedding(await source.weight('model.embed_tokens.weight', config.vocab_size, hidden));
+    for (let i = 0; i < config.num_hidden_layers; i++) {
+      const at = `model.layers.${i}`;
+      const { attention_bias: biased, mlp_bias: mlpBiased } = config;
+      layers.push(
+        new LlamaDecoderLayer(
+          new LlamaAttention(
+            config,
+            await linear(`${at}.self_attn.q_proj`, heads, hidden, biased),
+            await linear(`${at}.self_attn.k_proj`, groups, hidden, biased),
+            await linear(`${at}.self_attn.v_proj`, groups, hidden, biased),
+            await linear(`${at}.self_attn.o_proj`, hidden, heads, biased),
+          ),
+          new LlamaMLP(
+            await linear(`${at}.mlp.gate_proj`, inner, hidden, mlpBiased),
+            await linear(`${at}.mlp.up_proj`, inner, hidden, mlpBiased),
+            await linear(`${at}.mlp.down_proj`, hidden, inner, mlpBiased),
+          ),
+          await norm(`${at}.input_layernorm`),
+          await norm(`${at}.post_attention_layernorm`),
+        ),
+      );
+      report(i + 1, config.num_hidden_layers);
+    }
+    const head = config.tie_word_embeddings ? undefined : await linear('lm_head', config.vocab_size, hidden, false);
+    return new LlamaForCausalLM(config, new LlamaModel(embed, layers, await norm('model.norm')), head);
+  }
+
+  get head(): Weight {
+    return this.lm_head?.weight ?? this.model.embed_tokens.weight;
+  }
+
+  hidden(ids: tf.Tensor2D, { cache, recompute }: ForwardOptions = {}): tf.Tensor3D {
+    const [, seq] = ids.shape;
+    const position = cache?.length ?? 0;
+    if (position + seq > this.config.max_position_embeddings)
+      throw new OptionError(
+        `${position + seq} tokens are more than the ${this.config.max_position_embeddings} positions that ${this.config._name_or_path} knows. Shorten the text or set max_length.`,
+      );
+    return tf.tidy(() => {
+      const tables = rotaryTables(this.frequencies, position, seq);
+      let x = this.model.embed_tokens.forward(ids);
+      for (const [i, layer] of this.model.layers.entries()) {
+        const run = (input: tf.Tensor) => layer.forward(input, tables, cache?.layers[i], position);
+        x = recompute ? checkpoint(run, x, recompute.parameters(layer).map((p) => p.tensor)) : run(x);
+      }
+      if (cache) cache.length += seq;
+      return this.model.norm.forward(x) as tf.Tensor3D;
+    });
+  }
+
+  logits(hidden: tf.Tensor2D): tf.Tensor2D {
+    return tf.tidy(() => (this.lm_head ?? new Linear(this.head)).forward(hidden) as tf.Tensor2D);
+  }
+
+  newCache(capacity: number): KeyValueCache {
+    const { num_key_value_heads: groups, head_dim: dim } = this.config;
+    return new KeyValueCache(this.model.layers.map(() => new LayerCache(capacity, groups, dim)));
+  }
+
+  activationFloats(): [number, number] {
+    const { hidden_size: hidden, intermediate_size: inner, head_dim: dim, num_hidden_layers: layers } = this.config;
+    const heads = this.config.num_attention_heads * dim;
+    const groups = this.config.num_key_value_heads * dim;
+    const block = 4 * hidden + 2 * heads + 2 * groups + 3 * inner;
+    return [layers * block, layers * hidden + block];
+  }
+}
+
+/** config.json, of transformers 5 or earlier, with its defaults filled in. */
+export function llamaConfig(json: Record<string, unknown>, name: string): LlamaConfig {
+  const heads = json.num_attention_heads as number;
+  const parameters = (json.rope_parameters ?? json.rope_scaling ?? {}) as RopeParameters & { type?: string };
+  return {
+    num_key_value_heads: heads,
+    rms_norm_eps: 1e-6,
+    max_position_embeddings: 2048,
+    tie_word_embeddings: false,
+    attention_bias: false,
+    mlp_bias: false,
+    ...json,
+    head_dim: (json.head_dim as number | undefined) ?? (json.hidden_size as number) / heads,
+    rope_theta: ((json.rope_theta as number | undefined) ?? parameters.rope_theta) ?? 10000,
+    rope_parameters: { ...parameters, rope_type: parameters.rope_type ?? parameters.type ?? 'default' },
+    _name_or_path: name,
+  } as LlamaConfig;
+}
+
+/** The same out of a GGUF file's metadata. */
+export function llamaConfigFromGguf(metadata: Map<string, GgufValue>, hasHead: boolean, name: string): LlamaConfig {
+  const get = (key: string) => metadata.get(`llama.${key}`) as number | undefined;
+  const token = (key: string) => metadata.get(`tokenizer.ggml.${key}_token_id`) as number | undefined;
+  return llamaConfig(
+    {
+      model_type: 'llama',
+      architectures: ['LlamaForCausalLM'],
+      vocab_size: get('vocab_size') ?? (metadata.get('tokenizer.ggml.tokens') as unknown[]).length,
+      hidden_size: get('embedding_length'),
+      intermediate_size: get('feed_forward_length'),
+      num_hidden_layers: get('block_count'),
+      num_attention_heads: get('attention.head_count'),
+      num_key_value_heads: get('attention.head_count_kv') ?? get('attention.head_count'),
+      head_dim: get('attention.key_length') ?? get('rope.dimension_count'),
+      rms_norm_eps: get('attention.layer_norm_rms_epsilon'),
+      rope_theta: get('rope.freq_base') ?? 10000,
+      max_position_embeddings: get('context_length'),
+      tie_word_embeddings: !hasHead,
+      bos_token_id: token('bos'),
+      eos_token_id: token('eos'),
+      pad_token_id: token('padding'),
+    },
+    name,
+  );
+}
+
+/** llama.cpp keeps the rows of q and k with the two halves of each head interleaved; transformers keeps halves apart. */
+export function llamaGgufNames(config: LlamaConfig): GgufNames {
+  const block = (gguf: string, name: string): [string, string] => [`blk.{}.${gguf}.weight`, `model.layers.{}.${name}.weight`];
+  return {
+    tensors: [
+      ['token_embd.weight', 'model.embed_tokens.weight'],
+      ['output_norm.weight', 'model.norm.weight'],
+      ['output.weight', 'lm_head.weight'],
+      block('attn_norm', 'input_layernorm'),
+      block('ffn_norm', 'post_attention_layernorm'),
+      block('attn_q', 'self_attn.q_proj'),
+      block('attn_k', 'self_attn.k_proj'),
+      block('attn_v', 'self_attn.v_proj'),
+      block('attn_output', 'self_attn.o_proj'),
+      block('ffn_gate', 'mlp.gate_proj'),
+      block('ffn_up', 'mlp.up_proj'),
+      block('ffn_down', 'mlp.down_proj'),
+    ],
+    rowOrder(name, rows) {
+      if (!/\.(q|k)_proj\.weight$/.test(name)) return undefined;
+      const { head_dim: dim } = config;
+      return Uint32Array.from({ length: rows }, (_, row) => {
+        const within = row % dim;
+        return row - within + (within < dim / 2 ? 2 * within : 2 * (within - dim / 2) + 1);
+      });
+    },
+  };
+}

@@ -1,0 +1,106 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FileError } from '../core/errors';
+import * as tf from '../engine/tf';
+import { Weight } from '../engine/weights';
+import type { Gguf } from '../formats/gguf';
+import { readSafetensors, type SafeTensor } from '../formats/safetensors';
+import { withFile } from '../formats/slices';
+import { weightFormat } from '../quantize';
+
+interface Stored {
+  path: string;
+  shape: number[];
+  type: string;
+  offset: number;
+  bytes: number;
+}
+
+/** The weights of a model in files, by their Hugging Face names, loaded one at a time. */
+export class WeightSource {
+  constructor(
+    readonly description: string,
+    private readonly stored: Map<string, Stored>,
+    /** For rows that a file keeps in another order: old row of each new row. */
+    private readonly rowOrder: (name: string, rows: number) => Uint32Array | undefined = () => undefined,
+  ) {}
+
+  has(name: string): boolean {
+    return this.stored.has(name);
+  }
+
+  names(): string[] {
+    return [...this.stored.keys()];
+  }
+
+  /** Bytes of all tensors as the files hold them. */
+  get bytes(): number {
+    let total = 0;
+    for (const { bytes } of this.stored.values()) total += bytes;
+    return total;
+  }
+
+  private async read(name: string, shape: number[]): Promise<{ bytes: Uint8Array; type: string }> {
+    const stored = this.stored.get(name);
+    if (!stored) throw new FileError(`${this.description} has no tensor ${name}; is it another architecture, or a part of a model?`);
+    if (stored.shape.join() !== shape.join())
+      throw new FileError(`${this.description}: tensor ${name} is [${stored.shape}], but config.json asks for [${shape}].`);
+    let bytes = await withFile(stored.path, (read) => read(stored));
+    const order = this.rowOrder(name, shape[0]);
+    if (order) {
+      const row = bytes.length / shape[0];
+      const sorted = new Uint8Array(bytes.length);
+      for (let i = 0; i < shape[0]; i++) sorted.set(bytes.subarray(order[i] * row, (order[i] + 1) * row), i * row);
+      bytes = sorted;
+    }
+    return { bytes, type: stored.type };
+  }
+
+  /** A matrix, packed as in the file: from the file to native memory, without a copy that stays here. */
+  async weight(name: string, rows: number, columns: number): Promise<Weight> {
+    const { bytes, type } = await this.read(name, [rows, columns]);
+    return new Weight(weightFormat(type, `${this.description}: tensor ${name}`), [rows, columns], bytes);
+  }
+
+  /** A vector in fp32, outside any tidy scope. */
+  async vector(name: string, size: number): Promise<tf.Tensor1D> {
+    const { bytes, type } = await this.read(name, [size]);
+    return tf.keep(tf.tensor1d(weightFormat(type, name).decode(bytes, size)));
+  }
+}
+
+/** How one architecture's tensors are called in GGUF, and which rows llama.cpp keeps in another order. */
+export interface GgufNames {
+  /** [GGUF name with {} for the block's number, Hugging Face name]. */
+  tensors: [string, string][];
+  rowOrder(name: string, rows: number): Uint32Array | undefined;
+}
+
+export function ggufSource(gguf: Gguf, names: GgufNames, layers: number): WeightSource {
+  const stored = new Map<string, Stored>();
+  for (const [from, to] of names.tensors)
+    for (let i = 0; i < (from.includes('{}') ? layers : 1); i++) {
+      const tensor = gguf.tensors.get(from.replace('{}', String(i)));
+      if (tensor) stored.set(to.replace('{}', String(i)), { ...tensor, path: gguf.path });
+    }
+  return new WeightSource(gguf.path, stored, names.rowOrder);
+}
+
+/** model.safetensors, or the shards that model.safetensors.index.json lists. */
+export async function safetensorsSource(folder: string): Promise<WeightSource> {
+  const index = join(folder, 'model.safetensors.index.json');
+  let files = ['model.safetensors'];
+  if (existsSync(index)) {
+    const map = JSON.parse(await readFile(index, 'utf8')).weight_map as Record<string, string>;
+    files = [...new Set(Object.values(map))];
+  }
+  const stored = new Map<string, Stored>();
+  for (const file of files) {
+    const path = join(folder, file);
+    if (!existsSync(path)) throw new FileError(`${folder} has no ${file}: it is not a whole model. Download it again.`);
+    const { tensors } = await readSafetensors(path);
+    for (const [name, tensor] of tensors as Map<string, SafeTensor>) stored.set(name, { ...tensor, path });
+  }
+  return new WeightSource(folder, stored);
+}
