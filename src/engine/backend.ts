@@ -8,6 +8,7 @@ interface Binding {
   TF_UINT8: number;
   TF_ATTR_INT: number;
   TF_ATTR_FLOAT: number;
+  TF_ATTR_TYPE: number;
   createTensor(shape: number[], type: number, values: ArrayBufferView): number;
   deleteTensor(id: number): void;
   tensorDataSync(id: number): ArrayBufferView;
@@ -121,9 +122,14 @@ export class Handle {
     return this.id;
   }
 
+  /** A copy of its bytes. */
   data(): Uint8Array {
-    const view = engine().binding.tensorDataSync(this.tensorId);
-    return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+    const { TF_UINT8, TF_INT32 } = engine().binding;
+    // The binding hands out no bytes, so they travel as whole numbers.
+    const [wide] = execute('Cast', [this], { SrcT: { type: TF_UINT8 }, DstT: { type: TF_INT32 } }, 1);
+    const bytes = Uint8Array.from(wide.dataSync());
+    wide.dispose();
+    return bytes;
   }
 
   dispose(): void {
@@ -139,8 +145,8 @@ function engine(): NodeBackend {
   return native;
 }
 
-/** An attribute of an op: int unless it says float. */
-export type Attributes = Record<string, number | { float: number }>;
+/** An attribute of an op: int unless it says float or type (TensorFlow's number of one). */
+export type Attributes = Record<string, number | { float: number } | { type: number }>;
 
 /** Runs one of our ops. Inputs are tfjs tensors or raw handles; outputs are tfjs tensors. */
 export function execute(op: string, inputs: (tf.Tensor | Handle)[], attributes: Attributes, outputs: number): tf.Tensor[] {
@@ -149,7 +155,9 @@ export function execute(op: string, inputs: (tf.Tensor | Handle)[], attributes: 
   const attrs = Object.entries(attributes).map(([name, value]) =>
     typeof value === 'number'
       ? { name, type: binding.TF_ATTR_INT, value }
-      : { name, type: binding.TF_ATTR_FLOAT, value: value.float },
+      : 'type' in value
+        ? { name, type: binding.TF_ATTR_TYPE, value: value.type }
+        : { name, type: binding.TF_ATTR_FLOAT, value: value.float },
   );
   return binding.executeOp(op, attrs, ids, outputs).map((metadata) => engine().createOutputTensor(metadata));
 }

@@ -1,5 +1,5 @@
 import { ShapeError } from '../core/errors';
-import { Handle, isNative } from './backend';
+import { execute, Handle, isNative } from './backend';
 import * as tf from './tf';
 
 /** How a frozen weight's bytes are laid out. `code` is GGUF's number of the type, which the native ops know it by. */
@@ -47,7 +47,12 @@ export class Weight {
 
   /** The whole matrix in fp32 [rows, columns]: for merging and for backends without kernels of our own. */
   dequantize(): tf.Tensor2D {
-    return tf.tensor2d(this.format.decode(this.packed(), this.shape[0] * this.shape[1]), this.shape);
+    const [rows, dim] = this.shape;
+    if (!this.handle) return tf.tensor2d(this.format.decode(this.packed(), rows * dim), this.shape);
+    const all = tf.range(0, rows, 1, 'int32');
+    const [y] = execute('TunebookEmbedding', [all, this.handle], { kind: this.format.code, rows, dim }, 1);
+    all.dispose();
+    return y as tf.Tensor2D;
   }
 
   dispose(): void {

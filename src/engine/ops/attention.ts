@@ -25,7 +25,7 @@ export const attention = fusedOp<Inputs, { scale: number }>({
     const [batch, keys, groups, dim] = k.shape;
     // [batch, heads, seq, dim], each group's keys repeated for its heads
     const spread = (t: tf.Tensor) =>
-      tf.reshape(tf.tile(tf.expandDims(tf.transpose(t, [0, 2, 1, 3]), 2), [1, 1, heads / groups, 1, 1]), [batch, heads, keys, dim]);
+      tf.reshape(tf.mul(tf.expandDims(tf.transpose(t, [0, 2, 1, 3]), 2), tf.ones([1, 1, heads / groups, 1, 1])), [batch, heads, keys, dim]);
     const scores = tf.mul(tf.matMul(tf.transpose(q, [0, 2, 1, 3]), spread(k), false, true), scale);
     const visible = tf.lessEqual(tf.range(0, keys), tf.expandDims(tf.add(tf.range(0, queries), keys - queries), 1)); // [queries, keys]
     const masked = tf.add(scores, tf.mul(tf.sub(1, tf.cast(visible, 'float32')), -1e9));
