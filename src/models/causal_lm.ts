@@ -70,20 +70,6 @@ export abstract class CausalLM extends Module {
     return linearCrossEntropy({ x: rows }, { weight: this.head, labels, gradient }) as tf.Tensor1D;
   }
 
-  /** Number of values in the model, shared matrices once. */
-  numParameters(): number {
-    let total = 0;
-    for (const [, module] of this.namedModules()) total += module.ownSize();
-    return total;
-  }
-
-  /** Bytes of its weights in memory. */
-  weightBytes(): number {
-    let total = 0;
-    for (const [, module] of this.namedModules()) total += module.ownBytes();
-    return total;
-  }
-
   eosTokenIds(): number[] {
     const eos = this.config.eos_token_id;
     return eos === undefined || eos === null ? [] : [eos].flat();

@@ -1,4 +1,5 @@
 import { OptionError } from '../core/errors';
+import { add } from '../engine/ops/add';
 import { attention, LayerCache } from '../engine/ops/attention';
 import { rope } from '../engine/ops/rope';
 import { swiglu } from '../engine/ops/swiglu';
@@ -80,8 +81,8 @@ class LlamaDecoderLayer extends Module {
 
   forward(x: tf.Tensor, tables: Tables, cache?: LayerCache, position?: number): tf.Tensor {
     return tf.tidy(() => {
-      const h = tf.add(x, this.self_attn.forward(this.input_layernorm.forward(x), tables, cache, position));
-      return tf.add(h, this.mlp.forward(this.post_attention_layernorm.forward(h)));
+      const h = add({ a: x, b: this.self_attn.forward(this.input_layernorm.forward(x), tables, cache, position) }, {});
+      return add({ a: h, b: this.mlp.forward(this.post_attention_layernorm.forward(h)) }, {});
     });
   }
 }

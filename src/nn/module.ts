@@ -34,6 +34,20 @@ export abstract class Module {
     return 0;
   }
 
+  /** Values in this module and all below it, shared matrices once. */
+  numParameters(): number {
+    let total = 0;
+    for (const [, module] of this.namedModules()) total += module.ownSize();
+    return total;
+  }
+
+  /** Bytes of the weights of this module and all below it. */
+  weightBytes(): number {
+    let total = 0;
+    for (const [, module] of this.namedModules()) total += module.ownBytes();
+    return total;
+  }
+
   /** Frees what this module itself holds. */
   protected release(): void {}
 

@@ -1,5 +1,5 @@
 import type { WeightFormat } from '../engine/weights';
-import { halfToFloat } from './plain';
+import { halfToFloat } from '../formats/floats';
 
 /**
  * GGUF's Q4_1: 32 values along a row in 20 bytes: fp16 scale d, fp16 minimum m, then 16 bytes whose low nibbles are values

@@ -1,5 +1,5 @@
 import type { WeightFormat } from '../engine/weights';
-import { halfToFloat } from './plain';
+import { halfToFloat } from '../formats/floats';
 
 /** GGUF's Q8_0: 32 values along a row in 34 bytes: fp16 scale d, then 32 signed bytes. value = d * byte. */
 export const q8_0: WeightFormat = {

@@ -183,10 +183,13 @@ void cached(Call& call) {
   std::memcpy(allV + position * kRow, v.data, v.size * 4);
   float* o = call.output(0, q.shape);
   if (d.queries == 1) {
-    parallelFor(static_cast<int>(d.groups), [&](int g, int) {
+    const auto group = [&](int g, int) {
       const long at = g * d.group() * d.dim;
       decodeGroup(d, q.data + at, allK + g * d.dim, allV + g * d.dim, o + at, kRow);
-    });
+    };
+    // Waking the other threads costs as much as a million multiplications.
+    if (d.keys * qRow > 1'000'000) return parallelFor(static_cast<int>(d.groups), group);
+    for (int g = 0; g < d.groups; g++) group(g, 0);
     return;
   }
   parallelFor(static_cast<int>(d.heads), [&](int h, int) {

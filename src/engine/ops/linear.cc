@@ -29,7 +29,8 @@ void fewRows(const Shapes& s, const float* x, const float* u, const float* b, fl
       for (long j = k * 32; j < std::min(s.in, (k + 1) * 32); j++) total += x[i * s.in + j];
       sums[i * blocks + k] = total;
     }
-  constexpr long block = 32;
+  // Waking the other threads costs as much as a million multiplications.
+  const long block = std::max<long>(32, 1'000'000 / (s.in * s.rows));
   parallelFor(static_cast<int>((s.out + block - 1) / block), [&](int task, int) {
     for (long n = task * block; n < std::min(s.out, (task + 1) * block); n++)
       for (long i = 0; i < s.rows; i++) {

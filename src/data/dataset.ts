@@ -1,0 +1,110 @@
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { DataError, nearest, OptionError } from '../core/errors';
+import { checkNumber, show } from '../core/options';
+import { Random } from '../core/random';
+
+export type Row = Record<string, unknown>;
+
+/** Rows in memory, with the methods of Hugging Face's datasets that notebooks use. */
+export class Dataset<R extends Row = Row> implements Iterable<R> {
+  constructor(private readonly rows: readonly R[]) {}
+
+  static from_list<R extends Row>(rows: R[]): Dataset<R> {
+    return new Dataset(rows);
+  }
+
+  get length(): number {
+    return this.rows.length;
+  }
+  get num_rows(): number {
+    return this.rows.length;
+  }
+  get column_names(): string[] {
+    return [...new Set(this.rows.flatMap((row) => Object.keys(row)))];
+  }
+  [Symbol.iterator](): Iterator<R> {
+    return this.rows[Symbol.iterator]();
+  }
+  at(i: number): R {
+    const row = this.rows.at(i);
+    if (!row) throw new DataError(`The dataset has ${this.rows.length} rows; there is no row ${i}.`);
+    return row;
+  }
+  select(indices: Iterable<number>): Dataset<R> {
+    return new Dataset([...indices].map((i) => this.at(i)));
+  }
+  map<T extends Row>(f: (row: R, i: number) => T): Dataset<T> {
+    return new Dataset(this.rows.map(f));
+  }
+  filter(f: (row: R, i: number) => boolean): Dataset<R> {
+    return new Dataset(this.rows.filter(f));
+  }
+  shuffle({ seed = 42 }: { seed?: number } = {}): Dataset<R> {
+    return new Dataset(Random.seeded(seed).shuffled(this.rows));
+  }
+
+  /** Two datasets; `test_size` is a share below 1 or a number of rows. */
+  train_test_split({ test_size = 0.25, seed = 42 }: { test_size?: number; seed?: number } = {}): { train: Dataset<R>; test: Dataset<R> } {
+    checkNumber('train_test_split', 'test_size', test_size, { above: 0, below: this.length }, `Give a share below 1, or a number of rows below ${this.length}.`);
+    const count = test_size < 1 ? Math.ceil(this.length * test_size) : Math.floor(test_size);
+    const rows = Random.seeded(seed).shuffled(this.rows);
+    return { test: new Dataset(rows.slice(0, count)), train: new Dataset(rows.slice(count)) };
+  }
+}
+
+/** Splits by name: `const { train, test } = await load_dataset('fine-tuning-qa')`. */
+export type DatasetDict = Record<string, Dataset>;
+
+/** Data sets that come with the library, at the same place seen from src/data and from lib/data. */
+const own = join(__dirname, '..', '..', 'notebooks', 'data');
+
+async function readJsonl(path: string): Promise<Dataset> {
+  const text = await readFile(path, 'utf8');
+  if (path.endsWith('.json')) {
+    const rows = JSON.parse(text);
+    if (!Array.isArray(rows)) throw new DataError(`${path} does not hold a list of rows.`);
+    return new Dataset(rows);
+  }
+  const rows: Row[] = [];
+  for (const [i, line] of text.split('\n').entries()) {
+    if (!line.trim()) continue;
+    try {
+      rows.push(JSON.parse(line));
+    } catch (error) {
+      throw new DataError(`${path}, line ${i + 1} is not JSON (${(error as Error).message}). Each line must be one object.`);
+    }
+  }
+  return new Dataset(rows);
+}
+
+export async function load_dataset(nameOrPath: string): Promise<DatasetDict>;
+export async function load_dataset(nameOrPath: string, options: { split: string }): Promise<Dataset>;
+/**
+ * Loads a data set: one that comes with tunebook ('fine-tuning-qa'), a .jsonl or .json file, or a folder with one such file
+ * for each split. Without `split` the splits by name, as in Hugging Face's datasets.
+ */
+export async function load_dataset(nameOrPath: string, { split }: { split?: string } = {}): Promise<DatasetDict | Dataset> {
+  const isData = (file: string) => /\.jsonl?$/.test(file);
+  const packaged = join(own, nameOrPath);
+  const path = existsSync(resolve(nameOrPath)) ? resolve(nameOrPath) : /^[\w-]+$/.test(nameOrPath) && existsSync(packaged) ? packaged : undefined;
+  if (!path) {
+    const names = existsSync(own) ? readdirSync(own).filter((name) => statSync(join(own, name)).isDirectory()) : [];
+    const guess = nearest(nameOrPath, names);
+    throw new OptionError(
+      `No data set '${nameOrPath}' was found: not a file or folder at ${resolve(nameOrPath)}, and not one that comes with tunebook (${names.join(', ')}). ` +
+        (guess ? `Did you mean '${guess}'?` : 'Give the path of a .jsonl file, one row a line.'),
+    );
+  }
+  const files = statSync(path).isDirectory() ? readdirSync(path).filter(isData).sort().map((file) => join(path, file)) : [path];
+  if (!files.length) throw new OptionError(`${path} holds no .jsonl or .json file.`);
+  const splits: DatasetDict = {};
+  for (const file of files) {
+    const name = files.length === 1 && !/(train|test|validation)\.jsonl?$/.test(file) ? 'train' : (file.match(/([^/\\]+)\.jsonl?$/)?.[1] as string);
+    splits[name] = await readJsonl(file);
+  }
+  if (split === undefined) return splits;
+  if (!Object.hasOwn(splits, split)) throw new OptionError(`${nameOrPath} has no split ${show(split)}; it has ${Object.keys(splits).join(', ')}.`);
+  return splits[split];
+}

@@ -1,0 +1,45 @@
+import { DataError } from '../core/errors';
+import { collate, labelCount, microBatches } from '../data/collate';
+import { prepareSft, type Example } from '../data/sft';
+import type { Row } from '../data/dataset';
+import * as tf from '../engine/tf';
+import type { CausalLM } from '../models/causal_lm';
+import { baseOf, type PeftModel } from '../peft/model';
+import type { Tokenizer } from '../tokenizers/tokenizer';
+
+export interface Evaluation {
+  /** Mean cross-entropy of the labelled tokens, in nats. */
+  eval_loss: number;
+  /** e^eval_loss: among how many tokens the model is torn, on average. */
+  perplexity: number;
+  eval_tokens: number;
+  /** Seconds. */
+  eval_runtime: number;
+}
+
+/** Mean loss over all labelled tokens of the examples; `each` is awaited between micro-batches. */
+export async function meanLoss(model: CausalLM, examples: Example[], tokensAtOnce: number, each: () => Promise<void> = async () => {}): Promise<Evaluation> {
+  const start = performance.now();
+  const total = examples.reduce((n, e) => n + labelCount(e), 0);
+  if (!total) throw new DataError('There is no labelled token to evaluate on: every row is empty or fully masked.');
+  const sorted = [...examples].sort((a, b) => a.input_ids.length - b.input_ids.length);
+  let sum = 0;
+  for (const group of microBatches(sorted, tokensAtOnce)) {
+    sum += tf.tidy(() => {
+      const { ids, positions, labels } = collate(group, 0);
+      const losses = model.losses(ids, positions, labels, false).dataSync();
+      let part = 0;
+      for (const loss of losses) part += loss;
+      return part;
+    });
+    await each();
+  }
+  const eval_loss = sum / total;
+  return { eval_loss, perplexity: Math.exp(eval_loss), eval_tokens: total, eval_runtime: (performance.now() - start) / 1000 };
+}
+
+/** Loss and perplexity of a model on rows of {messages} (the answers), {prompt, completion} or {text}. */
+export async function evaluate(model: CausalLM | PeftModel<CausalLM>, dataset: Iterable<Row>, { tokenizer, max_length = 1024 }: { tokenizer: Tokenizer; max_length?: number }): Promise<Evaluation> {
+  const { examples } = prepareSft(dataset, tokenizer, { max_length, assistant_only_loss: true, completion_only_loss: null, dataset_text_field: 'text' });
+  return meanLoss(baseOf(model), examples, 2048, () => new Promise((resolve) => setImmediate(resolve)));
+}

@@ -1,0 +1,48 @@
+import { nearest, OptionError } from '../core/errors';
+import { show } from '../core/options';
+import { AutoModelForCausalLM, AutoTokenizer } from '../models/auto';
+import type { CausalLM } from '../models/causal_lm';
+import { baseOf, type PeftModel } from '../peft/model';
+import type { Message, Tokenizer } from '../tokenizers/tokenizer';
+import { type GenerateOptions, generate } from './generate';
+import { TextStreamer } from './streamer';
+
+export interface PipelineOptions extends Partial<GenerateOptions> {
+  /** false: only what the model wrote. For conversations transformers returns all messages. */
+  return_full_text?: boolean;
+  streamer?: TextStreamer;
+}
+
+export interface TextGenerationPipeline {
+  /** Continues a text. */
+  (text: string, options?: PipelineOptions): Promise<{ generated_text: string }[]>;
+  /** Answers a conversation; the last of the returned messages is the answer. */
+  (messages: Message[], options?: PipelineOptions): Promise<{ generated_text: Message[] }[]>;
+  model: CausalLM | PeftModel<CausalLM>;
+  tokenizer: Tokenizer;
+}
+
+/** `await pipeline('text-generation', model or name, { tokenizer })`, called as in transformers. */
+export async function pipeline(task: 'text-generation', model: string | CausalLM | PeftModel<CausalLM>, { tokenizer }: { tokenizer?: Tokenizer } = {}): Promise<TextGenerationPipeline> {
+  if (task !== 'text-generation') {
+    const guess = nearest(String(task), ['text-generation']);
+    throw new OptionError(`There is no pipeline ${show(task)}.${guess ? ` Did you mean '${guess}'?` : " 'text-generation' is the one there is so far."}`);
+  }
+  const loaded = typeof model === 'string' ? await AutoModelForCausalLM.from_pretrained(model) : model;
+  const base = baseOf(loaded);
+  const tok = tokenizer ?? (await AutoTokenizer.from_pretrained(base.config._name_or_path));
+  const run = async (input: string | Message[], { return_full_text: full = true, streamer, ...options }: PipelineOptions = {}) => {
+    const ids = typeof input === 'string' ? tok.encode(input) : tok.apply_chat_template(input, { add_generation_prompt: true });
+    const on_token = (token: number) => {
+      streamer?.put(token);
+      options.on_token?.(token);
+    };
+    const made = await generate(base, ids, { max_new_tokens: 256, ...options, on_token });
+    streamer?.end();
+    const text = tok.decode(made, { skip_special_tokens: true });
+    if (typeof input === 'string') return [{ generated_text: full ? input + text : text }];
+    const answer: Message = { role: 'assistant', content: text };
+    return [{ generated_text: full ? [...input, answer] : [answer] }];
+  };
+  return Object.assign(run as unknown as TextGenerationPipeline, { model: loaded, tokenizer: tok });
+}

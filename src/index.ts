@@ -1,0 +1,14 @@
+/** The public names. */
+export { DataError, FileError, OptionError, ShapeError, TrainingError, TunebookError } from './core/errors';
+export { on } from './core/events';
+export { Dataset, load_dataset } from './data/dataset';
+export { type BackendInfo, backend, startBackend } from './engine/backend';
+export { memoryUsage } from './engine/memory';
+export { evaluate } from './evaluate/loss';
+export { generate } from './generate/generate';
+export { pipeline } from './generate/pipeline';
+export { TextStreamer } from './generate/streamer';
+export { AutoModelForCausalLM, AutoTokenizer } from './models/auto';
+export { LoraConfig } from './peft/config';
+export { get_peft_model, PeftModel } from './peft/model';
+export { SFTConfig, SFTTrainer } from './trainers/sft';

@@ -1,0 +1,95 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { access, constants, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FileError } from '../core/errors';
+import { sortedJson } from '../core/json';
+import * as tf from '../engine/tf';
+import { readSafetensors, writeSafetensors } from '../formats/safetensors';
+import { withFile } from '../formats/slices';
+import type { AdamW } from './optimizer';
+import type { Run } from './run';
+
+/** trainer_state.json: transformers' keys, and what is needed to go on bit for bit. */
+export interface TrainerState {
+  global_step: number;
+  epoch: number;
+  max_steps: number;
+  num_train_epochs: number;
+  train_batch_size: number;
+  num_input_tokens_seen: number;
+  logging_steps: number;
+  eval_steps: number;
+  save_steps: number;
+  best_metric: number | null;
+  best_global_step: number | null;
+  best_model_checkpoint: string | null;
+  log_history: Record<string, number>[];
+  total_flos: number;
+  is_hyper_param_search: boolean;
+  is_local_process_zero: boolean;
+  is_world_process_zero: boolean;
+  trial_name: null;
+  trial_params: null;
+  stateful_callbacks: { tunebook: { micro_batch_tokens: number; fingerprint: string; series: Run['series']; loss_since_log: [sum: number, count: number] } };
+}
+
+/** Fails at once when nothing could be saved later. */
+export async function checkWritable(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+    await access(folder, constants.W_OK);
+  } catch (error) {
+    throw new FileError(`output_dir '${folder}' cannot be written (${(error as Error).message}). Choose a folder of your own, or fix its permissions.`);
+  }
+}
+
+/** Writes one checkpoint folder under another name and renames it when it is whole. */
+export async function saveCheckpoint(folder: string, optimizer: AdamW, state: TrainerState, args: object, saveModel: (folder: string) => Promise<void>): Promise<void> {
+  const partial = `${folder}.partial`;
+  await rm(partial, { recursive: true, force: true });
+  await mkdir(partial, { recursive: true });
+  await saveModel(partial);
+  await writeSafetensors(join(partial, 'optimizer.safetensors'), optimizer.state());
+  await writeFile(join(partial, 'trainer_state.json'), sortedJson(state));
+  await writeFile(join(partial, 'training_args.json'), `${JSON.stringify(args, null, 2)}\n`);
+  const old = `${folder}.old`;
+  if (existsSync(folder)) await rename(folder, old);
+  await rename(partial, folder);
+  await rm(old, { recursive: true, force: true });
+}
+
+/** The steps of the checkpoints in a folder, ascending. */
+export function checkpointSteps(folder: string): number[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .flatMap((name) => name.match(/^checkpoint-(\d+)$/)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+/** The checkpoint that `resume_from_checkpoint` means: a path, or true for the last one in output_dir. */
+export function findCheckpoint(wanted: string | true, outputDir: string): string {
+  if (wanted !== true) {
+    if (!existsSync(join(wanted, 'trainer_state.json'))) throw new FileError(`'${wanted}' is not a checkpoint: it has no trainer_state.json.`);
+    return wanted;
+  }
+  const last = checkpointSteps(outputDir).at(-1);
+  if (last === undefined) throw new FileError(`There is no checkpoint in '${outputDir}' to resume from. Train first, or give the path of a checkpoint.`);
+  return join(outputDir, `checkpoint-${last}`);
+}
+
+export async function loadState(folder: string, optimizer: AdamW): Promise<TrainerState> {
+  const state = JSON.parse(await readFile(join(folder, 'trainer_state.json'), 'utf8')) as TrainerState;
+  const path = join(folder, 'optimizer.safetensors');
+  const file = await readSafetensors(path);
+  await withFile(path, async (read) => {
+    const values = new Map<string, Float32Array>();
+    for (const [name, stored] of file.tensors) values.set(name, new Float32Array((await read(stored)).buffer));
+    optimizer.restore(state.global_step, (name, shape) => {
+      const value = values.get(name);
+      if (!value) throw new FileError(`${path} has no ${name}: the checkpoint is of another model or LoRA configuration.`);
+      return tf.tensor(value, shape);
+    });
+  });
+  return state;
+}

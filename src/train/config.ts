@@ -1,0 +1,121 @@
+import { OptionError } from '../core/errors';
+import { type Alias, checkNumber, readOptions, show } from '../core/options';
+import { SCHEDULES } from './schedules';
+
+/** Options of a training run under transformers' names, with its defaults. */
+export interface TrainingOptions {
+  output_dir: string;
+  per_device_train_batch_size: number;
+  per_device_eval_batch_size: number;
+  gradient_accumulation_steps: number;
+  num_train_epochs: number;
+  /** Greater than 0: the number of steps, whatever the epochs. */
+  max_steps: number;
+  learning_rate: number;
+  lr_scheduler_type: string;
+  /** Steps, or below 1 a share of all steps. */
+  warmup_steps: number;
+  weight_decay: number;
+  adam_beta1: number;
+  adam_beta2: number;
+  adam_epsilon: number;
+  optim: string;
+  max_grad_norm: number;
+  logging_steps: number;
+  logging_first_step: boolean;
+  eval_strategy: 'no' | 'steps' | 'epoch';
+  eval_steps: number | null;
+  save_strategy: 'no' | 'steps' | 'epoch';
+  save_steps: number;
+  save_total_limit: number | null;
+  seed: number;
+  data_seed: number | null;
+  report_to: string;
+  run_name: string | null;
+  resume_from_checkpoint: string | boolean | null;
+  /** Recompute each block in the backward pass: less memory, about a third more time. null: only where memory asks for it. */
+  gradient_checkpointing: boolean | null;
+  /** Whether computation may use bfloat16 where the CPU has it. Results on CPUs without it are fp32. */
+  bf16: boolean;
+  fp16: boolean;
+  /** Memory that a step may take for activations: MiB, or below 1 a share of what is free. */
+  memory_limit: number;
+  remove_unused_columns: boolean;
+  disable_tqdm: boolean;
+}
+
+export const TRAINING_DEFAULTS: TrainingOptions = {
+  output_dir: 'trainer_output',
+  per_device_train_batch_size: 8,
+  per_device_eval_batch_size: 8,
+  gradient_accumulation_steps: 1,
+  num_train_epochs: 3,
+  max_steps: -1,
+  learning_rate: 5e-5,
+  lr_scheduler_type: 'linear',
+  warmup_steps: 0,
+  weight_decay: 0,
+  adam_beta1: 0.9,
+  adam_beta2: 0.999,
+  adam_epsilon: 1e-8,
+  optim: 'adamw_torch_fused',
+  max_grad_norm: 1,
+  logging_steps: 10,
+  logging_first_step: false,
+  eval_strategy: 'no',
+  eval_steps: null,
+  save_strategy: 'steps',
+  save_steps: 500,
+  save_total_limit: null,
+  seed: 42,
+  data_seed: null,
+  report_to: 'none',
+  run_name: null,
+  resume_from_checkpoint: null,
+  gradient_checkpointing: null,
+  bf16: true,
+  fp16: false,
+  memory_limit: 0.6,
+  remove_unused_columns: true,
+  disable_tqdm: false,
+};
+
+/** Names of older tutorials. */
+export const TRAINING_ALIASES: Record<string, Alias> = {
+  warmup_ratio: { to: 'warmup_steps' },
+  evaluation_strategy: { to: 'eval_strategy' },
+};
+
+const ADAMW = ['adamw_torch_fused', 'adamw_torch', 'adamw_hf'];
+
+/** Checks the values that only make sense in a range. */
+export function checkTraining(owner: string, o: TrainingOptions): void {
+  const whole = { integer: true, min: 1 };
+  checkNumber(owner, 'per_device_train_batch_size', o.per_device_train_batch_size, whole, 'It is the number of rows in a batch.');
+  checkNumber(owner, 'gradient_accumulation_steps', o.gradient_accumulation_steps, whole, 'It is the number of batches in one step.');
+  checkNumber(owner, 'learning_rate', o.learning_rate, { above: 0 }, '1e-4 to 3e-4 are usual for LoRA.');
+  checkNumber(owner, 'max_steps', o.max_steps, { integer: true, min: -1 }, 'Use -1 to train for num_train_epochs.');
+  if (o.max_steps <= 0) checkNumber(owner, 'num_train_epochs', o.num_train_epochs, { above: 0 }, 'Or set max_steps.');
+  checkNumber(owner, 'warmup_steps', o.warmup_steps, { min: 0 }, 'Below 1 it is a share of all steps.');
+  checkNumber(owner, 'weight_decay', o.weight_decay, { min: 0 }, '0 switches it off.');
+  checkNumber(owner, 'adam_beta1', o.adam_beta1, { min: 0, below: 1 }, '0.9 is usual.');
+  checkNumber(owner, 'adam_beta2', o.adam_beta2, { min: 0, below: 1 }, '0.999 is usual.');
+  checkNumber(owner, 'max_grad_norm', o.max_grad_norm, { min: 0 }, '0 switches clipping off.');
+  checkNumber(owner, 'logging_steps', o.logging_steps, { above: 0 }, 'It is how often the loss is logged.');
+  checkNumber(owner, 'save_steps', o.save_steps, { above: 0 }, "Use save_strategy: 'no' for no checkpoints.");
+  checkNumber(owner, 'memory_limit', o.memory_limit, { above: 0 }, 'Below 1 it is a share of what is free, else MiB.');
+  const one = (name: string, value: unknown, values: string[]) => {
+    if (!values.includes(value as string)) throw new OptionError(`${owner}: ${name} = ${show(value)} is not one of ${values.join(', ')}.`);
+  };
+  one('lr_scheduler_type', o.lr_scheduler_type, Object.keys(SCHEDULES));
+  one('eval_strategy', o.eval_strategy, ['no', 'steps', 'epoch']);
+  one('save_strategy', o.save_strategy, ['no', 'steps', 'epoch']);
+  one('optim', o.optim, ADAMW);
+  one('report_to', o.report_to, ['none', 'tensorboard']);
+}
+
+export const trainingOptions = <T extends TrainingOptions>(owner: string, given: object, defaults: T, aliases: Record<string, Alias>): T => {
+  const options = readOptions(owner, given, defaults, aliases);
+  checkTraining(owner, options);
+  return options;
+};

@@ -1,0 +1,341 @@
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { FileError, OptionError, TrainingError } from '../core/errors';
+import { emit } from '../core/events';
+import { Random } from '../core/random';
+import { collate, labelCount, microBatches } from '../data/collate';
+import type { Example } from '../data/sft';
+import { availableMemory, mebibytes, memoryUsage } from '../engine/memory';
+import { globalNorm } from '../engine/ops/adamw';
+import { record } from '../engine/tape';
+import * as tf from '../engine/tf';
+import { type Evaluation, meanLoss } from '../evaluate/loss';
+import type { CausalLM } from '../models/causal_lm';
+import { training } from '../nn';
+import type { PeftModel } from '../peft/model';
+import type { Tokenizer } from '../tokenizers/tokenizer';
+import { checkpointSteps, checkWritable, findCheckpoint, loadState, saveCheckpoint, type TrainerState } from './checkpoint';
+import type { TrainingOptions } from './config';
+import { AdamW } from './optimizer';
+import { newRun, type Run, tell } from './run';
+import { SCHEDULES } from './schedules';
+
+export interface TrainOutput {
+  global_step: number;
+  training_loss: number;
+  /** True when the run was interrupted: everything is saved, and `train({ resume_from_checkpoint: true })` goes on. */
+  stopped: boolean;
+  checkpoint: string | null;
+  metrics: Record<string, number>;
+}
+
+export interface TrainerParts {
+  model: PeftModel<CausalLM>;
+  args: TrainingOptions;
+  train: Example[];
+  eval?: Example[];
+  tokenizer: Tokenizer;
+}
+
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+const SIZES = [4096, 2048, 1024, 512, 256];
+
+/**
+ * The training loop: batches in a seeded order, gradients summed over micro-batches and normalised by all labelled tokens of
+ * the step, clipping, AdamW, schedule, evaluation, checkpoints. Objectives (SFT, later others) prepare the examples.
+ */
+export class Trainer {
+  readonly model: PeftModel<CausalLM>;
+  readonly args: TrainingOptions;
+  /** The run that `train` is on or was last on. */
+  run?: Run;
+  state?: { global_step: number; log_history: Record<string, number>[] };
+  private stopWanted = false;
+  private running = false;
+
+  constructor(protected readonly parts: TrainerParts) {
+    this.model = parts.model;
+    this.args = parts.args;
+  }
+
+  /** Asks a run to end after the step it is in; it saves a checkpoint first. */
+  stop(): void {
+    this.stopWanted = true;
+  }
+
+  /** Trains to the end, or until stopped. `resume_from_checkpoint`: a path, or true for the last checkpoint in output_dir. */
+  async train({ resume_from_checkpoint: resume = this.args.resume_from_checkpoint }: { resume_from_checkpoint?: string | boolean | null } = {}): Promise<TrainOutput> {
+    if (this.running) throw new OptionError('This trainer is already training. Stop it first (interrupt its cell, or trainer.stop()).');
+    await checkWritable(this.args.output_dir);
+    this.running = true;
+    this.stopWanted = false;
+    const onInterrupt = () => {
+      this.stopWanted = true;
+      emit('progress', { id: 'interrupt', text: 'Interrupt received: finishing this step, then saving.', done: true });
+    };
+    process.on('SIGINT', onInterrupt);
+    const optimizer = new AdamW(this.model.namedParameters(), {
+      beta1: this.args.adam_beta1,
+      beta2: this.args.adam_beta2,
+      eps: this.args.adam_epsilon,
+      weight_decay: this.args.weight_decay,
+    });
+    try {
+      return await this.loop(optimizer, resume ? findCheckpoint(resume, this.args.output_dir) : null);
+    } catch (error) {
+      if (this.run?.status === 'running') this.end('failed', (error as Error).message);
+      throw error;
+    } finally {
+      process.off('SIGINT', onInterrupt);
+      optimizer.dispose();
+      this.running = false;
+    }
+  }
+
+  /** Loss and perplexity on the evaluation rows. */
+  async evaluate(): Promise<Evaluation> {
+    if (!this.parts.eval?.length) throw new OptionError('There is nothing to evaluate on: give the trainer an eval_dataset.');
+    return meanLoss(this.model.base_model, this.parts.eval, 2048, turn);
+  }
+
+  /** Saves adapter and tokenizer as PEFT does; by default into output_dir. */
+  async save_model(folder = this.args.output_dir): Promise<void> {
+    await checkWritable(folder);
+    await this.model.save_pretrained(folder);
+    await this.parts.tokenizer.save_pretrained(folder);
+  }
+
+  private async loop(optimizer: AdamW, checkpoint: string | null): Promise<TrainOutput> {
+    const { args, parts } = this;
+    const rowsPerStep = args.per_device_train_batch_size * args.gradient_accumulation_steps;
+    const stepsPerEpoch = Math.ceil(parts.train.length / rowsPerStep);
+    const total = args.max_steps > 0 ? args.max_steps : Math.ceil(args.num_train_epochs * stepsPerEpoch);
+    const warmup = args.warmup_steps < 1 ? Math.ceil(args.warmup_steps * total) : args.warmup_steps;
+    const run = newRun(args.run_name ?? basename(args.output_dir), total, { ...args });
+    this.run = run;
+    let tokensSeen = 0;
+    let sinceLog: [number, number] = [0, 0];
+    let log: Record<string, number>[] = [];
+    let plan = this.planMicroBatches();
+    const fingerprint = `${parts.train.length} rows, ${rowsPerStep} a step, seed ${args.data_seed ?? args.seed}`;
+    if (checkpoint) {
+      const state = await this.restore(checkpoint, optimizer);
+      const saved = state.stateful_callbacks.tunebook;
+      if (saved.fingerprint !== fingerprint)
+        throw new OptionError(`The checkpoint '${checkpoint}' was made with other data or batches (${saved.fingerprint}) than now (${fingerprint}). Resume with the same ones, or start afresh.`);
+      run.step = state.global_step;
+      run.series = saved.series;
+      run.checkpoints.push(checkpoint);
+      run.events.push({ step: run.step, kind: 'resumed', text: `resumed from ${basename(checkpoint)}` });
+      log = state.log_history;
+      tokensSeen = state.num_input_tokens_seen;
+      sinceLog = saved.loss_since_log;
+      plan = { ...plan, tokens: saved.micro_batch_tokens };
+    }
+    this.state = { global_step: run.step, log_history: log };
+    tell(run, 'begin');
+    const began = performance.now();
+    const firstStep = run.step;
+    let lossSum = 0;
+    let order: { epoch: number; rows: number[] } | undefined;
+    const save = async () => {
+      const folder = join(args.output_dir, `checkpoint-${run.step}`);
+      if (run.checkpoints.at(-1) === folder && checkpoint === folder) return folder;
+      await saveCheckpoint(folder, optimizer, this.snapshot(run, total, stepsPerEpoch, tokensSeen, log, plan.tokens, fingerprint, sinceLog), args, (to) => this.save_model(to));
+      run.checkpoints.push(folder);
+      run.events.push({ step: run.step, kind: 'checkpoint', text: `saved ${basename(folder)}` });
+      await this.forgetOld(run);
+      tell(run, 'save');
+      return folder;
+    };
+    while (run.step < total && !this.stopWanted) {
+      const epoch = Math.floor(run.step / stepsPerEpoch);
+      if (order?.epoch !== epoch) order = { epoch, rows: Random.seeded(args.data_seed ?? args.seed, epoch).shuffled(parts.train.map((_, i) => i)) };
+      const from = (run.step % stepsPerEpoch) * rowsPerStep;
+      const rows = order.rows.slice(from, from + rowsPerStep).map((i) => parts.train[i]);
+      const start = performance.now();
+      const lr = args.learning_rate * SCHEDULES[args.lr_scheduler_type](run.step, warmup, total);
+      const { gradients, loss } = await this.gradients(rows, plan, run.step);
+      const norm = globalNorm([...gradients.values()]);
+      if (!Number.isFinite(loss) || !Number.isFinite(norm)) {
+        for (const gradient of gradients.values()) gradient.dispose();
+        const last = run.step > 0 ? await save() : null;
+        throw new TrainingError(
+          `Training stopped at step ${run.step + 1}: the ${Number.isFinite(loss) ? `gradient norm is ${norm}` : `loss is ${loss}`}. ` +
+            `${last ? `The last good state is saved in ${last}.` : 'No step had been taken.'} Lower learning_rate (now ${args.learning_rate}), add warmup_steps, or look at the rows of this step.`,
+        );
+      }
+      const factor = args.max_grad_norm > 0 ? Math.min(1, args.max_grad_norm / (norm + 1e-6)) : 1;
+      optimizer.apply(gradients, lr, factor);
+      for (const gradient of gradients.values()) gradient.dispose();
+      run.step++;
+      const tokens = rows.reduce((n, row) => n + row.input_ids.length, 0);
+      tokensSeen += tokens;
+      lossSum += loss;
+      sinceLog = [sinceLog[0] + loss, sinceLog[1] + 1];
+      this.note(run, { loss, lr, norm, speed: tokens / ((performance.now() - start) / 1000) });
+      const due = (every: number) => run.step % Math.max(1, Math.round(every < 1 ? every * total : every)) === 0;
+      if (due(args.logging_steps) || (run.step === 1 && args.logging_first_step)) {
+        log.push({ loss: sinceLog[0] / sinceLog[1], grad_norm: norm, learning_rate: lr, num_tokens: tokensSeen, epoch: run.step / stepsPerEpoch, step: run.step });
+        sinceLog = [0, 0];
+      }
+      this.state = { global_step: run.step, log_history: log };
+      this.progress(run, began, firstStep);
+      tell(run, 'step');
+      const epochEnded = run.step % stepsPerEpoch === 0;
+      if (parts.eval && (args.eval_strategy === 'steps' ? due(args.eval_steps ?? args.logging_steps) : args.eval_strategy === 'epoch' && epochEnded)) {
+        const result = await this.evaluate();
+        run.series.eval_loss.push([run.step, result.eval_loss]);
+        log.push({ eval_loss: result.eval_loss, eval_runtime: result.eval_runtime, epoch: run.step / stepsPerEpoch, step: run.step });
+        tell(run, 'eval');
+      }
+      if (args.save_strategy === 'steps' ? due(args.save_steps) : args.save_strategy === 'epoch' && epochEnded) await save();
+      await turn();
+    }
+    const stopped = run.step < total;
+    const saved = stopped || (args.save_strategy !== 'no' && run.checkpoints.at(-1) !== join(args.output_dir, `checkpoint-${run.step}`)) ? await save() : (run.checkpoints.at(-1) ?? null);
+    const steps = run.step - firstStep;
+    const seconds = (performance.now() - began) / 1000;
+    this.end(stopped ? 'stopped' : 'finished', stopped ? `stopped after step ${run.step}; saved ${saved}` : `finished ${run.step} steps`);
+    if (stopped)
+      emit('progress', { id: `train ${run.id}`, text: `Stopped after step ${run.step} of ${total}. Saved ${saved}; go on with trainer.train({ resume_from_checkpoint: true }).`, done: true });
+    return {
+      global_step: run.step,
+      training_loss: steps ? lossSum / steps : 0,
+      stopped,
+      checkpoint: saved,
+      metrics: { train_runtime: seconds, train_steps_per_second: steps / seconds, train_loss: steps ? lossSum / steps : 0 },
+    };
+  }
+
+  /** Gradient of the step's mean loss over all its labelled tokens, summed over micro-batches. */
+  private async gradients(rows: Example[], plan: { tokens: number; recompute: boolean }, step: number): Promise<{ gradients: Map<string, tf.Tensor>; loss: number }> {
+    const parameters = [...this.model.namedParameters()];
+    const labels = rows.reduce((n, row) => n + labelCount(row), 0);
+    const sums = new Map<string, tf.Tensor>();
+    let loss = 0;
+    // Rows of like length together: less padding.
+    const sorted = [...rows].sort((a, b) => b.input_ids.length - a.input_ids.length);
+    for (const [i, group] of microBatches(sorted, plan.tokens).entries()) {
+      const parts = tf.tidy(() => {
+        const batch = collate(group, 0);
+        const seed = Random.seeded(this.args.seed, step, i).bits();
+        const options = plan.recompute ? { recompute: { parameters: this.parametersIn } } : {};
+        const recorded = training(seed, () => record(() => tf.sum(tf.div(this.model.base_model.losses(batch.ids, batch.positions, batch.labels, true, options), labels))));
+        loss += recorded.value.dataSync()[0];
+        const parts = training(seed, () => recorded.pullback(parameters.map(([, p]) => p.tensor)));
+        recorded.value.dispose();
+        return parts;
+      });
+      for (const [j, [name]] of parameters.entries()) {
+        const before = sums.get(name);
+        sums.set(name, before ? tf.add(before, parts[j]) : parts[j]);
+        if (before) {
+          before.dispose();
+          parts[j].dispose();
+        }
+      }
+      await turn();
+    }
+    return { gradients: sums, loss };
+  }
+
+  private readonly parametersIn = (block: Parameters<PeftModel['parametersIn']>[0]) => this.model.parametersIn(block);
+
+  /** How many padded tokens go through the model at once, and whether blocks are recomputed. */
+  private planMicroBatches(): { tokens: number; recompute: boolean } {
+    const limit = this.args.memory_limit <= 1 ? this.args.memory_limit * availableMemory() : this.args.memory_limit * 1024 * 1024;
+    const [kept, recomputed] = this.model.base_model.activationFloats();
+    const longest = Math.max(...this.parts.train.map((row) => row.input_ids.length));
+    const fits = (tokens: number, floats: number) => tokens * floats * 4 * 1.3 <= limit;
+    const forced = this.args.gradient_checkpointing;
+    // Larger micro-batches than this gain no speed, so memory is not spent on them.
+    const preferred = Math.max(512, longest);
+    if (forced !== true && fits(preferred, kept)) return { tokens: preferred, recompute: false };
+    const size = SIZES.find((tokens) => tokens <= Math.max(512, longest) && fits(tokens, recomputed)) ?? longest;
+    if (forced !== false && (forced || !fits(longest, kept))) {
+      if (!fits(longest, recomputed))
+        throw new OptionError(
+          `One row of ${longest} tokens needs about ${mebibytes(longest * recomputed * 4)} for its backward pass, but memory_limit leaves ${mebibytes(limit)}. Lower max_length, or raise memory_limit.`,
+        );
+      return { tokens: Math.max(size, longest), recompute: true };
+    }
+    return { tokens: longest, recompute: false };
+  }
+
+  private note(run: Run, { loss, lr, norm, speed }: { loss: number; lr: number; norm: number; speed: number }): void {
+    const { resident, peak, machine } = memoryUsage();
+    run.memory = { residentBytes: resident, peakBytes: peak, machineBytes: machine };
+    run.series.loss.push([run.step, loss]);
+    run.series.learning_rate.push([run.step, lr]);
+    run.series.grad_norm.push([run.step, norm]);
+    run.series.tokens_per_second.push([run.step, speed]);
+    run.series.resident_bytes.push([run.step, resident]);
+  }
+
+  private progress(run: Run, began: number, firstStep: number): void {
+    if (this.args.disable_tqdm) return;
+    const seconds = (performance.now() - began) / 1000;
+    const left = (seconds / (run.step - firstStep)) * (run.totalSteps - run.step);
+    const clock = (s: number) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, '0')}`;
+    const recent = run.series.tokens_per_second.slice(-10);
+    const speed = recent.reduce((sum, [, v]) => sum + v, 0) / recent.length;
+    emit('progress', {
+      id: `train ${run.id}`,
+      done: run.step === run.totalSteps,
+      text:
+        `step ${run.step}/${run.totalSteps}  loss ${run.series.loss.at(-1)?.[1].toFixed(4)}  ${Math.round(speed)} tokens/s  ` +
+        `${clock(seconds)} elapsed, ${clock(left)} left  ${mebibytes(run.memory.residentBytes)} resident`,
+    });
+  }
+
+  private end(status: Run['status'], text: string): void {
+    const run = this.run as Run;
+    run.status = status;
+    if (status === 'stopped' || status === 'failed') run.events.push({ step: run.step, kind: status, text });
+    tell(run, 'end');
+  }
+
+  private async forgetOld(run: Run): Promise<void> {
+    const { save_total_limit: limit, output_dir: folder } = this.args;
+    if (limit === null) return;
+    for (const step of checkpointSteps(folder).slice(0, -Math.max(1, limit))) {
+      const path = join(folder, `checkpoint-${step}`);
+      await rm(path, { recursive: true, force: true });
+      run.checkpoints = run.checkpoints.filter((kept) => kept !== path);
+    }
+  }
+
+  private async restore(checkpoint: string, optimizer: AdamW): Promise<TrainerState> {
+    if (!existsSync(join(checkpoint, 'adapter_model.safetensors'))) throw new FileError(`'${checkpoint}' has no adapter_model.safetensors: it is not a whole checkpoint.`);
+    await this.model.loadAdapter(checkpoint);
+    return loadState(checkpoint, optimizer);
+  }
+
+  private snapshot(run: Run, total: number, stepsPerEpoch: number, tokens: number, log: Record<string, number>[], microBatch: number, fingerprint: string, sinceLog: [number, number]): TrainerState {
+    const { args } = this;
+    return {
+      global_step: run.step,
+      epoch: run.step / stepsPerEpoch,
+      max_steps: total,
+      num_train_epochs: Math.ceil(total / stepsPerEpoch),
+      train_batch_size: args.per_device_train_batch_size,
+      num_input_tokens_seen: tokens,
+      logging_steps: args.logging_steps,
+      eval_steps: args.eval_steps ?? args.logging_steps,
+      save_steps: args.save_steps,
+      best_metric: null,
+      best_global_step: null,
+      best_model_checkpoint: null,
+      log_history: log,
+      total_flos: 0,
+      is_hyper_param_search: false,
+      is_local_process_zero: true,
+      is_world_process_zero: true,
+      trial_name: null,
+      trial_params: null,
+      stateful_callbacks: { tunebook: { micro_batch_tokens: microBatch, fingerprint, series: run.series, loss_since_log: sinceLog } },
+    };
+  }
+}

@@ -1,0 +1,103 @@
+import { DataError, OptionError } from '../core/errors';
+import { emit, warnOnce } from '../core/events';
+import { checkNumber, readOptions } from '../core/options';
+import type { Dataset, Row } from '../data/dataset';
+import { type Prepared, prepareSft } from '../data/sft';
+import type { CausalLM } from '../models/causal_lm';
+import type { LoraConfig } from '../peft/config';
+import { get_peft_model, PeftModel } from '../peft/model';
+import { Tokenizer } from '../tokenizers/tokenizer';
+import { TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
+import { Trainer } from '../train/trainer';
+import { previewRows } from './preview';
+
+export interface SFTOptions extends TrainingOptions {
+  /** Rows longer than this are cut at the end; null: never. */
+  max_length: number | null;
+  /** Learn the assistant's turns alone (rows of {messages}). */
+  assistant_only_loss: boolean;
+  /** Learn the completion alone (rows of {prompt, completion}); null: yes. */
+  completion_only_loss: boolean | null;
+  dataset_text_field: string;
+  packing: boolean;
+}
+
+const DEFAULTS: SFTOptions = {
+  ...TRAINING_DEFAULTS,
+  learning_rate: 2e-5,
+  max_length: 1024,
+  assistant_only_loss: false,
+  completion_only_loss: null,
+  dataset_text_field: 'text',
+  packing: false,
+};
+
+const ALIASES = { ...TRAINING_ALIASES, max_seq_length: { to: 'max_length' } };
+
+export interface SFTConfig extends SFTOptions {}
+
+/** Options of supervised fine-tuning under TRL's names (trl 1.16), with its defaults. */
+export class SFTConfig {
+  constructor(options: Partial<SFTOptions> & Record<string, unknown> = {}) {
+    Object.assign(this, trainingOptions('SFTConfig', options, DEFAULTS, ALIASES));
+    if (this.max_length !== null) checkNumber('SFTConfig', 'max_length', this.max_length, { integer: true, min: 2 }, 'It is the number of tokens a row may have; null for no limit.');
+    if (this.packing) throw new OptionError('SFTConfig: packing is not supported yet; leave it out (rows of like length are trained together anyway).');
+  }
+}
+
+interface SFTTrainerOptions {
+  model: CausalLM | PeftModel<CausalLM> | null;
+  args: SFTConfig | null;
+  train_dataset: Dataset | null;
+  eval_dataset: Dataset | null;
+  processing_class: Tokenizer | null;
+  peft_config: LoraConfig | null;
+}
+
+/**
+ * Supervised fine-tuning, as TRL's SFTTrainer. Before the first step it shows rows as the model sees them, with the tokens to
+ * be learned marked, and says what was cut or dropped.
+ */
+export class SFTTrainer extends Trainer {
+  constructor(options: Partial<SFTTrainerOptions> & Record<string, unknown>) {
+    const o = readOptions<SFTTrainerOptions>(
+      'SFTTrainer',
+      options,
+      { model: null, args: null, train_dataset: null, eval_dataset: null, processing_class: null, peft_config: null },
+      { tokenizer: { to: 'processing_class' } },
+    );
+    if (!o.model) throw new OptionError('SFTTrainer needs a model: await AutoModelForCausalLM.from_pretrained(...).');
+    if (!(o.processing_class instanceof Tokenizer)) throw new OptionError('SFTTrainer needs processing_class: await AutoTokenizer.from_pretrained(...).');
+    if (!o.train_dataset) throw new OptionError('SFTTrainer needs a train_dataset: rows from load_dataset or Dataset.from_list.');
+    const args = o.args instanceof SFTConfig ? o.args : new SFTConfig(o.args ?? {});
+    const isPeft = o.model instanceof PeftModel;
+    if (!isPeft && !o.peft_config)
+      throw new OptionError('SFTTrainer needs a peft_config (new LoraConfig({ r: 16, ... })), or a model from get_peft_model: the packed base weights are frozen.');
+    if (isPeft && o.peft_config) throw new OptionError('SFTTrainer: the model has an adapter already; leave peft_config out.');
+    const train = prepareSft(o.train_dataset, o.processing_class, args);
+    report('train_dataset', o.train_dataset.length, train, args);
+    const test = o.eval_dataset ? prepareSft(o.eval_dataset as Iterable<Row>, o.processing_class, args) : undefined;
+    if (test && o.eval_dataset) report('eval_dataset', o.eval_dataset.length, test, args);
+    const model = isPeft ? (o.model as PeftModel<CausalLM>) : get_peft_model(o.model as CausalLM, o.peft_config as LoraConfig, { seed: args.seed });
+    super({ model, args, train: train.examples, eval: test?.examples, tokenizer: o.processing_class });
+    emit('show', previewRows(train.examples, o.processing_class));
+  }
+}
+
+/** Says what became of the rows; fails when nothing is left to learn. */
+function report(name: string, rows: number, prepared: Prepared, args: SFTConfig): void {
+  const { examples, truncated, tokensLost, dropped } = prepared;
+  if (!examples.length)
+    throw new DataError(
+      rows
+        ? `Every label is masked: none of the ${rows} rows of ${name} has a token to learn${truncated ? ` within max_length = ${args.max_length}` : ''}. ` +
+            'Check that rows of {messages} have assistant turns, or raise max_length.'
+        : `${name} has no rows.`,
+    );
+  const total = examples.reduce((n, e) => n + e.input_ids.length, 0) + tokensLost;
+  if (truncated)
+    warnOnce(
+      `${name}: ${truncated} of ${rows} rows were longer than max_length = ${args.max_length} and were cut there; ${tokensLost} tokens (${((100 * tokensLost) / total).toFixed(1)} %) are lost.`,
+    );
+  if (dropped) warnOnce(`${name}: ${dropped} of ${rows} rows were dropped: no token to learn was left in them.`);
+}
