@@ -1,10 +1,14 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Template } from '@huggingface/jinja';
-import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
+import type { Template as JinjaTemplate } from '@huggingface/jinja' with { 'resolution-mode': 'import' };
+import type { Tokenizer as HubTokenizer } from '@huggingface/tokenizers' with { 'resolution-mode': 'import' };
 import { FileError, OptionError } from '../core/errors';
 import type { GgufValue } from '../formats/gguf';
+
+// Both packages bring a CommonJS build, but their types speak of ES modules only.
+const jinja = require('@huggingface/jinja') as { Template: typeof JinjaTemplate };
+const hub = require('@huggingface/tokenizers') as { Tokenizer: typeof HubTokenizer };
 
 export interface Message {
   role: string;
@@ -24,15 +28,15 @@ interface TokenizerConfig {
 export class Tokenizer {
   readonly chat_template?: string;
   private readonly hub: HubTokenizer;
-  private readonly template?: Template;
+  private readonly template?: JinjaTemplate;
 
   constructor(
     private readonly json: object,
     private readonly config: TokenizerConfig,
   ) {
-    this.hub = new HubTokenizer(json, config);
+    this.hub = new hub.Tokenizer(json, config);
     this.chat_template = config.chat_template;
-    if (this.chat_template) this.template = new Template(this.chat_template);
+    if (this.chat_template) this.template = new jinja.Template(this.chat_template);
   }
 
   /** Reads tokenizer.json, tokenizer_config.json and chat_template.jinja of a folder. */
