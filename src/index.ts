@@ -12,3 +12,7 @@ export { AutoModelForCausalLM, AutoTokenizer } from './models/auto';
 export { LoraConfig } from './peft/config';
 export { get_peft_model, PeftModel } from './peft/model';
 export { SFTConfig, SFTTrainer } from './trainers/sft';
+
+import { listen } from './notebook/listen';
+
+listen();

@@ -1,0 +1,32 @@
+import { on } from '../core/events';
+import type { Run } from '../train/run';
+import { Display, inNotebook } from './display';
+import { RunViews } from './run_view';
+
+/** Shows what the library tells: in the notebook's outputs, or as lines on a terminal. Called once. */
+export function listen(): void {
+  const runs = new RunViews();
+  const lines = new Map<string, Display>();
+  let lineOpen = false;
+  on('run', ({ run, what }) => {
+    if (inNotebook()) runs.update(run as Run, what);
+  });
+  on('progress', ({ id, text, done }) => {
+    if (inNotebook()) {
+      const display = lines.get(id) ?? new Display(`tunebook-${id}-${Date.now()}`);
+      lines.set(id, display);
+      display.show({ 'text/plain': text });
+      if (done) lines.delete(id);
+    } else if (process.stderr.isTTY) {
+      process.stderr.write(`\r\x1b[K${text}${done ? '\n' : ''}`);
+      lineOpen = !done;
+    } else if (done) process.stderr.write(`${text}\n`);
+  });
+  on('show', ({ html, text }) => {
+    if (inNotebook()) new Display(`tunebook-show-${Date.now()}`).show({ 'text/html': html, 'text/plain': text });
+    else process.stderr.write(`${lineOpen ? '\n' : ''}${text}\n`);
+  });
+  on('warning', ({ text }) => {
+    process.stderr.write(`${lineOpen ? '\n' : ''}Warning: ${text}\n`);
+  });
+}

@@ -1,0 +1,66 @@
+import type { Point, RunPayload } from './run';
+import { figure, movingAverage } from './series';
+
+const COLOURS = { loss: '#9ecae1', mean: '#08519c', eval: '#d94801', rate: '#31a354', text: '#222', grid: '#ddd' };
+
+/** Round numbers between low and high, at most about `count` of them. */
+export function ticks(low: number, high: number, count = 5): number[] {
+  const span = high - low || 1;
+  const raw = span / count;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw) ?? 10 * power;
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.max(0, Math.floor(high / step) - first + 1) }, (_, i) => (first + i) * step);
+}
+
+const escape = (s: string) => s.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
+
+/** The run as a picture: losses above, learning rate below. For notebooks that are read without the extension. */
+export function runSvg(run: RunPayload, width = 720, height = 360): string {
+  const left = 56;
+  const right = 12;
+  const steps = Math.max(run.totalSteps, 1);
+  const x = (step: number) => left + ((width - left - right) * step) / steps;
+  const panel = (top: number, bottom: number, lines: { points: Point[]; colour: string; width: number; dots?: boolean }[], label: string) => {
+    const values = lines.flatMap((l) => l.points.map((p) => p[1]));
+    if (!values.length) return '';
+    let low = Math.min(...values);
+    let high = Math.max(...values);
+    if (low === high) [low, high] = [low - 1, high + 1];
+    const y = (v: number) => bottom - ((bottom - top) * (v - low)) / (high - low);
+    const grid = ticks(low, high).map(
+      (v) => `<line x1="${left}" x2="${width - right}" y1="${y(v)}" y2="${y(v)}" stroke="${COLOURS.grid}"/><text x="${left - 6}" y="${y(v) + 4}" text-anchor="end">${figure(v)}</text>`,
+    );
+    const drawn = lines.map(({ points, colour, width: w, dots }) => {
+      const path = points.map((p) => `${x(p[0]).toFixed(1)},${y(p[1]).toFixed(1)}`).join(' ');
+      const marks = dots ? points.map((p) => `<circle cx="${x(p[0]).toFixed(1)}" cy="${y(p[1]).toFixed(1)}" r="3.5" fill="${colour}"/>`).join('') : '';
+      return `<polyline points="${path}" fill="none" stroke="${colour}" stroke-width="${w}"/>${marks}`;
+    });
+    return `${grid.join('')}${drawn.join('')}<text x="${left}" y="${top - 6}">${label}</text>`;
+  };
+  const { loss, eval_loss, learning_rate } = run.series;
+  const split = Math.round(height * 0.68);
+  const stepTicks = ticks(0, steps, 8).map((s) => `<text x="${x(s)}" y="${height - 6}" text-anchor="middle">${s}</text>`);
+  const key = [
+    ['training loss', COLOURS.loss],
+    ['moving average', COLOURS.mean],
+    ['evaluation loss', COLOURS.eval],
+    ['learning rate', COLOURS.rate],
+  ].map(([name, colour], i) => `<rect x="${left + i * 150}" y="8" width="14" height="4" fill="${colour}"/><text x="${left + 20 + i * 150}" y="14">${name}</text>`);
+  return (
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="DejaVu Sans" font-size="11" fill="${COLOURS.text}">` +
+    `<title>${escape(run.name)}</title><rect width="${width}" height="${height}" fill="#fff"/>${key.join('')}` +
+    panel(
+      40,
+      split,
+      [
+        { points: loss, colour: COLOURS.loss, width: 1.5 },
+        { points: movingAverage(loss), colour: COLOURS.mean, width: 2 },
+        { points: eval_loss, colour: COLOURS.eval, width: 2, dots: true },
+      ],
+      'loss',
+    ) +
+    panel(split + 28, height - 24, [{ points: learning_rate, colour: COLOURS.rate, width: 1.5 }], 'learning rate') +
+    `${stepTicks.join('')}</svg>`
+  );
+}
