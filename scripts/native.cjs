@@ -79,7 +79,6 @@ function addonFolder() {
   return path.join(cacheFolder(), `addons-${instructionSet()}-${hash.digest('hex').slice(0, 16)}`);
 }
 
-
 const libraryFolder = () => path.join(cacheFolder(), `tensorflow-${TENSORFLOW}`);
 const isReady = () => fs.existsSync(path.join(addonFolder(), 'complete'));
 
@@ -98,7 +97,11 @@ function run(command, args, { what, remedy, ...options }) {
     child.on('exit', (code) => {
       if (code === 0) return resolve(output);
       const full = /No space left on device|ENOSPC|Errno 28/.test(output);
-      const last = output.split('\n').filter((line) => /error|ERROR|fatal/i.test(line)).slice(-3).join('\n  ');
+      const last = output
+        .split('\n')
+        .filter((line) => /error|ERROR|fatal/i.test(line))
+        .slice(-3)
+        .join('\n  ');
       reject(
         new SetupError(
           full
@@ -116,13 +119,17 @@ function findPython() {
     const found = spawnSync(name, ['-c', 'import sys; print(sys.version_info >= (3, 10), sys.executable)'], { encoding: 'utf8' });
     if (found.status === 0 && found.stdout.startsWith('True')) return found.stdout.trim().slice(5);
   }
-  throw new SetupError('Python 3.10 or later was not found. Install it (Debian, Ubuntu, WSL: `sudo apt install python3 python3-venv`; macOS: `brew install python`) and run the same command again.');
+  throw new SetupError(
+    'Python 3.10 or later was not found. Install it (Debian, Ubuntu, WSL: `sudo apt install python3 python3-venv`; macOS: `brew install python`) and run the same command again.',
+  );
 }
 
 function findCompiler() {
   for (const name of [process.env.CXX, 'g++', 'clang++', 'c++'].filter(Boolean))
     if (spawnSync(name, ['--version']).status === 0) return name;
-  throw new SetupError('A C++ compiler was not found. Install one (Debian, Ubuntu, WSL: `sudo apt install g++`; macOS: `xcode-select --install`) and run the same command again.');
+  throw new SetupError(
+    'A C++ compiler was not found. Install one (Debian, Ubuntu, WSL: `sudo apt install g++`; macOS: `xcode-select --install`) and run the same command again.',
+  );
 }
 
 /** Downloads one wheel into the cache (a partial download is never taken for a whole one) and returns its path. */
@@ -136,10 +143,28 @@ async function downloadWheel(python, name, version, { sha256, pythonVersion, pla
     const requirement = path.join(partial, 'requirement.txt');
     fs.writeFileSync(requirement, `${name}==${version}${sha256 ? ` --hash=sha256:${sha256}` : ''}\n`);
     try {
-      await run(python, ['-m', 'pip', 'download', '--quiet', '--disable-pip-version-check', '--no-deps', '--only-binary=:all:', '--no-cache-dir', ...tags, '-d', partial, '-r', requirement], {
-        what: `Downloading ${name} ${version}`,
-        remedy: 'Check the network (and pip\'s proxy or mirror settings), then run the same command again; what is complete is kept.',
-      });
+      await run(
+        python,
+        [
+          '-m',
+          'pip',
+          'download',
+          '--quiet',
+          '--disable-pip-version-check',
+          '--no-deps',
+          '--only-binary=:all:',
+          '--no-cache-dir',
+          ...tags,
+          '-d',
+          partial,
+          '-r',
+          requirement,
+        ],
+        {
+          what: `Downloading ${name} ${version}`,
+          remedy: "Check the network (and pip's proxy or mirror settings), then run the same command again; what is complete is kept.",
+        },
+      );
       fs.rmSync(requirement);
       fs.rmSync(folder, { recursive: true, force: true });
       fs.renameSync(partial, folder);
@@ -156,10 +181,20 @@ async function unpackWheel(python, wheel, parts, target) {
   fs.rmSync(partial, { recursive: true, force: true });
   fs.mkdirSync(partial, { recursive: true });
   try {
-    await run(python, ['-c', 'import sys,zipfile\nz=zipfile.ZipFile(sys.argv[1])\nz.extractall(sys.argv[2],[n for n in z.namelist() if n.startswith(tuple(sys.argv[3:]))])', wheel, partial, ...parts], {
-      what: `Unpacking ${path.basename(wheel)}`,
-      remedy: `If the download is damaged, delete ${path.dirname(wheel)} and run the same command again.`,
-    });
+    await run(
+      python,
+      [
+        '-c',
+        'import sys,zipfile\nz=zipfile.ZipFile(sys.argv[1])\nz.extractall(sys.argv[2],[n for n in z.namelist() if n.startswith(tuple(sys.argv[3:]))])',
+        wheel,
+        partial,
+        ...parts,
+      ],
+      {
+        what: `Unpacking ${path.basename(wheel)}`,
+        remedy: `If the download is damaged, delete ${path.dirname(wheel)} and run the same command again.`,
+      },
+    );
     fs.rmSync(target, { recursive: true, force: true });
     fs.renameSync(partial, target);
   } finally {
@@ -172,8 +207,13 @@ async function ensureTensorflow(python) {
   if (fs.existsSync(path.join(folder, 'tensorflow'))) return folder;
   const platform = `${process.platform}-${process.arch}`;
   const wheel = WHEELS[platform];
-  if (!wheel) throw new SetupError(`There is no TensorFlow build for ${platform}; tunebook runs there on tfjs's WebAssembly backend, which is slow.`);
-  const file = await downloadWheel(python, wheel.name, TENSORFLOW, { sha256: wheel.sha256, pythonVersion: wheel.python, platform: wheel.platform });
+  if (!wheel)
+    throw new SetupError(`There is no TensorFlow build for ${platform}; tunebook runs there on tfjs's WebAssembly backend, which is slow.`);
+  const file = await downloadWheel(python, wheel.name, TENSORFLOW, {
+    sha256: wheel.sha256,
+    pythonVersion: wheel.python,
+    platform: wheel.platform,
+  });
   await unpackWheel(python, file, ['tensorflow/libtensorflow_cc', 'tensorflow/libtensorflow_framework', 'tensorflow/include/'], folder);
   fs.rmSync(path.dirname(file), { recursive: true, force: true }); // 270 MB that are not needed again
   return folder;
@@ -190,30 +230,66 @@ async function ensureNative(report = () => {}) {
   const partial = `${folder}.partial-${process.pid}`;
   fs.rmSync(partial, { recursive: true, force: true });
   fs.mkdirSync(partial, { recursive: true });
-  const remedy = 'The compiler\'s first complaint is below; a C++17 compiler (GCC 9, Clang 10 or later) is needed.';
+  const remedy = "The compiler's first complaint is below; a C++17 compiler (GCC 9, Clang 10 or later) is needed.";
   const include = ['-I', nodeHeaders(), '-isystem', path.join(tensorflow, 'include')];
   const suffix = process.platform === 'darwin' ? '2.dylib' : 'so.2';
-  const libraries = process.platform === 'darwin'
-    ? [`${tensorflow}/libtensorflow_cc.${suffix}`, `${tensorflow}/libtensorflow_framework.${suffix}`, '-undefined', 'dynamic_lookup', '-bundle']
-    : ['-shared', '-L', tensorflow, `-l:libtensorflow_cc.${suffix}`, `-l:libtensorflow_framework.${suffix}`, '-pthread'];
-  const rpath = process.platform === 'darwin' ? `@loader_path/../tensorflow-${TENSORFLOW}/tensorflow` : `$ORIGIN/../tensorflow-${TENSORFLOW}/tensorflow`;
+  const libraries =
+    process.platform === 'darwin'
+      ? [
+          `${tensorflow}/libtensorflow_cc.${suffix}`,
+          `${tensorflow}/libtensorflow_framework.${suffix}`,
+          '-undefined',
+          'dynamic_lookup',
+          '-bundle',
+        ]
+      : ['-shared', '-L', tensorflow, `-l:libtensorflow_cc.${suffix}`, `-l:libtensorflow_framework.${suffix}`, '-pthread'];
+  const rpath =
+    process.platform === 'darwin'
+      ? `@loader_path/../tensorflow-${TENSORFLOW}/tensorflow`
+      : `$ORIGIN/../tensorflow-${TENSORFLOW}/tensorflow`;
   try {
     report('compiling the TensorFlow binding and the ops');
     const jobs = sources(path.join(root, 'src', 'engine'))
       .filter((file) => file.endsWith('.cc'))
-      .map((file) => [[...FLAGS, ...MARCH[instructionSet()], ...include, '-c', file, '-o', path.join(partial, `${path.basename(file)}.o`)], path.basename(file)]);
+      .map((file) => [
+        [...FLAGS, ...MARCH[instructionSet()], ...include, '-c', file, '-o', path.join(partial, `${path.basename(file)}.o`)],
+        path.basename(file),
+      ]);
     const tfjsNode = tfjsNodeFolder();
     for (const name of ['tfjs_backend', 'tfjs_binding'])
-      jobs.push([['-O2', '-std=c++17', '-fPIC', '-w', '-DNAPI_VERSION=8', ...include, '-I', tfjsNode, '-c', path.join(tfjsNode, 'binding', `${name}.cc`), '-o', path.join(partial, `${name}.o`)], name]);
+      jobs.push([
+        [
+          '-O2',
+          '-std=c++17',
+          '-fPIC',
+          '-w',
+          '-DNAPI_VERSION=8',
+          ...include,
+          '-I',
+          tfjsNode,
+          '-c',
+          path.join(tfjsNode, 'binding', `${name}.cc`),
+          '-o',
+          path.join(partial, `${name}.o`),
+        ],
+        name,
+      ]);
     const next = async () => {
       for (let job; (job = jobs.pop()); ) await run(compiler, job[0], { what: `Compiling ${job[1]}`, remedy });
     };
     await Promise.all(Array.from({ length: Math.max(1, os.availableParallelism?.() ?? os.cpus().length) }, next));
     const objects = fs.readdirSync(partial).map((file) => path.join(partial, file));
     const binding = objects.filter((file) => /tfjs_(backend|binding)\.o$/.test(file));
-    const link = (output, files) => run(compiler, [...files, ...libraries, `-Wl,-rpath,${rpath}`, '-o', path.join(partial, output)], { what: `Linking ${output}`, remedy });
+    const link = (output, files) =>
+      run(compiler, [...files, ...libraries, `-Wl,-rpath,${rpath}`, '-o', path.join(partial, output)], {
+        what: `Linking ${output}`,
+        remedy,
+      });
     await link('tfjs_binding.node', binding);
-    await link('tunebook_ops.node', objects.filter((file) => !binding.includes(file)));
+    await link(
+      'tunebook_ops.node',
+      objects.filter((file) => !binding.includes(file)),
+    );
     for (const file of objects) fs.rmSync(file);
     fs.writeFileSync(path.join(partial, 'complete'), '');
     fs.rmSync(folder, { recursive: true, force: true });
@@ -224,4 +300,18 @@ async function ensureNative(report = () => {}) {
   return folder;
 }
 
-module.exports = { SetupError, addonFolder, cacheFolder, downloadWheel, ensureNative, findCompiler, findPython, instructionSet, isReady, root, run, tfjsNodeFolder, unpackWheel };
+module.exports = {
+  SetupError,
+  addonFolder,
+  cacheFolder,
+  downloadWheel,
+  ensureNative,
+  findCompiler,
+  findPython,
+  instructionSet,
+  isReady,
+  root,
+  run,
+  tfjsNodeFolder,
+  unpackWheel,
+};

@@ -34,7 +34,13 @@ export class Plot {
       name: 'events',
       x: marks.map((e) => e.step),
       y: marks.map(() => 0.02),
-      ...{ yaxis: 'y3', text: marks.map((e) => e.text), hoverinfo: 'text', marker: { symbol: 'diamond', size: 8, color: text }, showlegend: false },
+      ...{
+        yaxis: 'y3',
+        text: marks.map((e) => e.text),
+        hoverinfo: 'text',
+        marker: { symbol: 'diamond', size: 8, color: text },
+        showlegend: false,
+      },
     });
     const layout = {
       height: 380,

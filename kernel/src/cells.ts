@@ -83,7 +83,12 @@ function typeErrors(code: string, complaints: unknown[][]): Outcome {
     const where = `${file ? `${file}` : 'line '}${line}:${column}`;
     return `${where}  ${text}${source === undefined ? '' : `\n    ${source}\n    ${' '.repeat(Number(column) - 1)}^`}`;
   });
-  return { ok: false, ename: 'TypeCheckError', evalue: String(complaints[0][4]), traceback: [`TypeCheckError: the cell was not run.\n${shown.join('\n')}`] };
+  return {
+    ok: false,
+    ename: 'TypeCheckError',
+    evalue: String(complaints[0][4]),
+    traceback: [`TypeCheckError: the cell was not run.\n${shown.join('\n')}`],
+  };
 }
 
 function thrown(error: unknown): Outcome {

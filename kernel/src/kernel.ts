@@ -95,7 +95,12 @@ export class Kernel {
       const content = await this.answer(type, message);
       if (content) await this.reply(socket, message, type.replace('_request', '_reply'), content);
     } catch (error) {
-      await this.reply(socket, message, type.replace('_request', '_reply'), { status: 'error', ename: 'KernelError', evalue: String(error), traceback: [] });
+      await this.reply(socket, message, type.replace('_request', '_reply'), {
+        status: 'error',
+        ename: 'KernelError',
+        evalue: String(error),
+        traceback: [],
+      });
     }
     if (onShell) await new Promise((resolve) => setImmediate(resolve)); // output written in the cell's last turn
     this.publish('status', { execution_state: 'idle' }, message.header);
@@ -149,7 +154,12 @@ export class Kernel {
   }
 
   private async execute({ header, content }: Message): Promise<object> {
-    const { code, silent = false, store_history: store = true, stop_on_error: stop = true } = content as { code: string; silent?: boolean; store_history?: boolean; stop_on_error?: boolean };
+    const {
+      code,
+      silent = false,
+      store_history: store = true,
+      stop_on_error: stop = true,
+    } = content as { code: string; silent?: boolean; store_history?: boolean; stop_on_error?: boolean };
     if (store && !silent) this.count++;
     if (!silent) this.publish('execute_input', { code, execution_count: this.count }, header);
     this.interrupts = 0;
@@ -192,7 +202,8 @@ export class Kernel {
   }
 
   private captureOutput(): void {
-    const display = (data: DisplayData, update?: boolean) => this.publish(update ? 'update_display_data' : 'display_data', data, this.parent);
+    const display = (data: DisplayData, update?: boolean) =>
+      this.publish(update ? 'update_display_data' : 'display_data', data, this.parent);
     (require('tslab/dist/jupyter') as { lastWriteDisplayData: unknown }).lastWriteDisplayData = display;
     for (const name of ['stdout', 'stderr'] as const) {
       const stream = process[name] as unknown as { write: unknown };

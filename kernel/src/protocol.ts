@@ -62,7 +62,14 @@ export class Wire {
   }
 
   frames(type: string, content: object, parent: Header | Record<string, never>, identities: (Buffer | string)[]): (Buffer | string)[] {
-    const header: Header = { msg_id: randomUUID(), session: this.session, username: 'kernel', date: new Date().toISOString(), msg_type: type, version: '5.4' };
+    const header: Header = {
+      msg_id: randomUUID(),
+      session: this.session,
+      username: 'kernel',
+      date: new Date().toISOString(),
+      msg_type: type,
+      version: '5.4',
+    };
     const parts = [header, parent, {}, content].map((part) => JSON.stringify(part));
     return [...identities, DELIMITER, this.sign(parts), ...parts];
   }

@@ -1,5 +1,5 @@
-import Module, { createRequire } from 'node:module';
 import { existsSync } from 'node:fs';
+import Module, { createRequire } from 'node:module';
 import { dirname, join, sep } from 'node:path';
 
 /** The package that notebooks import from any folder, unless the folder has its own. */
@@ -38,7 +38,17 @@ export function provideTunebook(root: string): void {
     }
     return path;
   };
-  for (const name of ['readFile', 'fileExists', 'directoryExists', 'readDirectory', 'getDirectories', 'realpath', 'watchFile', 'watchDirectory', 'getModifiedTime']) {
+  for (const name of [
+    'readFile',
+    'fileExists',
+    'directoryExists',
+    'readDirectory',
+    'getDirectories',
+    'realpath',
+    'watchFile',
+    'watchDirectory',
+    'getModifiedTime',
+  ]) {
     const method = ts.sys[name];
     if (typeof method === 'function') ts.sys[name] = (path: string, ...rest: unknown[]) => method.call(ts.sys, real(path), ...rest);
   }

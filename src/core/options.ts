@@ -42,7 +42,8 @@ export function readOptions<T extends object>(
 
 /** A value as it looks in an error: short, strings in quotes. */
 export function show(value: unknown): string {
-  const text = typeof value === 'string' ? `'${value}'` : typeof value === 'function' ? 'a function' : (JSON.stringify(value) ?? String(value));
+  const text =
+    typeof value === 'string' ? `'${value}'` : typeof value === 'function' ? 'a function' : (JSON.stringify(value) ?? String(value));
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 

@@ -47,7 +47,13 @@ export class Dataset<R extends Row = Row> implements Iterable<R> {
 
   /** Two datasets; `test_size` is a share below 1 or a number of rows. */
   train_test_split({ test_size = 0.25, seed = 42 }: { test_size?: number; seed?: number } = {}): { train: Dataset<R>; test: Dataset<R> } {
-    checkNumber('train_test_split', 'test_size', test_size, { above: 0, below: this.length }, `Give a share below 1, or a number of rows below ${this.length}.`);
+    checkNumber(
+      'train_test_split',
+      'test_size',
+      test_size,
+      { above: 0, below: this.length },
+      `Give a share below 1, or a number of rows below ${this.length}.`,
+    );
     const count = test_size < 1 ? Math.ceil(this.length * test_size) : Math.floor(test_size);
     const rows = Random.seeded(seed).shuffled(this.rows);
     return { test: new Dataset(rows.slice(0, count)), train: new Dataset(rows.slice(count)) };
@@ -88,7 +94,11 @@ export async function load_dataset(nameOrPath: string, options: { split: string 
 export async function load_dataset(nameOrPath: string, { split }: { split?: string } = {}): Promise<DatasetDict | Dataset> {
   const isData = (file: string) => /\.jsonl?$/.test(file);
   const packaged = join(own, nameOrPath);
-  const path = existsSync(resolve(nameOrPath)) ? resolve(nameOrPath) : /^[\w-]+$/.test(nameOrPath) && existsSync(packaged) ? packaged : undefined;
+  const path = existsSync(resolve(nameOrPath))
+    ? resolve(nameOrPath)
+    : /^[\w-]+$/.test(nameOrPath) && existsSync(packaged)
+      ? packaged
+      : undefined;
   if (!path) {
     const names = existsSync(own) ? readdirSync(own).filter((name) => statSync(join(own, name)).isDirectory()) : [];
     const guess = nearest(nameOrPath, names);
@@ -97,14 +107,21 @@ export async function load_dataset(nameOrPath: string, { split }: { split?: stri
         (guess ? `Did you mean '${guess}'?` : 'Give the path of a .jsonl file, one row a line.'),
     );
   }
-  const files = statSync(path).isDirectory() ? readdirSync(path).filter(isData).sort().map((file) => join(path, file)) : [path];
+  const files = statSync(path).isDirectory()
+    ? readdirSync(path)
+        .filter(isData)
+        .sort()
+        .map((file) => join(path, file))
+    : [path];
   if (!files.length) throw new OptionError(`${path} holds no .jsonl or .json file.`);
   const splits: DatasetDict = {};
   for (const file of files) {
-    const name = files.length === 1 && !/(train|test|validation)\.jsonl?$/.test(file) ? 'train' : (file.match(/([^/\\]+)\.jsonl?$/)?.[1] as string);
+    const name =
+      files.length === 1 && !/(train|test|validation)\.jsonl?$/.test(file) ? 'train' : (file.match(/([^/\\]+)\.jsonl?$/)?.[1] as string);
     splits[name] = await readJsonl(file);
   }
   if (split === undefined) return splits;
-  if (!Object.hasOwn(splits, split)) throw new OptionError(`${nameOrPath} has no split ${show(split)}; it has ${Object.keys(splits).join(', ')}.`);
+  if (!Object.hasOwn(splits, split))
+    throw new OptionError(`${nameOrPath} has no split ${show(split)}; it has ${Object.keys(splits).join(', ')}.`);
   return splits[split];
 }

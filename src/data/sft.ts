@@ -60,7 +60,8 @@ function encodeRow(row: Row, i: number, tokenizer: Tokenizer, format: SftFormat)
     return { input_ids: ids as number[], trained: ids.map((_, at) => (labels ? labels[at] !== -100 : mask ? mask[at] === 1 : true)) };
   }
   if (messages !== undefined) {
-    if (!isMessages(messages)) throw new DataError(`Row ${i}: messages must be a list of {role, content} with text in both, but is ${show(messages)}.`);
+    if (!isMessages(messages))
+      throw new DataError(`Row ${i}: messages must be a list of {role, content} with text in both, but is ${show(messages)}.`);
     return encodeConversation(messages, tokenizer, format.assistant_only_loss);
   }
   if (prompt !== undefined && completion !== undefined) {
@@ -71,7 +72,9 @@ function encodeRow(row: Row, i: number, tokenizer: Tokenizer, format: SftFormat)
       return { input_ids: all, trained: all.map((_, at) => !completionOnly || at >= before.length) };
     }
     if (typeof prompt !== 'string' || typeof completion !== 'string')
-      throw new DataError(`Row ${i}: prompt and completion must both be texts or both lists of messages, but are ${show(prompt)} and ${show(completion)}.`);
+      throw new DataError(
+        `Row ${i}: prompt and completion must both be texts or both lists of messages, but are ${show(prompt)} and ${show(completion)}.`,
+      );
     const before = tokenizer.encode(prompt);
     const all = tokenizer.encode(prompt + withEos(completion, tokenizer));
     return { input_ids: all, trained: all.map((_, at) => !completionOnly || at >= before.length) };
@@ -87,7 +90,8 @@ function encodeRow(row: Row, i: number, tokenizer: Tokenizer, format: SftFormat)
   );
 }
 
-const withEos = (text: string, tokenizer: Tokenizer) => (tokenizer.eos_token && !text.endsWith(tokenizer.eos_token) ? text + tokenizer.eos_token : text);
+const withEos = (text: string, tokenizer: Tokenizer) =>
+  tokenizer.eos_token && !text.endsWith(tokenizer.eos_token) ? text + tokenizer.eos_token : text;
 
 /** Rows to tokens in TRL's order: tokenise, label, cut at max_length, drop rows with nothing left to learn. */
 export function prepareSft(dataset: Dataset | Iterable<Row>, tokenizer: Tokenizer, format: SftFormat): Prepared {

@@ -49,7 +49,12 @@ function startNative(): BackendInfo {
   if (!tf.setBackend('tensorflow')) throw new Error('TensorFlow did not start');
   native = tf.backend() as NodeBackend;
   const { threads } = ops.describe();
-  return { name: 'tensorflow', native: true, threads, reason: `TensorFlow 2.21 with tunebook's own ops (${instructionSet()}, ${threads} threads)` };
+  return {
+    name: 'tensorflow',
+    native: true,
+    threads,
+    reason: `TensorFlow 2.21 with tunebook's own ops (${instructionSet()}, ${threads} threads)`,
+  };
 }
 
 /**
@@ -101,7 +106,10 @@ export class Handle {
   private static live = 0;
   private id: number | undefined;
 
-  private constructor(id: number, readonly bytes: number) {
+  private constructor(
+    id: number,
+    readonly bytes: number,
+  ) {
     this.id = id;
     Handle.live += bytes;
   }

@@ -1,7 +1,7 @@
 import { DataError } from '../core/errors';
 import { collate, labelCount, microBatches } from '../data/collate';
-import { prepareSft, type Example } from '../data/sft';
 import type { Row } from '../data/dataset';
+import { type Example, prepareSft } from '../data/sft';
 import * as tf from '../engine/tf';
 import type { CausalLM } from '../models/causal_lm';
 import { baseOf, type PeftModel } from '../peft/model';
@@ -18,7 +18,12 @@ export interface Evaluation {
 }
 
 /** Mean loss over all labelled tokens of the examples; `each` is awaited between micro-batches. */
-export async function meanLoss(model: CausalLM, examples: Example[], tokensAtOnce: number, each: () => Promise<void> = async () => {}): Promise<Evaluation> {
+export async function meanLoss(
+  model: CausalLM,
+  examples: Example[],
+  tokensAtOnce: number,
+  each: () => Promise<void> = async () => {},
+): Promise<Evaluation> {
   const start = performance.now();
   const total = examples.reduce((n, e) => n + labelCount(e), 0);
   if (!total) throw new DataError('There is no labelled token to evaluate on: every row is empty or fully masked.');
@@ -39,7 +44,16 @@ export async function meanLoss(model: CausalLM, examples: Example[], tokensAtOnc
 }
 
 /** Loss and perplexity of a model on rows of {messages} (the answers), {prompt, completion} or {text}. */
-export async function evaluate(model: CausalLM | PeftModel<CausalLM>, dataset: Iterable<Row>, { tokenizer, max_length = 1024 }: { tokenizer: Tokenizer; max_length?: number }): Promise<Evaluation> {
-  const { examples } = prepareSft(dataset, tokenizer, { max_length, assistant_only_loss: true, completion_only_loss: null, dataset_text_field: 'text' });
+export async function evaluate(
+  model: CausalLM | PeftModel<CausalLM>,
+  dataset: Iterable<Row>,
+  { tokenizer, max_length = 1024 }: { tokenizer: Tokenizer; max_length?: number },
+): Promise<Evaluation> {
+  const { examples } = prepareSft(dataset, tokenizer, {
+    max_length,
+    assistant_only_loss: true,
+    completion_only_loss: null,
+    dataset_text_field: 'text',
+  });
   return meanLoss(baseOf(model), examples, 2048, () => new Promise((resolve) => setImmediate(resolve)));
 }

@@ -41,7 +41,10 @@ const LIMIT = 1 << 28; // the longest header, string or array that is believed
 class Reader {
   private at = 0;
   private readonly view: DataView;
-  constructor(private readonly bytes: Uint8Array, private readonly path: string) {
+  constructor(
+    private readonly bytes: Uint8Array,
+    private readonly path: string,
+  ) {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
   get position(): number {
@@ -70,15 +73,24 @@ class Reader {
   }
   value(type: number): GgufValue {
     switch (type) {
-      case 0: return this.view.getUint8(this.take(1));
-      case 1: return this.view.getInt8(this.take(1));
-      case 2: return this.view.getUint16(this.take(2), true);
-      case 3: return this.view.getInt16(this.take(2), true);
-      case 4: return this.u32();
-      case 5: return this.view.getInt32(this.take(4), true);
-      case 6: return this.view.getFloat32(this.take(4), true);
-      case 7: return this.view.getUint8(this.take(1)) !== 0;
-      case 8: return this.string();
+      case 0:
+        return this.view.getUint8(this.take(1));
+      case 1:
+        return this.view.getInt8(this.take(1));
+      case 2:
+        return this.view.getUint16(this.take(2), true);
+      case 3:
+        return this.view.getInt16(this.take(2), true);
+      case 4:
+        return this.u32();
+      case 5:
+        return this.view.getInt32(this.take(4), true);
+      case 6:
+        return this.view.getFloat32(this.take(4), true);
+      case 7:
+        return this.view.getUint8(this.take(1)) !== 0;
+      case 8:
+        return this.string();
       case 9: {
         const element = this.u32();
         if (element === 9) throw new FileError(`${this.path}: nested arrays are not part of GGUF.`);
@@ -87,10 +99,14 @@ class Reader {
         for (let i = 0; i < length; i++) values.push(this.value(element));
         return values;
       }
-      case 10: return this.view.getBigUint64(this.take(8), true);
-      case 11: return this.view.getBigInt64(this.take(8), true);
-      case 12: return this.view.getFloat64(this.take(8), true);
-      default: throw new FileError(`${this.path}: damaged GGUF header (a value of type ${type}).`);
+      case 10:
+        return this.view.getBigUint64(this.take(8), true);
+      case 11:
+        return this.view.getBigInt64(this.take(8), true);
+      case 12:
+        return this.view.getFloat64(this.take(8), true);
+      default:
+        throw new FileError(`${this.path}: damaged GGUF header (a value of type ${type}).`);
     }
   }
 }
@@ -100,7 +116,9 @@ class NeedMore extends Error {}
 function parse(bytes: Uint8Array, path: string, fileSize: number): Gguf {
   const reader = new Reader(bytes, path);
   if (new TextDecoder().decode(bytes.subarray(0, 4)) !== 'GGUF')
-    throw new FileError(`${path} is not a GGUF file: it begins with ${JSON.stringify(new TextDecoder('latin1').decode(bytes.subarray(0, 4)))} instead of "GGUF".`);
+    throw new FileError(
+      `${path} is not a GGUF file: it begins with ${JSON.stringify(new TextDecoder('latin1').decode(bytes.subarray(0, 4)))} instead of "GGUF".`,
+    );
   reader.u32();
   const version = reader.u32();
   if (version !== 2 && version !== 3) throw new FileError(`${path}: GGUF version ${version} is not supported (2 and 3 are).`);
@@ -146,7 +164,8 @@ export async function readGguf(path: string): Promise<Gguf> {
         return parse(bytes, path, size);
       } catch (error) {
         if (!(error instanceof NeedMore)) throw error;
-        if (length === size) throw new FileError(`${path} is truncated: its header does not end within its ${size} bytes. Download it again.`);
+        if (length === size)
+          throw new FileError(`${path} is truncated: its header does not end within its ${size} bytes. Download it again.`);
       }
     }
   } finally {

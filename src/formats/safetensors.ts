@@ -19,7 +19,23 @@ export interface Safetensors {
   tensors: Map<string, SafeTensor>;
 }
 
-const BYTES: Record<string, number> = { F64: 8, I64: 8, U64: 8, F32: 4, I32: 4, U32: 4, F16: 2, BF16: 2, I16: 2, U16: 2, I8: 1, U8: 1, BOOL: 1, F8_E4M3: 1, F8_E5M2: 1 };
+const BYTES: Record<string, number> = {
+  F64: 8,
+  I64: 8,
+  U64: 8,
+  F32: 4,
+  I32: 4,
+  U32: 4,
+  F16: 2,
+  BF16: 2,
+  I16: 2,
+  U16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
+};
 
 /** Reads a safetensors header (https://github.com/huggingface/safetensors#format); tensors stay in the file. */
 export async function readSafetensors(path: string): Promise<Safetensors> {
@@ -61,7 +77,9 @@ function parseHeader(json: string, path: string, start: number, size: number): O
       throw new FileError(`${path}: the entry of tensor ${name} is damaged.`);
     const [from, to] = offsets;
     if (to - from !== shape.reduce((a, b) => a * b, BYTES[dtype]) || start + to > size)
-      throw new FileError(`${path} is truncated or damaged: tensor ${name} [${shape}] ${dtype} does not fit bytes ${from} to ${to} of ${size - start}.`);
+      throw new FileError(
+        `${path} is truncated or damaged: tensor ${name} [${shape}] ${dtype} does not fit bytes ${from} to ${to} of ${size - start}.`,
+      );
     tensors.set(name, { name, shape, type: dtype, offset: start + from, bytes: to - from });
   }
   return { metadata, tensors };

@@ -48,8 +48,14 @@ function argmax(values: Float32Array): number {
 }
 
 /** Draws one token: temperature, then the top_k best, then the smallest set that holds top_p of the probability. */
-export function sample(logits: Float32Array, { temperature, top_k, top_p }: Pick<GenerateOptions, 'temperature' | 'top_k' | 'top_p'>, random: Random): number {
-  const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a]).slice(0, top_k > 0 ? top_k : undefined);
+export function sample(
+  logits: Float32Array,
+  { temperature, top_k, top_p }: Pick<GenerateOptions, 'temperature' | 'top_k' | 'top_p'>,
+  random: Random,
+): number {
+  const order = Array.from(logits.keys())
+    .sort((a, b) => logits[b] - logits[a])
+    .slice(0, top_k > 0 ? top_k : undefined);
   const weights = order.map((id) => Math.exp((logits[id] - logits[order[0]]) / temperature));
   const total = weights.reduce((a, b) => a + b, 0);
   let kept = 0;
@@ -75,7 +81,10 @@ export async function generate(model: CausalLM, input_ids: number[], options: Pa
   checkNumber('generate', 'repetition_penalty', o.repetition_penalty, { above: 0 }, '1 switches it off.');
   if (!input_ids.length) throw new OptionError('generate needs at least one token to continue; the prompt is empty.');
   const room = model.config.max_position_embeddings - input_ids.length;
-  if (room < 1) throw new OptionError(`The prompt has ${input_ids.length} tokens, but the model knows only ${model.config.max_position_embeddings} positions. Shorten it.`);
+  if (room < 1)
+    throw new OptionError(
+      `The prompt has ${input_ids.length} tokens, but the model knows only ${model.config.max_position_embeddings} positions. Shorten it.`,
+    );
   const steps = Math.min(o.max_new_tokens, room);
   const eos = new Set(o.eos_token_id === null ? model.eosTokenIds() : [o.eos_token_id].flat());
   const random = Random.seeded(o.seed);

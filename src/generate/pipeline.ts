@@ -5,7 +5,7 @@ import type { CausalLM } from '../models/causal_lm';
 import { baseOf, type PeftModel } from '../peft/model';
 import type { Message, Tokenizer } from '../tokenizers/tokenizer';
 import { type GenerateOptions, generate } from './generate';
-import { TextStreamer } from './streamer';
+import type { TextStreamer } from './streamer';
 
 export interface PipelineOptions extends Partial<GenerateOptions> {
   /** false: only what the model wrote. For conversations transformers returns all messages. */
@@ -23,10 +23,16 @@ export interface TextGenerationPipeline {
 }
 
 /** `await pipeline('text-generation', model or name, { tokenizer })`, called as in transformers. */
-export async function pipeline(task: 'text-generation', model: string | CausalLM | PeftModel<CausalLM>, { tokenizer }: { tokenizer?: Tokenizer } = {}): Promise<TextGenerationPipeline> {
+export async function pipeline(
+  task: 'text-generation',
+  model: string | CausalLM | PeftModel<CausalLM>,
+  { tokenizer }: { tokenizer?: Tokenizer } = {},
+): Promise<TextGenerationPipeline> {
   if (task !== 'text-generation') {
     const guess = nearest(String(task), ['text-generation']);
-    throw new OptionError(`There is no pipeline ${show(task)}.${guess ? ` Did you mean '${guess}'?` : " 'text-generation' is the one there is so far."}`);
+    throw new OptionError(
+      `There is no pipeline ${show(task)}.${guess ? ` Did you mean '${guess}'?` : " 'text-generation' is the one there is so far."}`,
+    );
   }
   const loaded = typeof model === 'string' ? await AutoModelForCausalLM.from_pretrained(model) : model;
   const base = baseOf(loaded);

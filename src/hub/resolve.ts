@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join, resolve as absolute } from 'node:path';
+import { resolve as absolute, join } from 'node:path';
 import { nearest, OptionError } from '../core/errors';
 
 const setup = () => require('../../scripts/native.cjs') as typeof import('../../scripts/native.cjs');

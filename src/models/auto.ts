@@ -16,13 +16,24 @@ import { ggufSource, safetensorsSource, type WeightSource } from './source';
 type Report = (done: number, of: number) => void;
 
 /** The architectures, by config.json's model_type (GGUF's general.architecture): one line each. */
-const MODELS: Record<string, { config: typeof llamaConfig; configFromGguf: typeof llamaConfigFromGguf; ggufNames: typeof llamaGgufNames; load: typeof LlamaForCausalLM.load }> = {
+const MODELS: Record<
+  string,
+  {
+    config: typeof llamaConfig;
+    configFromGguf: typeof llamaConfigFromGguf;
+    ggufNames: typeof llamaGgufNames;
+    load: typeof LlamaForCausalLM.load;
+  }
+> = {
   llama: { config: llamaConfig, configFromGguf: llamaConfigFromGguf, ggufNames: llamaGgufNames, load: LlamaForCausalLM.load },
 };
 
 function architecture(type: unknown, where: string) {
   const model = typeof type === 'string' && Object.hasOwn(MODELS, type) ? MODELS[type] : undefined;
-  if (!model) throw new FileError(`${where} is of architecture '${String(type)}', which tunebook does not have; it has ${Object.keys(MODELS).join(', ')}.`);
+  if (!model)
+    throw new FileError(
+      `${where} is of architecture '${String(type)}', which tunebook does not have; it has ${Object.keys(MODELS).join(', ')}.`,
+    );
   return model;
 }
 
@@ -37,7 +48,8 @@ export class AutoModelForCausalLM {
     const found = await resolveModel(nameOrPath);
     const id = `load ${found.name}`;
     const report: Report = (done, of) => progress && emit('progress', { id, text: `Loading ${found.name}: block ${done} of ${of}` });
-    const { model, source } = found.kind === 'gguf' ? await loadGguf(found.path, found.name, report) : await loadFolder(found.path, found.name, report);
+    const { model, source } =
+      found.kind === 'gguf' ? await loadGguf(found.path, found.name, report) : await loadFolder(found.path, found.name, report);
     if (progress)
       emit('progress', {
         id,

@@ -110,7 +110,11 @@ export class LlamaForCausalLM extends CausalLM {
     this.frequencies = inverseFrequencies(config.head_dim, config.rope_theta, config.rope_parameters);
   }
 
-  static async load(config: LlamaConfig, source: WeightSource, report: (done: number, of: number) => void = () => {}): Promise<LlamaForCausalLM> {
+  static async load(
+    config: LlamaConfig,
+    source: WeightSource,
+    report: (done: number, of: number) => void = () => {},
+  ): Promise<LlamaForCausalLM> {
     const { hidden_size: hidden, intermediate_size: inner, head_dim: dim, rms_norm_eps: eps } = config;
     const heads = config.num_attention_heads * dim;
     const groups = config.num_key_value_heads * dim;
@@ -162,7 +166,13 @@ export class LlamaForCausalLM extends CausalLM {
       let x = this.model.embed_tokens.forward(ids);
       for (const [i, layer] of this.model.layers.entries()) {
         const run = (input: tf.Tensor) => layer.forward(input, tables, cache?.layers[i], position);
-        x = recompute ? checkpoint(run, x, recompute.parameters(layer).map((p) => p.tensor)) : run(x);
+        x = recompute
+          ? checkpoint(
+              run,
+              x,
+              recompute.parameters(layer).map((p) => p.tensor),
+            )
+          : run(x);
       }
       if (cache) cache.length += seq;
       return this.model.norm.forward(x) as tf.Tensor3D;
@@ -200,7 +210,7 @@ export function llamaConfig(json: Record<string, unknown>, name: string): LlamaC
     mlp_bias: false,
     ...json,
     head_dim: (json.head_dim as number | undefined) ?? (json.hidden_size as number) / heads,
-    rope_theta: ((json.rope_theta as number | undefined) ?? parameters.rope_theta) ?? 10000,
+    rope_theta: (json.rope_theta as number | undefined) ?? parameters.rope_theta ?? 10000,
     rope_parameters: { ...parameters, rope_type: parameters.rope_type ?? parameters.type ?? 'default' },
     _name_or_path: name,
   } as LlamaConfig;

@@ -47,7 +47,10 @@ export class Linear extends Module {
     let y = linear({ x, a, b }, { weight, scale: inside?.scale ?? 0 });
     for (const [i, pair] of this.lowRank.entries()) {
       if (i === fused) continue;
-      const dropped = pair.dropout && seed !== undefined ? dropout({ x }, { rate: pair.dropout, seed: seed + Math.imul(this.serial * 31 + i + 1, 0x9e3779b1) }) : x;
+      const dropped =
+        pair.dropout && seed !== undefined
+          ? dropout({ x }, { rate: pair.dropout, seed: seed + Math.imul(this.serial * 31 + i + 1, 0x9e3779b1) })
+          : x;
       const flat = tf.reshape(dropped, [-1, this.inFeatures]);
       const low = tf.matMul(tf.matMul(flat, pair.a.tensor as tf.Tensor2D, false, true), pair.b.tensor as tf.Tensor2D, false, true);
       y = tf.add(y, tf.reshape(tf.mul(low, pair.scale), y.shape));

@@ -1,5 +1,5 @@
-import { Resvg } from '@resvg/resvg-js';
 import { dirname, join } from 'node:path';
+import { Resvg } from '@resvg/resvg-js';
 import { RUN_MIME, RUN_SCHEMA_VERSION, type RunPayload, runSvg, summary, thin } from '../../views';
 import type { Run } from '../train/run';
 import { type Bundle, Display } from './display';
@@ -8,7 +8,9 @@ const escape = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '
 
 /** The run as views get it: series thinned, events limited. */
 export function runPayload(run: Run): RunPayload {
-  const series = Object.fromEntries(Object.entries(run.series).map(([name, points]) => [name, thin(points.filter(([, value]) => Number.isFinite(value)))])) as RunPayload['series'];
+  const series = Object.fromEntries(
+    Object.entries(run.series).map(([name, points]) => [name, thin(points.filter(([, value]) => Number.isFinite(value)))]),
+  ) as RunPayload['series'];
   const { id, name, status, startedAt, step, totalSteps, config, memory } = run;
   return {
     schemaVersion: RUN_SCHEMA_VERSION,
@@ -30,7 +32,10 @@ export function runPayload(run: Run): RunPayload {
 /** The picture for readers without the extension. */
 export function runPng(payload: RunPayload): Buffer {
   const fonts = join(dirname(require.resolve('dejavu-fonts-ttf/package.json')), 'ttf', 'DejaVuSans.ttf');
-  const image = new Resvg(runSvg(payload), { font: { fontFiles: [fonts], loadSystemFonts: false, defaultFontFamily: 'DejaVu Sans' }, fitTo: { mode: 'zoom', value: 1.5 } });
+  const image = new Resvg(runSvg(payload), {
+    font: { fontFiles: [fonts], loadSystemFonts: false, defaultFontFamily: 'DejaVu Sans' },
+    fitTo: { mode: 'zoom', value: 1.5 },
+  });
   return Buffer.from(image.render().asPng());
 }
 
@@ -64,4 +69,3 @@ export class RunViews {
     view.display.show(runBundle(payload, what === 'end' ? runPng(payload) : undefined));
   }
 }
-

@@ -76,17 +76,30 @@ export class LoraConfig {
     for (const [name, unused] of Object.entries(UNUSED)) {
       if (!Object.hasOwn(given, name)) continue;
       const value = given[name];
-      const off = value === undefined || value === null || value === false || JSON.stringify(value) === JSON.stringify(unused) || JSON.stringify(value) === '{}';
-      if (!off) throw new OptionError(`LoraConfig: ${name} = ${show(value)} is an option of PEFT that tunebook does not have yet. Leave it out.`);
+      const off =
+        value === undefined ||
+        value === null ||
+        value === false ||
+        JSON.stringify(value) === JSON.stringify(unused) ||
+        JSON.stringify(value) === '{}';
+      if (!off)
+        throw new OptionError(`LoraConfig: ${name} = ${show(value)} is an option of PEFT that tunebook does not have yet. Leave it out.`);
       delete given[name];
     }
     delete given.peft_type;
     const o = Object.assign(this, readOptions('LoraConfig', given, DEFAULTS));
-    checkNumber('LoraConfig', 'r', o.r, { integer: true, min: 1 }, 'The rank is the number of directions the update may use; 8 or 16 are common.');
+    checkNumber(
+      'LoraConfig',
+      'r',
+      o.r,
+      { integer: true, min: 1 },
+      'The rank is the number of directions the update may use; 8 or 16 are common.',
+    );
     checkNumber('LoraConfig', 'lora_alpha', o.lora_alpha, { above: 0 }, 'It is usually r or 2 r.');
     checkNumber('LoraConfig', 'lora_dropout', o.lora_dropout, { min: 0, below: 1 }, 'It is a share: 0 or 0.05 are common.');
     if (o.bias !== 'none') throw new OptionError(`LoraConfig: bias = ${show(o.bias)} is not supported yet; use 'none'.`);
-    if (o.task_type !== 'CAUSAL_LM' && o.task_type !== null) throw new OptionError(`LoraConfig: task_type ${show(o.task_type)} is not supported yet; use 'CAUSAL_LM'.`);
+    if (o.task_type !== 'CAUSAL_LM' && o.task_type !== null)
+      throw new OptionError(`LoraConfig: task_type ${show(o.task_type)} is not supported yet; use 'CAUSAL_LM'.`);
   }
 
   /** Rank and scale of one module. */

@@ -34,12 +34,14 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
   static attach<M extends BaseModel>(model: M, config: LoraConfig, seed = 42): PeftModel<M> {
     const targets = targetModules(model, config);
     for (const [path, linear] of targets)
-      if (linear.lowRank.length) throw new OptionError(`${path} already has an adapter. Load the base model again, or unload() the first adapter.`);
+      if (linear.lowRank.length)
+        throw new OptionError(`${path} already has an adapter. Load the base model again, or unload() the first adapter.`);
     const peft = new PeftModel<M>(model, config);
     const random = Random.seeded(seed);
     for (const [path, linear] of targets) {
       const { r, scale } = config.of(path);
-      const draw = (rows: number, columns: number, next: () => number) => new Parameter(tf.keep(tf.tensor2d(Float32Array.from({ length: rows * columns }, next), [rows, columns])));
+      const draw = (rows: number, columns: number, next: () => number) =>
+        new Parameter(tf.keep(tf.tensor2d(Float32Array.from({ length: rows * columns }, next), [rows, columns])));
       const uniform = (size: number) => () => (2 * random.uniform() - 1) / Math.sqrt(size);
       const a = config.init_lora_weights === 'gaussian' ? () => random.normal() / r : uniform(linear.inFeatures);
       const b = config.init_lora_weights === false ? uniform(r) : () => 0;
@@ -53,7 +55,10 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
   /** Loads an adapter that this library or PEFT saved. Missing and unexpected tensors are errors. */
   static async from_pretrained<M extends BaseModel>(model: M, folder: string): Promise<PeftModel<M>> {
     const path = join(folder, 'adapter_config.json');
-    if (!existsSync(path)) throw new FileError(`${folder} has no adapter_config.json: it is not a saved adapter. A folder written by save_pretrained or trainer.save_model() is expected.`);
+    if (!existsSync(path))
+      throw new FileError(
+        `${folder} has no adapter_config.json: it is not a saved adapter. A folder written by save_pretrained or trainer.save_model() is expected.`,
+      );
     const json = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
     if (json.peft_type !== 'LORA') throw new FileError(`${folder} holds a ${show(json.peft_type)} adapter; tunebook reads LORA so far.`);
     const { peft_type: _, peft_version: __, ...options } = json;
@@ -123,7 +128,8 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     if (!this.attached) return this.base_model;
     this.attached = false;
     const mine = new Set(this.pairs.values());
-    for (const [, m] of this.base_model.namedModules()) if ('lowRank' in m) m.lowRank = (m.lowRank as LowRank[]).filter((pair) => !mine.has(pair));
+    for (const [, m] of this.base_model.namedModules())
+      if ('lowRank' in m) m.lowRank = (m.lowRank as LowRank[]).filter((pair) => !mine.has(pair));
     for (const { tensor } of this.namedParameters().values()) tensor.dispose();
     this.pairs.clear();
     return this.base_model;
@@ -166,7 +172,9 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
       for (const [name, parameter] of parameters) {
         const stored = file.tensors.get(name) as NonNullable<ReturnType<typeof file.tensors.get>>;
         if (stored.shape.join() !== parameter.tensor.shape.join())
-          throw new FileError(`${path}: ${name} is [${stored.shape}], but the model needs [${parameter.tensor.shape}]. Is the base model the one it was trained on?`);
+          throw new FileError(
+            `${path}: ${name} is [${stored.shape}], but the model needs [${parameter.tensor.shape}]. Is the base model the one it was trained on?`,
+          );
         if (!(stored.type in floats)) throw new FileError(`${path}: ${name} is stored as ${stored.type}; F32, F16 or BF16 is expected.`);
         const data = floats[stored.type as keyof typeof floats](await read(stored), parameter.tensor.size);
         parameter.assign(tf.keep(tf.tensor(data, parameter.tensor.shape)));
@@ -177,7 +185,8 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
 
 /** Puts an adapter beside a model's modules; `seed` draws its first values. */
 export function get_peft_model<M extends BaseModel>(model: M, config: LoraConfig, { seed = 42 }: { seed?: number } = {}): PeftModel<M> {
-  if (!(model instanceof Module) || model instanceof PeftModel) throw new OptionError('get_peft_model takes a model from AutoModelForCausalLM.from_pretrained.');
+  if (!(model instanceof Module) || model instanceof PeftModel)
+    throw new OptionError('get_peft_model takes a model from AutoModelForCausalLM.from_pretrained.');
   return PeftModel.attach(model, config instanceof LoraConfig ? config : new LoraConfig(config), seed);
 }
 

@@ -21,7 +21,9 @@ export function targetModules(model: Module, config: LoraConfig): Map<string, Li
     try {
       whole = new RegExp(`^(?:${wanted})$`);
     } catch (error) {
-      throw new OptionError(`LoraConfig: target_modules ${show(wanted)} is not a regular expression (${(error as Error).message}). Give a list of names or 'all-linear'.`);
+      throw new OptionError(
+        `LoraConfig: target_modules ${show(wanted)} is not a regular expression (${(error as Error).message}). Give a list of names or 'all-linear'.`,
+      );
     }
     for (const path of linears.keys()) if (whole.test(path)) found.add(path);
     if (!found.size) throw unmatched([wanted], linears);

@@ -15,6 +15,8 @@ const formats: WeightFormat[] = [f32, f16, bf16, q4_1, q8_0];
 export function weightFormat(name: string, where: string): WeightFormat {
   const format = formats.find((f) => f.name === name);
   if (!format)
-    throw new TunebookError(`${where} is stored as ${name}, which tunebook does not read. It reads ${formats.map((f) => f.name).join(', ')}.`);
+    throw new TunebookError(
+      `${where} is stored as ${name}, which tunebook does not read. It reads ${formats.map((f) => f.name).join(', ')}.`,
+    );
   return format;
 }

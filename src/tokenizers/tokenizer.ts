@@ -42,17 +42,24 @@ export class Tokenizer {
   /** Reads tokenizer.json, tokenizer_config.json and chat_template.jinja of a folder. */
   static async fromFolder(folder: string): Promise<Tokenizer> {
     const path = join(folder, 'tokenizer.json');
-    if (!existsSync(path)) throw new FileError(`${folder} has no tokenizer.json. Save the tokenizer beside the model (tokenizer.save_pretrained).`);
+    if (!existsSync(path))
+      throw new FileError(`${folder} has no tokenizer.json. Save the tokenizer beside the model (tokenizer.save_pretrained).`);
     const read = async (file: string) => (existsSync(join(folder, file)) ? await readFile(join(folder, file), 'utf8') : undefined);
     const config = JSON.parse((await read('tokenizer_config.json')) ?? '{}') as TokenizerConfig;
     const template = await read('chat_template.jinja');
-    return new Tokenizer(JSON.parse(await readFile(path, 'utf8')), template === undefined ? config : { ...config, chat_template: template });
+    return new Tokenizer(
+      JSON.parse(await readFile(path, 'utf8')),
+      template === undefined ? config : { ...config, chat_template: template },
+    );
   }
 
   /** The tokenizer inside a GGUF file, as transformers reads it: byte-level BPE ("gpt2" there). */
   static fromGguf(metadata: Map<string, GgufValue>, path: string): Tokenizer {
     const model = metadata.get('tokenizer.ggml.model');
-    if (model !== 'gpt2') throw new FileError(`${path}: a GGUF tokenizer of kind ${String(model)} is not supported; put its tokenizer.json beside a safetensors model instead.`);
+    if (model !== 'gpt2')
+      throw new FileError(
+        `${path}: a GGUF tokenizer of kind ${String(model)} is not supported; put its tokenizer.json beside a safetensors model instead.`,
+      );
     const tokens = metadata.get('tokenizer.ggml.tokens') as string[];
     const types = (metadata.get('tokenizer.ggml.token_type') ?? []) as number[];
     const merges = metadata.get('tokenizer.ggml.merges') as string[];
@@ -131,7 +138,8 @@ export class Tokenizer {
 
   /** The text of a conversation as the model expects it. */
   renderChat(messages: Message[], { add_generation_prompt = false }: { add_generation_prompt?: boolean } = {}): string {
-    if (!this.template) throw new OptionError('This tokenizer has no chat template; give rows of {text} or {prompt, completion} instead of {messages}.');
+    if (!this.template)
+      throw new OptionError('This tokenizer has no chat template; give rows of {text} or {prompt, completion} instead of {messages}.');
     return this.template.render({
       messages,
       add_generation_prompt,

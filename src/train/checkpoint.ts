@@ -30,7 +30,9 @@ export interface TrainerState {
   is_world_process_zero: boolean;
   trial_name: null;
   trial_params: null;
-  stateful_callbacks: { tunebook: { micro_batch_tokens: number; fingerprint: string; series: Run['series']; loss_since_log: [sum: number, count: number] } };
+  stateful_callbacks: {
+    tunebook: { micro_batch_tokens: number; fingerprint: string; series: Run['series']; loss_since_log: [sum: number, count: number] };
+  };
 }
 
 /** Fails at once when nothing could be saved later. */
@@ -39,12 +41,20 @@ export async function checkWritable(folder: string): Promise<void> {
     await mkdir(folder, { recursive: true });
     await access(folder, constants.W_OK);
   } catch (error) {
-    throw new FileError(`output_dir '${folder}' cannot be written (${(error as Error).message}). Choose a folder of your own, or fix its permissions.`);
+    throw new FileError(
+      `output_dir '${folder}' cannot be written (${(error as Error).message}). Choose a folder of your own, or fix its permissions.`,
+    );
   }
 }
 
 /** Writes one checkpoint folder under another name and renames it when it is whole. */
-export async function saveCheckpoint(folder: string, optimizer: AdamW, state: TrainerState, args: object, saveModel: (folder: string) => Promise<void>): Promise<void> {
+export async function saveCheckpoint(
+  folder: string,
+  optimizer: AdamW,
+  state: TrainerState,
+  args: object,
+  saveModel: (folder: string) => Promise<void>,
+): Promise<void> {
   const partial = `${folder}.partial`;
   await rm(partial, { recursive: true, force: true });
   await mkdir(partial, { recursive: true });
@@ -70,11 +80,13 @@ export function checkpointSteps(folder: string): number[] {
 /** The checkpoint that `resume_from_checkpoint` means: a path, or true for the last one in output_dir. */
 export function findCheckpoint(wanted: string | true, outputDir: string): string {
   if (wanted !== true) {
-    if (!existsSync(join(wanted, 'trainer_state.json'))) throw new FileError(`'${wanted}' is not a checkpoint: it has no trainer_state.json.`);
+    if (!existsSync(join(wanted, 'trainer_state.json')))
+      throw new FileError(`'${wanted}' is not a checkpoint: it has no trainer_state.json.`);
     return wanted;
   }
   const last = checkpointSteps(outputDir).at(-1);
-  if (last === undefined) throw new FileError(`There is no checkpoint in '${outputDir}' to resume from. Train first, or give the path of a checkpoint.`);
+  if (last === undefined)
+    throw new FileError(`There is no checkpoint in '${outputDir}' to resume from. Train first, or give the path of a checkpoint.`);
   return join(outputDir, `checkpoint-${last}`);
 }
 

@@ -114,7 +114,12 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   one('report_to', o.report_to, ['none', 'tensorboard']);
 }
 
-export const trainingOptions = <T extends TrainingOptions>(owner: string, given: object, defaults: T, aliases: Record<string, Alias>): T => {
+export const trainingOptions = <T extends TrainingOptions>(
+  owner: string,
+  given: object,
+  defaults: T,
+  aliases: Record<string, Alias>,
+): T => {
   const options = readOptions(owner, given, defaults, aliases);
   checkTraining(owner, options);
   return options;

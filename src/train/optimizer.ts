@@ -29,7 +29,13 @@ export class AdamW {
       const [m, v] = this.moments.get(name) as [tf.Tensor, tf.Tensor];
       // Weight decay leaves biases and norms alone; low-rank factors are matrices.
       const weight_decay = parameter.tensor.rank < 2 ? 0 : this.options.weight_decay;
-      const updated = adamwStep(parameter.tensor, gradients.get(name) as tf.Tensor, m, v, { ...this.options, weight_decay, lr, step: this.step, factor });
+      const updated = adamwStep(parameter.tensor, gradients.get(name) as tf.Tensor, m, v, {
+        ...this.options,
+        weight_decay,
+        lr,
+        step: this.step,
+        factor,
+      });
       for (const tensor of updated) tf.keep(tensor);
       parameter.assign(updated[0]);
       m.dispose();

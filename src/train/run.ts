@@ -21,7 +21,9 @@ export interface Run {
 
 export function newRun(name: string, totalSteps: number, config: Record<string, unknown>): Run {
   return {
-    id: `${Date.now().toString(36)}-${Math.floor(Math.random() * 0xffffff).toString(16).padStart(6, '0')}`,
+    id: `${Date.now().toString(36)}-${Math.floor(Math.random() * 0xffffff)
+      .toString(16)
+      .padStart(6, '0')}`,
     name,
     status: 'running',
     startedAt: new Date().toISOString(),

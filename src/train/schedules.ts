@@ -1,8 +1,10 @@
 /** Factor on the learning rate at `step` (0 is the first) of `total`, `warmup` of which rise from 0; as transformers'. */
 export type Schedule = (step: number, warmup: number, total: number) => number;
 
-const after = (f: (progress: number) => number): Schedule => (step, warmup, total) =>
-  step < warmup ? step / Math.max(1, warmup) : f(Math.min(1, (step - warmup) / Math.max(1, total - warmup)));
+const after =
+  (f: (progress: number) => number): Schedule =>
+  (step, warmup, total) =>
+    step < warmup ? step / Math.max(1, warmup) : f(Math.min(1, (step - warmup) / Math.max(1, total - warmup)));
 
 export const SCHEDULES: Record<string, Schedule> = {
   linear: after((p) => 1 - p),

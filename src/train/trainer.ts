@@ -65,7 +65,11 @@ export class Trainer {
   }
 
   /** Trains to the end, or until stopped. `resume_from_checkpoint`: a path, or true for the last checkpoint in output_dir. */
-  async train({ resume_from_checkpoint: resume = this.args.resume_from_checkpoint }: { resume_from_checkpoint?: string | boolean | null } = {}): Promise<TrainOutput> {
+  async train({
+    resume_from_checkpoint: resume = this.args.resume_from_checkpoint,
+  }: {
+    resume_from_checkpoint?: string | boolean | null;
+  } = {}): Promise<TrainOutput> {
     if (this.running) throw new OptionError('This trainer is already training. Stop it first (interrupt its cell, or trainer.stop()).');
     await checkWritable(this.args.output_dir);
     this.running = true;
@@ -123,7 +127,9 @@ export class Trainer {
       const state = await this.restore(checkpoint, optimizer);
       const saved = state.stateful_callbacks.tunebook;
       if (saved.fingerprint !== fingerprint)
-        throw new OptionError(`The checkpoint '${checkpoint}' was made with other data or batches (${saved.fingerprint}) than now (${fingerprint}). Resume with the same ones, or start afresh.`);
+        throw new OptionError(
+          `The checkpoint '${checkpoint}' was made with other data or batches (${saved.fingerprint}) than now (${fingerprint}). Resume with the same ones, or start afresh.`,
+        );
       run.step = state.global_step;
       run.series = saved.series;
       run.checkpoints.push(checkpoint);
@@ -142,7 +148,13 @@ export class Trainer {
     const save = async () => {
       const folder = join(args.output_dir, `checkpoint-${run.step}`);
       if (run.checkpoints.at(-1) === folder && checkpoint === folder) return folder;
-      await saveCheckpoint(folder, optimizer, this.snapshot(run, total, stepsPerEpoch, tokensSeen, log, plan.tokens, fingerprint, sinceLog), args, (to) => this.save_model(to));
+      await saveCheckpoint(
+        folder,
+        optimizer,
+        this.snapshot(run, total, stepsPerEpoch, tokensSeen, log, plan.tokens, fingerprint, sinceLog),
+        args,
+        (to) => this.save_model(to),
+      );
       run.checkpoints.push(folder);
       run.events.push({ step: run.step, kind: 'checkpoint', text: `saved ${basename(folder)}` });
       await this.forgetOld(run);
@@ -151,7 +163,8 @@ export class Trainer {
     };
     while (run.step < total && !this.stopWanted) {
       const epoch = Math.floor(run.step / stepsPerEpoch);
-      if (order?.epoch !== epoch) order = { epoch, rows: Random.seeded(args.data_seed ?? args.seed, epoch).shuffled(parts.train.map((_, i) => i)) };
+      if (order?.epoch !== epoch)
+        order = { epoch, rows: Random.seeded(args.data_seed ?? args.seed, epoch).shuffled(parts.train.map((_, i) => i)) };
       const from = (run.step % stepsPerEpoch) * rowsPerStep;
       const rows = order.rows.slice(from, from + rowsPerStep).map((i) => parts.train[i]);
       const start = performance.now();
@@ -177,14 +190,24 @@ export class Trainer {
       this.note(run, { loss, lr, norm, speed: tokens / ((performance.now() - start) / 1000) });
       const due = (every: number) => run.step % Math.max(1, Math.round(every < 1 ? every * total : every)) === 0;
       if (due(args.logging_steps) || (run.step === 1 && args.logging_first_step)) {
-        log.push({ loss: sinceLog[0] / sinceLog[1], grad_norm: norm, learning_rate: lr, num_tokens: tokensSeen, epoch: run.step / stepsPerEpoch, step: run.step });
+        log.push({
+          loss: sinceLog[0] / sinceLog[1],
+          grad_norm: norm,
+          learning_rate: lr,
+          num_tokens: tokensSeen,
+          epoch: run.step / stepsPerEpoch,
+          step: run.step,
+        });
         sinceLog = [0, 0];
       }
       this.state = { global_step: run.step, log_history: log };
       this.progress(run, began, firstStep);
       tell(run, 'step');
       const epochEnded = run.step % stepsPerEpoch === 0;
-      if (parts.eval && (args.eval_strategy === 'steps' ? due(args.eval_steps ?? args.logging_steps) : args.eval_strategy === 'epoch' && epochEnded)) {
+      if (
+        parts.eval &&
+        (args.eval_strategy === 'steps' ? due(args.eval_steps ?? args.logging_steps) : args.eval_strategy === 'epoch' && epochEnded)
+      ) {
         const result = await this.evaluate();
         run.series.eval_loss.push([run.step, result.eval_loss]);
         log.push({ eval_loss: result.eval_loss, eval_runtime: result.eval_runtime, epoch: run.step / stepsPerEpoch, step: run.step });
@@ -194,12 +217,19 @@ export class Trainer {
       await turn();
     }
     const stopped = run.step < total;
-    const saved = stopped || (args.save_strategy !== 'no' && run.checkpoints.at(-1) !== join(args.output_dir, `checkpoint-${run.step}`)) ? await save() : (run.checkpoints.at(-1) ?? null);
+    const saved =
+      stopped || (args.save_strategy !== 'no' && run.checkpoints.at(-1) !== join(args.output_dir, `checkpoint-${run.step}`))
+        ? await save()
+        : (run.checkpoints.at(-1) ?? null);
     const steps = run.step - firstStep;
     const seconds = (performance.now() - began) / 1000;
     this.end(stopped ? 'stopped' : 'finished', stopped ? `stopped after step ${run.step}; saved ${saved}` : `finished ${run.step} steps`);
     if (stopped)
-      emit('progress', { id: `train ${run.id}`, text: `Stopped after step ${run.step} of ${total}. Saved ${saved}; go on with trainer.train({ resume_from_checkpoint: true }).`, done: true });
+      emit('progress', {
+        id: `train ${run.id}`,
+        text: `Stopped after step ${run.step} of ${total}. Saved ${saved}; go on with trainer.train({ resume_from_checkpoint: true }).`,
+        done: true,
+      });
     return {
       global_step: run.step,
       training_loss: steps ? lossSum / steps : 0,
@@ -210,7 +240,11 @@ export class Trainer {
   }
 
   /** Gradient of the step's mean loss over all its labelled tokens, summed over micro-batches. */
-  private async gradients(rows: Example[], plan: { tokens: number; recompute: boolean }, step: number): Promise<{ gradients: Map<string, tf.Tensor>; loss: number }> {
+  private async gradients(
+    rows: Example[],
+    plan: { tokens: number; recompute: boolean },
+    step: number,
+  ): Promise<{ gradients: Map<string, tf.Tensor>; loss: number }> {
     const parameters = [...this.model.namedParameters()];
     const labels = rows.reduce((n, row) => n + labelCount(row), 0);
     const sums = new Map<string, tf.Tensor>();
@@ -222,7 +256,9 @@ export class Trainer {
         const batch = collate(group, 0);
         const seed = Random.seeded(this.args.seed, step, i).bits();
         const options = plan.recompute ? { recompute: { parameters: this.parametersIn } } : {};
-        const recorded = training(seed, () => record(() => tf.sum(tf.div(this.model.base_model.losses(batch.ids, batch.positions, batch.labels, true, options), labels))));
+        const recorded = training(seed, () =>
+          record(() => tf.sum(tf.div(this.model.base_model.losses(batch.ids, batch.positions, batch.labels, true, options), labels))),
+        );
         loss += recorded.value.dataSync()[0];
         const parts = training(seed, () => recorded.pullback(parameters.map(([, p]) => p.tensor)));
         recorded.value.dispose();
@@ -308,12 +344,22 @@ export class Trainer {
   }
 
   private async restore(checkpoint: string, optimizer: AdamW): Promise<TrainerState> {
-    if (!existsSync(join(checkpoint, 'adapter_model.safetensors'))) throw new FileError(`'${checkpoint}' has no adapter_model.safetensors: it is not a whole checkpoint.`);
+    if (!existsSync(join(checkpoint, 'adapter_model.safetensors')))
+      throw new FileError(`'${checkpoint}' has no adapter_model.safetensors: it is not a whole checkpoint.`);
     await this.model.loadAdapter(checkpoint);
     return loadState(checkpoint, optimizer);
   }
 
-  private snapshot(run: Run, total: number, stepsPerEpoch: number, tokens: number, log: Record<string, number>[], microBatch: number, fingerprint: string, sinceLog: [number, number]): TrainerState {
+  private snapshot(
+    run: Run,
+    total: number,
+    stepsPerEpoch: number,
+    tokens: number,
+    log: Record<string, number>[],
+    microBatch: number,
+    fingerprint: string,
+    sinceLog: [number, number],
+  ): TrainerState {
     const { args } = this;
     return {
       global_step: run.step,

@@ -15,7 +15,12 @@ export function previewRows(examples: Example[], tokenizer: Tokenizer, count = 2
     }
     return { runs, tokens: input_ids.length, learned: trained.filter(Boolean).length };
   });
-  const text = rows.map(({ runs, tokens, learned }, i) => `Row ${i + 1}: ${tokens} tokens, ${learned} to learn (between ⟦ and ⟧)\n${runs.map((r) => (r.trained ? `⟦${r.text}⟧` : r.text)).join('')}`).join('\n\n');
+  const text = rows
+    .map(
+      ({ runs, tokens, learned }, i) =>
+        `Row ${i + 1}: ${tokens} tokens, ${learned} to learn (between ⟦ and ⟧)\n${runs.map((r) => (r.trained ? `⟦${r.text}⟧` : r.text)).join('')}`,
+    )
+    .join('\n\n');
   const html = rows
     .map(
       ({ runs, tokens, learned }, i) =>

@@ -40,8 +40,16 @@ export interface SFTConfig extends SFTOptions {}
 export class SFTConfig {
   constructor(options: Partial<SFTOptions> & Record<string, unknown> = {}) {
     Object.assign(this, trainingOptions('SFTConfig', options, DEFAULTS, ALIASES));
-    if (this.max_length !== null) checkNumber('SFTConfig', 'max_length', this.max_length, { integer: true, min: 2 }, 'It is the number of tokens a row may have; null for no limit.');
-    if (this.packing) throw new OptionError('SFTConfig: packing is not supported yet; leave it out (rows of like length are trained together anyway).');
+    if (this.max_length !== null)
+      checkNumber(
+        'SFTConfig',
+        'max_length',
+        this.max_length,
+        { integer: true, min: 2 },
+        'It is the number of tokens a row may have; null for no limit.',
+      );
+    if (this.packing)
+      throw new OptionError('SFTConfig: packing is not supported yet; leave it out (rows of like length are trained together anyway).');
   }
 }
 
@@ -67,18 +75,23 @@ export class SFTTrainer extends Trainer {
       { tokenizer: { to: 'processing_class' } },
     );
     if (!o.model) throw new OptionError('SFTTrainer needs a model: await AutoModelForCausalLM.from_pretrained(...).');
-    if (!(o.processing_class instanceof Tokenizer)) throw new OptionError('SFTTrainer needs processing_class: await AutoTokenizer.from_pretrained(...).');
+    if (!(o.processing_class instanceof Tokenizer))
+      throw new OptionError('SFTTrainer needs processing_class: await AutoTokenizer.from_pretrained(...).');
     if (!o.train_dataset) throw new OptionError('SFTTrainer needs a train_dataset: rows from load_dataset or Dataset.from_list.');
     const args = o.args instanceof SFTConfig ? o.args : new SFTConfig(o.args ?? {});
     const isPeft = o.model instanceof PeftModel;
     if (!isPeft && !o.peft_config)
-      throw new OptionError('SFTTrainer needs a peft_config (new LoraConfig({ r: 16, ... })), or a model from get_peft_model: the packed base weights are frozen.');
+      throw new OptionError(
+        'SFTTrainer needs a peft_config (new LoraConfig({ r: 16, ... })), or a model from get_peft_model: the packed base weights are frozen.',
+      );
     if (isPeft && o.peft_config) throw new OptionError('SFTTrainer: the model has an adapter already; leave peft_config out.');
     const train = prepareSft(o.train_dataset, o.processing_class, args);
     report('train_dataset', o.train_dataset.length, train, args);
     const test = o.eval_dataset ? prepareSft(o.eval_dataset as Iterable<Row>, o.processing_class, args) : undefined;
     if (test && o.eval_dataset) report('eval_dataset', o.eval_dataset.length, test, args);
-    const model = isPeft ? (o.model as PeftModel<CausalLM>) : get_peft_model(o.model as CausalLM, o.peft_config as LoraConfig, { seed: args.seed });
+    const model = isPeft
+      ? (o.model as PeftModel<CausalLM>)
+      : get_peft_model(o.model as CausalLM, o.peft_config as LoraConfig, { seed: args.seed });
     super({ model, args, train: train.examples, eval: test?.examples, tokenizer: o.processing_class });
     emit('show', previewRows(train.examples, o.processing_class));
   }

@@ -29,7 +29,12 @@ function difference(a: Float32Array | Int32Array | Uint8Array, b: typeof a): num
  * upstream gradient. `skip` names inputs that get no gradient by contract (tables, frozen weights).
  */
 // biome-ignore lint/suspicious/noExplicitAny: an op of any inputs and attributes
-export async function checkOp(op: FusedOp<any, any>, makeInputs: () => Record<string, tf.Tensor>, attributes: object = {}, options: { tolerance?: number; skip?: string[] } = {}): Promise<void> {
+export async function checkOp(
+  op: FusedOp<any, any>,
+  makeInputs: () => Record<string, tf.Tensor>,
+  attributes: object = {},
+  options: { tolerance?: number; skip?: string[] } = {},
+): Promise<void> {
   await startBackend();
   const { tolerance = 2e-5, skip = [] } = options;
   withoutLeaks(() => {

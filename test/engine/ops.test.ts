@@ -25,7 +25,8 @@ function randomWeight(format: WeightFormat, rows: number, columns: number): Weig
     bytes.set(random);
     const halves = format.block === 32 ? (format === q4_1 ? [0, 2] : [0]) : [];
     // fp16 0x2xxx and bf16 0x3dxx are numbers around 0.01 to 0.1
-    for (let at = 0; at < bytes.length; at += format.blockBytes) for (const half of halves) bytes[at + half + 1] = 0x20 | (bytes[at + half + 1] & 3);
+    for (let at = 0; at < bytes.length; at += format.blockBytes)
+      for (const half of halves) bytes[at + half + 1] = 0x20 | (bytes[at + half + 1] & 3);
     if (format.block === 1) for (let at = 1; at < bytes.length; at += 2) bytes[at] = (format === f16 ? 0x20 : 0x3d) | (bytes[at] & 0x80);
   }
   return new Weight(format, [rows, columns], bytes);
@@ -37,24 +38,64 @@ beforeAll(async () => {
 });
 
 describe('native ops agree with their references', () => {
-  for (const [rows, dim] of [[1, 2], [3, 5], [17, 576], [64, 33]])
+  for (const [rows, dim] of [
+    [1, 2],
+    [3, 5],
+    [17, 576],
+    [64, 33],
+  ])
     it(`rmsNorm [${rows}, ${dim}]`, () => checkOp(rmsNorm, () => ({ x: normal([rows, dim]), weight: normal([dim]) }), { eps: 1e-5 }));
   it('rmsNorm of large and tiny values', async () => {
     await checkOp(rmsNorm, () => ({ x: normal([4, 64], 1e4), weight: normal([64]) }), { eps: 1e-5 });
     await checkOp(rmsNorm, () => ({ x: normal([4, 64], 1e-4), weight: normal([64]) }), { eps: 1e-5 });
   });
-  for (const shape of [[1, 1], [2, 3, 7], [5, 1536], [3, 8193]])
+  for (const shape of [
+    [1, 1],
+    [2, 3, 7],
+    [5, 1536],
+    [3, 8193],
+  ])
     it(`swiglu [${shape}]`, () => checkOp(swiglu, () => ({ gate: normal(shape, 3), up: normal(shape) })));
-  for (const [batch, seq, heads, dim] of [[1, 1, 1, 2], [2, 5, 3, 64], [1, 33, 2, 10]])
+  for (const [batch, seq, heads, dim] of [
+    [1, 1, 1, 2],
+    [2, 5, 3, 64],
+    [1, 33, 2, 10],
+  ])
     it(`rope [${batch}, ${seq}, ${heads}, ${dim}]`, () =>
-      checkOp(rope, () => ({ x: normal([batch, seq, heads, dim]), ...rotaryTables(Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)), 3, seq) }), {}, { skip: ['cos', 'sin'] }));
+      checkOp(
+        rope,
+        () => ({
+          x: normal([batch, seq, heads, dim]),
+          ...rotaryTables(
+            Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)),
+            3,
+            seq,
+          ),
+        }),
+        {},
+        { skip: ['cos', 'sin'] },
+      ));
   for (const [batch, queries, keys, heads, groups, dim] of [
-    [1, 1, 1, 1, 1, 4], [2, 7, 7, 4, 2, 8], [1, 70, 70, 9, 3, 64], [1, 3, 50, 2, 1, 33], [2, 49, 64, 3, 3, 16],
+    [1, 1, 1, 1, 1, 4],
+    [2, 7, 7, 4, 2, 8],
+    [1, 70, 70, 9, 3, 64],
+    [1, 3, 50, 2, 1, 33],
+    [2, 49, 64, 3, 3, 16],
   ])
     it(`attention q [${batch}, ${queries}, ${heads}, ${dim}] k [${batch}, ${keys}, ${groups}, ${dim}]`, () =>
-      checkOp(attention, () => ({ q: normal([batch, queries, heads, dim]), k: normal([batch, keys, groups, dim]), v: normal([batch, keys, groups, dim]) }), { scale: dim ** -0.5 }));
+      checkOp(
+        attention,
+        () => ({ q: normal([batch, queries, heads, dim]), k: normal([batch, keys, groups, dim]), v: normal([batch, keys, groups, dim]) }),
+        { scale: dim ** -0.5 },
+      ));
   for (const format of [f32, f16, bf16, q4_1, q8_0])
-    for (const [rows, into, out, rank] of [[1, 64, 40, 0], [2, 32, 7, 3], [5, 96, 50, 16], [61, 64, 192, 5], [130, 160, 33, 0]])
+    for (const [rows, into, out, rank] of [
+      [1, 64, 40, 0],
+      [2, 32, 7, 3],
+      [5, 96, 50, 16],
+      [61, 64, 192, 5],
+      [130, 160, 33, 0],
+    ])
       it(`linear over ${format.name}: [${rows}, ${into}] -> ${out}, rank ${rank}`, async () => {
         const weight = randomWeight(format, out, into);
         const inputs = () => ({ x: normal([rows, into]), a: normal([rank, into]), b: normal([out, rank]) });
@@ -66,17 +107,30 @@ describe('native ops agree with their references', () => {
     await checkOp(linear, () => ({ x: normal([2, 3, 29]), a: normal([3, 29]), b: normal([13, 3]) }), { weight, scale: 2 });
     weight.dispose();
   });
-  for (const [rows, dim, vocabulary, format] of [[1, 32, 5, f32], [7, 64, 1000, q8_0], [50, 32, 777, q4_1]] as const)
+  for (const [rows, dim, vocabulary, format] of [
+    [1, 32, 5, f32],
+    [7, 64, 1000, q8_0],
+    [50, 32, 777, q4_1],
+  ] as const)
     it(`linearCrossEntropy [${rows}, ${dim}] over ${vocabulary} ${format.name}`, async () => {
       const weight = randomWeight(format, vocabulary, dim);
-      const labels = tf.tensor1d(Array.from({ length: rows }, (_, i) => (i * 37) % vocabulary), 'int32');
+      const labels = tf.tensor1d(
+        Array.from({ length: rows }, (_, i) => (i * 37) % vocabulary),
+        'int32',
+      );
       await checkOp(linearCrossEntropy, () => ({ x: normal([rows, dim], 2) }), { weight, labels, gradient: true }, { tolerance: 5e-5 });
       weight.dispose();
       labels.dispose();
     });
   for (const rate of [0, 0.1, 0.9]) it(`dropout ${rate}`, () => checkOp(dropout, () => ({ x: normal([33, 65]) }), { rate, seed: 12345 }));
   it('dropout keeps the mean and the share it says', async () => {
-    const kept = tf.tidy(() => dropout({ x: tf.ones([100000]) }, { rate: 0.25, seed: 3 }).notEqual(0).mean().dataSync()[0]);
+    const kept = tf.tidy(
+      () =>
+        dropout({ x: tf.ones([100000]) }, { rate: 0.25, seed: 3 })
+          .notEqual(0)
+          .mean()
+          .dataSync()[0],
+    );
     expect(kept).toBeGreaterThan(0.74);
     expect(kept).toBeLessThan(0.76);
   });
@@ -84,7 +138,14 @@ describe('native ops agree with their references', () => {
     it(`embedding over ${format.name}`, () =>
       withoutLeaks(() => {
         const table = randomWeight(format, 11, 64);
-        const ids = tf.tensor2d([[0, 10, 3], [3, 7, 1]], [2, 3], 'int32');
+        const ids = tf.tensor2d(
+          [
+            [0, 10, 3],
+            [3, 7, 1],
+          ],
+          [2, 3],
+          'int32',
+        );
         const expected = tf.gather(tf.tensor2d(format.decode(table.packed(), 11 * 64), [11, 64]), ids);
         expect(tf.max(tf.abs(tf.sub(tf.gather(table.dequantize(), ids), expected))).dataSync()[0]).toBeLessThan(1e-6);
         expect(tf.max(tf.abs(tf.sub(embedding(ids, table), expected))).dataSync()[0]).toBeLessThan(1e-6);
@@ -105,7 +166,8 @@ describe('ops without a gradient', () => {
         const newM = 0.9 * M[i] + 0.1 * gradient;
         const newV = 0.999 * V[i] + 0.001 * gradient ** 2;
         const newP = P[i] * (1 - 0.001) - (0.01 * (newM / (1 - 0.9 ** 3))) / (Math.sqrt(newV / (1 - 0.999 ** 3)) + 1e-8);
-        for (const [j, value] of [newP, newM, newV].entries()) expect(Math.abs(actual[j][i] - value)).toBeLessThan(1e-5 * Math.max(1, Math.abs(value)));
+        for (const [j, value] of [newP, newM, newV].entries())
+          expect(Math.abs(actual[j][i] - value)).toBeLessThan(1e-5 * Math.max(1, Math.abs(value)));
       }
       expect(Math.abs(globalNorm([p, g]) - Math.hypot(...P, ...G))).toBeLessThan(1e-4);
     }));
@@ -116,7 +178,12 @@ describe('ops without a gradient', () => {
       const [k, v] = [normal([1, seq, groups, dim]) as tf.Tensor4D, normal([1, seq, groups, dim]) as tf.Tensor4D];
       const expected = attention({ q, k, v }, { scale: 0.25 });
       const cache = new LayerCache(64, groups, dim);
-      const parts = [[0, 50], [50, 1], [51, 7], [58, 2]].map(([from, n]) => {
+      const parts = [
+        [0, 50],
+        [50, 1],
+        [51, 7],
+        [58, 2],
+      ].map(([from, n]) => {
         const part = (t: tf.Tensor4D) => tf.slice(t, [0, from, 0, 0], [1, n, -1, -1]);
         return cache.attend(part(q), part(k), part(v), from, 0.25);
       });
@@ -144,7 +211,12 @@ describe('the tape', () => {
   it('frees what was saved when a forward pass throws, and when it is not used', () =>
     withoutLeaks(() => {
       const x = normal([3, 4]);
-      expect(() => record(() => { tf.square(tf.square(x)); throw new Error('no'); })).toThrow('no');
+      expect(() =>
+        record(() => {
+          tf.square(tf.square(x));
+          throw new Error('no');
+        }),
+      ).toThrow('no');
       record(() => tf.sum(tf.square(tf.square(x)))).dispose();
     }));
   it('gives the same gradients with recomputation', () =>

@@ -33,4 +33,5 @@ export function movingAverage(points: readonly Point[], weight = 0.9): Point[] {
 }
 
 /** A figure for people: 4 significant digits. */
-export const figure = (value: number): string => (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5) ? value.toExponential(2) : String(Number(value.toPrecision(4))));
+export const figure = (value: number): string =>
+  value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5) ? value.toExponential(2) : String(Number(value.toPrecision(4)));

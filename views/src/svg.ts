@@ -21,7 +21,12 @@ export function runSvg(run: RunPayload, width = 720, height = 360): string {
   const right = 12;
   const steps = Math.max(run.totalSteps, 1);
   const x = (step: number) => left + ((width - left - right) * step) / steps;
-  const panel = (top: number, bottom: number, lines: { points: Point[]; colour: string; width: number; dots?: boolean }[], label: string) => {
+  const panel = (
+    top: number,
+    bottom: number,
+    lines: { points: Point[]; colour: string; width: number; dots?: boolean }[],
+    label: string,
+  ) => {
     const values = lines.flatMap((l) => l.points.map((p) => p[1]));
     if (!values.length) return '';
     let low = Math.min(...values);
@@ -29,11 +34,14 @@ export function runSvg(run: RunPayload, width = 720, height = 360): string {
     if (low === high) [low, high] = [low - 1, high + 1];
     const y = (v: number) => bottom - ((bottom - top) * (v - low)) / (high - low);
     const grid = ticks(low, high).map(
-      (v) => `<line x1="${left}" x2="${width - right}" y1="${y(v)}" y2="${y(v)}" stroke="${COLOURS.grid}"/><text x="${left - 6}" y="${y(v) + 4}" text-anchor="end">${figure(v)}</text>`,
+      (v) =>
+        `<line x1="${left}" x2="${width - right}" y1="${y(v)}" y2="${y(v)}" stroke="${COLOURS.grid}"/><text x="${left - 6}" y="${y(v) + 4}" text-anchor="end">${figure(v)}</text>`,
     );
     const drawn = lines.map(({ points, colour, width: w, dots }) => {
       const path = points.map((p) => `${x(p[0]).toFixed(1)},${y(p[1]).toFixed(1)}`).join(' ');
-      const marks = dots ? points.map((p) => `<circle cx="${x(p[0]).toFixed(1)}" cy="${y(p[1]).toFixed(1)}" r="3.5" fill="${colour}"/>`).join('') : '';
+      const marks = dots
+        ? points.map((p) => `<circle cx="${x(p[0]).toFixed(1)}" cy="${y(p[1]).toFixed(1)}" r="3.5" fill="${colour}"/>`).join('')
+        : '';
       return `<polyline points="${path}" fill="none" stroke="${colour}" stroke-width="${w}"/>${marks}`;
     });
     return `${grid.join('')}${drawn.join('')}<text x="${left}" y="${top - 6}">${label}</text>`;
@@ -46,7 +54,10 @@ export function runSvg(run: RunPayload, width = 720, height = 360): string {
     ['moving average', COLOURS.mean],
     ['evaluation loss', COLOURS.eval],
     ['learning rate', COLOURS.rate],
-  ].map(([name, colour], i) => `<rect x="${left + i * 150}" y="8" width="14" height="4" fill="${colour}"/><text x="${left + 20 + i * 150}" y="14">${name}</text>`);
+  ].map(
+    ([name, colour], i) =>
+      `<rect x="${left + i * 150}" y="8" width="14" height="4" fill="${colour}"/><text x="${left + 20 + i * 150}" y="14">${name}</text>`,
+  );
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="DejaVu Sans" font-size="11" fill="${COLOURS.text}">` +
     `<title>${escape(run.name)}</title><rect width="${width}" height="${height}" fill="#fff"/>${key.join('')}` +

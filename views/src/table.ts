@@ -11,9 +11,17 @@ export function summary(run: RunPayload): [string, string][] {
   const first = loss[0];
   const last = loss[loss.length - 1];
   if (last) rows.push(['training loss', `${figure(first[1])} at step ${first[0]}, ${figure(last[1])} at step ${last[0]}`]);
-  if (eval_loss.length) rows.push(['evaluation loss', eval_loss.slice(-8).map(([step, v]) => `${figure(v)} (step ${step})`).join(', ')]);
+  if (eval_loss.length)
+    rows.push([
+      'evaluation loss',
+      eval_loss
+        .slice(-8)
+        .map(([step, v]) => `${figure(v)} (step ${step})`)
+        .join(', '),
+    ]);
   if (speed.length) rows.push(['speed', `${Math.round(speed.reduce((sum, [, v]) => sum + v, 0) / speed.length)} tokens/s`]);
-  if (run.memory.peakBytes) rows.push(['memory', `${mebibytes(run.memory.residentBytes)} resident, ${mebibytes(run.memory.peakBytes)} at most`]);
+  if (run.memory.peakBytes)
+    rows.push(['memory', `${mebibytes(run.memory.residentBytes)} resident, ${mebibytes(run.memory.peakBytes)} at most`]);
   if (run.checkpoints.length) rows.push(['last checkpoint', run.checkpoints[run.checkpoints.length - 1]]);
   for (const { kind, text } of run.events.filter((e) => e.kind === 'failed' || e.kind === 'stopped')) rows.push([kind, text]);
   return rows;

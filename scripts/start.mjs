@@ -1,0 +1,56 @@
+// npm start: sets everything up and opens JupyterLab on the first notebook.
+// npm start -- --headless: executes that notebook instead and prints its final table.
+import { spawn } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { checkMachine, main, root, SetupError, setUp } from './setup.mjs';
+
+const NOTEBOOK = 'notebooks/01-first-fine-tune.ipynb';
+
+/** Runs a program with our terminal and returns its exit code. */
+const foreground = (command, args, options = {}) =>
+  new Promise((resolve, reject) => {
+    const child = spawn(command, args, { stdio: 'inherit', cwd: root, ...options });
+    for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+    child.on('error', reject);
+    child.on('exit', (code, signal) => resolve(signal ? 130 : code));
+  });
+
+const isFree = (port) =>
+  new Promise((resolve) => {
+    const server = createServer().once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+
+await main(async () => {
+  const { values } = parseArgs({
+    options: {
+      headless: { type: 'boolean', default: false },
+      'no-browser': { type: 'boolean', default: false },
+      'setup-only': { type: 'boolean', default: false },
+      port: { type: 'string' },
+    },
+  });
+  checkMachine();
+  if (values.port && !(await isFree(Number(values.port))))
+    throw new SetupError(`Port ${values.port} is in use. Choose another: npm start -- --port ${Number(values.port) + 1}`);
+  await setUp(['dependencies', 'native', 'build', 'jupyter', 'extension', 'model']);
+  if (values['setup-only']) return 0;
+  const bin = join(root, '.venv', 'bin');
+  const env = { ...process.env, PATH: `${bin}:${process.env.PATH}` };
+  if (values.headless) {
+    console.log(`\nExecuting ${NOTEBOOK}`);
+    const output = join(root, 'notebooks', 'out', '01-first-fine-tune.executed.ipynb');
+    mkdirSync(join(root, 'notebooks', 'out'), { recursive: true });
+    return foreground(join(bin, 'python'), [join(root, 'scripts/execute.py'), join(root, NOTEBOOK), output], { env });
+  }
+  const args = [NOTEBOOK];
+  if (values['no-browser']) args.push('--no-browser');
+  if (values.port) args.push('--port', values.port);
+  // Containers run as root, which Jupyter refuses without being told.
+  if (process.getuid?.() === 0) args.push('--allow-root');
+  console.log(`\nOpening JupyterLab on ${NOTEBOOK} (Ctrl+C twice ends it)`);
+  return foreground(join(bin, 'jupyter-lab'), args, { env });
+});

@@ -1,0 +1,53 @@
+import { OptionError } from '../core/errors';
+import { emit } from '../core/events';
+
+const escape = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+
+/** Breaks a text into lines of at most `width` characters. */
+function wrap(text: string, width: number): string[] {
+  return text.split('\n').flatMap((paragraph) => {
+    const lines: string[] = [];
+    let line = '';
+    for (const word of paragraph.split(' ')) {
+      if (line && line.length + 1 + word.length > width) {
+        lines.push(line);
+        line = word;
+      } else line = line ? `${line} ${word}` : word;
+    }
+    return [...lines, line];
+  });
+}
+
+/** Shows rows as a table in the notebook, or as text on a terminal: `showTable([{ question, before, after }])`. */
+export function showTable(rows: Record<string, unknown>[]): void {
+  if (!rows.length) throw new OptionError('showTable got no rows. Give a list of objects; their keys become the columns.');
+  const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  const cell = (value: unknown) =>
+    value === undefined ? '' : typeof value === 'number' ? String(Number(value.toPrecision(5))) : String(value);
+  const html =
+    `<table><thead><tr>${columns.map((c) => `<th style="text-align:left">${escape(c)}</th>`).join('')}</tr></thead><tbody>` +
+    rows
+      .map(
+        (row) =>
+          `<tr>${columns.map((c) => `<td style="text-align:left;vertical-align:top">${escape(cell(row[c])).replaceAll('\n', '<br>')}</td>`).join('')}</tr>`,
+      )
+      .join('') +
+    '</tbody></table>';
+  const widths = columns.map((c) => Math.min(44, Math.max(c.length, ...rows.map((row) => cell(row[c]).length))));
+  const line = (cells: string[]) => {
+    const parts = cells.map((text, i) => wrap(text, widths[i]));
+    const height = Math.max(...parts.map((p) => p.length));
+    return Array.from({ length: height }, (_, y) =>
+      parts
+        .map((p, i) => (p[y] ?? '').padEnd(widths[i]))
+        .join('  ')
+        .trimEnd(),
+    ).join('\n');
+  };
+  const text = [
+    line(columns),
+    widths.map((w) => '-'.repeat(w)).join('  '),
+    ...rows.map((row) => line(columns.map((c) => cell(row[c])))),
+  ].join('\n');
+  emit('show', { html, text });
+}
