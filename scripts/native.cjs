@@ -275,7 +275,10 @@ async function ensureNative(report = () => {}) {
         name,
       ]);
     const next = async () => {
-      for (let job; (job = jobs.pop()); ) await run(compiler, job[0], { what: `Compiling ${job[1]}`, remedy });
+      while (jobs.length) {
+        const [args, name] = jobs.pop();
+        await run(compiler, args, { what: `Compiling ${name}`, remedy });
+      }
     };
     await Promise.all(Array.from({ length: Math.max(1, os.availableParallelism?.() ?? os.cpus().length) }, next));
     const objects = fs.readdirSync(partial).map((file) => path.join(partial, file));

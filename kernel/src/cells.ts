@@ -40,11 +40,30 @@ export class Cells {
   async run(code: string): Promise<Outcome> {
     this.result = undefined;
     this.complaints = [];
+    this.shareNames();
     const ok = await this.executor.execute(code);
     if (ok) return { ok, result: this.result };
     const [first] = this.complaints;
     if (typeof first?.[0] === 'string' && first[0].startsWith('%s%d:%d')) return typeErrors(code, this.complaints);
     return thrown(first?.[0]);
+  }
+
+  /**
+   * tslab turns `a` into `exports.a` where a cell uses what an earlier one declared, but overlooks the shorthand `{ a }`.
+   * Names that are not taken are therefore readable as globals too.
+   */
+  private shareNames(): void {
+    const { locals } = this.executor;
+    for (const name of Object.keys(locals)) {
+      if (name in globalThis) continue;
+      Object.defineProperty(globalThis, name, {
+        configurable: true,
+        get: () => locals[name],
+        set: (value) => {
+          locals[name] = value;
+        },
+      });
+    }
   }
 
   /** Ends the wait of the running cell. */

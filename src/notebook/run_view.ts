@@ -1,12 +1,10 @@
 import { dirname, join } from 'node:path';
 import { Resvg } from '@resvg/resvg-js';
 import { RUN_MIME, RUN_SCHEMA_VERSION, type RunPayload, runSvg, summary, thin } from '../../views';
+import { escapeHtml } from '../core/html';
 import type { Run } from '../train/run';
 import { type Bundle, Display } from './display';
 
-const escape = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-
-/** The run as views get it: series thinned, events limited. */
 export function runPayload(run: Run): RunPayload {
   const series = Object.fromEntries(
     Object.entries(run.series).map(([name, points]) => [name, thin(points.filter(([, value]) => Number.isFinite(value)))]),
@@ -43,10 +41,10 @@ export function runPng(payload: RunPayload): Buffer {
 export function runBundle(payload: RunPayload, picture?: Buffer): Bundle {
   const rows = summary(payload);
   const png = picture?.toString('base64');
-  const image = png ? `<img alt="Loss of the run ${escape(payload.name)}" width="720" src="data:image/png;base64,${png}">` : '';
+  const image = png ? `<img alt="Loss of the run ${escapeHtml(payload.name)}" width="720" src="data:image/png;base64,${png}">` : '';
   return {
     [RUN_MIME]: payload,
-    'text/html': `${image}<table>${rows.map(([label, value]) => `<tr><th style="text-align:left">${escape(label)}</th><td style="text-align:left">${escape(value)}</td></tr>`).join('')}</table>`,
+    'text/html': `${image}<table>${rows.map(([label, value]) => `<tr><th style="text-align:left">${escapeHtml(label)}</th><td style="text-align:left">${escapeHtml(value)}</td></tr>`).join('')}</table>`,
     ...(png ? { 'image/png': png } : {}),
     'text/plain': [`Run ${payload.name}`, ...rows.map(([label, value]) => `${label}: ${value}`)].join('\n'),
   };

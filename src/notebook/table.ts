@@ -1,9 +1,7 @@
 import { OptionError } from '../core/errors';
 import { emit } from '../core/events';
+import { escapeHtml } from '../core/html';
 
-const escape = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-
-/** Breaks a text into lines of at most `width` characters. */
 function wrap(text: string, width: number): string[] {
   return text.split('\n').flatMap((paragraph) => {
     const lines: string[] = [];
@@ -25,11 +23,11 @@ export function showTable(rows: Record<string, unknown>[]): void {
   const cell = (value: unknown) =>
     value === undefined ? '' : typeof value === 'number' ? String(Number(value.toPrecision(5))) : String(value);
   const html =
-    `<table><thead><tr>${columns.map((c) => `<th style="text-align:left">${escape(c)}</th>`).join('')}</tr></thead><tbody>` +
+    `<table><thead><tr>${columns.map((c) => `<th style="text-align:left">${escapeHtml(c)}</th>`).join('')}</tr></thead><tbody>` +
     rows
       .map(
         (row) =>
-          `<tr>${columns.map((c) => `<td style="text-align:left;vertical-align:top">${escape(cell(row[c])).replaceAll('\n', '<br>')}</td>`).join('')}</tr>`,
+          `<tr>${columns.map((c) => `<td style="text-align:left;vertical-align:top">${escapeHtml(cell(row[c])).replaceAll('\n', '<br>')}</td>`).join('')}</tr>`,
       )
       .join('') +
     '</tbody></table>';

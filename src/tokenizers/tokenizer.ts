@@ -1,14 +1,20 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Template as JinjaTemplate } from '@huggingface/jinja' with { 'resolution-mode': 'import' };
-import type { Tokenizer as HubTokenizer } from '@huggingface/tokenizers' with { 'resolution-mode': 'import' };
 import { FileError, OptionError } from '../core/errors';
 import type { GgufValue } from '../formats/gguf';
 
-// Both packages bring a CommonJS build, but their types speak of ES modules only.
-const jinja = require('@huggingface/jinja') as { Template: typeof JinjaTemplate };
-const hub = require('@huggingface/tokenizers') as { Tokenizer: typeof HubTokenizer };
+/** What of the two packages is used; their types speak of ES modules only, though both bring a CommonJS build. */
+interface JinjaTemplate {
+  render(variables: object): string;
+}
+interface HubTokenizer {
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
+  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
+  token_to_id(token: string): number | undefined;
+}
+const jinja = require('@huggingface/jinja') as { Template: new (source: string) => JinjaTemplate };
+const hub = require('@huggingface/tokenizers') as { Tokenizer: new (json: object, config: object) => HubTokenizer };
 
 export interface Message {
   role: string;

@@ -1,9 +1,7 @@
+import { escapeHtml } from '../core/html';
 import type { Example } from '../data/sft';
 import type { Tokenizer } from '../tokenizers/tokenizer';
 
-const escape = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-
-/** The first rows as the model sees them, trained tokens marked: as HTML, and as text with the marks ⟦ ⟧. */
 export function previewRows(examples: Example[], tokenizer: Tokenizer, count = 2): { html: string; text: string } {
   const rows = examples.slice(0, count).map(({ input_ids, trained }) => {
     const runs: { text: string; trained: boolean }[] = [];
@@ -26,7 +24,7 @@ export function previewRows(examples: Example[], tokenizer: Tokenizer, count = 2
       ({ runs, tokens, learned }, i) =>
         `<p style="margin:8px 0 2px"><b>Row ${i + 1}</b>: ${tokens} tokens, <mark style="background:#c8e6c9;color:#000">${learned} to learn</mark></p>` +
         `<pre style="white-space:pre-wrap;margin:0;padding:6px;border:1px solid #8884;border-radius:4px">${runs
-          .map((r) => (r.trained ? `<mark style="background:#c8e6c9;color:#000">${escape(r.text)}</mark>` : escape(r.text)))
+          .map((r) => (r.trained ? `<mark style="background:#c8e6c9;color:#000">${escapeHtml(r.text)}</mark>` : escapeHtml(r.text)))
           .join('')}</pre>`,
     )
     .join('');

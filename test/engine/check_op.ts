@@ -28,7 +28,6 @@ function difference(a: Float32Array | Int32Array | Uint8Array, b: typeof a): num
  * Compares an op's native value and gradients with those of its reference composition, on the same inputs and a random
  * upstream gradient. `skip` names inputs that get no gradient by contract (tables, frozen weights).
  */
-// biome-ignore lint/suspicious/noExplicitAny: an op of any inputs and attributes
 export async function checkOp(
   op: FusedOp<any, any>,
   makeInputs: () => Record<string, tf.Tensor>,

@@ -13,7 +13,7 @@ export function ticks(low: number, high: number, count = 5): number[] {
   return Array.from({ length: Math.max(0, Math.floor(high / step) - first + 1) }, (_, i) => (first + i) * step);
 }
 
-const escape = (s: string) => s.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
+const escapeXml = (s: string) => s.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 
 /** The run as a picture: losses above, learning rate below. For notebooks that are read without the extension. */
 export function runSvg(run: RunPayload, width = 720, height = 360): string {
@@ -60,7 +60,7 @@ export function runSvg(run: RunPayload, width = 720, height = 360): string {
   );
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="DejaVu Sans" font-size="11" fill="${COLOURS.text}">` +
-    `<title>${escape(run.name)}</title><rect width="${width}" height="${height}" fill="#fff"/>${key.join('')}` +
+    `<title>${escapeXml(run.name)}</title><rect width="${width}" height="${height}" fill="#fff"/>${key.join('')}` +
     panel(
       40,
       split,
