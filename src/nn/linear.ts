@@ -11,15 +11,14 @@ export interface LowRank {
   b: Parameter;
   scale: number;
   dropout: number;
+  /** Tells this pair's dropout masks from those of others: the same in every process that builds the same adapter. */
+  serial: number;
 }
-
-let created = 0;
 
 /** y = x W^T + bias over a frozen weight of any kind, plus its low-rank terms. x [..., in] -> [..., out] */
 export class Linear extends Module {
   /** Set by PEFT methods. */
   lowRank: LowRank[] = [];
-  private readonly serial = created++;
 
   constructor(
     readonly weight: Weight,
@@ -49,7 +48,7 @@ export class Linear extends Module {
       if (i === fused) continue;
       const dropped =
         pair.dropout && seed !== undefined
-          ? dropout({ x }, { rate: pair.dropout, seed: seed + Math.imul(this.serial * 31 + i + 1, 0x9e3779b1) })
+          ? dropout({ x }, { rate: pair.dropout, seed: seed + Math.imul(pair.serial + 1, 0x9e3779b1) })
           : x;
       const flat = tf.reshape(dropped, [-1, this.inFeatures]);
       const low = tf.matMul(tf.matMul(flat, pair.a.tensor as tf.Tensor2D, false, true), pair.b.tensor as tf.Tensor2D, false, true);

@@ -43,7 +43,10 @@ export function adamwStep(p: tf.Tensor, g: tf.Tensor, m: tf.Tensor, v: tf.Tensor
 /** The Euclidean norm of all tensors together, summed in double precision in a fixed order. */
 export function globalNorm(tensors: tf.Tensor[]): number {
   let total = 0;
-  for (const tensor of tensors)
-    total += tf.tidy(() => (isNative() ? execute('TunebookSumOfSquares', [tensor], {}, 1)[0] : tf.sum(tf.square(tensor)))).dataSync()[0];
+  for (const tensor of tensors) {
+    const squares = isNative() ? execute('TunebookSumOfSquares', [tensor], {}, 1)[0] : tf.tidy(() => tf.sum(tf.square(tensor)));
+    total += squares.dataSync()[0];
+    squares.dispose();
+  }
   return Math.sqrt(total);
 }

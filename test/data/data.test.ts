@@ -1,0 +1,116 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { collate, microBatches } from '../../src/data/collate';
+import { Dataset, load_dataset } from '../../src/data/dataset';
+import { encodeConversation, prepareSft } from '../../src/data/sft';
+import type { Message } from '../../src/tokenizers/tokenizer';
+import { chatRow, scratch, tinyTokenizer } from '../tiny';
+
+const tokenizer = tinyTokenizer();
+const format = { max_length: 1024, assistant_only_loss: true, completion_only_loss: null, dataset_text_field: 'text' };
+const marked = (e: { input_ids: number[]; trained: boolean[] }) => tokenizer.decode(e.input_ids.filter((_, i) => e.trained[i]));
+
+it('marks the assistant turns of any conversation, with their end tokens', () => {
+  const messages: Message[] = [
+    { role: 'system', content: 'Be brief.' },
+    { role: 'user', content: 'One?' },
+    { role: 'assistant', content: 'Eins.' },
+    { role: 'user', content: 'Two?' },
+    { role: 'assistant', content: 'Zwei 🙂.' },
+  ];
+  expect(marked(encodeConversation(messages, tokenizer, true))).toBe('Eins.<|im_end|>Zwei 🙂.<|im_end|>');
+  expect(encodeConversation(messages, tokenizer, false).trained.every(Boolean)).toBe(true);
+});
+
+it('takes prompt and completion, text, and token ids', () => {
+  const { examples } = prepareSft(
+    [{ prompt: 'a b', completion: ' c' }, { text: 'hello' }, { input_ids: [1, 2, 3], labels: [-100, 2, -100] }],
+    tokenizer,
+    format,
+  );
+  expect(examples.map(marked)).toEqual([' c<|im_end|>', 'hello<|im_end|>', '\u0002']);
+});
+
+it('cuts long rows at max_length, counts them, and drops those with nothing left', () => {
+  const rows = [chatRow('q', 'x'.repeat(100)), chatRow('q'.repeat(100), 'x'), chatRow('q', 'x')];
+  const prepared = prepareSft(rows, tokenizer, { ...format, max_length: 50 });
+  expect(prepared).toMatchObject({ truncated: 2, dropped: 1 });
+  expect(prepared.examples.map((e) => e.input_ids.length)).toEqual([50, tokenizer.apply_chat_template(rows[2].messages).length]);
+});
+
+it('says which row lacks which fields', () => {
+  expect(() => prepareSft([chatRow('a', 'b'), { question: 'x' }], tokenizer, format)).toThrow(
+    /Row 1 has the fields question.*Give \{messages/,
+  );
+  expect(() => prepareSft([{ messages: [{ role: 'user' }] }], tokenizer, format)).toThrow(/Row 0: messages must be a list/);
+  expect(() => prepareSft([{ prompt: 'a', completion: 3 }], tokenizer, format)).toThrow(/Row 0: prompt and completion/);
+});
+
+it('collates by place, so that an end token is learned although it is the pad token', () => {
+  const { examples } = prepareSft([chatRow('q', 'x'), chatRow('longer question', 'y')], tokenizer, format);
+  const batch = collate(examples, tokenizer.pad_token_id!);
+  const [rows, longest] = batch.ids.shape;
+  expect(rows).toBe(2);
+  const labels = Array.from(batch.labels.dataSync());
+  expect(labels.filter((id) => id === tokenizer.eos_token_id)).toHaveLength(2);
+  const ids = batch.ids.dataSync();
+  batch.positions.dataSync().forEach((position, i) => {
+    expect(position % longest).not.toBe(longest - 1);
+    expect(ids[position + 1]).toBe(labels[i]);
+  });
+});
+
+it('splits into micro-batches by padded size, in order', () => {
+  const rows = [10, 10, 30, 5].map((n) => ({ input_ids: Array(n).fill(1), trained: Array(n).fill(true) }));
+  expect(microBatches(rows, 30).map((g) => g.map((e) => e.input_ids.length))).toEqual([[10, 10], [30], [5]]);
+  expect(microBatches(rows, 1)).toHaveLength(4);
+});
+
+it('datasets split, select and load as in Python', async () => {
+  const all = Dataset.from_list(Array.from({ length: 10 }, (_, i) => ({ i })));
+  const { train, test } = all.train_test_split({ test_size: 0.25, seed: 1 });
+  expect([train.length, test.length]).toEqual([7, 3]);
+  expect([...train, ...test].map((r) => r.i).sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  expect(all.train_test_split({ test_size: 0.25, seed: 1 }).test.at(0)).toEqual(test.at(0));
+  expect(() => all.train_test_split({ test_size: 10 })).toThrow(/test_size must be a number greater than 0 below 10, but is 10/);
+  const path = join(scratch(), 'rows.jsonl');
+  writeFileSync(path, '{"a": 1}\n\n{"a": 2}\n');
+  expect((await load_dataset(path)).train.length).toBe(2);
+  writeFileSync(path, '{"a": 1}\n{"a": \n');
+  await expect(load_dataset(path)).rejects.toThrow(/line 2 is not JSON/);
+  await expect(load_dataset('fine-tunning-qa')).rejects.toThrow(/Did you mean 'fine-tuning-qa'/);
+});
+
+it('the packaged questions are many, without near-duplicates, and the held-out ones are no rephrasings', async () => {
+  const { train, test } = await load_dataset('fine-tuning-qa');
+  expect(train.length + test.length).toBeGreaterThanOrEqual(500);
+  const stop = new Set(
+    'what is a an the of in for does do how why which are to and it when should i my can that be with on as or'.split(' '),
+  );
+  const words = (text: string) => new Set((text.toLowerCase().match(/[a-z0-9_-]+/g) ?? []).filter((w) => !stop.has(w)));
+  const overlap = (a: Set<string>, b: Set<string>) => [...a].filter((w) => b.has(w)).length / Math.max(1, new Set([...a, ...b]).size);
+  const rows = [...train, ...test].map((row, i) => {
+    const [q, a] = row.messages as Message[];
+    expect([q.role, a.role]).toEqual(['user', 'assistant']);
+    return {
+      topic: row.topic,
+      held: i >= train.length,
+      question: words(q.content),
+      answer: words(a.content),
+      text: q.content,
+      reply: a.content,
+    };
+  });
+  expect(new Set(rows.map((r) => r.text)).size).toBe(rows.length);
+  const topics = (held: boolean) => new Set(rows.filter((r) => r.held === held).map((r) => r.topic));
+  expect([...topics(true)].filter((t) => topics(false).has(t))).toEqual([]);
+  for (const [i, a] of rows.entries()) {
+    expect(a.reply.length, a.text).toBeGreaterThan(20);
+    for (const b of rows.slice(i + 1)) {
+      expect(overlap(a.answer, b.answer), `${a.text} / ${b.text}`).toBeLessThan(0.6);
+      // Across the split questions must differ in more than a word.
+      expect(overlap(a.question, b.question), `${a.text} / ${b.text}`).toBeLessThan(a.held !== b.held ? 0.67 : 0.75);
+    }
+  }
+});

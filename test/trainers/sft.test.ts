@@ -1,0 +1,217 @@
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, expect, it, vi } from 'vitest';
+import { Handle } from '../../src/engine/backend';
+import * as tf from '../../src/engine/tf';
+import { Dataset, evaluate, LoraConfig, type PeftModel, SFTConfig, SFTTrainer } from '../../src/index';
+import { AutoModelForCausalLM } from '../../src/models/auto';
+import type { CausalLM } from '../../src/models/causal_lm';
+import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
+
+const tokenizer = tinyTokenizer();
+const rows = Dataset.from_list(
+  Array.from({ length: 22 }, (_, i) => chatRow(`What is ${i} plus ${i}?`, `It is ${2 * i}${'.'.repeat(i % 7)}`)),
+);
+let folder: string;
+
+beforeAll(async () => {
+  folder = await tinyLlama(3);
+});
+
+const quiet = { disable_tqdm: true, assistant_only_loss: true, learning_rate: 1e-2, save_strategy: 'no' as const };
+async function make(args: Record<string, unknown> = {}, more: Record<string, unknown> = {}): Promise<SFTTrainer> {
+  const model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+  return new SFTTrainer({
+    model,
+    processing_class: tokenizer,
+    train_dataset: rows,
+    peft_config: new LoraConfig({ r: 4, lora_alpha: 8, lora_dropout: 0.1, target_modules: 'all-linear' }),
+    args: new SFTConfig({ ...quiet, output_dir: scratch('out'), max_steps: 12, per_device_train_batch_size: 4, ...args }),
+    ...more,
+  });
+}
+const losses = (trainer: SFTTrainer) => trainer.run!.series.loss.map(([, value]) => value);
+const values = (model: PeftModel<CausalLM>) => [...model.namedParameters()].map(([name, p]) => [name, Array.from(p.tensor.dataSync())]);
+const free = (trainer: SFTTrainer) => {
+  trainer.model.unload();
+  trainer.model.base_model.dispose();
+};
+
+it('learns, and the same seed gives the same losses bit for bit', async () => {
+  const [a, b] = [await make(), await make()];
+  await a.train();
+  await b.train();
+  expect(losses(a)).toEqual(losses(b));
+  expect(values(a.model)).toEqual(values(b.model));
+  expect(losses(a).at(-1)!).toBeLessThan(losses(a)[0] * 0.95);
+  const other = await make({ seed: 7 });
+  await other.train();
+  expect(losses(other)).not.toEqual(losses(a));
+  for (const trainer of [a, b, other]) free(trainer);
+});
+
+it('stop and resume equal the uninterrupted run bit for bit, also across an epoch', async () => {
+  const whole = await make({ save_strategy: 'steps', save_steps: 100, lr_scheduler_type: 'cosine', warmup_steps: 2, weight_decay: 0.01 });
+  await whole.train();
+  const output_dir = scratch('resume');
+  const options = { output_dir, lr_scheduler_type: 'cosine', warmup_steps: 2, weight_decay: 0.01 };
+  const first = await make(options);
+  const listener = setInterval(() => first.run && first.run.step >= 5 && first.stop(), 0);
+  const result = await first.train();
+  clearInterval(listener);
+  expect(result.stopped).toBe(true);
+  expect(result.checkpoint).toBe(join(output_dir, `checkpoint-${result.global_step}`));
+  expect(result.global_step).toBeLessThan(12);
+  const second = await make(options);
+  await second.train({ resume_from_checkpoint: true });
+  expect(losses(second)).toEqual(losses(whole));
+  expect(values(second.model)).toEqual(values(whole.model));
+  for (const trainer of [whole, first, second]) free(trainer);
+});
+
+it('an interrupt signal finishes the step, saves and resolves', async () => {
+  const trainer = await make({ max_steps: 500 });
+  const timer = setInterval(() => {
+    if ((trainer.run?.step ?? 0) >= 2) {
+      clearInterval(timer);
+      process.kill(process.pid, 'SIGINT');
+    }
+  }, 1);
+  const result = await trainer.train();
+  expect(result.stopped).toBe(true);
+  expect(readdirSync(result.checkpoint!).sort()).toEqual([
+    'README.md',
+    'adapter_config.json',
+    'adapter_model.safetensors',
+    'chat_template.jinja',
+    'optimizer.safetensors',
+    'tokenizer.json',
+    'tokenizer_config.json',
+    'trainer_state.json',
+    'training_args.json',
+  ]);
+  expect(process.listenerCount('SIGINT')).toBe(0);
+  const state = JSON.parse(readFileSync(join(result.checkpoint!, 'trainer_state.json'), 'utf8'));
+  expect(Object.keys(state)).toEqual(Object.keys(state).sort());
+  expect(state.global_step).toBe(result.global_step);
+  free(trainer);
+});
+
+it('the loss does not depend on how a step is split: micro-batches, accumulation, recomputation', async () => {
+  const reference = await make(
+    { per_device_train_batch_size: 8, max_steps: 6 },
+    { peft_config: new LoraConfig({ r: 4, target_modules: 'all-linear' }) },
+  );
+  await reference.train();
+  const variants: Record<string, unknown>[] = [
+    { per_device_train_batch_size: 2, gradient_accumulation_steps: 4 },
+    { per_device_train_batch_size: 8, gradient_checkpointing: true },
+    { per_device_train_batch_size: 8, memory_limit: 1.5 },
+  ];
+  for (const variant of variants) {
+    const trainer = await make({ max_steps: 6, ...variant }, { peft_config: new LoraConfig({ r: 4, target_modules: 'all-linear' }) });
+    await trainer.train();
+    losses(trainer).forEach((loss, i) =>
+      expect(Math.abs(loss - losses(reference)[i]), JSON.stringify(variant)).toBeLessThan(1e-5 * losses(reference)[i] * 3),
+    );
+    free(trainer);
+  }
+  free(reference);
+});
+
+it('leaves no tensors and no native bytes behind', async () => {
+  const trainer = await make({ max_steps: 3 });
+  await trainer.train();
+  const before = [tf.memory().numTensors, Handle.nativeBytes];
+  await trainer.train();
+  expect([tf.memory().numTensors, Handle.nativeBytes]).toEqual(before);
+  free(trainer);
+});
+
+it('every adapter tensor learns after the second step', async () => {
+  const trainer = await make({ max_steps: 2 }, { peft_config: new LoraConfig({ r: 4, target_modules: 'all-linear' }) });
+  const start = new Map(values(trainer.model) as [string, number[]][]);
+  await trainer.train();
+  for (const [name, now] of values(trainer.model) as [string, number[]][])
+    expect(
+      now.some((v, i) => v !== start.get(name)![i]),
+      `${name} did not change`,
+    ).toBe(true);
+  free(trainer);
+});
+
+it('evaluates, logs and keeps as many checkpoints as asked', async () => {
+  const trainer = await make(
+    { eval_strategy: 'steps', eval_steps: 4, logging_steps: 4, save_strategy: 'steps', save_steps: 3, save_total_limit: 2 },
+    { eval_dataset: rows.select([0, 1, 2]) },
+  );
+  await trainer.train();
+  expect(trainer.run!.series.eval_loss.map(([step]) => step)).toEqual([4, 8, 12]);
+  expect(trainer.state!.log_history.filter((l) => 'loss' in l).map((l) => l.step)).toEqual([4, 8, 12]);
+  expect(readdirSync(trainer.args.output_dir).sort()).toEqual(['checkpoint-12', 'checkpoint-9']);
+  const { eval_loss } = await trainer.evaluate();
+  expect(eval_loss).toBeCloseTo(trainer.run!.series.eval_loss.at(-1)![1], 5);
+  const outside = await evaluate(trainer.model, rows.select([0, 1, 2]), { tokenizer });
+  expect(outside.eval_loss).toBeCloseTo(eval_loss, 5);
+  expect(outside.perplexity).toBeCloseTo(Math.exp(eval_loss), 3);
+  free(trainer);
+});
+
+it('a loss that is not a number stops the run, says the step and keeps the last good checkpoint', async () => {
+  const trainer = await make(
+    { learning_rate: 1e30, max_grad_norm: 0, max_steps: 50 },
+    { peft_config: new LoraConfig({ r: 4, target_modules: 'all-linear' }) },
+  );
+  const error = await trainer.train().then(
+    () => undefined,
+    (e: Error) => e,
+  );
+  expect(error?.name).toBe('TrainingError');
+  expect(error?.message).toMatch(/Training stopped at step \d+: the (loss|gradient norm).*Lower learning_rate/);
+  expect(trainer.run!.status).toBe('failed');
+  const saved = error?.message.match(/saved in (\S+)\./)?.[1];
+  if (saved) expect(existsSync(join(saved, 'adapter_model.safetensors'))).toBe(true);
+  free(trainer);
+});
+
+it('masked rows, missing parts and bad folders are refused with a remedy', async () => {
+  const model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+  const parts = { model, processing_class: tokenizer, train_dataset: rows, peft_config: new LoraConfig({ target_modules: 'all-linear' }) };
+  const args = (o: object) => new SFTConfig({ ...quiet, output_dir: scratch('bad'), max_steps: 1, ...o });
+  const onlyUser = Dataset.from_list([{ messages: [{ role: 'user', content: 'x' }] }]);
+  expect(() => new SFTTrainer({ ...parts, train_dataset: onlyUser, args: args({}) })).toThrow(/Every label is masked: none of the 1 rows/);
+  expect(() => new SFTTrainer({ ...parts, train_dataset: rows, args: args({ max_length: 5 }) })).toThrow(
+    /Every label is masked.*max_length = 5/,
+  );
+  expect(() => new SFTTrainer({ ...parts, peft_config: undefined, args: args({}) })).toThrow(/needs a peft_config/);
+  expect(() => new SFTTrainer({ ...parts, modle: model })).toThrow(/no option modle.*Did you mean model/);
+  expect(() => new SFTConfig({ lr: 1e-3 })).toThrow(/SFTConfig has no option lr/);
+  expect(() => new SFTConfig({ learningRate: 1e-3 })).toThrow(/Did you mean learning_rate/);
+  expect(() => new SFTConfig({ learning_rate: -1 })).toThrow(/learning_rate must be a number greater than 0, but is -1/);
+  expect(() => new SFTConfig({ lr_scheduler_type: 'cosin' })).toThrow(/'cosin' is not one of linear, cosine/);
+  const warn = vi.spyOn(process.stderr, 'write').mockImplementation(() => true);
+  expect(new SFTConfig({ max_seq_length: 99 }).max_length).toBe(99);
+  expect(String(warn.mock.calls[0]?.[0])).toMatch(/max_seq_length is now called max_length/);
+  warn.mockRestore();
+  const file = join(scratch('file'), 'taken');
+  writeFileSync(file, '');
+  const blocked = new SFTTrainer({ ...parts, args: args({ output_dir: join(file, 'x') }) });
+  await expect(blocked.train()).rejects.toThrow(/output_dir '.*taken\/x' cannot be written/);
+  free(blocked);
+  if (process.getuid?.() !== 0) {
+    const locked = scratch('locked');
+    mkdirSync(join(locked, 'a'));
+    chmodSync(locked, 0o500);
+  }
+});
+
+it('resuming needs a checkpoint, of the same data', async () => {
+  const trainer = await make();
+  await expect(trainer.train({ resume_from_checkpoint: true })).rejects.toThrow(/There is no checkpoint in/);
+  await expect(trainer.train({ resume_from_checkpoint: '/nowhere' })).rejects.toThrow(/'\/nowhere' is not a checkpoint/);
+  const done = await make({ save_strategy: 'steps', save_steps: 6 });
+  await done.train();
+  const other = await make({ output_dir: done.args.output_dir, per_device_train_batch_size: 2 });
+  await expect(other.train({ resume_from_checkpoint: true })).rejects.toThrow(/made with other data or batches/);
+  for (const t of [trainer, done, other]) free(t);
+});
