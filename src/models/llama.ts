@@ -162,10 +162,12 @@ export class LlamaForCausalLM extends CausalLM {
         `${position + seq} tokens are more than the ${this.config.max_position_embeddings} positions that ${this.config._name_or_path} knows. Shorten the text or set max_length.`,
       );
     return tf.tidy(() => {
-      const tables = rotaryTables(this.frequencies, position, seq);
+      const newTables = () => rotaryTables(this.frequencies, position, seq);
+      const tables = newTables();
       let x = this.model.embed_tokens.forward(ids);
       for (const [i, layer] of this.model.layers.entries()) {
-        const run = (input: tf.Tensor) => layer.forward(input, tables, cache?.layers[i], position);
+        // A block that runs again in the backward pass outlives the tables of this scope.
+        const run = (input: tf.Tensor) => layer.forward(input, recompute ? newTables() : tables, cache?.layers[i], position);
         x = recompute
           ? checkpoint(
               run,

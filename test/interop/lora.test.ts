@@ -1,0 +1,93 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import * as tf from '../../src/engine/tf';
+import { resolveModel } from '../../src/hub/resolve';
+import { AutoModelForCausalLM, AutoTokenizer, get_peft_model, load_dataset, LoraConfig, PeftModel, SFTConfig, SFTTrainer } from '../../src/index';
+import { Random } from '../../src/core/random';
+import { type Example, prepareSft } from '../../src/data/sft';
+import { SCHEDULES } from '../../src/train/schedules';
+import { peer } from '../peer';
+import { scratch, tinyLlama } from '../tiny';
+
+const BASE = 'HuggingFaceTB/SmolLM2-135M-Instruct';
+
+/** Rows as Python's side takes them: padded on the right, labels -100 where nothing is learned. */
+function padded(rows: Example[]) {
+  const longest = Math.max(...rows.map((r) => r.input_ids.length));
+  const fill = (values: number[], pad: number) => [...values, ...Array(longest - values.length).fill(pad)];
+  return {
+    ids: rows.map((r) => fill(r.input_ids, 0)),
+    mask: rows.map((r) => fill(r.input_ids.map(() => 1), 0)),
+    labels: rows.map((r) => fill(r.input_ids.map((id, i) => (r.trained[i] ? id : -100)), -100)),
+  };
+}
+
+/** The same adapter, data, batches and schedule here and in PEFT. */
+async function trainBoth(steps: number, dtype: 'float32' | 'bfloat16', evalRows: number) {
+  const [model, tokenizer, data] = [await AutoModelForCausalLM.from_pretrained(BASE, { progress: false }), await AutoTokenizer.from_pretrained(BASE), await load_dataset('fine-tuning-qa')];
+  const options = { learning_rate: 5e-4, per_device_train_batch_size: 2, max_steps: steps, warmup_steps: 3, lr_scheduler_type: 'cosine', weight_decay: 0.01, assistant_only_loss: true, save_strategy: 'no' as const, disable_tqdm: true };
+  const args = new SFTConfig({ ...options, output_dir: scratch('interop') });
+  const test = data.test.select(Array.from({ length: evalRows }, (_, i) => i));
+  const trainer = new SFTTrainer({ model, processing_class: tokenizer, train_dataset: data.train, eval_dataset: evalRows ? test : undefined, peft_config: new LoraConfig({ r: 16, lora_alpha: 32, target_modules: 'all-linear' }), args });
+  const adapter = scratch('initial');
+  await trainer.model.save_pretrained(adapter);
+  const format = { max_length: 1024, assistant_only_loss: true, completion_only_loss: null, dataset_text_field: 'text' };
+  const rows = prepareSft(data.train, tokenizer, format).examples;
+  const order = Random.seeded(args.seed, 0).shuffled(rows.map((_, i) => i));
+  const batches = Array.from({ length: steps }, (_, s) => padded(order.slice(2 * s, 2 * s + 2).map((i) => rows[i])));
+  await trainer.train();
+  const theirs = peer<{ losses: number[]; norms: number[]; eval_loss: number }>('train', {
+    model: (await resolveModel(BASE)).path,
+    dtype,
+    adapter,
+    batches,
+    eval: evalRows ? prepareSft(test, tokenizer, format).examples.map((row) => padded([row])) : [],
+    lr: args.learning_rate,
+    rates: batches.map((_, s) => args.learning_rate * SCHEDULES.cosine(s, 3, steps)),
+    weight_decay: args.weight_decay,
+    max_grad_norm: args.max_grad_norm,
+  });
+  const evaluation = evalRows ? (await trainer.evaluate()).eval_loss : 0;
+  const { loss, grad_norm } = trainer.run!.series;
+  model.dispose();
+  return { ours: { losses: loss.map((p) => p[1]), norms: grad_norm.map((p) => p[1]), eval_loss: evaluation }, theirs };
+}
+
+it('20 steps of LoRA on SmolLM2: each loss within 1e-3 of PEFT in fp32', async () => {
+  const { ours, theirs } = await trainBoth(20, 'float32', 0);
+  for (const [i, loss] of theirs.losses.entries()) {
+    expect(Math.abs(ours.losses[i] - loss), `step ${i + 1}: ${ours.losses[i]} here, ${loss} in PEFT`).toBeLessThan(1e-3);
+    expect(Math.abs(ours.norms[i] / theirs.norms[i] - 1), `gradient norm of step ${i + 1}`).toBeLessThan(5e-3);
+  }
+});
+
+it.runIf(process.env.TUNEBOOK_DEEP)('100 steps end with an evaluation loss within 0.01 of PEFT in bf16', async () => {
+  const { ours, theirs } = await trainBoth(100, 'bfloat16', 20);
+  console.log(`evaluation loss after 100 steps: ${ours.eval_loss} here, ${theirs.eval_loss} in PEFT bf16`);
+  expect(Math.abs(ours.eval_loss - theirs.eval_loss)).toBeLessThan(0.01);
+});
+
+it('adapters open on the other side with the same logits and without a warning', async () => {
+  const folder = await tinyLlama(4, { tie_word_embeddings: false });
+  const ids = [[1, 2, 3, 4, 5, 6]];
+  const model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+  const logits = () => tf.tidy(() => Array.from(model.forward(tf.tensor2d(ids, [1, 6], 'int32')).dataSync()));
+  const [ours, theirs] = [scratch('ours'), scratch('theirs')];
+  const peft = get_peft_model(model, new LoraConfig({ r: 4, lora_alpha: 8, target_modules: 'all-linear' }));
+  for (const [name, p] of peft.namedParameters()) if (name.includes('lora_B')) p.assign(tf.keep(tf.randomNormal(p.tensor.shape, 0, 0.2, 'float32', 9)));
+  const expected = logits();
+  await peft.save_pretrained(ours);
+  peft.unload();
+  const config = { r: 6, lora_alpha: 12, target_modules: 'all-linear', task_type: 'CAUSAL_LM', use_rslora: true };
+  const result = peer<{ logits: number[]; warnings: string[]; their_logits: number[]; printed: string; config_keys: string[] }>('adapters', { model: folder, ours, theirs, ids, config });
+  const worst = (a: number[], b: number[]) => Math.max(...a.map((v, i) => Math.abs(v - b[i])));
+  expect(result.warnings).toEqual([]);
+  expect(worst(result.logits, expected)).toBeLessThan(1e-4);
+  const loaded = await PeftModel.from_pretrained(model, theirs);
+  expect(worst(result.their_logits, logits())).toBeLessThan(1e-4);
+  expect(loaded.print_trainable_parameters()).toBe(result.printed);
+  const known = Object.keys(JSON.parse(readFileSync(join(ours, 'adapter_config.json'), 'utf8')));
+  expect(result.config_keys.filter((key) => !known.includes(key) && key !== 'peft_version')).toEqual([]);
+  loaded.unload();
+});

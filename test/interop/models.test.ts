@@ -1,0 +1,69 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import * as tf from '../../src/engine/tf';
+import { resolveModel } from '../../src/hub/resolve';
+import { AutoModelForCausalLM, AutoTokenizer, generate } from '../../src/index';
+import { peer } from '../peer';
+import { scratch } from '../tiny';
+
+const BASE = 'HuggingFaceTB/SmolLM2-135M-Instruct';
+const TEXTS = [
+  'The capital of France is',
+  'LoRA trains two small matrices beside each frozen weight, so that',
+  'def fibonacci(n):\n    """Return the n-th Fibonacci number."""\n',
+  '<|im_start|>user\nWhat is a key-value cache?<|im_end|>\n<|im_start|>assistant\n',
+  'Überraschung! 東京 ist die Hauptstadt von 日本 🙂 und 3.14159 ist etwa',
+];
+
+it('SmolLM2: logits within 2e-3 of transformers, greedy continuations the same, weights packed', async () => {
+  const [model, tokenizer] = [await AutoModelForCausalLM.from_pretrained(BASE, { progress: false }), await AutoTokenizer.from_pretrained(BASE)];
+  const tensorBytes = 96_576_768; // of the file: the sum of its tensors
+  expect(model.weightBytes()).toBeLessThanOrEqual(1.1 * tensorBytes);
+  expect(model.numParameters()).toBe(134_515_008);
+  const folder = scratch('logits');
+  const rows = TEXTS.map((text, i) => {
+    const ids = tokenizer.encode(text);
+    const logits = tf.tidy(() => model.forward(tf.tensor2d([ids], [1, ids.length], 'int32')).dataSync() as Float32Array);
+    writeFileSync(join(folder, `${i}.bin`), new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength));
+    return { ids, logits: join(folder, `${i}.bin`) };
+  });
+  const made: number[][] = [];
+  for (const { ids } of rows) made.push(await generate(model, ids, { max_new_tokens: 64, eos_token_id: [] }));
+  const theirs = peer<{ difference: number; made: number[]; margins: number[] }[]>('smol', { model: (await resolveModel(BASE)).path, rows });
+  for (const [i, { difference, made: expected, margins }] of theirs.entries()) {
+    expect(difference, TEXTS[i]).toBeLessThan(2e-3);
+    const at = made[i].findIndex((id, j) => id !== expected[j]);
+    // Where the two best logits are that close, either is right, and what follows differs.
+    if (at >= 0) expect(margins[at], `${TEXTS[i]}: position ${at}`).toBeLessThan(4e-3);
+  }
+  model.dispose();
+});
+
+it('tiny random Llamas: logits within 1e-4', async () => {
+  const ids = [
+    [3, 1, 4, 1, 5, 9, 2, 6],
+    [2, 7, 1, 8, 2, 8, 1, 8],
+  ];
+  const base = { hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, intermediate_size: 48, vocab_size: 64, max_position_embeddings: 128 };
+  const configs = [
+    { ...base, num_key_value_heads: 2, tie_word_embeddings: true },
+    { ...base, num_key_value_heads: 1, tie_word_embeddings: false, rope_parameters: { rope_type: 'default', rope_theta: 500000 } },
+    { ...base, num_key_value_heads: 4, tie_word_embeddings: false, attention_bias: true, mlp_bias: true, head_dim: 16 },
+    {
+      ...base,
+      num_key_value_heads: 2,
+      rope_parameters: { rope_type: 'llama3', rope_theta: 10000, factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 32 },
+    },
+    { ...base, num_key_value_heads: 2, rope_parameters: { rope_type: 'linear', rope_theta: 10000, factor: 4 } },
+  ];
+  const cases = [1, 2, 3].flatMap((seed) => configs.map((config) => ({ seed, config, ids, folder: scratch('tiny') })));
+  const expected = peer<number[][]>('tiny', { cases });
+  for (const [i, { folder, config, seed }] of cases.entries()) {
+    const model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+    const logits = tf.tidy(() => model.forward(tf.tensor2d(ids, [2, 8], 'int32')).dataSync());
+    const worst = Math.max(...expected[i].map((value, j) => Math.abs(value - logits[j])));
+    expect(worst, `seed ${seed}, ${JSON.stringify(config)}`).toBeLessThan(1e-4);
+    model.dispose();
+  }
+});

@@ -1,0 +1,143 @@
+"""The Python side of the interop tests: transformers and PEFT on the same files. usage: peer.py TASK INPUT OUTPUT"""
+
+import json
+import os
+import sys
+import warnings
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+
+def load(path, dtype=torch.float32):
+    if path.endswith(".gguf"):
+        folder, file = os.path.split(path)
+        return AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=dtype)
+    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+
+
+def smol(data):
+    """Largest difference of logits (ours are in a file), and greedy continuations with the margin of each step."""
+    model = load(data["model"]).eval()
+    rows = []
+    for row in data["rows"]:
+        ids = torch.tensor([row["ids"]])
+        with torch.no_grad():
+            logits = model(ids).logits[0].numpy()
+            ours = np.fromfile(row["logits"], dtype=np.float32).reshape(logits.shape)
+            made, margins = [], []
+            past, step = None, ids
+            for _ in range(64):
+                out = model(step, past_key_values=past, use_cache=True)
+                past = out.past_key_values
+                best = out.logits[0, -1].topk(2)
+                made.append(int(best.indices[0]))
+                margins.append(float(best.values[0] - best.values[1]))
+                step = best.indices[:1].view(1, 1)
+        rows.append({"difference": float(np.abs(ours - logits).max()), "made": made, "margins": margins})
+    return rows
+
+
+def tiny(data):
+    """Random Llamas in folders, with their logits on given ids."""
+    result = []
+    for case in data["cases"]:
+        torch.manual_seed(case["seed"])
+        config = LlamaConfig(**case["config"])
+        model = LlamaForCausalLM(config).eval()
+        # random biases and gains, which are zeros and ones otherwise
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                if p.dim() == 1:
+                    p.add_(torch.randn_like(p) * 0.1)
+            logits = model(torch.tensor(case["ids"])).logits
+        model.save_pretrained(case["folder"])
+        result.append(logits.flatten().tolist())
+    return result
+
+
+def tokens(data):
+    folder, file = os.path.split(data["model"])
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    return {
+        "ids": [tokenizer(text, add_special_tokens=True)["input_ids"] for text in data["texts"]],
+        "decoded": [tokenizer.decode(ids) for ids in data["decode"]],
+        "chats": [tokenizer.apply_chat_template(m, add_generation_prompt=g, tokenize=True, return_dict=False) for m in data["chats"] for g in (False, True)],
+        "saved": [AutoTokenizer.from_pretrained(data["saved"])(text)["input_ids"] for text in data["texts"][:50]],
+        "saved_chat": AutoTokenizer.from_pretrained(data["saved"]).apply_chat_template(data["chats"][0], tokenize=True, return_dict=False),
+    }
+
+
+def batch_loss(model, batch):
+    ids, labels = torch.tensor(batch["ids"]), torch.tensor(batch["labels"])
+    logits = model(ids, attention_mask=torch.tensor(batch["mask"])).logits.float()
+    return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+
+
+def train(data):
+    """Trains the given adapter on the given batches with torch's AdamW; losses, gradient norms, evaluation loss."""
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(load(data["model"], getattr(torch, data["dtype"])), data["adapter"], is_trainable=True)
+    if data["dtype"] != "float32":
+        for p in model.parameters():
+            if p.requires_grad:
+                p.data = p.data.float()
+    model.train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=data["lr"], betas=(0.9, 0.999), eps=1e-8, weight_decay=data["weight_decay"])
+    losses, norms = [], []
+    for step, batch in enumerate(data["batches"]):
+        for group in optimizer.param_groups:
+            group["lr"] = data["rates"][step]
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=data["dtype"] == "bfloat16"):
+            loss = batch_loss(model, batch)
+        loss.backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, data["max_grad_norm"])))
+        optimizer.step()
+        losses.append(loss.item())
+    model.eval()
+    total, count = 0.0, 0
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=data["dtype"] == "bfloat16"):
+        for batch in data["eval"]:
+            n = sum(label != -100 for row in batch["labels"] for label in row[1:])
+            total += batch_loss(model, batch).item() * n
+            count += n
+    return {"losses": losses, "norms": norms, "eval_loss": total / count if count else None}
+
+
+def adapters(data):
+    """Loads an adapter of ours (any warning counts), and saves one of PEFT's; logits of both."""
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    ids = torch.tensor(data["ids"])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ours = PeftModel.from_pretrained(load(data["model"]), data["ours"]).eval()
+    with torch.no_grad():
+        logits = ours(ids).logits.flatten().tolist()
+    torch.manual_seed(1)
+    theirs = get_peft_model(load(data["model"]), LoraConfig(**data["config"])).eval()
+    with torch.no_grad():
+        for name, p in theirs.named_parameters():
+            if "lora_B" in name:
+                p.normal_(0, 0.2)
+        their_logits = theirs(ids).logits.flatten().tolist()
+    theirs.save_pretrained(data["theirs"])
+    trainable, total = theirs.get_nb_trainable_parameters()
+    return {
+        "logits": logits,
+        "warnings": [str(w.message) for w in caught],
+        "their_logits": their_logits,
+        "printed": f"trainable params: {trainable:,d} || all params: {total:,d} || trainable%: {100 * trainable / total:.4f}",
+        "config_keys": sorted(json.load(open(os.path.join(data["theirs"], "adapter_config.json")))),
+    }
+
+
+if __name__ == "__main__":
+    task, source, target = sys.argv[1:]
+    torch.set_num_threads(os.cpu_count())
+    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "adapters": adapters}[task](json.load(open(source)))
+    json.dump(result, open(target, "w"))
