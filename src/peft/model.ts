@@ -45,7 +45,13 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
       const uniform = (size: number) => () => (2 * random.uniform() - 1) / Math.sqrt(size);
       const a = config.init_lora_weights === 'gaussian' ? () => random.normal() / r : uniform(linear.inFeatures);
       const b = config.init_lora_weights === false ? uniform(r) : () => 0;
-      const pair: LowRank = { a: draw(r, linear.inFeatures, a), b: draw(linear.outFeatures, r, b), scale, dropout: config.lora_dropout, serial: peft.pairs.size };
+      const pair: LowRank = {
+        a: draw(r, linear.inFeatures, a),
+        b: draw(linear.outFeatures, r, b),
+        scale,
+        dropout: config.lora_dropout,
+        serial: peft.pairs.size,
+      };
       peft.pairs.set(path, pair);
       linear.lowRank.push(pair);
     }

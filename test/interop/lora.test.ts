@@ -1,11 +1,20 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import * as tf from '../../src/engine/tf';
-import { resolveModel } from '../../src/hub/resolve';
-import { AutoModelForCausalLM, AutoTokenizer, get_peft_model, load_dataset, LoraConfig, PeftModel, SFTConfig, SFTTrainer } from '../../src/index';
 import { Random } from '../../src/core/random';
 import { type Example, prepareSft } from '../../src/data/sft';
+import * as tf from '../../src/engine/tf';
+import { resolveModel } from '../../src/hub/resolve';
+import {
+  AutoModelForCausalLM,
+  AutoTokenizer,
+  get_peft_model,
+  LoraConfig,
+  load_dataset,
+  PeftModel,
+  SFTConfig,
+  SFTTrainer,
+} from '../../src/index';
 import { SCHEDULES } from '../../src/train/schedules';
 import { peer } from '../peer';
 import { scratch, tinyLlama } from '../tiny';
@@ -18,18 +27,49 @@ function padded(rows: Example[]) {
   const fill = (values: number[], pad: number) => [...values, ...Array(longest - values.length).fill(pad)];
   return {
     ids: rows.map((r) => fill(r.input_ids, 0)),
-    mask: rows.map((r) => fill(r.input_ids.map(() => 1), 0)),
-    labels: rows.map((r) => fill(r.input_ids.map((id, i) => (r.trained[i] ? id : -100)), -100)),
+    mask: rows.map((r) =>
+      fill(
+        r.input_ids.map(() => 1),
+        0,
+      ),
+    ),
+    labels: rows.map((r) =>
+      fill(
+        r.input_ids.map((id, i) => (r.trained[i] ? id : -100)),
+        -100,
+      ),
+    ),
   };
 }
 
 /** The same adapter, data, batches and schedule here and in PEFT. */
 async function trainBoth(steps: number, dtype: 'float32' | 'bfloat16', evalRows: number) {
-  const [model, tokenizer, data] = [await AutoModelForCausalLM.from_pretrained(BASE, { progress: false }), await AutoTokenizer.from_pretrained(BASE), await load_dataset('fine-tuning-qa')];
-  const options = { learning_rate: 5e-4, per_device_train_batch_size: 2, max_steps: steps, warmup_steps: 3, lr_scheduler_type: 'cosine', weight_decay: 0.01, assistant_only_loss: true, save_strategy: 'no' as const, disable_tqdm: true };
+  const [model, tokenizer, data] = [
+    await AutoModelForCausalLM.from_pretrained(BASE, { progress: false }),
+    await AutoTokenizer.from_pretrained(BASE),
+    await load_dataset('fine-tuning-qa'),
+  ];
+  const options = {
+    learning_rate: 5e-4,
+    per_device_train_batch_size: 2,
+    max_steps: steps,
+    warmup_steps: 3,
+    lr_scheduler_type: 'cosine',
+    weight_decay: 0.01,
+    assistant_only_loss: true,
+    save_strategy: 'no' as const,
+    disable_tqdm: true,
+  };
   const args = new SFTConfig({ ...options, output_dir: scratch('interop') });
   const test = data.test.select(Array.from({ length: evalRows }, (_, i) => i));
-  const trainer = new SFTTrainer({ model, processing_class: tokenizer, train_dataset: data.train, eval_dataset: evalRows ? test : undefined, peft_config: new LoraConfig({ r: 16, lora_alpha: 32, target_modules: 'all-linear' }), args });
+  const trainer = new SFTTrainer({
+    model,
+    processing_class: tokenizer,
+    train_dataset: data.train,
+    eval_dataset: evalRows ? test : undefined,
+    peft_config: new LoraConfig({ r: 16, lora_alpha: 32, target_modules: 'all-linear' }),
+    args,
+  });
   const adapter = scratch('initial');
   await trainer.model.save_pretrained(adapter);
   const format = { max_length: 1024, assistant_only_loss: true, completion_only_loss: null, dataset_text_field: 'text' };
@@ -75,12 +115,16 @@ it('adapters open on the other side with the same logits and without a warning',
   const logits = () => tf.tidy(() => Array.from(model.forward(tf.tensor2d(ids, [1, 6], 'int32')).dataSync()));
   const [ours, theirs] = [scratch('ours'), scratch('theirs')];
   const peft = get_peft_model(model, new LoraConfig({ r: 4, lora_alpha: 8, target_modules: 'all-linear' }));
-  for (const [name, p] of peft.namedParameters()) if (name.includes('lora_B')) p.assign(tf.keep(tf.randomNormal(p.tensor.shape, 0, 0.2, 'float32', 9)));
+  for (const [name, p] of peft.namedParameters())
+    if (name.includes('lora_B')) p.assign(tf.keep(tf.randomNormal(p.tensor.shape, 0, 0.2, 'float32', 9)));
   const expected = logits();
   await peft.save_pretrained(ours);
   peft.unload();
   const config = { r: 6, lora_alpha: 12, target_modules: 'all-linear', task_type: 'CAUSAL_LM', use_rslora: true };
-  const result = peer<{ logits: number[]; warnings: string[]; their_logits: number[]; printed: string; config_keys: string[] }>('adapters', { model: folder, ours, theirs, ids, config });
+  const result = peer<{ logits: number[]; warnings: string[]; their_logits: number[]; printed: string; config_keys: string[] }>(
+    'adapters',
+    { model: folder, ours, theirs, ids, config },
+  );
   const worst = (a: number[], b: number[]) => Math.max(...a.map((v, i) => Math.abs(v - b[i])));
   expect(result.warnings).toEqual([]);
   expect(worst(result.logits, expected)).toBeLessThan(1e-4);

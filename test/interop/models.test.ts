@@ -17,7 +17,10 @@ const TEXTS = [
 ];
 
 it('SmolLM2: logits within 2e-3 of transformers, greedy continuations the same, weights packed', async () => {
-  const [model, tokenizer] = [await AutoModelForCausalLM.from_pretrained(BASE, { progress: false }), await AutoTokenizer.from_pretrained(BASE)];
+  const [model, tokenizer] = [
+    await AutoModelForCausalLM.from_pretrained(BASE, { progress: false }),
+    await AutoTokenizer.from_pretrained(BASE),
+  ];
   const tensorBytes = 96_576_768; // of the file: the sum of its tensors
   expect(model.weightBytes()).toBeLessThanOrEqual(1.1 * tensorBytes);
   expect(model.numParameters()).toBe(134_515_008);
@@ -30,7 +33,10 @@ it('SmolLM2: logits within 2e-3 of transformers, greedy continuations the same, 
   });
   const made: number[][] = [];
   for (const { ids } of rows) made.push(await generate(model, ids, { max_new_tokens: 64, eos_token_id: [] }));
-  const theirs = peer<{ difference: number; made: number[]; margins: number[] }[]>('smol', { model: (await resolveModel(BASE)).path, rows });
+  const theirs = peer<{ difference: number; made: number[]; margins: number[] }[]>('smol', {
+    model: (await resolveModel(BASE)).path,
+    rows,
+  });
   for (const [i, { difference, made: expected, margins }] of theirs.entries()) {
     expect(difference, TEXTS[i]).toBeLessThan(2e-3);
     const at = made[i].findIndex((id, j) => id !== expected[j]);
@@ -45,7 +51,14 @@ it('tiny random Llamas: logits within 1e-4', async () => {
     [3, 1, 4, 1, 5, 9, 2, 6],
     [2, 7, 1, 8, 2, 8, 1, 8],
   ];
-  const base = { hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, intermediate_size: 48, vocab_size: 64, max_position_embeddings: 128 };
+  const base = {
+    hidden_size: 32,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    intermediate_size: 48,
+    vocab_size: 64,
+    max_position_embeddings: 128,
+  };
   const configs = [
     { ...base, num_key_value_heads: 2, tie_word_embeddings: true },
     { ...base, num_key_value_heads: 1, tie_word_embeddings: false, rope_parameters: { rope_type: 'default', rope_theta: 500000 } },
@@ -53,7 +66,14 @@ it('tiny random Llamas: logits within 1e-4', async () => {
     {
       ...base,
       num_key_value_heads: 2,
-      rope_parameters: { rope_type: 'llama3', rope_theta: 10000, factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 32 },
+      rope_parameters: {
+        rope_type: 'llama3',
+        rope_theta: 10000,
+        factor: 8,
+        low_freq_factor: 1,
+        high_freq_factor: 4,
+        original_max_position_embeddings: 32,
+      },
     },
     { ...base, num_key_value_heads: 2, rope_parameters: { rope_type: 'linear', rope_theta: 10000, factor: 4 } },
   ];

@@ -1,0 +1,18 @@
+#!/usr/bin/env node
+// npx tunebook setup: builds the native engine (about a minute, once for each machine).
+'use strict';
+const { SetupError, ensureNative, instructionSet } = require('./native.cjs');
+
+const [command] = process.argv.slice(2);
+if (command !== 'setup') {
+  console.log('usage: npx tunebook setup\n\nBuilds the native engine for this CPU. Needs Python 3.10+ (for pip) and a C++ compiler.');
+  process.exit(command ? 2 : 0);
+}
+ensureNative((text) => console.log(text)).then(
+  () => console.log(`The native engine is ready (${instructionSet()}).`),
+  (error) => {
+    if (!(error instanceof SetupError)) throw error;
+    console.error(error.message);
+    process.exit(1);
+  },
+);

@@ -1,0 +1,129 @@
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { expect, it } from 'vitest';
+import { scratch, tinyLlama, tinyTokenizer } from '../tiny';
+
+const root = resolve(__dirname, '../..');
+interface Reply {
+  status: string;
+  messages: any[];
+  [name: string]: any;
+}
+
+/** Runs cells in a real kernel, in a folder that knows nothing of tunebook. */
+function inKernel(steps: object[], folder = scratch('notebook')): Reply[] {
+  const result = spawnSync(join(root, '.venv/bin/python'), [join(__dirname, 'client.py'), folder], {
+    input: JSON.stringify(steps),
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    env: { ...process.env, JUPYTER_PREFER_ENV_PATH: '1', VIRTUAL_ENV: join(root, '.venv') },
+  });
+  if (result.status !== 0) throw new Error(result.stderr.slice(-3000));
+  return JSON.parse(result.stdout.trim().split('\n').at(-1)!).slice(1);
+}
+const cell = (code: string) => ({ code });
+const text = (reply: Reply) =>
+  reply.messages
+    .filter((m) => m.type === 'stream')
+    .map((m) => m.text)
+    .join('');
+
+it('runs TypeScript cells: values, output, types, names across cells, errors', () => {
+  const replies = inKernel([
+    cell('1 + 1'),
+    cell('const a = await Promise.resolve(20); console.log("out"); console.error("err")'),
+    cell('const twice = (x: number) => 2 * x;\n({ a, b: twice(a) })'),
+    cell('const a: string = 5;'),
+    cell('a'),
+    cell("throw new TypeError('boom')"),
+    cell("import { LoraConfig } from 'tunebook';\nnew LoraConfig({ r: 0 })"),
+    cell("import * as tslab from 'tslab'; tslab.display.html('<b>x</b>')"),
+    cell('for (let i = 0; i < 20000; i++) console.log(i)'),
+    cell('undefined'),
+  ]);
+  const [sum, output, object, wrong, kept, boom, option, html, many, nothing] = replies;
+  expect(sum.messages).toEqual([expect.objectContaining({ type: 'execute_result', data: { 'text/plain': '2' } })]);
+  expect(output.messages.map((m) => [m.name, m.text])).toEqual([
+    ['stdout', 'out\n'],
+    ['stderr', 'err\n'],
+  ]);
+  expect(object.messages[0].data['text/plain']).toBe('{ a: 20, b: 40 }');
+  expect(wrong.status).toBe('error');
+  expect(wrong.messages[0].traceback.join('\n')).toMatch(
+    /line 1:7 {2}Type 'number' is not assignable to type 'string'.\n {4}const a: string = 5;\n {10}\^/,
+  );
+  expect(kept.messages[0].data['text/plain']).toBe('20');
+  expect(boom.messages[0]).toMatchObject({ type: 'error', ename: 'TypeError', evalue: 'boom' });
+  // An error of ours is a sentence with a remedy, not a stack.
+  expect(option.messages[0].traceback).toEqual([expect.stringMatching(/^OptionError: LoraConfig: r must be a whole number/)]);
+  expect(html.messages[0]).toMatchObject({ type: 'display_data', data: { 'text/html': '<b>x</b>' } });
+  expect(text(many).trim().split('\n')).toHaveLength(20000);
+  expect(nothing).toMatchObject({ status: 'ok', messages: [] });
+});
+
+it('completes, inspects and knows whole from open code', () => {
+  const [, complete, inspect, whole, open] = inKernel([
+    cell('const answer = 42;'),
+    { request: 'complete', args: ['answ', 4] },
+    { request: 'inspect', args: ['answer', 3] },
+    { request: 'is_complete', args: ['1 + 1'] },
+    { request: 'is_complete', args: ['function f() {'] },
+  ]) as unknown as Record<string, any>[];
+  expect(complete.matches).toContain('answer');
+  expect(inspect.data['text/plain']).toContain('const answer');
+  expect([whole.status, open.status]).toEqual(['complete', 'incomplete']);
+});
+
+it('an interrupt ends a loop and an endless wait, and keeps the state', () => {
+  const [, loop, wait, after] = inKernel([
+    cell('let kept = 7;'),
+    { code: 'console.log("go"); await null; while (true) await new Promise((r) => setTimeout(r, 5));', interrupt_on: 'go' },
+    { code: 'console.log("wait"); await new Promise(() => {});', interrupt_on: 'wait' },
+    cell('kept'),
+  ]);
+  for (const reply of [loop, wait]) expect(reply.messages.at(-1)).toMatchObject({ type: 'error', ename: 'Interrupted' });
+  expect(after.messages[0].data['text/plain']).toBe('7');
+});
+
+it('training shows itself, is interrupted between steps, saves, and goes on', async () => {
+  const folder = scratch('train');
+  cpSync(await tinyLlama(6), join(folder, 'model'), { recursive: true });
+  mkdirSync(join(folder, 'tok'));
+  await tinyTokenizer().save_pretrained(join(folder, 'tok'));
+  writeFileSync(
+    join(folder, 'rows.jsonl'),
+    Array.from({ length: 12 }, (_, i) =>
+      JSON.stringify({
+        messages: [
+          { role: 'user', content: `q${i}` },
+          { role: 'assistant', content: `a${i}` },
+        ],
+      }),
+    ).join('\n'),
+  );
+  const [, made, stopped, resumed] = inKernel(
+    [
+      cell(
+        "import { AutoModelForCausalLM, AutoTokenizer, load_dataset, LoraConfig, SFTConfig, SFTTrainer } from 'tunebook';\nconst model = await AutoModelForCausalLM.from_pretrained('model');\nconst tokenizer = await AutoTokenizer.from_pretrained('tok');\nconst { train } = await load_dataset('rows.jsonl');",
+      ),
+      cell(
+        "const trainer = new SFTTrainer({ model, processing_class: tokenizer, train_dataset: train, peft_config: new LoraConfig({ r: 2, target_modules: 'all-linear' }), args: new SFTConfig({ output_dir: 'out', max_steps: 400, per_device_train_batch_size: 2, assistant_only_loss: true }) });",
+      ),
+      { code: 'const run = await trainer.train(); [run.stopped, run.global_step < 400]', interrupt_on: 'step 20/' },
+      cell('const rest = await trainer.train({ resume_from_checkpoint: true }); [rest.stopped, rest.global_step]'),
+    ],
+    folder,
+  );
+  expect(made.messages.some((m) => m.data?.['text/html']?.includes('to learn'))).toBe(true);
+  expect(stopped.messages.at(-1).data['text/plain']).toBe('[ true, true ]');
+  expect(stopped.messages.some((m) => m.data?.['text/plain']?.startsWith('Stopped after step'))).toBe(true);
+  expect(resumed.messages.at(-1).data['text/plain']).toBe('[ false, 400 ]');
+  const bundles = resumed.messages.map((m) => m.data).filter((d) => d?.['application/vnd.tunebook.run.v1+json']);
+  const last = bundles.at(-1);
+  expect(last['application/vnd.tunebook.run.v1+json']).toMatchObject({ schemaVersion: 1, status: 'finished', step: 400 });
+  expect(last['text/html']).toContain('data:image/png;base64,');
+  expect(Buffer.from(last['image/png'], 'base64').subarray(1, 4).toString()).toBe('PNG');
+  expect(last['text/plain']).toContain('finished, step 400 of 400');
+  expect(JSON.stringify(bundles[0]).length).toBeLessThan(300_000);
+});
