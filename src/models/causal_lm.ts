@@ -1,4 +1,5 @@
 import type { LayerCache } from '../engine/ops/attention';
+import { gatherRows } from '../engine/ops/gather_rows';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
 import * as tf from '../engine/tf';
 import type { Weight } from '../engine/weights';
@@ -66,7 +67,7 @@ export abstract class CausalLM extends Module {
    */
   losses(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, gradient: boolean, options?: ForwardOptions): tf.Tensor1D {
     const hidden = this.hidden(ids, options);
-    const rows = tf.gather(tf.reshape(hidden, [-1, hidden.shape[2]]), positions);
+    const rows = gatherRows(tf.reshape(hidden, [-1, hidden.shape[2]]), positions);
     return linearCrossEntropy({ x: rows }, { weight: this.head, labels, gradient }) as tf.Tensor1D;
   }
 

@@ -1,9 +1,11 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { Handle, isNative, startBackend } from '../../src/engine/backend';
 import { adamwStep, globalNorm } from '../../src/engine/ops/adamw';
+import { add } from '../../src/engine/ops/add';
 import { attention, LayerCache } from '../../src/engine/ops/attention';
 import { dropout } from '../../src/engine/ops/dropout';
 import { embedding } from '../../src/engine/ops/embedding';
+import { gatherRows } from '../../src/engine/ops/gather_rows';
 import { linear } from '../../src/engine/ops/linear';
 import { linearCrossEntropy } from '../../src/engine/ops/linear_cross_entropy';
 import { rmsNorm } from '../../src/engine/ops/rms_norm';
@@ -122,6 +124,7 @@ describe('native ops agree with their references', () => {
       weight.dispose();
       labels.dispose();
     });
+  it('add', () => checkOp(add, () => ({ a: normal([3, 5]), b: normal([3, 5]) })));
   for (const rate of [0, 0.1, 0.9]) it(`dropout ${rate}`, () => checkOp(dropout, () => ({ x: normal([33, 65]) }), { rate, seed: 12345 }));
   it('dropout keeps the mean and the share it says', async () => {
     const kept = tf.tidy(
@@ -206,6 +209,18 @@ describe('errors from ops', () => {
     table.dispose();
   });
 });
+
+it('gatherRows gathers, and scatters gradients back', () =>
+  withoutLeaks(() => {
+    const x = normal([7, 3]) as tf.Tensor2D;
+    const places = tf.tensor1d([5, 0, 3], 'int32');
+    const [a, b] = [record(() => gatherRows(x, places)), record(() => tf.gather(x, places))];
+    const dy = normal([3, 3]);
+    expect(Array.from(a.value.dataSync())).toEqual(Array.from(b.value.dataSync()));
+    expect(Array.from(a.pullback([x], dy)[0].dataSync())).toEqual(Array.from(b.pullback([x], dy)[0].dataSync()));
+    a.dispose();
+    b.dispose();
+  }));
 
 describe('the tape', () => {
   it('frees what was saved when a forward pass throws, and when it is not used', () =>

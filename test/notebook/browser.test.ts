@@ -62,7 +62,7 @@ beforeAll(async () => {
     '--IdentityProvider.token=',
     '--ServerApp.password=',
     `--ServerApp.root_dir=${folder}`,
-        '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate',
+    '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate',
   ];
   server = spawn(join(bin, 'jupyter-lab'), args, {
     env: {
@@ -113,7 +113,9 @@ async function open(notebook: string): Promise<{ page: Page; errors: string[] }>
 
 it.skipIf(!executablePath)('a run draws itself live under its cell, and is still there after saving and reloading', async () => {
   const { page, errors } = await open('train.ipynb');
-  await page.waitForFunction(() => document.querySelector('#jp-main-statusbar')?.textContent?.includes('| Idle'), undefined, { timeout: 120_000 });
+  await page.waitForFunction(() => document.querySelector('#jp-main-statusbar')?.textContent?.includes('| Idle'), undefined, {
+    timeout: 120_000,
+  });
   await page.click('.jp-Notebook .jp-Cell >> nth=0');
   await page.keyboard.press('Shift+Enter');
   await page.keyboard.press('Shift+Enter');
