@@ -84,8 +84,9 @@ export async function startBackend(): Promise<BackendInfo> {
       info = { name, native: false, reason };
       if (!wanted)
         warnOnce(
-          `the native engine is not in use: ${reason}. Running on tfjs's ${name} backend, which takes about ${name === 'wasm' ? 30 : 300} times as long ` +
-            '(minutes for one training step of a 135M model). Run `npx tunebook setup`, or work with a tiny model meanwhile.',
+          `the native engine is not in use: ${reason}. Running on tfjs's ${name} backend, which takes ${name === 'wasm' ? 'about ten' : 'hundreds of'} times as long ` +
+            `(${name === 'wasm' ? 'ten minutes' : 'hours'} for a training step of 2,048 tokens with a 135M model). ` +
+            'Run `npx tunebook setup`, or work with a tiny model meanwhile.',
         );
       return info;
     }

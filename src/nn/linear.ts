@@ -38,22 +38,27 @@ export class Linear extends Module {
   forward(x: tf.Tensor): tf.Tensor {
     const { weight } = this;
     const seed = dropoutSeed();
-    // The first pair without dropout runs inside the fused op; others see another x, or have no room there.
-    const fused = this.lowRank.findIndex((pair) => !(seed !== undefined && pair.dropout));
-    const inside = this.lowRank[fused];
-    const a = inside?.a.tensor ?? tf.zeros([0, this.inFeatures]);
-    const b = inside?.b.tensor ?? tf.zeros([this.outFeatures, 0]);
-    let y = linear({ x, a, b }, { weight, scale: inside?.scale ?? 0 });
-    for (const [i, pair] of this.lowRank.entries()) {
-      if (i === fused) continue;
-      const dropped =
-        pair.dropout && seed !== undefined
-          ? dropout({ x }, { rate: pair.dropout, seed: seed + Math.imul(pair.serial + 1, 0x9e3779b1) })
-          : x;
-      const flat = tf.reshape(dropped, [-1, this.inFeatures]);
-      const low = tf.matMul(tf.matMul(flat, pair.a.tensor as tf.Tensor2D, false, true), pair.b.tensor as tf.Tensor2D, false, true);
-      y = tf.add(y, tf.reshape(tf.mul(low, pair.scale), y.shape));
+    const [first, ...others] = this.lowRank.map((pair) => ({
+      a: pair.a.tensor,
+      b: pair.b.tensor,
+      scale: pair.scale,
+      dropout: seed === undefined ? 0 : pair.dropout,
+      seed: (seed ?? 0) + Math.imul(pair.serial + 1, 0x9e3779b1),
+    }));
+    if (!first)
+      return this.withBias(linear({ x, a: tf.zeros([0, this.inFeatures]), b: tf.zeros([this.outFeatures, 0]) }, { weight, scale: 0 }));
+    const { a, b, ...attributes } = first;
+    let y = linear({ x, a, b }, { weight, ...attributes });
+    // The fused op has room for one pair; further adapters are added beside it.
+    for (const pair of others) {
+      const low = tf.reshape(dropout({ x }, { rate: pair.dropout, seed: pair.seed }), [-1, this.inFeatures]);
+      const more = tf.matMul(tf.matMul(low, pair.a as tf.Tensor2D, false, true), pair.b as tf.Tensor2D, false, true);
+      y = tf.add(y, tf.reshape(tf.mul(more, pair.scale), y.shape));
     }
+    return this.withBias(y);
+  }
+
+  private withBias(y: tf.Tensor): tf.Tensor {
     return this.bias ? tf.add(y, this.bias) : y;
   }
 

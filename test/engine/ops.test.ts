@@ -104,6 +104,13 @@ describe('native ops agree with their references', () => {
         await checkOp(linear, inputs, { weight, scale: 0.5 }, { skip: rank ? [] : ['a', 'b'] });
         weight.dispose();
       });
+  for (const rows of [2, 70])
+    it(`linear with dropout on its low-rank term: [${rows}, 64]`, async () => {
+      const weight = randomWeight(q4_1, 40, 64);
+      const inputs = () => ({ x: normal([rows, 64]), a: normal([5, 64]), b: normal([40, 5]) });
+      await checkOp(linear, inputs, { weight, scale: 0.5, dropout: 0.3, seed: 77 });
+      weight.dispose();
+    });
   it('linear over F32 with sizes that no vector width divides', async () => {
     const weight = randomWeight(f32, 13, 29);
     await checkOp(linear, () => ({ x: normal([2, 3, 29]), a: normal([3, 29]), b: normal([13, 3]) }), { weight, scale: 2 });

@@ -1,4 +1,5 @@
-// y = x W^T + scale (x A^T) B^T over a frozen weight of any kind, forward and backward; see linear.ts.
+// y = x W^T + scale (dropout(x) A^T) B^T over a frozen weight of any kind, forward and backward; see linear.ts.
+#include "../native/mask.h"
 #include "../native/op.h"
 #include "../native/gemm.h"
 
@@ -53,29 +54,45 @@ void down(const float* x, long rows, long in, const Right& right, long rank, flo
   });
 }
 
+constexpr int64_t kElements = 16384;  // of an elementwise pass, per task
+
+// The low-rank term's input: x itself, or x under its dropout mask in scratch memory.
+const float* dropped(const Input<float>& x, double rate, const Mask& mask) {
+  if (rate == 0) return x.data;
+  float* y = scratch(5, x.size);
+  parallelFor(static_cast<int>((x.size + kElements - 1) / kElements), [&](int task, int) {
+    for (int64_t i = task * kElements; i < std::min(x.size, (task + 1) * kElements); i++) y[i] = x.data[i] * mask(i);
+  });
+  return y;
+}
+
 void forward(Call& call) {
   const auto x = call.input<float>(0);
   const auto w = call.input<uint8_t>(1);
   const auto a = call.input<float>(2), b = call.input<float>(3);
   const float scale = call.attribute(2);
+  const double rate = call.attribute(3);
+  const Mask mask(rate, call.input<int32_t>(4).data[0]);
   const Shapes s = shapes(x, w, a, call.attribute(1), static_cast<Kind>(static_cast<int64_t>(call.attribute(0))));
   Shape shape = x.shape;
   shape.back() = s.out;
   float* y = call.output(0, shape);
   float* u = scratch(3, s.rows * s.rank);
-  if (s.rank) down(x.data, s.rows, s.in, TransposedRight(dense(a.data, s.rank, s.in)), s.rank, scale, u);
+  if (s.rank) down(dropped(x, rate, mask), s.rows, s.in, TransposedRight(dense(a.data, s.rank, s.in)), s.rank, scale, u);
   if (s.rows <= 3) return fewRows(s, x.data, u, b.data, y);
   const TransposedRight right(s.weight), pair(dense(b.data, s.out, s.rank));
   const Left left{x.data, s.in, 1}, low{u, s.rank, 1};
   gemm(s.rows, s.out, left, right, s.rank ? &low : nullptr, s.rank ? &pair : nullptr, {y, s.out, 1});
 }
 
-// dx = dy W + v A, dA = v^T x, dB = dy^T u, with u = scale x A^T and v = scale dy B
+// dx = dy W + v A (under the mask, where there is one), dA = v^T x, dB = dy^T u, with u = scale x A^T and v = scale dy B
 void backward(Call& call) {
   const auto x = call.input<float>(0);
   const auto w = call.input<uint8_t>(1);
   const auto a = call.input<float>(2), b = call.input<float>(3), dy = call.input<float>(4);
   const float scale = call.attribute(2);
+  const double rate = call.attribute(3);
+  const Mask mask(rate, call.input<int32_t>(5).data[0]);
   const Shapes s = shapes(x, w, a, call.attribute(1), static_cast<Kind>(static_cast<int64_t>(call.attribute(0))));
   float* dx = call.output(0, x.shape);
   float* da = call.output(1, a.shape);
@@ -85,20 +102,30 @@ void backward(Call& call) {
   if (!s.rank) return gemm(s.rows, s.in, left, right, {dx, s.in, 1});
   float* u = scratch(3, s.rows * s.rank);
   float* v = scratch(4, s.rows * s.rank);
-  down(x.data, s.rows, s.in, TransposedRight(dense(a.data, s.rank, s.in)), s.rank, scale, u);
+  const float* low = dropped(x, rate, mask);
+  down(low, s.rows, s.in, TransposedRight(dense(a.data, s.rank, s.in)), s.rank, scale, u);
   down(dy.data, s.rows, s.out, PlainRight(dense(b.data, s.out, s.rank)), s.rank, scale, v);
-  const Left low{v, s.rank, 1};
+  const Left back{v, s.rank, 1};
   const PlainRight pair(dense(a.data, s.rank, s.in));
-  gemm(s.rows, s.in, left, right, &low, &pair, {dx, s.in, 1});
+  if (rate == 0) {
+    gemm(s.rows, s.in, left, right, &back, &pair, {dx, s.in, 1});
+  } else {
+    gemm(s.rows, s.in, left, right, {dx, s.in, 1});
+    float* part = scratch(6, x.size);
+    gemm(s.rows, s.in, back, pair, {part, s.in, 1});
+    parallelFor(static_cast<int>((x.size + kElements - 1) / kElements), [&](int task, int) {
+      for (int64_t i = task * kElements; i < std::min(x.size, (task + 1) * kElements); i++) dx[i] += part[i] * mask(i);
+    });
+  }
   // Both are [rank, wide] products over the rows, so the wide side becomes the panels; dB is written transposed.
-  gemm(s.rank, s.in, {v, 1, s.rank}, StridedRight(x.data, s.rows, s.in, 1), {da, s.in, 1});
+  gemm(s.rank, s.in, {v, 1, s.rank}, StridedRight(low, s.rows, s.in, 1), {da, s.in, 1});
   gemm(s.rank, s.out, {u, 1, s.rank}, StridedRight(dy.data, s.rows, s.out, 1), {db, 1, s.rank});
 }
 
-const Spec spec{"TunebookLinear", {"x: float", "w: uint8", "a: float", "b: float"}, {"y: float"},
-                {"kind: int", "out: int", "scale: float"}};
-const Spec gradSpec{"TunebookLinearGrad", {"x: float", "w: uint8", "a: float", "b: float", "dy: float"},
-                    {"dx: float", "da: float", "db: float"}, {"kind: int", "out: int", "scale: float"}};
+const Spec spec{"TunebookLinear", {"x: float", "w: uint8", "a: float", "b: float", "seed: int32"}, {"y: float"},
+                {"kind: int", "out: int", "scale: float", "dropout: float"}};
+const Spec gradSpec{"TunebookLinearGrad", {"x: float", "w: uint8", "a: float", "b: float", "dy: float", "seed: int32"},
+                    {"dx: float", "da: float", "db: float"}, {"kind: int", "out: int", "scale: float", "dropout: float"}};
 const Op<spec, forward> op;
 const Op<gradSpec, backward> gradOp;
 

@@ -3,16 +3,24 @@ import { execute, type Handle } from '../backend';
 import { fusedOp } from '../fused_op';
 import * as tf from '../tf';
 import type { Weight } from '../weights';
+import { dropout } from './dropout';
 
 type Inputs = { x: tf.Tensor; a: tf.Tensor; b: tf.Tensor };
-type Attributes = { weight: Weight; scale: number };
+type Attributes = { weight: Weight; scale: number; dropout?: number; seed?: number };
 
-const attributes = ({ weight, scale }: Attributes) => ({ kind: weight.format.code, out: weight.shape[0], scale: { float: scale } });
+const attributes = ({ weight, scale, dropout = 0 }: Attributes) => ({
+  kind: weight.format.code,
+  out: weight.shape[0],
+  scale: { float: scale },
+  dropout: { float: dropout },
+});
+const seedOf = ({ seed = 0 }: Attributes) => tf.tensor1d([seed | 0], 'int32');
 
 /**
  * A linear layer over a frozen weight W of any kind with a low-rank pair beside it (LoRA, https://arxiv.org/abs/2106.09685):
- *   y = x W^T + scale (x a^T) b^T
+ *   y = x W^T + scale (dropout(x) a^T) b^T
  * x [..., in], a [rank, in], b [out, rank] -> [..., out]; rank 0 is the frozen layer alone. W gets no gradient.
+ * `dropout` is a share in [0, 1) with its `seed`, of the low-rank term's input alone.
  */
 export const linear = fusedOp<Inputs, Attributes>({
   name: 'Linear',
@@ -22,17 +30,22 @@ export const linear = fusedOp<Inputs, Attributes>({
     if (x.shape[x.rank - 1] !== inner || a.shape[1] !== inner || b.shape[0] !== out || a.shape[0] !== b.shape[1])
       throw new ShapeError(`linear: x [${x.shape}], a [${a.shape}] and b [${b.shape}] do not fit a weight of [${weight.shape}].`);
   },
-  reference({ x, a, b }, { weight, scale }) {
+  reference({ x, a, b }, { weight, scale, dropout: rate = 0, seed = 0 }) {
     const flat = tf.reshape(x, [-1, weight.shape[1]]);
     let y: tf.Tensor = tf.matMul(flat, weight.dequantize(), false, true);
-    if (a.shape[0]) y = tf.add(y, tf.mul(tf.matMul(tf.matMul(flat, a as tf.Tensor2D, false, true), b as tf.Tensor2D, false, true), scale));
+    if (a.shape[0]) {
+      const low = rate ? tf.reshape(dropout.spec.reference({ x }, { rate, seed }), flat.shape) : flat;
+      const pair = tf.matMul(tf.matMul(low, a as tf.Tensor2D, false, true), b as tf.Tensor2D, false, true);
+      y = tf.add(y, tf.mul(pair, scale));
+    }
     return tf.reshape(y, [...x.shape.slice(0, -1), weight.shape[0]]);
   },
   native: {
     forward({ x, a, b }, attrs) {
-      const [y] = execute('TunebookLinear', [x, attrs.weight.handle as Handle, a, b], attributes(attrs), 1);
+      const [y] = execute('TunebookLinear', [x, attrs.weight.handle as Handle, a, b, seedOf(attrs)], attributes(attrs), 1);
       return { y, save: [x, a, b] };
     },
-    backward: (dy, [x, a, b], attrs) => execute('TunebookLinearGrad', [x, attrs.weight.handle as Handle, a, b, dy], attributes(attrs), 3),
+    backward: (dy, [x, a, b], attrs) =>
+      execute('TunebookLinearGrad', [x, attrs.weight.handle as Handle, a, b, dy, seedOf(attrs)], attributes(attrs), 3),
   },
 });
