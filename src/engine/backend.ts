@@ -84,8 +84,8 @@ export async function startBackend(): Promise<BackendInfo> {
       info = { name, native: false, reason };
       if (!wanted)
         warnOnce(
-          `the native engine is not in use: ${reason}. Running on tfjs's ${name} backend, which takes ${name === 'wasm' ? 'about ten' : 'hundreds of'} times as long ` +
-            `(${name === 'wasm' ? 'ten minutes' : 'hours'} for a training step of 2,048 tokens with a 135M model). ` +
+          `the native engine is not in use: ${reason}. Running on tfjs's ${name} backend, which takes ${name === 'wasm' ? 'about ten' : 'about sixty'} times as long ` +
+            `(${name === 'wasm' ? 'ten minutes' : 'an hour'} for a training step of 2,048 tokens with a 135M model). ` +
             'Run `npx tunebook setup`, or work with a tiny model meanwhile.',
         );
       return info;
