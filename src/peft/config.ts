@@ -45,24 +45,31 @@ const DEFAULTS: LoraOptions = {
 
 /** What PEFT writes beside these: options of other variants, at the values that mean "not used". */
 const UNUSED = {
+  alora_invocation_tokens: null,
   arrow_config: null,
   auto_mapping: null,
   corda_config: null,
   ensure_weight_tying: false,
   eva_config: null,
   fan_in_fan_out: false,
+  kasa_config: null,
   layer_replication: null,
   layers_pattern: null,
   layers_to_transform: null,
   loftq_config: {},
   lora_bias: false,
+  lora_ga_config: null,
   megatron_config: null,
   megatron_core: 'megatron.core',
   modules_to_save: null,
+  monteclora_config: null,
+  qalora_group_size: 16,
   target_parameters: null,
   trainable_token_indices: null,
+  use_bdlora: null,
   use_dora: false,
   use_qalora: false,
+  velora_config: null,
 };
 
 export interface LoraConfig extends LoraOptions {}
