@@ -141,8 +141,16 @@ def adapters(data):
     }
 
 
+def board(data):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(data["folder"])
+    events.Reload()
+    return {tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
     torch.set_num_threads(os.cpu_count())
-    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "adapters": adapters}[task](json.load(open(source)))
+    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "adapters": adapters, "board": board}[task](json.load(open(source)))
     json.dump(result, open(target, "w"))

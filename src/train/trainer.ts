@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import { FileError, OptionError, TrainingError } from '../core/errors';
 import { emit } from '../core/events';
@@ -11,6 +12,7 @@ import { globalNorm } from '../engine/ops/adamw';
 import { record } from '../engine/tape';
 import * as tf from '../engine/tf';
 import { type Evaluation, meanLoss } from '../evaluate/loss';
+import { EventFile } from '../formats/tfevents';
 import type { CausalLM } from '../models/causal_lm';
 import { training } from '../nn';
 import type { PeftModel } from '../peft/model';
@@ -40,6 +42,22 @@ export interface TrainerParts {
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 const SIZES = [4096, 2048, 1024, 512, 256];
+
+/** As transformers names its TensorBoard folders: Nov21_10-15-30_host. */
+function runFolder(): string {
+  const now = new Date();
+  const two = (n: number) => String(n).padStart(2, '0');
+  const month = now.toLocaleString('en-US', { month: 'short' });
+  return `${month}${two(now.getDate())}_${two(now.getHours())}-${two(now.getMinutes())}-${two(now.getSeconds())}_${hostname()}`;
+}
+
+/** eval_x becomes eval/x, everything else train/x. */
+const boardNames = (entry: Record<string, number>): Record<string, number> =>
+  Object.fromEntries(
+    Object.entries(entry).flatMap(([name, v]) =>
+      name === 'step' ? [] : [[name.startsWith('eval_') ? `eval/${name.slice(5)}` : `train/${name}`, v]],
+    ),
+  );
 
 /**
  * The training loop: batches in a seeded order, gradients summed over micro-batches and normalised by all labelled tokens of
@@ -140,6 +158,14 @@ export class Trainer {
       plan = { ...plan, tokens: saved.micro_batch_tokens };
     }
     this.state = { global_step: run.step, log_history: log };
+    const board =
+      args.report_to === 'tensorboard'
+        ? new EventFile(process.env.TENSORBOARD_LOGGING_DIR ?? join(args.output_dir, 'runs', runFolder()))
+        : undefined;
+    const logged = (entry: Record<string, number>) => {
+      log.push(entry);
+      board?.scalars(run.step, boardNames(entry));
+    };
     tell(run, 'begin');
     const began = performance.now();
     const firstStep = run.step;
@@ -190,7 +216,7 @@ export class Trainer {
       this.note(run, { loss, lr, norm, speed: tokens / ((performance.now() - start) / 1000) });
       const due = (every: number) => run.step % Math.max(1, Math.round(every < 1 ? every * total : every)) === 0;
       if (due(args.logging_steps) || (run.step === 1 && args.logging_first_step)) {
-        log.push({
+        logged({
           loss: sinceLog[0] / sinceLog[1],
           grad_norm: norm,
           learning_rate: lr,
@@ -210,7 +236,7 @@ export class Trainer {
       ) {
         const result = await this.evaluate();
         run.series.eval_loss.push([run.step, result.eval_loss]);
-        log.push({ eval_loss: result.eval_loss, eval_runtime: result.eval_runtime, epoch: run.step / stepsPerEpoch, step: run.step });
+        logged({ eval_loss: result.eval_loss, eval_runtime: result.eval_runtime, epoch: run.step / stepsPerEpoch, step: run.step });
         tell(run, 'eval');
       }
       if (args.save_strategy === 'steps' ? due(args.save_steps) : args.save_strategy === 'epoch' && epochEnded) await save();

@@ -141,13 +141,24 @@ it('every adapter tensor learns after the second step', async () => {
 
 it('evaluates, logs and keeps as many checkpoints as asked', async () => {
   const trainer = await make(
-    { eval_strategy: 'steps', eval_steps: 4, logging_steps: 4, save_strategy: 'steps', save_steps: 3, save_total_limit: 2 },
+    {
+      eval_strategy: 'steps',
+      eval_steps: 4,
+      logging_steps: 4,
+      save_strategy: 'steps',
+      save_steps: 3,
+      save_total_limit: 2,
+      report_to: 'tensorboard',
+    },
     { eval_dataset: rows.select([0, 1, 2]) },
   );
   await trainer.train();
   expect(trainer.run!.series.eval_loss.map(([step]) => step)).toEqual([4, 8, 12]);
   expect(trainer.state!.log_history.filter((l) => 'loss' in l).map((l) => l.step)).toEqual([4, 8, 12]);
-  expect(readdirSync(trainer.args.output_dir).sort()).toEqual(['checkpoint-12', 'checkpoint-9']);
+  expect(readdirSync(trainer.args.output_dir).sort()).toEqual(['checkpoint-12', 'checkpoint-9', 'runs']);
+  const [board] = readdirSync(join(trainer.args.output_dir, 'runs'));
+  expect(board).toMatch(/^[A-Z][a-z]{2}\d\d_\d\d-\d\d-\d\d_/);
+  expect(readdirSync(join(trainer.args.output_dir, 'runs', board))[0]).toMatch(/^events\.out\.tfevents\./);
   const { eval_loss } = await trainer.evaluate();
   expect(eval_loss).toBeCloseTo(trainer.run!.series.eval_loss.at(-1)![1], 5);
   const outside = await evaluate(trainer.model, rows.select([0, 1, 2]), { tokenizer });
