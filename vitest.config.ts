@@ -6,7 +6,7 @@ export default defineConfig({
     // One process per file: TensorFlow lives once in a process.
     pool: 'forks',
     maxWorkers: 1,
-    testTimeout: 600_000,
-    hookTimeout: 600_000,
+    testTimeout: 3_600_000,
+    hookTimeout: 3_600_000,
   },
 });

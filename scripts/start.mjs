@@ -13,7 +13,8 @@ const NOTEBOOK = 'notebooks/01-first-fine-tune.ipynb';
 const foreground = (command, args, options = {}) =>
   new Promise((resolve, reject) => {
     const child = spawn(command, args, { stdio: 'inherit', cwd: root, ...options });
-    for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+    process.on('SIGINT', () => {}); // the terminal sends it to the child as well
+    process.on('SIGTERM', () => child.kill('SIGTERM'));
     child.on('error', reject);
     child.on('exit', (code, signal) => resolve(signal ? 130 : code));
   });
