@@ -53,6 +53,23 @@ inline void unpackQ4_1(const uint8_t* block, float* out) {
 #endif
 }
 
+// Half a block: its low nibbles are values 0-15, its high nibbles values 16-31.
+inline void unpackHalfQ4_1(const uint8_t* block, int shift, float* out) {
+  const float d = halfToFloat(half(block)), m = halfToFloat(half(block + 2));
+  const uint8_t* q = block + 4;
+#if defined(__AVX2__)
+  const __m256 scale = _mm256_set1_ps(d), minimum = _mm256_set1_ps(m);
+  const __m256i mask = _mm256_set1_epi32(15);
+  for (int i = 0; i < 16; i += 8) {
+    const __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(q + i)));
+    const __m256i nibbles = _mm256_and_si256(_mm256_srl_epi32(bytes, _mm_cvtsi32_si128(shift)), mask);
+    _mm256_storeu_ps(out + i, _mm256_fmadd_ps(_mm256_cvtepi32_ps(nibbles), scale, minimum));
+  }
+#else
+  for (int i = 0; i < 16; i++) out[i] = ((q[i] >> shift) & 15) * d + m;
+#endif
+}
+
 inline void unpackQ8_0(const uint8_t* block, float* out) {
   const float d = halfToFloat(half(block));
   const int8_t* q = reinterpret_cast<const int8_t*>(block + 2);
@@ -81,6 +98,11 @@ inline void unpack(const Weight& w, long n, long from, int count, float* out) {
       for (int done = 0; done < count;) {
         const int offset = (from + done) % 32, length = std::min(32 - offset, count - done);
         const uint8_t* source = row + (from + done) / 32 * bytes;
+        if (w.kind == Kind::kQ4_1 && offset % 16 == 0 && length == 16) {
+          unpackHalfQ4_1(source, offset / 4, out + done);  // 0 or 4 bits down
+          done += 16;
+          continue;
+        }
         float* target = length == 32 ? out + done : block;
         w.kind == Kind::kQ4_1 ? unpackQ4_1(source, target) : unpackQ8_0(source, target);
         if (target == block) std::memcpy(out + done, block + offset, length * 4);
