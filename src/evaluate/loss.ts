@@ -17,19 +17,17 @@ export interface Evaluation {
   eval_runtime: number;
 }
 
+/** Padded tokens that go through the model at once: more gain no speed. */
+const TOKENS_AT_ONCE = 512;
+
 /** Mean loss over all labelled tokens of the examples; `each` is awaited between micro-batches. */
-export async function meanLoss(
-  model: CausalLM,
-  examples: Example[],
-  tokensAtOnce: number,
-  each: () => Promise<void> = async () => {},
-): Promise<Evaluation> {
+export async function meanLoss(model: CausalLM, examples: Example[], each: () => Promise<void> = async () => {}): Promise<Evaluation> {
   const start = performance.now();
   const total = examples.reduce((n, e) => n + labelCount(e), 0);
   if (!total) throw new DataError('There is no labelled token to evaluate on: every row is empty or fully masked.');
   const sorted = [...examples].sort((a, b) => a.input_ids.length - b.input_ids.length);
   let sum = 0;
-  for (const group of microBatches(sorted, tokensAtOnce)) {
+  for (const group of microBatches(sorted, TOKENS_AT_ONCE)) {
     sum += tf.tidy(() => {
       const { ids, positions, labels } = collate(group, 0);
       const losses = model.losses(ids, positions, labels, false).dataSync();
@@ -55,5 +53,5 @@ export async function evaluate(
     completion_only_loss: null,
     dataset_text_field: 'text',
   });
-  return meanLoss(baseOf(model), examples, 2048, () => new Promise((resolve) => setImmediate(resolve)));
+  return meanLoss(baseOf(model), examples, () => new Promise((resolve) => setImmediate(resolve)));
 }

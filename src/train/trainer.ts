@@ -118,7 +118,7 @@ export class Trainer {
   /** Loss and perplexity on the evaluation rows. */
   async evaluate(): Promise<Evaluation> {
     if (!this.parts.eval?.length) throw new OptionError('There is nothing to evaluate on: give the trainer an eval_dataset.');
-    return meanLoss(this.model.base_model, this.parts.eval, 2048, turn);
+    return meanLoss(this.model.base_model, this.parts.eval, turn);
   }
 
   /** Saves adapter and tokenizer as PEFT does; by default into output_dir. */
