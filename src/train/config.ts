@@ -35,7 +35,7 @@ export interface TrainingOptions {
   resume_from_checkpoint: string | boolean | null;
   /** Recompute each block in the backward pass: less memory, about a third more time. null: only where memory asks for it. */
   gradient_checkpointing: boolean | null;
-  /** Whether computation may use bfloat16 where the CPU has it. Results on CPUs without it are fp32. */
+  /** Taken as TRL's tutorials set it; there are no bfloat16 kernels yet, so computation is fp32 either way. */
   bf16: boolean;
   fp16: boolean;
   /** Memory that a step may take for activations: MiB, or below 1 a share of what is free. */
@@ -111,6 +111,7 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   one('eval_strategy', o.eval_strategy, ['no', 'steps', 'epoch']);
   one('save_strategy', o.save_strategy, ['no', 'steps', 'epoch']);
   one('optim', o.optim, ADAMW);
+  if (o.fp16) throw new OptionError(`${owner}: fp16 = true is not supported; computation is fp32. Leave it out.`);
   one('report_to', o.report_to, ['none', 'tensorboard']);
 }
 

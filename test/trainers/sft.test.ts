@@ -195,6 +195,7 @@ it('masked rows, missing parts and bad folders are refused with a remedy', async
   );
   expect(() => new SFTTrainer({ ...parts, peft_config: undefined, args: args({}) })).toThrow(/needs a peft_config/);
   expect(() => new SFTTrainer({ ...parts, modle: model })).toThrow(/no option modle.*Did you mean model/);
+  expect(() => new SFTConfig({ fp16: true })).toThrow(/fp16 = true is not supported; computation is fp32/);
   expect(() => new SFTConfig({ lr: 1e-3 })).toThrow(/SFTConfig has no option lr/);
   expect(() => new SFTConfig({ learningRate: 1e-3 })).toThrow(/Did you mean learning_rate/);
   expect(() => new SFTConfig({ learning_rate: -1 })).toThrow(/learning_rate must be a number greater than 0, but is -1/);
