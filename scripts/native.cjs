@@ -28,7 +28,7 @@ function cacheFolder() {
   return path.join(base, 'tunebook');
 }
 
-/** The instruction set to build for, by what this CPU has. TUNEBOOK_ISA (v4, v3, base) can only lower it. */
+/** The instruction set to build for, by what this CPU has. TUNEBOOK_ISA (v4-bf16, v4, v3, base) can only lower it. */
 function instructionSet() {
   if (process.arch !== 'x64') return 'base';
   let flags = '';
@@ -38,16 +38,26 @@ function instructionSet() {
     return 'base';
   }
   const has = (names) => names.split(' ').every((name) => flags.split(' ').includes(name));
-  const order = ['base', 'v3', 'v4'];
+  const order = ['base', 'v3', 'v4', 'v4-bf16'];
   let best = 'base';
   if (has('avx2 fma f16c bmi2')) best = 'v3';
   if (best === 'v3' && has('avx512f avx512bw avx512cd avx512dq avx512vl')) best = 'v4';
+  if (best === 'v4' && has('avx512_bf16')) best = 'v4-bf16';
   const wanted = process.env.TUNEBOOK_ISA;
   return wanted && order.indexOf(wanted) >= 0 && order.indexOf(wanted) < order.indexOf(best) ? wanted : best;
 }
 const FLAGS = ['-O3', '-std=gnu++17', '-fPIC', '-fno-math-errno', '-fno-trapping-math', '-Wall', '-Wextra', '-DNAPI_VERSION=8'];
 const V3 = ['-mavx2', '-mfma', '-mf16c', '-mbmi2'];
-const MARCH = { base: [], v3: V3, v4: [...V3, '-mavx512f', '-mavx512bw', '-mavx512cd', '-mavx512dq', '-mavx512vl'] };
+const V4 = [...V3, '-mavx512f', '-mavx512bw', '-mavx512cd', '-mavx512dq', '-mavx512vl'];
+const MARCH = { base: [], v3: V3, v4: V4, 'v4-bf16': [...V4, '-mavx512bf16'] };
+
+/** TUNEBOOK_SANITIZE builds the ops with checks of addresses and undefined behaviour: scripts/sanitize.mjs runs the op tests so. */
+const sanitized = () => Boolean(process.env.TUNEBOOK_SANITIZE);
+const opFlags = () => [
+  ...FLAGS,
+  ...MARCH[instructionSet()],
+  ...(sanitized() ? ['-O1', '-g', '-fno-omit-frame-pointer', '-fsanitize=address,undefined', '-fno-sanitize-recover=undefined'] : []),
+];
 
 /** tfjs-node's own files: the development dependency in a clone, a copy inside the published package. */
 function tfjsNodeFolder() {
@@ -74,7 +84,7 @@ function sources(folder) {
 /** Where this version's addons are or will be; the name holds a hash of everything that goes into them. */
 function addonFolder() {
   const hash = createHash('sha256');
-  hash.update([TENSORFLOW, process.platform, process.arch, instructionSet(), FLAGS.join(' ')].join('|'));
+  hash.update([TENSORFLOW, process.platform, process.arch, opFlags().join(' ')].join('|'));
   for (const file of sources(path.join(root, 'src', 'engine'))) hash.update(path.basename(file)).update(fs.readFileSync(file));
   return path.join(cacheFolder(), `addons-${instructionSet()}-${hash.digest('hex').slice(0, 16)}`);
 }
@@ -251,10 +261,7 @@ async function ensureNative(report = () => {}) {
     report('compiling the TensorFlow binding and the ops');
     const jobs = sources(path.join(root, 'src', 'engine'))
       .filter((file) => file.endsWith('.cc'))
-      .map((file) => [
-        [...FLAGS, ...MARCH[instructionSet()], ...include, '-c', file, '-o', path.join(partial, `${path.basename(file)}.o`)],
-        path.basename(file),
-      ]);
+      .map((file) => [[...opFlags(), ...include, '-c', file, '-o', path.join(partial, `${path.basename(file)}.o`)], path.basename(file)]);
     const tfjsNode = tfjsNodeFolder();
     for (const name of ['tfjs_backend', 'tfjs_binding'])
       jobs.push([
@@ -283,8 +290,9 @@ async function ensureNative(report = () => {}) {
     await Promise.all(Array.from({ length: Math.max(1, os.availableParallelism?.() ?? os.cpus().length) }, next));
     const objects = fs.readdirSync(partial).map((file) => path.join(partial, file));
     const binding = objects.filter((file) => /tfjs_(backend|binding)\.o$/.test(file));
+    const checks = sanitized() ? ['-fsanitize=address,undefined'] : [];
     const link = (output, files) =>
-      run(compiler, [...files, ...libraries, `-Wl,-rpath,${rpath}`, '-o', path.join(partial, output)], {
+      run(compiler, [...files, ...checks, ...libraries, `-Wl,-rpath,${rpath}`, '-o', path.join(partial, output)], {
         what: `Linking ${output}`,
         remedy,
       });

@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkMachine, findChromium, main, root, setUp } from './setup.mjs';
 
+const DEEP = ['test/deep/**'];
 const SLOW = ['test/interop/**', 'test/kernel/**', 'test/notebook/**', 'test/pack.test.ts'];
 const tier = process.argv[2] ?? 'all';
 
@@ -24,14 +25,19 @@ await main(async () => {
   one(check('types of the tests', process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'test']));
   const report = join(root, 'test-results', 'vitest.json');
   mkdirSync(join(root, 'test-results'), { recursive: true });
-  const exclude = all ? [] : SLOW.flatMap((pattern) => ['--exclude', pattern]);
-  const env = { TUNEBOOK_CHROMIUM: findChromium() ?? '', ...(tier === 'deep' ? { TUNEBOOK_DEEP: '1' } : {}) };
+  const left = [...(all ? [] : SLOW), ...(tier === 'deep' ? [] : DEEP)];
+  const exclude = left.flatMap((pattern) => ['--exclude', pattern]);
+  const env = { TUNEBOOK_CHROMIUM: findChromium() ?? '' };
   check(
     'tests',
     process.execPath,
     [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--reporter=default', '--reporter=json', `--outputFile=${report}`, ...exclude],
     env,
   );
+  if (tier === 'deep') {
+    one(check('sanitizers', process.execPath, [join(root, 'scripts/sanitize.mjs')]));
+    one(check('sanitizers, plain instruction set', process.execPath, [join(root, 'scripts/sanitize.mjs')], { TUNEBOOK_ISA: 'base' }));
+  }
   if (existsSync(report)) {
     const result = JSON.parse(readFileSync(report, 'utf8'));
     totals.passed += result.numPassedTests;

@@ -35,14 +35,14 @@ export function collate(examples: Example[], padId: number): Batch {
   };
 }
 
-/** Groups of rows whose padded size stays within `tokens`; rows keep their order, and one row alone may be longer. */
-export function microBatches(examples: Example[], tokens: number): Example[][] {
+/** Groups of at most `most` rows whose padded size stays within `tokens`; rows keep their order, and one row alone may be longer. */
+export function microBatches(examples: Example[], tokens: number, most = Number.POSITIVE_INFINITY): Example[][] {
   const groups: Example[][] = [];
   let group: Example[] = [];
   let longest = 0;
   for (const example of examples) {
     const length = Math.max(longest, example.input_ids.length);
-    if (group.length && length * (group.length + 1) > tokens) {
+    if (group.length && (group.length === most || length * (group.length + 1) > tokens)) {
       groups.push(group);
       group = [];
       longest = example.input_ids.length;

@@ -28,6 +28,8 @@ export interface BackendInfo {
   /** Why this one. */
   reason: string;
   threads?: number;
+  /** Whether the CPU has bf16 instructions and the ops use them. */
+  bf16: boolean;
 }
 
 let native: NodeBackend | undefined;
@@ -42,17 +44,18 @@ function startNative(): BackendInfo {
   if (!isReady()) throw new Error('the native engine has not been built (run `npx tunebook setup`)');
   const tfjsNode = tfjsNodeFolder();
   const binding = require(`${addonFolder()}/tfjs_binding.node`) as Binding;
-  const ops = require(`${addonFolder()}/tunebook_ops.node`) as { describe(): { threads: number } };
+  const ops = require(`${addonFolder()}/tunebook_ops.node`) as { describe(): { threads: number; bf16: boolean } };
   require(`${tfjsNode}/dist/register_all_kernels`);
   const { NodeJSKernelBackend } = require(`${tfjsNode}/dist/nodejs_kernel_backend`);
   tf.registerBackend('tensorflow', () => new NodeJSKernelBackend(binding, '@tensorflow/tfjs-node'), 3);
   if (!tf.setBackend('tensorflow')) throw new Error('TensorFlow did not start');
   native = tf.backend() as NodeBackend;
-  const { threads } = ops.describe();
+  const { threads, bf16 } = ops.describe();
   return {
     name: 'tensorflow',
     native: true,
     threads,
+    bf16,
     reason: `TensorFlow 2.21 with tunebook's own ops (${instructionSet()}, ${threads} threads)`,
   };
 }
@@ -81,7 +84,7 @@ export async function startBackend(): Promise<BackendInfo> {
   }
   for (const name of wanted ? [wanted] : ['wasm', 'cpu']) {
     if (await tf.setBackend(name).catch(() => false)) {
-      info = { name, native: false, reason };
+      info = { name, native: false, bf16: false, reason };
       if (!wanted)
         warnOnce(
           `the native engine is not in use: ${reason}. Running on tfjs's ${name} backend, which takes ${name === 'wasm' ? 'about ten' : 'about sixty'} times as long ` +

@@ -1,4 +1,5 @@
 import { isNative } from './backend';
+import { precision, withPrecision } from './precision';
 import * as tf from './tf';
 
 type Tensors = Record<string, tf.Tensor>;
@@ -32,6 +33,7 @@ export function fusedOp<I extends Tensors, A = Record<string, never>>(spec: Fuse
     spec.check(inputs, attributes);
     const native = spec.native;
     if (!native || !isNative()) return tf.tidy(() => spec.reference(inputs, attributes));
+    const chosen = precision();
     const run = tf.customGrad((...args) => {
       const save = args.pop() as unknown as (tensors: tf.Tensor[]) => void;
       const named = Object.fromEntries(spec.inputs.map((name, i) => [name, args[i]])) as I;
@@ -40,7 +42,7 @@ export function fusedOp<I extends Tensors, A = Record<string, never>>(spec: Fuse
       return {
         value: result.y,
         gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) =>
-          native.backward(dy, saved, attributes).map((g, i) => g ?? tf.zeros((args[i] as tf.Tensor).shape)),
+          withPrecision(chosen, () => native.backward(dy, saved, attributes)).map((g, i) => g ?? tf.zeros((args[i] as tf.Tensor).shape)),
       };
     });
     return run(...spec.inputs.map((name) => inputs[name]));

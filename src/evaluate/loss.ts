@@ -2,6 +2,7 @@ import { DataError } from '../core/errors';
 import { collate, labelCount, microBatches } from '../data/collate';
 import type { Row } from '../data/dataset';
 import { type Example, prepareSft } from '../data/sft';
+import { type Precision, withPrecision } from '../engine/precision';
 import * as tf from '../engine/tf';
 import type { CausalLM } from '../models/causal_lm';
 import { baseOf, type PeftModel } from '../peft/model';
@@ -20,22 +21,28 @@ export interface Evaluation {
 /** Padded tokens that go through the model at once: more gain no speed. */
 const TOKENS_AT_ONCE = 512;
 
-/** Mean loss over all labelled tokens of the examples; `each` is awaited between micro-batches. */
-export async function meanLoss(model: CausalLM, examples: Example[], each: () => Promise<void> = async () => {}): Promise<Evaluation> {
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+/** Mean loss over all labelled tokens of the examples, `batchSize` rows at a time at most; yields to the event loop between. */
+export async function meanLoss(
+  model: CausalLM,
+  examples: Example[],
+  { batchSize, precision = 'fp32' }: { batchSize?: number; precision?: Precision } = {},
+): Promise<Evaluation> {
   const start = performance.now();
   const total = examples.reduce((n, e) => n + labelCount(e), 0);
   if (!total) throw new DataError('There is no labelled token to evaluate on: every row is empty or fully masked.');
   const sorted = [...examples].sort((a, b) => a.input_ids.length - b.input_ids.length);
   let sum = 0;
-  for (const group of microBatches(sorted, TOKENS_AT_ONCE)) {
+  for (const group of microBatches(sorted, TOKENS_AT_ONCE, batchSize)) {
     sum += tf.tidy(() => {
       const { ids, positions, labels } = collate(group, 0);
-      const losses = model.losses(ids, positions, labels, false).dataSync();
+      const losses = withPrecision(precision, () => model.losses(ids, positions, labels, false)).dataSync();
       let part = 0;
       for (const loss of losses) part += loss;
       return part;
     });
-    await each();
+    await turn();
   }
   const eval_loss = sum / total;
   return { eval_loss, perplexity: Math.exp(eval_loss), eval_tokens: total, eval_runtime: (performance.now() - start) / 1000 };
@@ -53,5 +60,5 @@ export async function evaluate(
     completion_only_loss: null,
     dataset_text_field: 'text',
   });
-  return meanLoss(baseOf(model), examples, () => new Promise((resolve) => setImmediate(resolve)));
+  return meanLoss(baseOf(model), examples);
 }

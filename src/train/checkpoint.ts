@@ -1,8 +1,9 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync } from 'node:fs';
 import { access, constants, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FileError } from '../core/errors';
 import { sortedJson } from '../core/json';
+import type { Precision } from '../engine/precision';
 import * as tf from '../engine/tf';
 import { readSafetensors, writeSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
@@ -31,7 +32,13 @@ export interface TrainerState {
   trial_name: null;
   trial_params: null;
   stateful_callbacks: {
-    tunebook: { micro_batch_tokens: number; fingerprint: string; series: Run['series']; loss_since_log: [sum: number, count: number] };
+    tunebook: {
+      micro_batch_tokens: number;
+      precision?: Precision;
+      fingerprint: string;
+      series: Run['series'];
+      loss_since_log: [sum: number, count: number];
+    };
   };
 }
 
@@ -56,21 +63,33 @@ export async function saveCheckpoint(
   saveModel: (folder: string) => Promise<void>,
 ): Promise<void> {
   const partial = `${folder}.partial`;
-  await rm(partial, { recursive: true, force: true });
-  await mkdir(partial, { recursive: true });
-  await saveModel(partial);
-  await writeSafetensors(join(partial, 'optimizer.safetensors'), optimizer.state());
-  await writeFile(join(partial, 'trainer_state.json'), sortedJson(state));
-  await writeFile(join(partial, 'training_args.json'), `${JSON.stringify(args, null, 2)}\n`);
   const old = `${folder}.old`;
-  if (existsSync(folder)) await rename(folder, old);
-  await rename(partial, folder);
-  await rm(old, { recursive: true, force: true });
+  try {
+    await rm(partial, { recursive: true, force: true });
+    await mkdir(partial, { recursive: true });
+    await saveModel(partial);
+    await writeSafetensors(join(partial, 'optimizer.safetensors'), optimizer.state());
+    await writeFile(join(partial, 'trainer_state.json'), sortedJson(state));
+    await writeFile(join(partial, 'training_args.json'), `${JSON.stringify(args, null, 2)}\n`);
+    if (existsSync(folder)) await rename(folder, old);
+    await rename(partial, folder);
+    await rm(old, { recursive: true, force: true });
+  } catch (error) {
+    await rm(partial, { recursive: true, force: true }).catch(() => {});
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    const why = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code) ? `the disk is full (${code})` : (error as Error).message;
+    throw new FileError(`The checkpoint '${folder}' could not be saved: ${why}.`);
+  }
 }
 
 /** The steps of the checkpoints in a folder, ascending. */
 export function checkpointSteps(folder: string): number[] {
   if (!existsSync(folder)) return [];
+  // A process that died while it replaced a checkpoint has left the one before under this name.
+  for (const name of readdirSync(folder)) {
+    const whole = name.match(/^(checkpoint-\d+)\.old$/)?.[1];
+    if (whole && !existsSync(join(folder, whole))) renameSync(join(folder, name), join(folder, whole));
+  }
   return readdirSync(folder)
     .flatMap((name) => name.match(/^checkpoint-(\d+)$/)?.[1] ?? [])
     .map(Number)

@@ -6,6 +6,7 @@ import { SCHEDULES } from './schedules';
 export interface TrainingOptions {
   output_dir: string;
   per_device_train_batch_size: number;
+  /** Rows that go through the model at once in an evaluation, at most. */
   per_device_eval_batch_size: number;
   gradient_accumulation_steps: number;
   num_train_epochs: number;
@@ -35,11 +36,12 @@ export interface TrainingOptions {
   resume_from_checkpoint: string | boolean | null;
   /** Recompute each block in the backward pass: less memory, about a third more time. null: only where memory asks for it. */
   gradient_checkpointing: boolean | null;
-  /** Taken as TRL's tutorials set it; there are no bfloat16 kernels yet, so computation is fp32 either way. */
-  bf16: boolean;
+  /** Matrix products of bf16 values (sums, norms and weights stay fp32). null: where the CPU has instructions for it. */
+  bf16: boolean | null;
   fp16: boolean;
   /** Memory that a step may take for activations: MiB, or below 1 a share of what is free. */
   memory_limit: number;
+  /** Taken as tutorials set it: columns that an objective does not use are never read. */
   remove_unused_columns: boolean;
   disable_tqdm: boolean;
 }
@@ -73,7 +75,7 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   run_name: null,
   resume_from_checkpoint: null,
   gradient_checkpointing: null,
-  bf16: true,
+  bf16: null,
   fp16: false,
   memory_limit: 0.6,
   remove_unused_columns: true,
@@ -111,7 +113,7 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   one('eval_strategy', o.eval_strategy, ['no', 'steps', 'epoch']);
   one('save_strategy', o.save_strategy, ['no', 'steps', 'epoch']);
   one('optim', o.optim, ADAMW);
-  if (o.fp16) throw new OptionError(`${owner}: fp16 = true is not supported; computation is fp32. Leave it out.`);
+  if (o.fp16) throw new OptionError(`${owner}: fp16 = true is not supported. Leave it out, or use bf16: true.`);
   one('report_to', o.report_to, ['none', 'tensorboard']);
 }
 

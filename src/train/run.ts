@@ -13,7 +13,7 @@ export interface Run {
   totalSteps: number;
   config: Record<string, unknown>;
   series: Record<'loss' | 'eval_loss' | 'learning_rate' | 'grad_norm' | 'tokens_per_second' | 'resident_bytes', Point[]>;
-  events: { step: number; kind: 'epoch' | 'checkpoint' | 'stopped' | 'failed' | 'resumed'; text: string }[];
+  events: { step: number; kind: 'epoch' | 'checkpoint' | 'warning' | 'stopped' | 'failed' | 'resumed'; text: string }[];
   /** Paths, latest last. */
   checkpoints: string[];
   memory: { residentBytes: number; peakBytes: number; machineBytes: number };

@@ -3,12 +3,14 @@ import { rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import { FileError, OptionError, TrainingError } from '../core/errors';
-import { emit } from '../core/events';
+import { emit, warnOnce } from '../core/events';
 import { Random } from '../core/random';
 import { collate, labelCount, microBatches } from '../data/collate';
 import type { Example } from '../data/sft';
+import { backend } from '../engine/backend';
 import { availableMemory, mebibytes, memoryUsage } from '../engine/memory';
 import { globalNorm } from '../engine/ops/adamw';
+import { type Precision, withPrecision } from '../engine/precision';
 import { record } from '../engine/tape';
 import * as tf from '../engine/tf';
 import { type Evaluation, meanLoss } from '../evaluate/loss';
@@ -38,6 +40,15 @@ export interface TrainerParts {
   train: Example[];
   eval?: Example[];
   tokenizer: Tokenizer;
+}
+
+/** What `bf16` asks for; by default what is fastest on this CPU. */
+function choosePrecision(bf16: boolean | null): Precision {
+  const info = backend();
+  if (bf16 && !info.native) warnOnce(`bf16 = true has no effect on tfjs's ${info.name} backend: it computes in fp32.`);
+  else if (bf16 && !info.bf16)
+    warnOnce('bf16 = true: this CPU has no bf16 instructions, so bf16 takes longer than fp32. Leave bf16 out to get what is faster here.');
+  return (bf16 ?? info.bf16) && info.native ? 'bf16' : 'fp32';
 }
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
@@ -70,11 +81,13 @@ export class Trainer {
   run?: Run;
   state?: { global_step: number; log_history: Record<string, number>[] };
   private stopWanted = false;
+  private precision: Precision = 'fp32';
   private running = false;
 
   constructor(protected readonly parts: TrainerParts) {
     this.model = parts.model;
     this.args = parts.args;
+    this.precision = choosePrecision(parts.args.bf16);
   }
 
   /** Asks a run to end after the step it is in; it saves a checkpoint first. */
@@ -118,7 +131,7 @@ export class Trainer {
   /** Loss and perplexity on the evaluation rows. */
   async evaluate(): Promise<Evaluation> {
     if (!this.parts.eval?.length) throw new OptionError('There is nothing to evaluate on: give the trainer an eval_dataset.');
-    return meanLoss(this.model.base_model, this.parts.eval, turn);
+    return meanLoss(this.model.base_model, this.parts.eval, { batchSize: this.args.per_device_eval_batch_size, precision: this.precision });
   }
 
   /** Saves adapter and tokenizer as PEFT does; by default into output_dir. */
@@ -156,6 +169,7 @@ export class Trainer {
       tokensSeen = state.num_input_tokens_seen;
       sinceLog = saved.loss_since_log;
       plan = { ...plan, tokens: saved.micro_batch_tokens };
+      if (args.bf16 === null) this.precision = saved.precision ?? this.precision;
     }
     this.state = { global_step: run.step, log_history: log };
     const board =
@@ -199,7 +213,7 @@ export class Trainer {
       const norm = globalNorm([...gradients.values()]);
       if (!Number.isFinite(loss) || !Number.isFinite(norm)) {
         for (const gradient of gradients.values()) gradient.dispose();
-        const last = run.step > 0 ? await save() : null;
+        const last = run.step > 0 ? await save().catch(() => run.checkpoints.at(-1) ?? null) : null;
         throw new TrainingError(
           `Training stopped at step ${run.step + 1}: the ${Number.isFinite(loss) ? `gradient norm is ${norm}` : `loss is ${loss}`}. ` +
             `${last ? `The last good state is saved in ${last}.` : 'No step had been taken.'} Lower learning_rate (now ${args.learning_rate}), add warmup_steps, or look at the rows of this step.`,
@@ -239,13 +253,22 @@ export class Trainer {
         logged({ eval_loss: result.eval_loss, eval_runtime: result.eval_runtime, epoch: run.step / stepsPerEpoch, step: run.step });
         tell(run, 'eval');
       }
-      if (args.save_strategy === 'steps' ? due(args.save_steps) : args.save_strategy === 'epoch' && epochEnded) await save();
+      if (args.save_strategy === 'steps' ? due(args.save_steps) : args.save_strategy === 'epoch' && epochEnded)
+        await save().catch((error: Error) => {
+          // The run is worth more than this checkpoint; the next one, or the last, may find room.
+          run.events.push({ step: run.step, kind: 'warning', text: error.message });
+          emit('warning', { text: `${error.message} Training goes on without it; free some space before the next checkpoint.` });
+        });
       await turn();
     }
     const stopped = run.step < total;
     const saved =
       stopped || (args.save_strategy !== 'no' && run.checkpoints.at(-1) !== join(args.output_dir, `checkpoint-${run.step}`))
-        ? await save()
+        ? await save().catch((error: Error) => {
+            throw new FileError(
+              `${error.message} The trained adapter is still in memory: free some space and call \`await trainer.save_model()\`, or give it another folder.`,
+            );
+          })
         : (run.checkpoints.at(-1) ?? null);
     const steps = run.step - firstStep;
     const seconds = (performance.now() - began) / 1000;
@@ -278,7 +301,7 @@ export class Trainer {
     // Rows of like length together: less padding.
     const sorted = [...rows].sort((a, b) => b.input_ids.length - a.input_ids.length);
     for (const [i, group] of microBatches(sorted, plan.tokens).entries()) {
-      const parts = tf.tidy(() => {
+      const pass = () => {
         const batch = collate(group, 0);
         const seed = Random.seeded(this.args.seed, step, i).bits();
         const options = plan.recompute ? { recompute: { parameters: this.parametersIn } } : {};
@@ -289,7 +312,8 @@ export class Trainer {
         const parts = training(seed, () => recorded.pullback(parameters.map(([, p]) => p.tensor)));
         recorded.value.dispose();
         return parts;
-      });
+      };
+      const parts = tf.tidy(() => withPrecision(this.precision, pass));
       for (const [j, [name]] of parameters.entries()) {
         const before = sums.get(name);
         sums.set(name, before ? tf.add(before, parts[j]) : parts[j]);
@@ -407,7 +431,9 @@ export class Trainer {
       is_world_process_zero: true,
       trial_name: null,
       trial_params: null,
-      stateful_callbacks: { tunebook: { micro_batch_tokens: microBatch, fingerprint, series: run.series, loss_since_log: sinceLog } },
+      stateful_callbacks: {
+        tunebook: { micro_batch_tokens: microBatch, precision: this.precision, fingerprint, series: run.series, loss_since_log: sinceLog },
+      },
     };
   }
 }

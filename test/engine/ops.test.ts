@@ -11,6 +11,7 @@ import { linearCrossEntropy } from '../../src/engine/ops/linear_cross_entropy';
 import { rmsNorm } from '../../src/engine/ops/rms_norm';
 import { rope } from '../../src/engine/ops/rope';
 import { swiglu } from '../../src/engine/ops/swiglu';
+import { withPrecision } from '../../src/engine/precision';
 import { checkpoint, record } from '../../src/engine/tape';
 import * as tf from '../../src/engine/tf';
 import { Weight, type WeightFormat } from '../../src/engine/weights';
@@ -111,6 +112,66 @@ describe('native ops agree with their references', () => {
       await checkOp(linear, inputs, { weight, scale: 0.5, dropout: 0.3, seed: 77 });
       weight.dispose();
     });
+  for (const [format, rows, into, out, rank] of [
+    [f32, 5, 33, 17, 0],
+    [bf16, 40, 64, 100, 0],
+    [q4_1, 61, 96, 50, 3],
+    [bf16, 130, 70, 33, 16],
+  ] as const)
+    it(`linear in bf16 over ${format.name}: [${rows}, ${into}] -> ${out}, rank ${rank}`, async () => {
+      const weight = randomWeight(format, out, into);
+      const inputs = () => ({ x: normal([rows, into]), a: normal([rank, into]), b: normal([out, rank]) });
+      // bf16 has 8 bits: what is rounded on the way (4-bit weights, fp32 weights, the low-rank term) is off by 2^-9.
+      const exact = format === bf16 && !rank;
+      const options = { skip: rank ? [] : ['a', 'b'], precision: 'bf16' as const, tolerance: exact ? 2e-5 : 6e-3 };
+      await checkOp(linear, inputs, { weight, scale: 0.5 }, options);
+      weight.dispose();
+    });
+  for (const [batch, queries, keys, heads, groups, dim] of [
+    [2, 7, 7, 4, 2, 8],
+    [1, 70, 70, 9, 3, 64],
+    [1, 3, 50, 2, 1, 33],
+  ])
+    it(`attention in bf16 q [${batch}, ${queries}, ${heads}, ${dim}] k [${batch}, ${keys}, ${groups}, ${dim}]`, () =>
+      checkOp(
+        attention,
+        () => ({ q: normal([batch, queries, heads, dim]), k: normal([batch, keys, groups, dim]), v: normal([batch, keys, groups, dim]) }),
+        { scale: dim ** -0.5 },
+        { precision: 'bf16', tolerance: 1e-2 },
+      ));
+  it('linearCrossEntropy in bf16', async () => {
+    const weight = randomWeight(bf16, 777, 64);
+    const labels = tf.tensor1d(
+      Array.from({ length: 50 }, (_, i) => (i * 37) % 777),
+      'int32',
+    );
+    await checkOp(
+      linearCrossEntropy,
+      () => ({ x: normal([50, 64], 2) }),
+      { weight, labels, gradient: true },
+      { precision: 'bf16', tolerance: 5e-3 },
+    );
+    weight.dispose();
+    labels.dispose();
+  });
+  it('bf16 products keep NaN and infinity', async () => {
+    const weight = randomWeight(bf16, 8, 8);
+    const y = tf.tidy(() =>
+      withPrecision('bf16', () =>
+        linear(
+          {
+            x: tf.tensor2d([...Array(8).fill(1), ...Array(7).fill(1), Number.NaN, ...Array(16).fill(1)], [4, 8]),
+            a: tf.zeros([0, 8]),
+            b: tf.zeros([8, 0]),
+          },
+          { weight, scale: 0 },
+        ).dataSync(),
+      ),
+    );
+    expect(Array.from(y.slice(8, 16)).every(Number.isNaN)).toBe(true);
+    expect(Array.from(y.slice(0, 8)).every(Number.isFinite)).toBe(true);
+    weight.dispose();
+  });
   it('linear over F32 with sizes that no vector width divides', async () => {
     const weight = randomWeight(f32, 13, 29);
     await checkOp(linear, () => ({ x: normal([2, 3, 29]), a: normal([3, 29]), b: normal([13, 3]) }), { weight, scale: 2 });

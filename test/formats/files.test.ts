@@ -7,47 +7,14 @@ import { readGguf } from '../../src/formats/gguf';
 import { readSafetensors, writeSafetensors } from '../../src/formats/safetensors';
 import { withFile } from '../../src/formats/slices';
 import { scratch } from '../tiny';
-
-const u32 = (n: number) => Buffer.from(Uint32Array.of(n).buffer);
-const u64 = (n: number) => Buffer.from(BigUint64Array.of(BigInt(n)).buffer);
-const str = (s: string) => Buffer.concat([u64(Buffer.byteLength(s)), Buffer.from(s)]);
-
-/** A small GGUF file: two metadata entries and one tensor of 64 floats. */
-function smallGguf(): Buffer {
-  const head = Buffer.concat([
-    Buffer.from('GGUF'),
-    u32(3),
-    u64(1),
-    u64(2),
-    str('general.architecture'),
-    u32(8),
-    str('llama'),
-    str('list'),
-    u32(9),
-    u32(4),
-    u64(3),
-    u32(1),
-    u32(2),
-    u32(3),
-    str('token_embd.weight'),
-    u32(2),
-    u64(32),
-    u64(2),
-    u32(0),
-    u64(0),
-  ]);
-  return Buffer.concat([head, Buffer.alloc((32 - (head.length % 32)) % 32), Buffer.alloc(256, 1)]);
-}
+import { damage, smallGguf } from './damage';
 
 /** Every damaged file must give a clear error (or, by luck, still a valid file), never another kind of failure. */
 async function fuzz(bytes: Buffer, read: (path: string) => Promise<unknown>, rounds: number): Promise<void> {
   const path = join(scratch('fuzz'), 'file');
   const random = Random.seeded(5);
   for (let i = 0; i < rounds; i++) {
-    let damaged = Buffer.from(bytes);
-    for (let n = random.below(4) + 1; n > 0; n--) damaged[random.below(damaged.length)] = random.below(256);
-    if (random.uniform() < 0.3) damaged = damaged.subarray(0, random.below(damaged.length));
-    writeFileSync(path, damaged);
+    writeFileSync(path, damage(bytes, random));
     await read(path).catch((error: Error) => {
       expect(error.name, `round ${i}: ${error.stack}`).toBe('FileError');
     });

@@ -1,24 +1,24 @@
-// Matrix products in fp32. The right-hand side is packed into panels of kColumns columns over the whole inner dimension, so
-// that one copy of a (possibly 4-bit) weight serves y = x W^T and dx = dy W alike: it becomes fp32 while it is packed.
-// Up to two products are summed in the same registers: y = x W^T + u B^T costs no second pass over y.
+// Matrix products, in fp32 or bf16 (P is an element type of element.h). The right-hand side is packed into panels of kColumns
+// columns over the whole inner dimension, so that one copy of a (possibly 4-bit) weight serves y = x W^T and dx = dy W alike:
+// it is unpacked while a panel is made. Up to two products are summed in the same registers: y = x W^T + u B^T costs no
+// second pass over y.
 #pragma once
 #include <algorithm>
 
+#include "element.h"
 #include "pool.h"
 #include "weight.h"
 
 namespace tunebook {
 
-// Left-hand side: element (i, k) stands at data[i * row + k * column].
-struct Left {
-  const float* data;
-  long row, column;
-};
+template <class P>
+constexpr long stepsOf(long inner) { return (inner + P::kPack - 1) / P::kPack; }
 
-// Writes columns [n, n + count) of a right-hand side [inner, columns] to panel[inner][kColumns], zeros behind them.
+// Right-hand side [inner, columns]: writes rows [k, k + length) of columns [n, n + count) to to[length][kColumns], zeros
+// behind them.
 struct Right {
   int inner = 0;
-  virtual void pack(long n, int count, float* panel) const = 0;
+  virtual void unpackPanel(int k, int length, long n, int count, float* to) const = 0;
   virtual ~Right() = default;
 };
 
@@ -26,19 +26,20 @@ struct Right {
 struct TransposedRight : Right {
   Weight w;
   explicit TransposedRight(const Weight& weight) : w(weight) { inner = weight.columns; }
-  void pack(long n, int count, float* panel) const override {
+  void unpackPanel(int k, int length, long n, int count, float* to) const override {
     constexpr int run = 64;
     float rows[8 * run];
     for (int j = 0; j < kColumns; j += 8)
-      for (int k = 0; k < inner; k += run) {
-        const int length = std::min(run, inner - k);
+      for (int done = 0; done < length; done += run) {
+        const int part = std::min(run, length - done);
         for (int i = 0; i < 8; i++)
-          if (j + i < count) unpack(w, n + j + i, k, length, rows + i * run);
-          else std::memset(rows + i * run, 0, length * 4);
+          if (j + i < count) unpack(w, n + j + i, k + done, part, rows + i * run);
+          else std::memset(rows + i * run, 0, part * 4);
+        float* at = to + static_cast<long>(done) * kColumns + j;
         int l = 0;
-        for (; l + 8 <= length; l += 8) transpose8(rows + l, run, panel + static_cast<long>(k + l) * kColumns + j, kColumns);
-        for (; l < length; l++)
-          for (int i = 0; i < 8; i++) panel[static_cast<long>(k + l) * kColumns + j + i] = rows[i * run + l];
+        for (; l + 8 <= part; l += 8) transpose8(rows + l, run, at + static_cast<long>(l) * kColumns, kColumns);
+        for (; l < part; l++)
+          for (int i = 0; i < 8; i++) at[static_cast<long>(l) * kColumns + i] = rows[i * run + l];
       }
   }
 };
@@ -47,10 +48,9 @@ struct TransposedRight : Right {
 struct PlainRight : Right {
   Weight w;
   explicit PlainRight(const Weight& weight) : w(weight) { inner = weight.rows; }
-  void pack(long n, int count, float* panel) const override {
-    for (int k = 0; k < inner; k++) {
-      float* to = panel + static_cast<long>(k) * kColumns;
-      unpack(w, k, n, count, to);
+  void unpackPanel(int k, int length, long n, int count, float* to) const override {
+    for (int i = 0; i < length; i++, to += kColumns) {
+      unpack(w, k + i, n, count, to);
       for (int j = count; j < kColumns; j++) to[j] = 0;
     }
   }
@@ -61,29 +61,113 @@ struct StridedRight : Right {
   const float* data;
   long row, column;
   StridedRight(const float* d, int innerSize, long r, long c) : data(d), row(r), column(c) { inner = innerSize; }
-  void pack(long n, int count, float* panel) const override {
-    const float* from = data + n * column;
+  void unpackPanel(int k, int length, long n, int count, float* to) const override {
+    const float* from = data + k * row + n * column;
+    int i = 0;
     if (column == 1) {
-      for (int k = 0; k < inner; k++) {
-        float* to = panel + static_cast<long>(k) * kColumns;
-        std::memcpy(to, from + k * row, count * 4);
+      for (; i < length; i++, to += kColumns) {
+        std::memcpy(to, from + i * row, count * 4);
         for (int j = count; j < kColumns; j++) to[j] = 0;
       }
       return;
     }
-    int k = 0;
     if (row == 1 && count == kColumns)
-      for (; k + 8 <= inner; k += 8)
-        for (int j = 0; j < kColumns; j += 8) transpose8(from + k + j * column, column, panel + static_cast<long>(k) * kColumns + j, kColumns);
-    for (; k < inner; k++)
-      for (int j = 0; j < kColumns; j++) panel[static_cast<long>(k) * kColumns + j] = j < count ? from[k * row + j * column] : 0;
+      for (; i + 8 <= length; i += 8)
+        for (int j = 0; j < kColumns; j += 8) transpose8(from + i + j * column, column, to + static_cast<long>(i) * kColumns + j, kColumns);
+    for (; i < length; i++)
+      for (int j = 0; j < kColumns; j++) to[static_cast<long>(i) * kColumns + j] = j < count ? from[i * row + j * column] : 0;
   }
 };
 
-struct Product {
-  Left left;
-  const float* panel;  // [inner][kColumns]
+// One panel of a right-hand side: [stepsOf(inner)][kColumns].
+inline void pack(const Right& right, long n, int count, float* panel) { right.unpackPanel(0, right.inner, n, count, panel); }
+
+inline void pack(const Right& right, long n, int count, uint32_t* panel) {
+  constexpr int run = 32;
+  float part[run * kColumns];
+  for (int k = 0; k < right.inner; k += run) {
+    const int length = std::min(run, right.inner - k);
+    right.unpackPanel(k, length, n, count, part);
+    if (length % 2) std::memset(part + length * kColumns, 0, kColumns * 4);
+    for (int i = 0; i < length; i += 2, panel += kColumns)
+      for (int j = 0; j < kColumns; j += kLanes) {
+        const float* at = part + i * kColumns + j;
+        const VecBits first = roundToBf16(load(at)) >> 16, second = roundToBf16(load(at + kColumns)) & 0xffff0000u;
+        *reinterpret_cast<UnalignedBits*>(panel + j) = first | second;
+      }
+  }
+}
+
+// All panels of a right-hand side, one after another: for callers that use them many times.
+template <class T>
+inline void packAll(const Right& right, long columns, T* panels, long steps) {
+  for (long n = 0; n < columns; n += kColumns) pack(right, n, std::min<long>(kColumns, columns - n), panels + n * steps);
+}
+
+template <class P>
+inline void packAll(const Right& right, long columns, typename P::T* panels) {
+  packAll(right, columns, panels, stepsOf<P>(right.inner));
+}
+
+template <class P>
+inline size_t panelSize(int inner, long columns) {
+  return static_cast<size_t>((columns + kColumns - 1) / kColumns) * kColumns * stepsOf<P>(inner);
+}
+
+template <class P>
+inline typename P::T* elements(int slot, size_t count) { return reinterpret_cast<typename P::T*>(scratch(slot, count)); }
+
+// Left-hand side in fp32: value (i, k) stands at data[i * row + k * column].
+struct Left {
+  const float* data;
+  long row, column;
+};
+
+// Left-hand side as the product reads it: step s of row i stands at data[i * row + s * column].
+template <class P>
+struct Rows {
+  const typename P::T* data;
+  long row, column;
   int inner;
+  Rows from(long i) const { return {data + i * row, row, column, inner}; }
+};
+
+// Rows [from, to) of a left-hand side to bf16 pairs, [rows][stepsOf(inner)].
+inline void packRows(const Left& left, int inner, long from, long to, uint32_t* pairs) {
+  const long steps = stepsOf<BF16>(inner);
+  for (long i = from; i < to; i++) {
+    const float* row = left.data + i * left.row;
+    Half* halves = reinterpret_cast<Half*>(pairs + i * steps);
+    if (left.column == 1) toBf16(row, halves, inner);
+    else
+      for (int k = 0; k < inner; k++) halves[k] = toBf16(row[k * left.column]);
+    if (inner % 2) halves[inner] = 0;
+  }
+}
+
+// Makes a left-hand side ready: nothing to do in fp32, a conversion into the given scratch slot in bf16.
+template <class P>
+inline Rows<P> rowsOf(const Left& left, long rows, int inner, int slot, bool parallel = true) {
+  if constexpr (P::kPack == 1) {
+    return {left.data, left.row, left.column, inner};
+  } else {
+    const long steps = stepsOf<P>(inner);
+    uint32_t* pairs = elements<P>(slot, rows * steps);
+    if (parallel) {
+      const long block = std::max<long>(1, 32768 / std::max(inner, 1));
+      parallelFor(static_cast<int>((rows + block - 1) / block),
+                  [&](int task, int) { packRows(left, inner, task * block, std::min(rows, (task + 1) * block), pairs); });
+    } else {
+      packRows(left, inner, 0, rows, pairs);
+    }
+    return {pairs, steps, 1, inner};
+  }
+}
+
+template <class P>
+struct Product {
+  Rows<P> left;
+  const typename P::T* panel;
 };
 
 // Where a tile goes: element (i, j) at data[i * row + j * column], times alpha, added to what stands there or not.
@@ -94,29 +178,29 @@ struct Target {
   bool add = false;
 };
 
-template <int Rows>
-inline __attribute__((always_inline)) void multiply(const Product& p, long i, Vec (&acc)[Rows][kVectors]) {
-  const float* a = p.left.data + i * p.left.row;
-  const long row = p.left.row, column = p.left.column;
-  const float* b = p.panel;
-  for (int k = 0; k < p.inner; k++, a += column, b += kColumns) {
-    Vec right[kVectors];
+template <class P, int R>
+inline __attribute__((always_inline)) void multiply(const Product<P>& p, long i, Vec (&acc)[R][kVectors]) {
+  const typename P::T* a = p.left.data + i * p.left.row;
+  const long row = p.left.row, column = p.left.column, steps = stepsOf<P>(p.left.inner);
+  const typename P::T* b = p.panel;
+  for (long k = 0; k < steps; k++, a += column, b += kColumns) {
+    typename P::V right[kVectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; v++) right[v] = load(b + v * kLanes);
+    for (int v = 0; v < kVectors; v++) right[v] = P::loadRight(b + v * kLanes);
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; r++) {
-      const Vec left = splat(a[r * row]);
+    for (int r = 0; r < R; r++) {
+      const typename P::V left = P::spread(a[r * row]);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; v++) acc[r][v] += left * right[v];
+      for (int v = 0; v < kVectors; v++) acc[r][v] = P::multiplyAdd(acc[r][v], left, right[v]);
     }
   }
 }
 
-template <int Rows>
-inline void tile(const Product* products, int count, long i, const Target& to, long n, int columns) {
-  Vec acc[Rows][kVectors] = {};
-  for (int p = 0; p < count; p++) multiply<Rows>(products[p], i, acc);
-  for (int r = 0; r < Rows; r++) {
+template <class P, int R>
+inline void tile(const Product<P>* products, int count, long i, const Target& to, long n, int columns) {
+  Vec acc[R][kVectors] = {};
+  for (int p = 0; p < count; p++) multiply<P, R>(products[p], i, acc);
+  for (int r = 0; r < R; r++) {
     float* out = to.data + (i + r) * to.row + n * to.column;
     if (to.column == 1 && columns == kColumns) {
       for (int v = 0; v < kVectors; v++) {
@@ -135,72 +219,70 @@ inline void tile(const Product* products, int count, long i, const Target& to, l
 }
 
 // Rows [from, to) of one panel's columns.
-inline void panelRows(const Product* products, int count, long from, long to, const Target& target, long n, int columns) {
+template <class P>
+inline void panelRows(const Product<P>* products, int count, long from, long to, const Target& target, long n, int columns) {
   long i = from;
-  for (; i + kRows <= to; i += kRows) tile<kRows>(products, count, i, target, n, columns);
+  for (; i + P::kTile <= to; i += P::kTile) tile<P, P::kTile>(products, count, i, target, n, columns);
   switch (to - i) {
-    case 7: tile<7>(products, count, i, target, n, columns); break;
-    case 6: tile<6>(products, count, i, target, n, columns); break;
-    case 5: tile<5>(products, count, i, target, n, columns); break;
-    case 4: tile<4>(products, count, i, target, n, columns); break;
-    case 3: tile<3>(products, count, i, target, n, columns); break;
-    case 2: tile<2>(products, count, i, target, n, columns); break;
-    case 1: tile<1>(products, count, i, target, n, columns); break;
+    case 7: tile<P, 7>(products, count, i, target, n, columns); break;
+    case 6: tile<P, 6>(products, count, i, target, n, columns); break;
+    case 5: tile<P, 5>(products, count, i, target, n, columns); break;
+    case 4: tile<P, 4>(products, count, i, target, n, columns); break;
+    case 3: tile<P, 3>(products, count, i, target, n, columns); break;
+    case 2: tile<P, 2>(products, count, i, target, n, columns); break;
+    case 1: tile<P, 1>(products, count, i, target, n, columns); break;
     default: break;
   }
 }
 
-inline size_t panelFloats(int inner, long columns) {
-  return static_cast<size_t>((columns + kColumns - 1) / kColumns) * kColumns * inner;
-}
-
-// All panels of a right-hand side, one after another: for callers that use them many times.
-inline void packAll(const Right& right, long columns, float* panels) {
-  for (long n = 0; n < columns; n += kColumns)
-    right.pack(n, std::min<long>(kColumns, columns - n), panels + n * right.inner);
-}
-
-// target[i, n] (+)= alpha * sum over products of left[i, :] . panels[:, n]; on the calling thread.
-inline void multiplyPacked(const Left& left, int inner, const float* panels, long rows, long columns, const Target& target) {
+// target[i, n] (+)= alpha * left[i, :] . panels[:, n], with panels that lie `steps` apart; on the calling thread.
+template <class P>
+inline void multiplyPacked(const Rows<P>& left, const typename P::T* panels, long steps, long rows, long columns, const Target& target) {
   for (long n = 0; n < columns; n += kColumns) {
-    const Product product{left, panels + n * inner, inner};
-    panelRows(&product, 1, 0, rows, target, n, std::min<long>(kColumns, columns - n));
+    const Product<P> product{left, panels + n * steps};
+    panelRows<P>(&product, 1, 0, rows, target, n, std::min<long>(kColumns, columns - n));
   }
 }
 
+template <class P>
+inline void multiplyPacked(const Rows<P>& left, const typename P::T* panels, long rows, long columns, const Target& target) {
+  multiplyPacked<P>(left, panels, stepsOf<P>(left.inner), rows, columns, target);
+}
+
 // target = left1 right1 (+ left2 right2), rows x columns, on all threads. Each element is summed by one thread in one order.
-inline void gemm(long rows, long columns, const Left& left1, const Right& right1, const Left* left2, const Right* right2,
+template <class P>
+inline void gemm(long rows, long columns, const Rows<P>& left1, const Right& right1, const Rows<P>* left2, const Right* right2,
                  const Target& target) {
-  const int inner = right1.inner + (right2 ? right2->inner : 0);
+  const long steps1 = stepsOf<P>(right1.inner), steps = steps1 + (right2 ? stepsOf<P>(right2->inner) : 0);
   const long panels = (columns + kColumns - 1) / kColumns;
   // Several panels at a time while they fit the second-level cache, so that the left side is read less often.
-  long group = std::max<long>(1, 65536 / (static_cast<long>(std::max(inner, 1)) * kColumns));
+  long group = std::max<long>(1, 65536 / (std::max<long>(steps, 1) * kColumns));
   group = std::max<long>(1, std::min(group, panels / (2 * threadCount())));
   const long tasks = (panels + group - 1) / group;
   parallelFor(static_cast<int>(tasks), [&](int task, int) {
     const long first = task * group, last = std::min(panels, first + group);
-    float* packed = scratch(0, static_cast<size_t>(group) * kColumns * inner);
+    typename P::T* packed = elements<P>(0, static_cast<size_t>(group) * kColumns * steps);
     for (long p = first; p < last; p++) {
       const long n = p * kColumns;
-      float* to = packed + (p - first) * kColumns * inner;
+      typename P::T* to = packed + (p - first) * kColumns * steps;
       const int count = std::min<long>(kColumns, columns - n);
-      right1.pack(n, count, to);
-      if (right2) right2->pack(n, count, to + static_cast<long>(right1.inner) * kColumns);
+      pack(right1, n, count, to);
+      if (right2) pack(*right2, n, count, to + steps1 * kColumns);
     }
-    constexpr long block = kRows * 8;
+    constexpr long block = P::kTile * 8;
     for (long i = 0; i < rows; i += block)
       for (long p = first; p < last; p++) {
         const long n = p * kColumns;
-        const float* panel = packed + (p - first) * kColumns * inner;
-        Product products[2] = {{left1, panel, right1.inner}, {}};
-        if (right2) products[1] = {*left2, panel + static_cast<long>(right1.inner) * kColumns, right2->inner};
-        panelRows(products, right2 ? 2 : 1, i, std::min(rows, i + block), target, n, std::min<long>(kColumns, columns - n));
+        const typename P::T* panel = packed + (p - first) * kColumns * steps;
+        const Product<P> products[2] = {{left1, panel}, {right2 ? *left2 : left1, panel + steps1 * kColumns}};
+        panelRows<P>(products, right2 ? 2 : 1, i, std::min(rows, i + block), target, n, std::min<long>(kColumns, columns - n));
       }
   });
 }
 
-inline void gemm(long rows, long columns, const Left& left, const Right& right, const Target& target) {
-  gemm(rows, columns, left, right, nullptr, nullptr, target);
+template <class P>
+inline void gemm(long rows, long columns, const Rows<P>& left, const Right& right, const Target& target) {
+  gemm<P>(rows, columns, left, right, nullptr, nullptr, target);
 }
 
 inline Weight dense(const float* data, long rows, long columns) {

@@ -42,26 +42,26 @@ float softmaxRow(float* s, long visible, long width, float scale) {
   return shift + std::log(rest);
 }
 
+template <class P>
 void forwardHead(const Dims& d, const float* q, const float* k, const float* v, float* o, float* lse, long qRow, long kRow) {
-  float* keys = scratch(0, panelFloats(d.dim, d.keys));
-  float* values = scratch(1, panelFloats(d.keys, d.dim));
-  packAll(StridedRight(k, d.dim, 1, kRow), d.keys, keys);
-  packAll(StridedRight(v, d.keys, kRow, 1), d.dim, values);
+  typename P::T* keys = elements<P>(0, panelSize<P>(d.dim, d.keys));
+  typename P::T* values = elements<P>(1, panelSize<P>(d.keys, d.dim));
+  packAll<P>(StridedRight(k, d.dim, 1, kRow), d.keys, keys);
+  packAll<P>(StridedRight(v, d.keys, kRow, 1), d.dim, values);
   float* scores = scratch(2, kQueries * d.keys);
   for (long i = 0; i < d.queries; i += kQueries) {
     const long rows = std::min<long>(kQueries, d.queries - i), width = d.offset + i + rows;
-    multiplyPacked({q + i * qRow, qRow, 1}, d.dim, keys, rows, width, {scores, width, 1});
+    multiplyPacked<P>(rowsOf<P>({q + i * qRow, qRow, 1}, rows, d.dim, 7, false), keys, rows, width, {scores, width, 1});
     for (long r = 0; r < rows; r++) {
       const float total = softmaxRow(scores + r * width, d.offset + i + r + 1, width, d.scale);
       if (lse) lse[i + r] = total;
     }
-    for (long n = 0; n < d.dim; n += kColumns) {
-      const Product product{{scores, width, 1}, values + n * d.keys, static_cast<int>(width)};
-      panelRows(&product, 1, 0, rows, {o + i * qRow, qRow, 1}, n, std::min<long>(kColumns, d.dim - n));
-    }
+    const Rows<P> p = rowsOf<P>({scores, width, 1}, rows, width, 8, false);
+    multiplyPacked<P>(p, values, stepsOf<P>(d.keys), rows, d.dim, {o + i * qRow, qRow, 1});
   }
 }
 
+template <class P>
 void forward(Call& call) {
   const auto q = call.input<float>(0), k = call.input<float>(1), v = call.input<float>(2);
   const Dims d = dimensions(q, k, call.attribute(0));
@@ -71,29 +71,31 @@ void forward(Call& call) {
   parallelFor(static_cast<int>(d.batch * d.heads), [&](int task, int) {
     const long b = task / d.heads, h = task % d.heads, g = h / d.group();
     const long at = b * d.queries * qRow + h * d.dim, kv = b * d.keys * kRow + g * d.dim;
-    forwardHead(d, q.data + at, k.data + kv, v.data + kv, o + at, lse + task * d.queries, qRow, kRow);
+    forwardHead<P>(d, q.data + at, k.data + kv, v.data + kv, o + at, lse + task * d.queries, qRow, kRow);
   });
 }
 
 // With P = exp(scale Q K^T - lse), dP = dO V^T and delta = rowsum(dO O): dS = scale P (dP - delta),
 // dQ = dS K, dK = dS^T Q, dV = P^T dO. dk and dv are this head's share, [keys, dim].
+template <class P>
 void backwardHead(const Dims& d, const float* q, const float* k, const float* v, const float* o, const float* lse,
                   const float* dO, float* dq, float* dk, float* dv, long qRow, long kRow) {
-  float* keys = scratch(0, panelFloats(d.dim, d.keys));
-  float* values = scratch(1, panelFloats(d.dim, d.keys));
-  float* keysByRow = scratch(2, panelFloats(d.keys, d.dim));
-  packAll(StridedRight(k, d.dim, 1, kRow), d.keys, keys);
-  packAll(StridedRight(v, d.dim, 1, kRow), d.keys, values);
-  packAll(StridedRight(k, d.keys, kRow, 1), d.dim, keysByRow);
+  using T = typename P::T;
+  T* keys = elements<P>(0, panelSize<P>(d.dim, d.keys));
+  T* values = elements<P>(1, panelSize<P>(d.dim, d.keys));
+  T* keysByRow = elements<P>(2, panelSize<P>(d.keys, d.dim));
+  packAll<P>(StridedRight(k, d.dim, 1, kRow), d.keys, keys);
+  packAll<P>(StridedRight(v, d.dim, 1, kRow), d.keys, values);
+  packAll<P>(StridedRight(k, d.keys, kRow, 1), d.dim, keysByRow);
   float* p = scratch(3, kQueries * d.keys);
   float* ds = scratch(4, kQueries * d.keys);
-  float* panels = scratch(5, panelFloats(kQueries, d.dim));
+  T* panels = elements<P>(5, panelSize<P>(kQueries, d.dim));
   std::memset(dk, 0, d.keys * d.dim * 4);
   std::memset(dv, 0, d.keys * d.dim * 4);
   for (long i = 0; i < d.queries; i += kQueries) {
     const long rows = std::min<long>(kQueries, d.queries - i), width = d.offset + i + rows;
-    multiplyPacked({q + i * qRow, qRow, 1}, d.dim, keys, rows, width, {p, width, 1});
-    multiplyPacked({dO + i * qRow, qRow, 1}, d.dim, values, rows, width, {ds, width, 1});
+    multiplyPacked<P>(rowsOf<P>({q + i * qRow, qRow, 1}, rows, d.dim, 7, false), keys, rows, width, {p, width, 1});
+    multiplyPacked<P>(rowsOf<P>({dO + i * qRow, qRow, 1}, rows, d.dim, 7, false), values, rows, width, {ds, width, 1});
     for (long r = 0; r < rows; r++) {
       const float delta = dot(dO + (i + r) * qRow, o + (i + r) * qRow, d.dim), shift = lse[i + r];
       const long visible = d.offset + i + r + 1;
@@ -111,17 +113,17 @@ void backwardHead(const Dims& d, const float* q, const float* k, const float* v,
       }
       for (; j < width; j++) pr[j] = dr[j] = 0;
     }
-    for (long n = 0; n < d.dim; n += kColumns) {
-      const Product product{{ds, width, 1}, keysByRow + n * d.keys, static_cast<int>(width)};
-      panelRows(&product, 1, 0, rows, {dq + i * qRow, qRow, 1}, n, std::min<long>(kColumns, d.dim - n));
-    }
-    packAll(StridedRight(dO + i * qRow, rows, qRow, 1), d.dim, panels);
-    multiplyPacked({p, 1, width}, rows, panels, width, d.dim, {dv, d.dim, 1, 1, true});
-    packAll(StridedRight(q + i * qRow, rows, qRow, 1), d.dim, panels);
-    multiplyPacked({ds, 1, width}, rows, panels, width, d.dim, {dk, d.dim, 1, 1, true});
+    const Rows<P> byQuery = rowsOf<P>({ds, width, 1}, rows, width, 8, false);
+    multiplyPacked<P>(byQuery, keysByRow, stepsOf<P>(d.keys), rows, d.dim, {dq + i * qRow, qRow, 1});
+    const int inner = rows;
+    packAll<P>(StridedRight(dO + i * qRow, inner, qRow, 1), d.dim, panels);
+    multiplyPacked<P>(rowsOf<P>({p, 1, width}, width, inner, 8, false), panels, width, d.dim, {dv, d.dim, 1, 1, true});
+    packAll<P>(StridedRight(q + i * qRow, inner, qRow, 1), d.dim, panels);
+    multiplyPacked<P>(rowsOf<P>({ds, 1, width}, width, inner, 8, false), panels, width, d.dim, {dk, d.dim, 1, 1, true});
   }
 }
 
+template <class P>
 void backward(Call& call) {
   const auto q = call.input<float>(0), k = call.input<float>(1), v = call.input<float>(2), o = call.input<float>(3),
              lse = call.input<float>(4), dO = call.input<float>(5);
@@ -136,7 +138,7 @@ void backward(Call& call) {
     const long b = task / d.heads, h = task % d.heads, g = h / d.group();
     const long at = b * d.queries * qRow + h * d.dim, kv = b * d.keys * kRow + g * d.dim;
     float* part = parts + 2 * task * share;
-    backwardHead(d, q.data + at, k.data + kv, v.data + kv, o.data + at, lse.data + task * d.queries, dO.data + at, dq + at,
+    backwardHead<P>(d, q.data + at, k.data + kv, v.data + kv, o.data + at, lse.data + task * d.queries, dO.data + at, dq + at,
                  part, part + share, qRow, kRow);
   });
   parallelFor(static_cast<int>(d.batch * d.groups), [&](int task, int) {
@@ -194,18 +196,27 @@ void cached(Call& call) {
   }
   parallelFor(static_cast<int>(d.heads), [&](int h, int) {
     const long g = h / d.group();
-    forwardHead(d, q.data + h * d.dim, allK + g * d.dim, allV + g * d.dim, o + h * d.dim, nullptr, qRow, kRow);
+    forwardHead<F32>(d, q.data + h * d.dim, allK + g * d.dim, allV + g * d.dim, o + h * d.dim, nullptr, qRow, kRow);
   });
 }
 
-const Spec spec{"TunebookAttention", {"q: float", "k: float", "v: float"}, {"o: float", "lse: float"}, {"scale: float"}};
+void forwardAny(Call& call) {
+  withPrecision(call.attribute(1), [&](auto p) { forward<decltype(p)>(call); });
+}
+
+void backwardAny(Call& call) {
+  withPrecision(call.attribute(1), [&](auto p) { backward<decltype(p)>(call); });
+}
+
+const Spec spec{"TunebookAttention", {"q: float", "k: float", "v: float"}, {"o: float", "lse: float"},
+                {"scale: float", "bf16: int"}};
 const Spec gradSpec{"TunebookAttentionGrad", {"q: float", "k: float", "v: float", "o: float", "lse: float", "grad: float"},
-                    {"dq: float", "dk: float", "dv: float"}, {"scale: float"}};
+                    {"dq: float", "dk: float", "dv: float"}, {"scale: float", "bf16: int"}};
 const Spec cachedSpec{"TunebookCachedAttention",
                       {"q: float", "k: float", "v: float", "cache_k: float", "cache_v: float", "position: int32"},
                       {"o: float"}, {"scale: float"}};
-const Op<spec, forward> op;
-const Op<gradSpec, backward> gradOp;
+const Op<spec, forwardAny> op;
+const Op<gradSpec, backwardAny> gradOp;
 const Op<cachedSpec, cached> cachedOp;
 
 }  // namespace

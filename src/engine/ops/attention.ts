@@ -1,6 +1,7 @@
 import { ShapeError } from '../../core/errors';
 import { execute, Handle, isNative } from '../backend';
 import { fusedOp } from '../fused_op';
+import { precisionAttribute } from '../precision';
 import * as tf from '../tf';
 
 type Inputs = { q: tf.Tensor4D; k: tf.Tensor4D; v: tf.Tensor4D };
@@ -38,10 +39,11 @@ export const attention = fusedOp<Inputs, { scale: number }>({
   },
   native: {
     forward({ q, k, v }, { scale }) {
-      const [y, lse] = execute('TunebookAttention', [q, k, v], { scale: { float: scale } }, 2);
+      const [y, lse] = execute('TunebookAttention', [q, k, v], { scale: { float: scale }, ...precisionAttribute() }, 2);
       return { y, save: [q, k, v, y, lse] };
     },
-    backward: (dy, saved, { scale }) => execute('TunebookAttentionGrad', [...saved, dy], { scale: { float: scale } }, 3),
+    backward: (dy, saved, { scale }) =>
+      execute('TunebookAttentionGrad', [...saved, dy], { scale: { float: scale }, ...precisionAttribute() }, 3),
   },
 });
 

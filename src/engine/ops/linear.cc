@@ -42,15 +42,16 @@ void fewRows(const Shapes& s, const float* x, const float* u, const float* b, fl
   });
 }
 
-// target[rows, rank] = scale * x m^T (m is [rank, in]) or scale * x m (m is [in, rank])
-void down(const float* x, long rows, long in, const Right& right, long rank, float scale, float* target) {
+// target[rows, rank] = scale * x m, with m [in, rank]
+template <class P>
+void down(const Rows<P>& x, long rows, const Right& right, long rank, float scale, float* target) {
   // Few columns: the rows are what the threads share.
-  float* panels = scratch(2, panelFloats(in, rank));
-  packAll(right, rank, panels);
+  typename P::T* panels = elements<P>(2, panelSize<P>(x.inner, rank));
+  packAll<P>(right, rank, panels);
   constexpr long block = 48;
   parallelFor(static_cast<int>((rows + block - 1) / block), [&](int task, int) {
     const long first = task * block, count = std::min(block, rows - first);
-    multiplyPacked({x + first * in, in, 1}, in, panels, count, rank, {target + first * rank, rank, 1, scale});
+    multiplyPacked<P>(x.from(first), panels, count, rank, {target + first * rank, rank, 1, scale});
   });
 }
 
@@ -66,6 +67,9 @@ const float* dropped(const Input<float>& x, double rate, const Mask& mask) {
   return y;
 }
 
+// Scratch slots of the calling thread: 0 panels, 1 block sums, 2 small panels, 3 u, 4 v, 5 x under dropout, 6 dx of the
+// low-rank term; 7 to 12 left sides in bf16.
+template <class P>
 void forward(Call& call) {
   const auto x = call.input<float>(0);
   const auto w = call.input<uint8_t>(1);
@@ -78,14 +82,23 @@ void forward(Call& call) {
   shape.back() = s.out;
   float* y = call.output(0, shape);
   float* u = scratch(3, s.rows * s.rank);
-  if (s.rank) down(dropped(x, rate, mask), s.rows, s.in, TransposedRight(dense(a.data, s.rank, s.in)), s.rank, scale, u);
-  if (s.rows <= 3) return fewRows(s, x.data, u, b.data, y);
+  const Left whole{x.data, s.in, 1};
+  const TransposedRight downward(dense(a.data, s.rank, s.in));
+  if (s.rows <= 3) {
+    if (s.rank) down<F32>(rowsOf<F32>({dropped(x, rate, mask), s.in, 1}, s.rows, s.in, 7), s.rows, downward, s.rank, scale, u);
+    return fewRows(s, x.data, u, b.data, y);
+  }
+  const Rows<P> left = rowsOf<P>(whole, s.rows, s.in, 7);
   const TransposedRight right(s.weight), pair(dense(b.data, s.out, s.rank));
-  const Left left{x.data, s.in, 1}, low{u, s.rank, 1};
-  gemm(s.rows, s.out, left, right, s.rank ? &low : nullptr, s.rank ? &pair : nullptr, {y, s.out, 1});
+  if (!s.rank) return gemm<P>(s.rows, s.out, left, right, {y, s.out, 1});
+  const Rows<P> low = rate ? rowsOf<P>({dropped(x, rate, mask), s.in, 1}, s.rows, s.in, 8) : left;
+  down<P>(low, s.rows, downward, s.rank, scale, u);
+  const Rows<P> beside = rowsOf<P>({u, s.rank, 1}, s.rows, s.rank, 9);
+  gemm<P>(s.rows, s.out, left, right, &beside, &pair, {y, s.out, 1});
 }
 
 // dx = dy W + v A (under the mask, where there is one), dA = v^T x, dB = dy^T u, with u = scale x A^T and v = scale dy B
+template <class P>
 void backward(Call& call) {
   const auto x = call.input<float>(0);
   const auto w = call.input<uint8_t>(1);
@@ -97,37 +110,46 @@ void backward(Call& call) {
   float* dx = call.output(0, x.shape);
   float* da = call.output(1, a.shape);
   float* db = call.output(2, b.shape);
-  const Left left{dy.data, s.out, 1};
+  const Rows<P> left = rowsOf<P>({dy.data, s.out, 1}, s.rows, s.out, 7);
   const PlainRight right(s.weight);
-  if (!s.rank) return gemm(s.rows, s.in, left, right, {dx, s.in, 1});
+  if (!s.rank) return gemm<P>(s.rows, s.in, left, right, {dx, s.in, 1});
   float* u = scratch(3, s.rows * s.rank);
   float* v = scratch(4, s.rows * s.rank);
   const float* low = dropped(x, rate, mask);
-  down(low, s.rows, s.in, TransposedRight(dense(a.data, s.rank, s.in)), s.rank, scale, u);
-  down(dy.data, s.rows, s.out, PlainRight(dense(b.data, s.out, s.rank)), s.rank, scale, v);
-  const Left back{v, s.rank, 1};
+  down<P>(rowsOf<P>({low, s.in, 1}, s.rows, s.in, 8), s.rows, TransposedRight(dense(a.data, s.rank, s.in)), s.rank, scale, u);
+  down<P>(left, s.rows, PlainRight(dense(b.data, s.out, s.rank)), s.rank, scale, v);
+  const Rows<P> back = rowsOf<P>({v, s.rank, 1}, s.rows, s.rank, 9);
   const PlainRight pair(dense(a.data, s.rank, s.in));
   if (rate == 0) {
-    gemm(s.rows, s.in, left, right, &back, &pair, {dx, s.in, 1});
+    gemm<P>(s.rows, s.in, left, right, &back, &pair, {dx, s.in, 1});
   } else {
-    gemm(s.rows, s.in, left, right, {dx, s.in, 1});
+    gemm<P>(s.rows, s.in, left, right, {dx, s.in, 1});
     float* part = scratch(6, x.size);
-    gemm(s.rows, s.in, back, pair, {part, s.in, 1});
+    gemm<P>(s.rows, s.in, back, pair, {part, s.in, 1});
     parallelFor(static_cast<int>((x.size + kElements - 1) / kElements), [&](int task, int) {
       for (int64_t i = task * kElements; i < std::min(x.size, (task + 1) * kElements); i++) dx[i] += part[i] * mask(i);
     });
   }
   // Both are [rank, wide] products over the rows, so the wide side becomes the panels; dB is written transposed.
-  gemm(s.rank, s.in, {v, 1, s.rank}, StridedRight(low, s.rows, s.in, 1), {da, s.in, 1});
-  gemm(s.rank, s.out, {u, 1, s.rank}, StridedRight(dy.data, s.rows, s.out, 1), {db, 1, s.rank});
+  const int rows = s.rows;
+  gemm<P>(s.rank, s.in, rowsOf<P>({v, 1, s.rank}, s.rank, rows, 10), StridedRight(low, rows, s.in, 1), {da, s.in, 1});
+  gemm<P>(s.rank, s.out, rowsOf<P>({u, 1, s.rank}, s.rank, rows, 11), StridedRight(dy.data, rows, s.out, 1), {db, 1, s.rank});
+}
+
+void forwardAny(Call& call) {
+  withPrecision(call.attribute(4), [&](auto p) { forward<decltype(p)>(call); });
+}
+
+void backwardAny(Call& call) {
+  withPrecision(call.attribute(4), [&](auto p) { backward<decltype(p)>(call); });
 }
 
 const Spec spec{"TunebookLinear", {"x: float", "w: uint8", "a: float", "b: float", "seed: int32"}, {"y: float"},
-                {"kind: int", "out: int", "scale: float", "dropout: float"}};
+                {"kind: int", "out: int", "scale: float", "dropout: float", "bf16: int"}};
 const Spec gradSpec{"TunebookLinearGrad", {"x: float", "w: uint8", "a: float", "b: float", "dy: float", "seed: int32"},
-                    {"dx: float", "da: float", "db: float"}, {"kind: int", "out: int", "scale: float", "dropout: float"}};
-const Op<spec, forward> op;
-const Op<gradSpec, backward> gradOp;
+                    {"dx: float", "da: float", "db: float"}, {"kind: int", "out: int", "scale: float", "dropout: float", "bf16: int"}};
+const Op<spec, forwardAny> op;
+const Op<gradSpec, backwardAny> gradOp;
 
 }  // namespace
 }  // namespace tunebook

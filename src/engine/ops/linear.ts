@@ -1,6 +1,7 @@
 import { ShapeError } from '../../core/errors';
 import { execute, type Handle } from '../backend';
 import { fusedOp } from '../fused_op';
+import { precisionAttribute } from '../precision';
 import * as tf from '../tf';
 import type { Weight } from '../weights';
 import { dropout } from './dropout';
@@ -13,6 +14,7 @@ const attributes = ({ weight, scale, dropout = 0 }: Attributes) => ({
   out: weight.shape[0],
   scale: { float: scale },
   dropout: { float: dropout },
+  ...precisionAttribute(),
 });
 const seedOf = ({ seed = 0 }: Attributes) => tf.tensor1d([seed | 0], 'int32');
 

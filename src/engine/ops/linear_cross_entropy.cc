@@ -16,12 +16,13 @@ struct Slice {
   float *top, *total, *mean;
 };
 
-void runSlice(const float* x, long rows, const Weight& w, long from, long to, const int32_t* labels, float* target,
+template <class P>
+void runSlice(const Rows<P>& x, long rows, const Weight& w, long from, long to, const int32_t* labels, float* target,
               const Slice& slice, bool gradient) {
   const long dim = w.columns;
   float* unpacked = scratch(0, kVocabulary * dim);
-  float* keys = scratch(1, panelFloats(dim, kVocabulary));
-  float* values = scratch(2, panelFloats(kVocabulary, dim));
+  typename P::T* keys = elements<P>(1, panelSize<P>(dim, kVocabulary));
+  typename P::T* values = elements<P>(2, panelSize<P>(kVocabulary, dim));
   constexpr long block = kRows * 8;
   float* logits = scratch(3, block * kVocabulary);
   for (long r = 0; r < rows; r++) {
@@ -32,11 +33,11 @@ void runSlice(const float* x, long rows, const Weight& w, long from, long to, co
   for (long n = from; n < to; n += kVocabulary) {
     const long width = std::min(kVocabulary, to - n);
     for (long j = 0; j < width; j++) unpack(w, n + j, 0, dim, unpacked + j * dim);
-    packAll(StridedRight(unpacked, dim, 1, dim), width, keys);
-    if (gradient) packAll(StridedRight(unpacked, width, dim, 1), dim, values);
+    packAll<P>(StridedRight(unpacked, dim, 1, dim), width, keys);
+    if (gradient) packAll<P>(StridedRight(unpacked, width, dim, 1), dim, values);
     for (long i = 0; i < rows; i += block) {
       const long count = std::min(block, rows - i);
-      multiplyPacked({x + i * dim, dim, 1}, dim, keys, count, width, {logits, width, 1});
+      multiplyPacked<P>(x.from(i), keys, count, width, {logits, width, 1});
       for (long r = 0; r < count; r++) {
         float* line = logits + r * width;
         const long label = labels[i + r] - n;
@@ -58,11 +59,14 @@ void runSlice(const float* x, long rows, const Weight& w, long from, long to, co
         if (gradient && shrink != 1)
           for (float *at = slice.mean + (i + r) * dim, *end = at + dim; at < end; at++) *at *= shrink;
       }
-      if (gradient) multiplyPacked({logits, width, 1}, width, values, count, dim, {slice.mean + i * dim, dim, 1, 1, true});
+      if (gradient)
+        multiplyPacked<P>(rowsOf<P>({logits, width, 1}, count, width, 4, false), values, count, dim,
+                          {slice.mean + i * dim, dim, 1, 1, true});
     }
   }
 }
 
+template <class P>
 void forward(Call& call) {
   const auto x = call.input<float>(0);
   const auto w = call.input<uint8_t>(1);
@@ -79,8 +83,9 @@ void forward(Call& call) {
   const int slices = threadCount();
   const long share = ((vocabulary + slices - 1) / slices + kVocabulary - 1) / kVocabulary * kVocabulary;
   std::vector<float> top(slices * rows), total(slices * rows), mean(gradient ? slices * rows * dim : 0), target(rows);
+  const Rows<P> left = rowsOf<P>({x.data, dim, 1}, rows, dim, 7);
   parallelFor(slices, [&](int s, int) {
-    runSlice(x.data, rows, weight, std::min(vocabulary, s * share), std::min(vocabulary, (s + 1) * share), labels.data,
+    runSlice<P>(left, rows, weight, std::min(vocabulary, s * share), std::min(vocabulary, (s + 1) * share), labels.data,
              target.data(), {&top[s * rows], &total[s * rows], gradient ? &mean[s * rows * dim] : nullptr}, gradient);
   });
   constexpr int block = 16;
@@ -100,9 +105,13 @@ void forward(Call& call) {
   });
 }
 
+void forwardAny(Call& call) {
+  withPrecision(call.attribute(3), [&](auto p) { forward<decltype(p)>(call); });
+}
+
 const Spec spec{"TunebookLinearCrossEntropy", {"x: float", "w: uint8", "labels: int32"}, {"loss: float", "dx: float"},
-                {"kind: int", "vocabulary: int", "gradient: int"}};
-const Op<spec, forward> op;
+                {"kind: int", "vocabulary: int", "gradient: int", "bf16: int"}};
+const Op<spec, forwardAny> op;
 
 }  // namespace
 }  // namespace tunebook

@@ -1,6 +1,7 @@
 import { ShapeError } from '../../core/errors';
 import { execute, type Handle } from '../backend';
 import { fusedOp } from '../fused_op';
+import { precisionAttribute } from '../precision';
 import * as tf from '../tf';
 import type { Weight } from '../weights';
 
@@ -31,7 +32,7 @@ export const linearCrossEntropy = fusedOp<Inputs, Attributes>({
       const [y, dx] = execute(
         'TunebookLinearCrossEntropy',
         [x, weight.handle as Handle, labels],
-        { kind: weight.format.code, vocabulary: weight.shape[0], gradient: gradient ? 1 : 0 },
+        { kind: weight.format.code, vocabulary: weight.shape[0], gradient: gradient ? 1 : 0, ...precisionAttribute() },
         2,
       );
       return { y, save: [dx] };

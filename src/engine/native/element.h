@@ -1,0 +1,93 @@
+// What a matrix product multiplies: fp32 values, or pairs of bf16 that stand side by side along the inner dimension (the
+// layout of the CPU's bf16 instructions). Sums are fp32 in both. Both elements are 4 bytes wide.
+#pragma once
+#include "simd.h"
+
+namespace tunebook {
+
+typedef uint32_t VecBits __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t UnalignedBits __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+typedef uint16_t VecShort __attribute__((vector_size(kLanes * 2)));
+typedef uint16_t UnalignedShort __attribute__((vector_size(kLanes * 2), aligned(2), may_alias));
+typedef uint16_t Half __attribute__((may_alias));  // a bf16, also as one half of a pair
+
+// The upper 16 bits of each lane are x as bf16, rounded to nearest even; NaN stays NaN.
+inline VecBits roundToBf16(Vec x) {
+  const VecBits bits = reinterpret_cast<VecBits>(x), rounded = bits + 0x7fff + ((bits >> 16) & 1);
+  return x != x ? VecBits{} + 0x7fc00000 : rounded;
+}
+
+inline uint16_t toBf16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  return x != x ? 0x7fc0 : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+}
+
+inline float fromBf16(uint16_t h) {
+  const uint32_t bits = static_cast<uint32_t>(h) << 16;
+  float x;
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+
+inline void toBf16(const float* from, Half* to, long n) {
+  long i = 0;
+#if defined(__AVX512BF16__)
+  for (; i + 16 <= n; i += 16) {
+    const __m256bh h = _mm512_cvtneps_pbh(_mm512_loadu_ps(from + i));
+    std::memcpy(to + i, &h, 32);
+  }
+#else
+  for (; i + kLanes <= n; i += kLanes)
+    *reinterpret_cast<UnalignedShort*>(to + i) = __builtin_convertvector(roundToBf16(load(from + i)) >> 16, VecShort);
+#endif
+  for (; i < n; i++) to[i] = toBf16(from[i]);
+}
+
+inline void fromBf16(const Half* from, float* to, long n) {
+  for (long i = 0; i < n; i++) to[i] = fromBf16(from[i]);
+}
+
+#if defined(__AVX512BF16__)
+constexpr bool kHasBf16 = true;
+#else
+constexpr bool kHasBf16 = false;
+#endif
+
+struct F32 {
+  using T = float;
+  static constexpr int kTile = kRows;  // rows of a register tile
+  static constexpr int kPack = 1;  // values of the inner dimension in one element
+  using V = Vec;
+  static V loadRight(const T* p) { return load(p); }
+  static V spread(T x) { return splat(x); }
+  static Vec multiplyAdd(Vec sum, V left, V right) { return sum + left * right; }
+};
+
+struct BF16 {
+  using T = uint32_t;  // the lower half comes first
+  static constexpr int kTile = kHasBf16 ? kRows : 4;  // taking pairs apart needs registers too
+  static constexpr int kPack = 2;
+  using V = VecBits;
+  static V loadRight(const T* p) { return *reinterpret_cast<const UnalignedBits*>(p); }
+  static V spread(T x) { return VecBits{} + x; }
+  // In the order of VDPBF16PS: the upper halves first.
+  static Vec multiplyAdd(Vec sum, V left, V right) {
+#if defined(__AVX512BF16__)
+    return reinterpret_cast<Vec>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(left), reinterpret_cast<__m512bh>(right)));
+#else
+    const VecBits upper = VecBits{} + 0xffff0000u;
+    sum += reinterpret_cast<Vec>(left & upper) * reinterpret_cast<Vec>(right & upper);
+    return sum + reinterpret_cast<Vec>(left << 16) * reinterpret_cast<Vec>(right << 16);
+#endif
+  }
+};
+
+// Calls f(F32{}) or f(BF16{}).
+template <class F>
+void withPrecision(bool bf16, const F& f) {
+  if (bf16) f(BF16{});
+  else f(F32{});
+}
+
+}  // namespace tunebook

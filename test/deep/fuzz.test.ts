@@ -1,0 +1,112 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { Random } from '../../src/core/random';
+import { load_dataset } from '../../src/data/dataset';
+import { readGguf } from '../../src/formats/gguf';
+import { readSafetensors, writeSafetensors } from '../../src/formats/safetensors';
+import { AutoTokenizer, LoraConfig } from '../../src/index';
+import { AutoModelForCausalLM } from '../../src/models/auto';
+import { PeftModel } from '../../src/peft/model';
+import { parseRun, runSvg, summary } from '../../views/src';
+import { damage, smallGguf } from '../formats/damage';
+import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
+
+const OURS = ['FileError', 'DataError', 'OptionError', 'ShapeError'];
+
+/** Reads damaged copies: each must give a value, or an error of ours that a user can act on. */
+async function survives(bytes: Buffer, path: string, read: () => Promise<unknown>, rounds: number): Promise<void> {
+  const random = Random.seeded(99);
+  for (let i = 0; i < rounds; i++) {
+    writeFileSync(path, damage(bytes, random));
+    await read().catch((error: Error) => {
+      expect(OURS, `round ${i}: ${error.stack}`).toContain(error.name);
+    });
+  }
+}
+
+describe('damaged files, many of them', () => {
+  it('GGUF', () => {
+    const path = join(scratch('fuzz'), 'a.gguf');
+    return survives(smallGguf(), path, () => readGguf(path), 50_000);
+  });
+  it('safetensors', async () => {
+    const path = join(scratch('fuzz'), 'a.safetensors');
+    await writeSafetensors(path, [
+      { name: 'a', shape: [2, 3], data: new Float32Array(6) },
+      { name: 'b.weight', shape: [4], data: new Float32Array(4) },
+    ]);
+    await survives(readFileSync(path), path, () => readSafetensors(path), 50_000);
+  });
+  it('rows of JSONL', async () => {
+    const path = join(scratch('fuzz'), 'rows.jsonl');
+    const rows = Buffer.from([chatRow('a', 'b'), chatRow('ü', '漢字')].map((row) => JSON.stringify(row)).join('\n'));
+    await survives(rows, path, () => load_dataset(path), 20_000);
+  });
+  for (const file of ['tokenizer.json', 'tokenizer_config.json'])
+    it(file, async () => {
+      const folder = scratch('fuzz');
+      await tinyTokenizer().save_pretrained(folder);
+      const read = async () => (await AutoTokenizer.from_pretrained(folder)).encode('Hello, wörld');
+      await survives(readFileSync(join(folder, file)), join(folder, file), read, 2_000);
+    });
+  for (const file of ['config.json', 'model.safetensors'])
+    it(`a model's ${file}`, async () => {
+      const folder = await tinyLlama(1, { num_hidden_layers: 1 });
+      const read = async () => (await AutoModelForCausalLM.from_pretrained(folder, { progress: false })).dispose();
+      await survives(readFileSync(join(folder, file)), join(folder, file), read, 2_000);
+    });
+  for (const file of ['adapter_config.json', 'adapter_model.safetensors'])
+    it(`an adapter's ${file}`, async () => {
+      const model = await AutoModelForCausalLM.from_pretrained(await tinyLlama(1, { num_hidden_layers: 1 }), { progress: false });
+      const folder = scratch('fuzz');
+      const { get_peft_model } = await import('../../src/index');
+      const peft = get_peft_model(model, new LoraConfig({ r: 2, target_modules: 'all-linear' }));
+      await peft.save_pretrained(folder);
+      peft.unload();
+      const read = async () => (await PeftModel.from_pretrained(model, folder)).unload();
+      await survives(readFileSync(join(folder, file)), join(folder, file), read, 2_000);
+    });
+});
+
+it('20,000 hostile run payloads are refused with a sentence or drawn without script', () => {
+  const random = Random.seeded(8);
+  const evil = [null, Number.NaN, 1e308, -1, '<script>alert(1)</script>', [], {}, 'x'.repeat(5000), { __proto__: { a: 1 } }, [[1]], true];
+  const good = () => ({
+    schemaVersion: 1 as unknown,
+    id: 'a',
+    name: '<img src=x onerror=alert(1)>',
+    status: 'running',
+    startedAt: '2026-01-01T00:00:00Z',
+    updatedAt: '2026-01-01T00:00:01Z',
+    step: 2,
+    totalSteps: 10,
+    config: { learning_rate: 1e-4 },
+    series: { loss: [[1, 2.5]], eval_loss: [[2, 2.2]], learning_rate: [], grad_norm: [], tokens_per_second: [], resident_bytes: [] },
+    events: [{ step: 2, kind: 'checkpoint', text: 'saved' }],
+    checkpoints: ['out/checkpoint-2'],
+    memory: { residentBytes: 1e9, peakBytes: 2e9, machineBytes: 4e9 },
+  });
+  for (let i = 0; i < 20_000; i++) {
+    const payload = good() as Record<string, any>;
+    for (let n = random.below(3) + 1; n > 0; n--) {
+      let at: any = payload;
+      for (;;) {
+        const keys = Object.keys(at);
+        if (!keys.length) break;
+        const key = keys[random.below(keys.length)];
+        if (typeof at[key] === 'object' && at[key] !== null && random.uniform() < 0.6) at = at[key];
+        else {
+          at[key] = evil[random.below(evil.length)];
+          break;
+        }
+      }
+    }
+    const run = parseRun(payload);
+    if (typeof run === 'string') expect(run).toMatch(/^This (run|output) /);
+    else {
+      expect(runSvg(run)).not.toMatch(/<script|<img/);
+      expect(summary(run).length).toBeGreaterThan(0);
+    }
+  }
+});
