@@ -75,6 +75,26 @@ def batch_loss(model, batch):
     return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
 
 
+class FrozenLinear(torch.autograd.Function):
+    """x w^T, with the transpose at hand for the backward pass: torch's other bf16 loop takes 20 times as long on CPUs without bf16."""
+
+    @staticmethod
+    def forward(ctx, x, weight, transposed):
+        ctx.transposed = transposed
+        return x.to(weight.dtype) @ weight.t()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad @ ctx.transposed.t(), None, None
+
+
+def quicken(model):
+    for module in model.modules():
+        if type(module) is torch.nn.Linear and module.bias is None and not module.weight.requires_grad:
+            transposed = module.weight.detach().t().contiguous()
+            module.forward = lambda x, w=module.weight, t=transposed: FrozenLinear.apply(x, w, t)
+
+
 def train(data):
     """Trains the given adapter on the given batches with torch's AdamW; losses, gradient norms, evaluation loss."""
     from peft import PeftModel
@@ -84,6 +104,7 @@ def train(data):
         for p in model.parameters():
             if p.requires_grad:
                 p.data = p.data.float()
+        quicken(model)
     model.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=data["lr"], betas=(0.9, 0.999), eps=1e-8, weight_decay=data["weight_decay"])
@@ -92,15 +113,14 @@ def train(data):
         for group in optimizer.param_groups:
             group["lr"] = data["rates"][step]
         optimizer.zero_grad()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=data["dtype"] == "bfloat16"):
-            loss = batch_loss(model, batch)
+        loss = batch_loss(model, batch)
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, data["max_grad_norm"])))
         optimizer.step()
         losses.append(loss.item())
     model.eval()
     total, count = 0.0, 0
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=data["dtype"] == "bfloat16"):
+    with torch.no_grad():
         for batch in data["eval"]:
             n = sum(label != -100 for row in batch["labels"] for label in row[1:])
             total += batch_loss(model, batch).item() * n

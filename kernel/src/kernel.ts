@@ -22,6 +22,8 @@ export class Kernel {
   private readonly iopub = new zmq.Publisher({ sendHighWaterMark: 0 });
   private readonly heartbeat = new zmq.Reply();
   private queue: Message[] = [];
+  /** The shell request being handled. */
+  private running?: Header;
   private wake: () => void = () => {};
   private parent: Header | NoParent = {};
   private count = 0;
@@ -54,6 +56,7 @@ export class Kernel {
     process.on('uncaughtException', (error) => this.write('stderr', `Uncaught ${inspect(error)}\n`));
     process.on('unhandledRejection', (error) => this.write('stderr', `Unhandled rejection: ${inspect(error)}\n`));
     void this.listen(this.shell, (message) => {
+      if (message.header.msg_type === 'kernel_info_request' && this.running) return void this.introduce(message, this.running);
       this.queue.push(message);
       this.wake();
     });
@@ -85,11 +88,19 @@ export class Kernel {
     }
   }
 
+  /** Answers who we are while a cell runs, so that a reloaded page or a second client can connect, and sees it busy. */
+  private async introduce(message: Message, running: Header): Promise<void> {
+    this.publish('status', { execution_state: 'busy' }, message.header);
+    await this.reply(this.shell, message, 'kernel_info_reply', (await this.answer('kernel_info_request', message)) as object);
+    this.publish('status', { execution_state: 'idle' }, message.header);
+    if (this.running) this.publish('status', { execution_state: 'busy' }, running);
+  }
+
   private async handle(message: Message, socket: zmq.Router): Promise<void> {
     const { msg_type: type } = message.header;
     if (!type.endsWith('_request')) return;
     const onShell = socket === this.shell;
-    if (onShell) this.parent = message.header;
+    if (onShell) this.parent = this.running = message.header;
     this.publish('status', { execution_state: 'busy' }, message.header);
     try {
       const content = await this.answer(type, message);
@@ -103,6 +114,7 @@ export class Kernel {
       });
     }
     if (onShell) await new Promise((resolve) => setImmediate(resolve)); // output written in the cell's last turn
+    if (onShell) this.running = undefined;
     this.publish('status', { execution_state: 'idle' }, message.header);
     await this.sending;
     if (type === 'shutdown_request') this.exit();

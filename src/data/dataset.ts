@@ -69,7 +69,14 @@ const own = join(__dirname, '..', '..', 'notebooks', 'data');
 async function readJsonl(path: string): Promise<Dataset> {
   const text = await readFile(path, 'utf8');
   if (path.endsWith('.json')) {
-    const rows = JSON.parse(text);
+    let rows: unknown;
+    try {
+      rows = JSON.parse(text);
+    } catch (error) {
+      throw new DataError(
+        `${path} is not JSON (${(error as Error).message}). A list of objects is expected, or JSON Lines in a .jsonl file.`,
+      );
+    }
     if (!Array.isArray(rows)) throw new DataError(`${path} does not hold a list of rows.`);
     return new Dataset(rows);
   }

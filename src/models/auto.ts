@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { FileError } from '../core/errors';
 import { emit } from '../core/events';
@@ -7,6 +6,7 @@ import { readOptions } from '../core/options';
 import { startBackend } from '../engine/backend';
 import { mebibytes } from '../engine/memory';
 import { readGguf } from '../formats/gguf';
+import { readJson } from '../formats/json';
 import { resolveModel } from '../hub/resolve';
 import { Tokenizer } from '../tokenizers/tokenizer';
 import type { CausalLM } from './causal_lm';
@@ -65,14 +65,14 @@ async function loadGguf(path: string, name: string, report: Report): Promise<{ m
   const model = architecture(gguf.metadata.get('general.architecture'), path);
   const config = model.configFromGguf(gguf.metadata, gguf.tensors.has('output.weight'), name);
   const source = ggufSource(gguf, model.ggufNames(config), config.num_hidden_layers);
-  return { model: await model.load(config, source, report), source };
+  return { model: await source.loading(() => model.load(config, source, report)), source };
 }
 
 async function loadFolder(folder: string, name: string, report: Report): Promise<{ model: CausalLM; source: WeightSource }> {
-  const json = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as Record<string, unknown>;
+  const json = await readJson(join(folder, 'config.json'));
   const model = architecture(json.model_type, folder);
   const source = await safetensorsSource(folder);
-  return { model: await model.load(model.config(json, name), source, report), source };
+  return { model: await source.loading(() => model.load(model.config(json, name), source, report)), source };
 }
 
 export class AutoTokenizer {

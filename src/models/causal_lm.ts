@@ -1,3 +1,5 @@
+import { FileError } from '../core/errors';
+import { show } from '../core/options';
 import type { LayerCache } from '../engine/ops/attention';
 import { gatherRows } from '../engine/ops/gather_rows';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
@@ -18,6 +20,15 @@ export interface ModelConfig {
   pad_token_id?: number | null;
   _name_or_path: string;
   [name: string]: unknown;
+}
+
+/** Fails where a size in a model's configuration is no whole number above 0; those in `optional` may be absent. */
+export function checkSizes(json: Record<string, unknown>, needed: string[], optional: string[], name: string): void {
+  for (const size of [...needed, ...optional.filter((o) => json[o] !== undefined && json[o] !== null)])
+    if (!Number.isSafeInteger(json[size]) || (json[size] as number) < 1)
+      throw new FileError(
+        `The configuration of ${name} is damaged: ${size} must be a whole number above 0, but is ${show(json[size])}. Get its config.json again.`,
+      );
 }
 
 /** The keys and values of every layer, for generating one row. */

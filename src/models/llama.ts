@@ -1,4 +1,4 @@
-import { OptionError } from '../core/errors';
+import { FileError, OptionError } from '../core/errors';
 import { add } from '../engine/ops/add';
 import { attention, LayerCache } from '../engine/ops/attention';
 import { rope } from '../engine/ops/rope';
@@ -8,7 +8,7 @@ import * as tf from '../engine/tf';
 import type { Weight } from '../engine/weights';
 import type { GgufValue } from '../formats/gguf';
 import { Embedding, inverseFrequencies, Linear, Module, RMSNorm, type RopeParameters, rotaryTables } from '../nn';
-import { CausalLM, type ForwardOptions, KeyValueCache, type ModelConfig } from './causal_lm';
+import { CausalLM, checkSizes, type ForwardOptions, KeyValueCache, type ModelConfig } from './causal_lm';
 import type { GgufNames, WeightSource } from './source';
 
 /** Llama (Touvron et al., 2023, https://arxiv.org/abs/2302.13971), as transformers' `LlamaForCausalLM`. */
@@ -201,9 +201,15 @@ export class LlamaForCausalLM extends CausalLM {
 
 /** config.json, of transformers 5 or earlier, with its defaults filled in. */
 export function llamaConfig(json: Record<string, unknown>, name: string): LlamaConfig {
+  checkSizes(
+    json,
+    ['vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads'],
+    ['num_key_value_heads', 'head_dim', 'max_position_embeddings'],
+    name,
+  );
   const heads = json.num_attention_heads as number;
   const parameters = (json.rope_parameters ?? json.rope_scaling ?? {}) as RopeParameters & { type?: string };
-  return {
+  const config = {
     num_key_value_heads: heads,
     rms_norm_eps: 1e-6,
     max_position_embeddings: 2048,
@@ -216,6 +222,12 @@ export function llamaConfig(json: Record<string, unknown>, name: string): LlamaC
     rope_parameters: { ...parameters, rope_type: parameters.rope_type ?? parameters.type ?? 'default' },
     _name_or_path: name,
   } as LlamaConfig;
+  const { num_key_value_heads: groups, head_dim: dim } = config;
+  if (heads % groups || dim % 2)
+    throw new FileError(
+      `The configuration of ${name} does not fit together: ${heads} heads over ${groups} key/value heads, each of ${dim} dimensions.`,
+    );
+  return config;
 }
 
 /** The same out of a GGUF file's metadata. */

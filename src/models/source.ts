@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FileError } from '../core/errors';
 import * as tf from '../engine/tf';
 import { Weight } from '../engine/weights';
 import type { Gguf } from '../formats/gguf';
+import { readJson } from '../formats/json';
 import { readSafetensors, type SafeTensor } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
 import { weightFormat } from '../quantize';
@@ -25,6 +25,19 @@ export class WeightSource {
     /** For rows that a file keeps in another order: old row of each new row. */
     private readonly rowOrder: (name: string, rows: number) => Uint32Array | undefined = () => undefined,
   ) {}
+  private readonly made: { dispose(): void }[] = [];
+
+  /** Loads by `f`; when it fails, what it had taken from here is freed. */
+  async loading<T>(f: () => Promise<T>): Promise<T> {
+    try {
+      return await f();
+    } catch (error) {
+      for (const part of this.made) part.dispose();
+      throw error;
+    } finally {
+      this.made.length = 0;
+    }
+  }
 
   has(name: string): boolean {
     return this.stored.has(name);
@@ -60,13 +73,17 @@ export class WeightSource {
   /** A matrix, packed as in the file: from the file to native memory, without a copy that stays here. */
   async weight(name: string, rows: number, columns: number): Promise<Weight> {
     const { bytes, type } = await this.read(name, [rows, columns]);
-    return new Weight(weightFormat(type, `${this.description}: tensor ${name}`), [rows, columns], bytes);
+    const weight = new Weight(weightFormat(type, `${this.description}: tensor ${name}`), [rows, columns], bytes);
+    this.made.push(weight);
+    return weight;
   }
 
   /** A vector in fp32, outside any tidy scope. */
   async vector(name: string, size: number): Promise<tf.Tensor1D> {
     const { bytes, type } = await this.read(name, [size]);
-    return tf.keep(tf.tensor1d(weightFormat(type, name).decode(bytes, size)));
+    const vector = tf.keep(tf.tensor1d(weightFormat(type, name).decode(bytes, size)));
+    this.made.push(vector);
+    return vector;
   }
 }
 
@@ -92,7 +109,9 @@ export async function safetensorsSource(folder: string): Promise<WeightSource> {
   const index = join(folder, 'model.safetensors.index.json');
   let files = ['model.safetensors'];
   if (existsSync(index)) {
-    const map = JSON.parse(await readFile(index, 'utf8')).weight_map as Record<string, string>;
+    const { weight_map: map } = await readJson(index);
+    if (typeof map !== 'object' || !map || !Object.values(map).every((file) => typeof file === 'string'))
+      throw new FileError(`${index} has no weight_map of file names: it is damaged. Get it again.`);
     files = [...new Set(Object.values(map))];
   }
   const stored = new Map<string, Stored>();

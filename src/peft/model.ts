@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FileError, OptionError } from '../core/errors';
 import { warnOnce } from '../core/events';
@@ -7,6 +7,7 @@ import { show } from '../core/options';
 import { Random } from '../core/random';
 import * as tf from '../engine/tf';
 import { floats } from '../formats/floats';
+import { readJson } from '../formats/json';
 import { readSafetensors, writeSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
 import { type LowRank, Module, Parameter } from '../nn';
@@ -65,7 +66,7 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
       throw new FileError(
         `${folder} has no adapter_config.json: it is not a saved adapter. A folder written by save_pretrained or trainer.save_model() is expected.`,
       );
-    const json = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+    const json = await readJson(path);
     if (json.peft_type !== 'LORA') throw new FileError(`${folder} holds a ${show(json.peft_type)} adapter; tunebook reads LORA so far.`);
     const { peft_type: _, peft_version: __, ...options } = json;
     const known = Object.fromEntries(

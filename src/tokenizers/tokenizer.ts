@@ -3,6 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FileError, OptionError } from '../core/errors';
 import type { GgufValue } from '../formats/gguf';
+import { readJson } from '../formats/json';
 
 /** What of the two packages is used; their types speak of ES modules only, though both bring a CommonJS build. */
 interface JinjaTemplate {
@@ -50,13 +51,17 @@ export class Tokenizer {
     const path = join(folder, 'tokenizer.json');
     if (!existsSync(path))
       throw new FileError(`${folder} has no tokenizer.json. Save the tokenizer beside the model (tokenizer.save_pretrained).`);
-    const read = async (file: string) => (existsSync(join(folder, file)) ? await readFile(join(folder, file), 'utf8') : undefined);
-    const config = JSON.parse((await read('tokenizer_config.json')) ?? '{}') as TokenizerConfig;
-    const template = await read('chat_template.jinja');
-    return new Tokenizer(
-      JSON.parse(await readFile(path, 'utf8')),
-      template === undefined ? config : { ...config, chat_template: template },
-    );
+    const [configPath, templatePath] = ['tokenizer_config.json', 'chat_template.jinja'].map((file) => join(folder, file));
+    const config: TokenizerConfig = existsSync(configPath) ? await readJson(configPath) : {};
+    const json = await readJson(path);
+    if (existsSync(templatePath)) config.chat_template = await readFile(templatePath, 'utf8');
+    try {
+      return new Tokenizer(json, config);
+    } catch (error) {
+      throw new FileError(
+        `The tokenizer in ${folder} cannot be used (${(error as Error).message}): its files are damaged or of a kind that is not known here.`,
+      );
+    }
   }
 
   /** The tokenizer inside a GGUF file, as transformers reads it: byte-level BPE ("gpt2" there). */

@@ -1,10 +1,11 @@
 import { existsSync, readdirSync, renameSync } from 'node:fs';
-import { access, constants, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FileError } from '../core/errors';
 import { sortedJson } from '../core/json';
 import type { Precision } from '../engine/precision';
 import * as tf from '../engine/tf';
+import { readJson } from '../formats/json';
 import { readSafetensors, writeSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
 import type { AdamW } from './optimizer';
@@ -110,7 +111,7 @@ export function findCheckpoint(wanted: string | true, outputDir: string): string
 }
 
 export async function loadState(folder: string, optimizer: AdamW): Promise<TrainerState> {
-  const state = JSON.parse(await readFile(join(folder, 'trainer_state.json'), 'utf8')) as TrainerState;
+  const state = (await readJson(join(folder, 'trainer_state.json'))) as unknown as TrainerState;
   const path = join(folder, 'optimizer.safetensors');
   const file = await readSafetensors(path);
   await withFile(path, async (read) => {

@@ -52,15 +52,16 @@ interface Setting {
   test?: Dataset;
   steps: number;
   dtype: 'float32' | 'bfloat16';
+  lr?: number;
 }
 
 /** The same adapter, data, batches and schedule here and in PEFT. */
-async function trainBoth({ path, tokenizer, train, test, steps, dtype }: Setting) {
+async function trainBoth({ path, tokenizer, train, test, steps, dtype, lr = 5e-4 }: Setting) {
   const model = await AutoModelForCausalLM.from_pretrained(path, { progress: false });
   const warmup_steps = 3;
   const args = new SFTConfig({
     output_dir: scratch('interop'),
-    learning_rate: 5e-4,
+    learning_rate: lr,
     per_device_train_batch_size: 2,
     max_steps: steps,
     warmup_steps,
@@ -101,14 +102,21 @@ async function trainBoth({ path, tokenizer, train, test, steps, dtype }: Setting
   return { ours: { losses: loss.map((p) => p[1]), norms: grad_norm.map((p) => p[1]), eval_loss: evaluation }, theirs };
 }
 
-async function smol(steps: number, dtype: Setting['dtype'], evalRows: number): Promise<Setting> {
+async function smol(steps: number, dtype: Setting['dtype'], shortest?: number): Promise<Setting> {
   const { train, test } = await load_dataset('fine-tuning-qa');
-  const some = evalRows ? test.select(Array.from({ length: evalRows }, (_, i) => i)) : undefined;
-  return { path: (await resolveModel(BASE)).path, tokenizer: await AutoTokenizer.from_pretrained(BASE), train, test: some, steps, dtype };
+  const tokenizer = await AutoTokenizer.from_pretrained(BASE);
+  const common = { path: (await resolveModel(BASE)).path, tokenizer, steps, dtype, lr: 2e-4 };
+  if (!shortest) return { ...common, train };
+  // The shortest rows: torch takes seconds for a short bf16 step where the CPU has no instructions for it.
+  const short = (rows: Dataset, n: number) => {
+    const length = (row: Record<string, unknown>) => tokenizer.renderChat(row.messages as never).length;
+    return Dataset.from_list([...rows].sort((a, b) => length(a) - length(b)).slice(0, n));
+  };
+  return { ...common, train: short(train, shortest), test };
 }
 
 it('20 steps of LoRA on SmolLM2: each loss within 1e-3 of PEFT in fp32', async () => {
-  const { ours, theirs } = await trainBoth(await smol(20, 'float32', 0));
+  const { ours, theirs } = await trainBoth(await smol(20, 'float32'));
   for (const [i, loss] of theirs.losses.entries()) {
     expect(Math.abs(ours.losses[i] - loss), `step ${i + 1}: ${ours.losses[i]} here, ${loss} in PEFT`).toBeLessThan(1e-3);
     expect(Math.abs(ours.norms[i] / theirs.norms[i] - 1), `gradient norm of step ${i + 1}`).toBeLessThan(5e-3);
@@ -129,7 +137,7 @@ it('100 steps end with an evaluation loss within 0.01 of PEFT in bf16: a small r
   await within({ path, tokenizer: tinyTokenizer(), train: rows(0, 60), test: rows(70, 10), steps: 100, dtype: 'bfloat16' });
 });
 
-it('100 steps end with an evaluation loss within 0.01 of PEFT in bf16: SmolLM2', async () => within(await smol(100, 'bfloat16', 20)));
+it('100 steps end with an evaluation loss within 0.01 of PEFT in bf16: SmolLM2', async () => within(await smol(100, 'bfloat16', 120)));
 
 it('adapters open on the other side with the same logits and without a warning', async () => {
   const folder = await tinyLlama(4, { tie_word_embeddings: false });

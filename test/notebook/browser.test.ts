@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
@@ -15,6 +15,13 @@ const CELLS = [
   "const trainer = new SFTTrainer({ model, processing_class: tokenizer, train_dataset: train, eval_dataset: train, peft_config: new LoraConfig({ r: 2, target_modules: 'all-linear' }), args: new SFTConfig({ output_dir: 'out', max_steps: 300, per_device_train_batch_size: 4, eval_strategy: 'steps', eval_steps: 100, learning_rate: 1e-2, lr_scheduler_type: 'cosine', assistant_only_loss: true }) });\nawait trainer.train();",
 ];
 
+const notebookOf = (sources: string[]) => ({
+  cells: sources.map((source, i) => ({ cell_type: 'code', id: `c${i}`, metadata: {}, execution_count: null, outputs: [], source })),
+  metadata: { kernelspec: { name: 'tunebook', display_name: 'TypeScript (tunebook)', language: 'typescript' } },
+  nbformat: 4,
+  nbformat_minor: 5,
+});
+
 /** A folder with a notebook that trains a tiny model. */
 async function workplace(): Promise<string> {
   const folder = scratch('lab');
@@ -28,9 +35,7 @@ async function workplace(): Promise<string> {
     ],
   }));
   writeFileSync(join(folder, 'rows.jsonl'), rows.map((row) => JSON.stringify(row)).join('\n'));
-  const cells = CELLS.map((source, i) => ({ cell_type: 'code', id: `c${i}`, metadata: {}, execution_count: null, outputs: [], source }));
-  const metadata = { kernelspec: { name: 'tunebook', display_name: 'TypeScript (tunebook)', language: 'typescript' } };
-  writeFileSync(join(folder, 'train.ipynb'), JSON.stringify({ cells, metadata, nbformat: 4, nbformat_minor: 5 }));
+  writeFileSync(join(folder, 'train.ipynb'), JSON.stringify(notebookOf(CELLS)));
   return folder;
 }
 
@@ -150,6 +155,55 @@ it.skipIf(!executablePath)('a run draws itself live under its cell, and is still
   expect(again.errors).toEqual([]);
   await again.page.close();
 });
+
+it.skipIf(!executablePath)(
+  "JupyterLab's interrupt button ends a run after its step; a reload meanwhile keeps what was saved; it resumes",
+  async () => {
+    const resume =
+      "const result = await trainer.train({ resume_from_checkpoint: true });\nconsole.log('resumed at', trainer.run!.events[0].step);";
+    const long = CELLS[1].replace('max_steps: 300', 'max_steps: 4000').replace("'out'", "'long'");
+    const notebook = notebookOf([CELLS[0], long, resume]);
+    writeFileSync(join(folder, 'long.ipynb'), JSON.stringify(notebook));
+    const { page } = await open('long.ipynb');
+    const status = (pattern: RegExp) =>
+      page.waitForFunction((p) => new RegExp(p).test(document.querySelector('.tunebook-run p')?.textContent ?? ''), pattern.source, {
+        timeout: 120_000,
+        polling: 50,
+      });
+    const idle = () =>
+      page.waitForFunction(() => document.querySelector('#jp-main-statusbar')?.textContent?.includes('| Idle'), undefined, {
+        timeout: 120_000,
+      });
+    await idle();
+    await page.click('.jp-Notebook .jp-Cell >> nth=0');
+    await page.keyboard.press('Shift+Enter');
+    await page.keyboard.press('Shift+Enter');
+    await status(/training, step \d{2,} of 4000/);
+    await page.keyboard.press('Control+s');
+    await page.waitForTimeout(1500);
+    page.once('dialog', (dialog) => dialog.accept());
+    await page.reload();
+    await page.waitForSelector('.tunebook-run p', { timeout: 120_000 });
+    await page.screenshot({ path: join(shots, 'reloaded.png') });
+    // The kernel trains on: it is busy, and its button still reaches it.
+    await page.waitForFunction(() => document.querySelector('#jp-main-statusbar')?.textContent?.includes('| Busy'), undefined, {
+      timeout: 60_000,
+    });
+    await page.click('[data-command="notebook:interrupt-kernel"], jp-button[data-command="notebook:interrupt-kernel"]');
+    await idle();
+    const [checkpoint] = readdirSync(join(folder, 'long')).filter((name) => name.startsWith('checkpoint-'));
+    const step = Number(checkpoint.slice('checkpoint-'.length));
+    expect(step).toBeGreaterThan(10);
+    expect(step).toBeLessThan(4000);
+    await page.click('.jp-Notebook .jp-Cell >> nth=2');
+    await page.keyboard.press('Shift+Enter');
+    await page.waitForTimeout(3000);
+    await page.click('[data-command="notebook:interrupt-kernel"], jp-button[data-command="notebook:interrupt-kernel"]');
+    await page.waitForFunction((s) => document.body.textContent?.includes(`resumed at ${s}`), step, { timeout: 120_000 });
+    await page.screenshot({ path: join(shots, 'interrupted.png') });
+    await page.close();
+  },
+);
 
 it.skipIf(!executablePath)('a damaged run is a plain sentence in the cell', async () => {
   const notebook = JSON.parse(readFileSync(join(folder, 'train.ipynb'), 'utf8'));
