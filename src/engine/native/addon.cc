@@ -1,7 +1,8 @@
-// The Node addon. Loading it registers the ops; its one function tells how it was built.
+// The Node addon. Loading it registers the ops; its functions tell how it was built and how fast the CPU can be.
 #include <node_api.h>
 
 #include "element.h"
+#include "peak.h"
 #include "pool.h"
 
 static napi_value describe(napi_env env, napi_callback_info) {
@@ -16,8 +17,24 @@ static napi_value describe(napi_env env, napi_callback_info) {
   return result;
 }
 
+// peak(bf16, seconds): GFLOPS
+static napi_value peak(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2], result;
+  bool bf16 = false;
+  double seconds = 0.5, gflops = 0;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  napi_get_value_bool(env, arguments[0], &bf16);
+  napi_get_value_double(env, arguments[1], &seconds);
+  tunebook::withPrecision(bf16, [&](auto p) { gflops = tunebook::peakGflops<decltype(p)>(seconds); });
+  napi_create_double(env, gflops, &result);
+  return result;
+}
+
 NAPI_MODULE_INIT() {
   napi_value function;
+  napi_create_function(env, "peak", NAPI_AUTO_LENGTH, peak, nullptr, &function);
+  napi_set_named_property(env, exports, "peak", function);
   napi_create_function(env, "describe", NAPI_AUTO_LENGTH, describe, nullptr, &function);
   napi_set_named_property(env, exports, "describe", function);
   return exports;

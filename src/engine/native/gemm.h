@@ -123,45 +123,68 @@ struct Left {
   long row, column;
 };
 
-// Left-hand side as the product reads it: step s of row i stands at data[i * row + s * column].
+// Left-hand side as the product reads it, [tiles][stepsOf(inner)][kTile]: one stream, where rows in their own order would be
+// kTile streams whose distance may be the one at which the first-level cache collides.
 template <class P>
 struct Rows {
   const typename P::T* data;
-  long row, column;
   int inner;
-  Rows from(long i) const { return {data + i * row, row, column, inner}; }
+  Rows from(long i) const { return {data + i * stepsOf<P>(inner), inner}; }  // i: a multiple of kTile
 };
 
-// Rows [from, to) of a left-hand side to bf16 pairs, [rows][stepsOf(inner)].
-inline void packRows(const Left& left, int inner, long from, long to, uint32_t* pairs) {
-  const long steps = stepsOf<BF16>(inner);
-  for (long i = from; i < to; i++) {
-    const float* row = left.data + i * left.row;
-    Half* halves = reinterpret_cast<Half*>(pairs + i * steps);
-    if (left.column == 1) toBf16(row, halves, inner);
-    else
-      for (int k = 0; k < inner; k++) halves[k] = toBf16(row[k * left.column]);
-    if (inner % 2) halves[inner] = 0;
+// to[k * kTile + r] = from[r * row + k] for count <= kTile rows.
+template <int kTile>
+inline void interleave(const float* from, long row, int count, long steps, float* to) {
+  long k = 0;
+  // The transposed columns overlap where kTile < 8, and the last would write past the tile.
+  if (count == kTile)
+    for (; k + 8 < steps; k += 8) transpose8<kTile>(from + k, row, to + k * kTile, kTile);
+  for (; k < steps; k++)
+    for (int r = 0; r < count; r++) to[k * kTile + r] = from[r * row + k];
+}
+
+// `count` rows of a left-hand side from row i on, as one tile.
+inline void packTile(const Left& left, int inner, long i, int count, float* to) {
+  const float* from = left.data + i * left.row;
+  if (left.column == 1) return interleave<F32::kTile>(from, left.row, count, inner, to);
+  for (int k = 0; k < inner; k++)
+    for (int r = 0; r < count; r++) to[k * F32::kTile + r] = from[r * left.row + k * left.column];
+}
+
+inline void packTile(const Left& left, int inner, long i, int count, uint32_t* to) {
+  constexpr int kTile = BF16::kTile, run = 128;
+  const float* from = left.data + i * left.row;
+  float pairs[kTile * run / 2];
+  for (int k = 0; k < inner; k += run) {
+    const int length = std::min(run, inner - k);
+    for (int r = 0; r < count; r++) {
+      Half* halves = reinterpret_cast<Half*>(pairs + r * run / 2);
+      const float* values = from + r * left.row + k * left.column;
+      if (left.column == 1) toBf16(values, halves, length);
+      else
+        for (int l = 0; l < length; l++) halves[l] = toBf16(values[l * left.column]);
+      if (length % 2) halves[length] = 0;
+    }
+    interleave<kTile>(pairs, run / 2, count, stepsOf<BF16>(length), reinterpret_cast<float*>(to + k / 2 * kTile));
   }
 }
 
-// Makes a left-hand side ready: nothing to do in fp32, a conversion into the given scratch slot in bf16.
+// Makes a left-hand side ready in the given scratch slot, on all threads or on the calling one.
 template <class P>
 inline Rows<P> rowsOf(const Left& left, long rows, int inner, int slot, bool parallel = true) {
-  if constexpr (P::kPack == 1) {
-    return {left.data, left.row, left.column, inner};
+  const long steps = stepsOf<P>(inner), tiles = (rows + P::kTile - 1) / P::kTile;
+  typename P::T* packed = elements<P>(slot, tiles * P::kTile * steps);
+  const auto pack = [&](long from, long to) {
+    for (long t = from; t < to; t++)
+      packTile(left, inner, t * P::kTile, std::min<long>(P::kTile, rows - t * P::kTile), packed + t * P::kTile * steps);
+  };
+  if (parallel) {
+    const long block = std::max<long>(1, 32768 / (std::max(inner, 1) * P::kTile));
+    parallelFor(static_cast<int>((tiles + block - 1) / block), [&](int task, int) { pack(task * block, std::min(tiles, (task + 1) * block)); });
   } else {
-    const long steps = stepsOf<P>(inner);
-    uint32_t* pairs = elements<P>(slot, rows * steps);
-    if (parallel) {
-      const long block = std::max<long>(1, 32768 / std::max(inner, 1));
-      parallelFor(static_cast<int>((rows + block - 1) / block),
-                  [&](int task, int) { packRows(left, inner, task * block, std::min(rows, (task + 1) * block), pairs); });
-    } else {
-      packRows(left, inner, 0, rows, pairs);
-    }
-    return {pairs, steps, 1, inner};
+    pack(0, tiles);
   }
+  return {packed, inner};
 }
 
 template <class P>
@@ -178,21 +201,20 @@ struct Target {
   bool add = false;
 };
 
+// Loops over the registers of a tile are unrolled by the language: as loops they would keep the sums in memory (GCC 12).
 template <class P, int R>
 inline __attribute__((always_inline)) void multiply(const Product<P>& p, long i, Vec (&acc)[R][kVectors]) {
-  const typename P::T* a = p.left.data + i * p.left.row;
-  const long row = p.left.row, column = p.left.column, steps = stepsOf<P>(p.left.inner);
+  const long steps = stepsOf<P>(p.left.inner);
+  const typename P::T* a = p.left.from(i).data;
   const typename P::T* b = p.panel;
-  for (long k = 0; k < steps; k++, a += column, b += kColumns) {
+  for (long k = 0; k < steps; k++, a += P::kTile, b += kColumns) {
     typename P::V right[kVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; v++) right[v] = P::loadRight(b + v * kLanes);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++) {
-      const typename P::V left = P::spread(a[r * row]);
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; v++) acc[r][v] = P::multiplyAdd(acc[r][v], left, right[v]);
-    }
+    unrolled<kVectors>([&](auto v) INLINE { right[v] = P::loadRight(b + v * kLanes); });
+    unrolled<R>([&](auto r) INLINE {
+      typename P::V left = P::spread(a[r]);
+      pin(left);
+      unrolled<kVectors>([&](auto v) INLINE { acc[r][v] = P::multiplyAdd(acc[r][v], left, right[v]); });
+    });
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #if defined(__AVX__)
 #include <immintrin.h>
 #endif
@@ -25,7 +26,33 @@ typedef float UnalignedVec __attribute__((vector_size(kLanes * 4), aligned(4), m
 
 inline Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 inline void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
-inline Vec splat(float x) { return Vec{} + x; }
+// Minus zero, not plus: x + 0 is not x where x is -0, so the compiler would add.
+inline Vec splat(float x) { return x - Vec{}; }
+
+// Keeps a value in a register: the compiler would otherwise make it again at each use.
+template <class V>
+inline void pin(V& v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#elif defined(__x86_64__)
+  asm("" : "+x"(v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(v));
+#endif
+}
+
+#define INLINE __attribute__((always_inline))
+
+template <int... I, class F>
+INLINE inline void forEach(std::integer_sequence<int, I...>, const F& f) {
+  (f(std::integral_constant<int, I>{}), ...);
+}
+
+// Calls f(0) to f(N - 1), each with a constant of its own type.
+template <int N, class F>
+INLINE inline void unrolled(const F& f) {
+  forEach(std::make_integer_sequence<int, N>{}, f);
+}
 
 inline float sum(Vec v) {
   float parts[kLanes];
@@ -73,28 +100,28 @@ inline void axpy(float a, const float* x, float* y, int n) {
   for (; i < n; i++) y[i] += a * x[i];
 }
 
-// 8 rows of 8 floats, lds apart, to 8 columns, ldd apart.
+// The first kCount of 8 rows of 8 floats, lds apart, to 8 columns, ldd apart, one after another; what is behind the first
+// kCount values of a column may be overwritten.
+template <int kCount = 8>
 inline void transpose8(const float* s, long lds, float* d, long ldd) {
 #if defined(__AVX__)
   __m256 r[8], t[8];
-  for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(s + i * lds);
-  for (int i = 0; i < 4; i++) {
+  unrolled<8>([&](auto i) INLINE { r[i] = _mm256_loadu_ps(s + (i < kCount ? i : 0) * lds); });
+  unrolled<4>([&](auto i) INLINE {
     t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
     t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-  }
-  for (int i = 0; i < 2; i++) {
+  });
+  unrolled<2>([&](auto i) INLINE {
     r[4 * i] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
     r[4 * i + 1] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0xEE);
     r[4 * i + 2] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
     r[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xEE);
-  }
-  for (int i = 0; i < 4; i++) {
-    _mm256_storeu_ps(d + i * ldd, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-    _mm256_storeu_ps(d + (i + 4) * ldd, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-  }
+  });
+  unrolled<4>([&](auto i) INLINE { _mm256_storeu_ps(d + i * ldd, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20)); });
+  unrolled<4>([&](auto i) INLINE { _mm256_storeu_ps(d + (i + 4) * ldd, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31)); });
 #else
-  for (int i = 0; i < 8; i++)
-    for (int j = 0; j < 8; j++) d[j * ldd + i] = s[i * lds + j];
+  for (int j = 0; j < 8; j++)
+    for (int i = 0; i < kCount; i++) d[j * ldd + i] = s[i * lds + j];
 #endif
 }
 
