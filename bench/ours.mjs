@@ -1,50 +1,78 @@
-// Our side of the bench: prints { tokensPerSecond, peakMiB } as its last line.
-import { mkdtempSync, readFileSync } from 'node:fs';
+// Our side of the bench: does one task (see run.mjs) and prints its figures as one JSON object on its last line.
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import process from 'node:process';
+import { stepGflop } from './arithmetic.mjs';
 
 const require = createRequire(import.meta.url);
-const {
-  AutoModelForCausalLM,
-  AutoTokenizer,
-  Dataset,
-  LoraConfig,
-  SFTConfig,
-  SFTTrainer,
-  generate,
-  load_dataset,
-  memoryUsage,
-} = require('../lib/index.js');
-const { task, batch, length, steps } = JSON.parse(readFileSync(process.argv[2], 'utf8'));
+const tb = require('../lib/index.js');
+const { task, batch, length, steps, rank, dtype, trace } = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 
+const precision = dtype === 'bfloat16' ? 'bf16' : 'fp32';
 const base = 'HuggingFaceTB/SmolLM2-135M-Instruct';
-const model = await AutoModelForCausalLM.from_pretrained(base);
-const tokenizer = await AutoTokenizer.from_pretrained(base);
-const text = [...(await load_dataset('fine-tuning-qa', { split: 'train' }))].map((row) => tokenizer.renderChat(row.messages)).join('');
-const tokens = tokenizer.encode(text);
-const rows = Array.from({ length: batch }, (_, i) => ({ input_ids: tokens.slice(i * length, (i + 1) * length) }));
-let tokensPerSecond;
+const model = await tb.AutoModelForCausalLM.from_pretrained(base);
+const tokenizer = await tb.AutoTokenizer.from_pretrained(base);
+const data = await tb.load_dataset('fine-tuning-qa', { split: 'train' });
+const tokens = tokenizer.encode([...data].map((row) => tokenizer.renderChat(row.messages)).join(''));
+const packed = Array.from({ length: batch }, (_, i) => ({ input_ids: tokens.slice(i * length, (i + 1) * length) }));
 
-if (task === 'train') {
-  const args = new SFTConfig({
-    output_dir: mkdtempSync(join(tmpdir(), 'bench-')),
-    per_device_train_batch_size: batch,
-    max_steps: steps + 1,
-    learning_rate: 2e-4,
-    save_strategy: 'no',
-    disable_tqdm: true,
+const trainer = (train_dataset, options) =>
+  new tb.SFTTrainer({
+    model,
+    processing_class: tokenizer,
+    train_dataset,
+    peft_config: new tb.LoraConfig({ r: rank, lora_alpha: 2 * rank, target_modules: 'all-linear' }),
+    args: new tb.SFTConfig({
+      output_dir: mkdtempSync(join(tmpdir(), 'bench-')),
+      per_device_train_batch_size: batch,
+      max_steps: steps + 1,
+      learning_rate: 2e-4,
+      save_strategy: 'no',
+      disable_tqdm: true,
+      bf16: precision === 'bf16',
+      ...options,
+    }),
   });
-  const peft_config = new LoraConfig({ r: 16, lora_alpha: 32, target_modules: 'all-linear' });
-  const trainer = new SFTTrainer({ model, processing_class: tokenizer, train_dataset: Dataset.from_list(rows), peft_config, args });
-  await trainer.train();
-  const speeds = trainer.run.series.tokens_per_second.slice(1).map(([, v]) => v); // the first step warms up
-  tokensPerSecond = speeds.length / speeds.reduce((sum, v) => sum + 1 / v, 0);
-} else {
-  const prompt = tokens.slice(0, 64);
-  await generate(model, prompt, { max_new_tokens: 8, eos_token_id: [] });
-  const start = performance.now();
-  await generate(model, prompt, { max_new_tokens: 64, eos_token_id: [] });
-  tokensPerSecond = 64 / ((performance.now() - start) / 1000);
+
+/** Trains and returns seconds between the end of the first step, which warms up, and the end of the last. */
+async function timeSteps(run, around = (f) => f()) {
+  const ends = [];
+  const off = tb.on('run', ({ what }) => what === 'step' && ends.push(performance.now()));
+  const result = await around(() => run.train());
+  off();
+  return { seconds: (ends.at(-1) - ends[0]) / 1000, first: ends[0], last: ends.at(-1), result };
 }
-console.log(JSON.stringify({ tokensPerSecond, peakMiB: memoryUsage().peak / 2 ** 20 }));
+
+const TASKS = {
+  async train() {
+    const { seconds } = await timeSteps(trainer(tb.Dataset.from_list(packed)));
+    const peakGflops = tb.peakGflops(precision);
+    const gflops = (steps * stepGflop(model.config, batch, length, rank)) / seconds;
+    return { tokensPerSecond: (steps * batch * length) / seconds, gflops, peakGflops, shareOfPeak: gflops / peakGflops };
+  },
+  /** The project's rows as they are: mixed lengths, loss on the answers alone. */
+  async sft() {
+    const { seconds } = await timeSteps(trainer(data, { assistant_only_loss: true }));
+    return { rowsPerSecond: (steps * batch) / seconds };
+  },
+  async generate() {
+    const prompt = tokens.slice(0, 64);
+    await tb.generate(model, prompt, { max_new_tokens: 8, eos_token_id: [] });
+    const start = performance.now();
+    await tb.generate(model, prompt, { max_new_tokens: 64, eos_token_id: [] });
+    return { tokensPerSecond: 64 / ((performance.now() - start) / 1000) };
+  },
+  /** Training steps by op. */
+  async profile() {
+    const begin = performance.now();
+    const { first, last, result } = await timeSteps(trainer(tb.Dataset.from_list(packed)), tb.profiled);
+    const profile = result.profile.between((first - begin) * 1000, (last - begin) * 1000);
+    if (trace) writeFileSync(trace, JSON.stringify(profile.chromeTrace()));
+    return { outside: profile.outside, byOp: profile.byOp(), seconds: profile.duration / 1e6 };
+  },
+};
+
+const figures = await TASKS[task]();
+console.log(JSON.stringify({ ...figures, peakMiB: tb.memoryUsage().peak / 2 ** 20 }));

@@ -1,10 +1,14 @@
-// npm run bench -- train [--json] [--pairs N] [--batch 4] [--length 512] [--steps 2] [--dtype auto|float32|bfloat16]
-// npm run bench -- generate [--json] [--pairs N]
-// Our side and the peer's, in turn, each in a process of its own; medians over the pairs.
+// npm run bench -- train     4 x 512 tokens, every token labelled: speed, share of the CPU's peak, memory
+//                 -- sft       the project's instruction rows as they are: rows a second
+//                 -- generate  64 tokens after 64, greedy
+//                 -- profile   our training step by op [--trace FILE: for ui.perfetto.dev]
+// [--json] [--pairs N] [--batch 4] [--length 512] [--steps N] [--rank 16] [--dtype auto|float32|bfloat16] [--alone]
+// Our side and the peer's (transformers + PEFT, in training with and without gradient checkpointing) in turn, each in a process
+// of its own; medians over the pairs.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { main, root, SetupError, setUp } from '../scripts/setup.mjs';
@@ -36,58 +40,91 @@ function side(command, args, what) {
   return JSON.parse(result.stdout.trim().split('\n').at(-1));
 }
 
+const TASKS = { train: 'tokensPerSecond', sft: 'rowsPerSecond', generate: 'tokensPerSecond', profile: null };
+const UNITS = { tokensPerSecond: 'tokens/s', rowsPerSecond: 'rows/s' };
+
+/** Figures by name, each the median of its values. */
+const medians = (runs) => Object.fromEntries(Object.keys(runs[0]).map((key) => [key, median(runs.map((run) => run[key]))]));
+
 await main(async () => {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
     options: {
       json: { type: 'boolean', default: false },
+      alone: { type: 'boolean', default: false },
       pairs: { type: 'string', default: '3' },
       batch: { type: 'string', default: '4' },
       length: { type: 'string', default: '512' },
-      steps: { type: 'string', default: '2' },
+      steps: { type: 'string' },
+      rank: { type: 'string', default: '16' },
       dtype: { type: 'string', default: 'auto' },
+      trace: { type: 'string' },
     },
   });
   const [task] = positionals;
-  if (!['train', 'generate'].includes(task)) throw new SetupError('usage: npm run bench -- train|generate [--json] [--pairs N]');
+  if (!(task in TASKS)) throw new SetupError(`usage: npm run bench -- ${Object.keys(TASKS).join('|')} [--json] [--pairs N]`);
   const log = values.json ? () => {} : console.log;
+  const print = (row, text) => process.stdout.write(values.json ? `${JSON.stringify(row)}\n` : `${text}\n`);
   if (values.json) console.log = () => {};
-  await setUp(['dependencies', 'native', 'build', 'model', 'peers']);
+  await setUp(['dependencies', 'native', 'build', 'model', ...(values.alone || task === 'profile' ? [] : ['peers'])]);
   const file = join(mkdtempSync(join(tmpdir(), 'tunebook-bench-')), 'task.json');
   const machine = cpu();
-  // A CPU without bfloat16 instructions converts each value: there fp32 is the peer's best.
+  // A CPU without bfloat16 instructions converts each value: there fp32 is the best of either side.
   const dtype = values.dtype !== 'auto' ? values.dtype : /bf16/.test(machine) ? 'bfloat16' : 'float32';
-  writeFileSync(
-    file,
-    JSON.stringify({ task, dtype, batch: Number(values.batch), length: Number(values.length), steps: Number(values.steps) }),
-  );
+  const [batch, length, rank] = [values.batch, values.length, values.rank].map(Number);
+  const steps = Number(values.steps ?? (task === 'sft' ? 10 : 2));
+  const trace = values.trace && resolve(values.trace);
+  writeFileSync(file, JSON.stringify({ task, dtype, batch, length, steps, rank, trace }));
+  const ours = () => side(process.execPath, ['bench/ours.mjs', file], 'our side');
+  const peer = (...options) => side(join(root, '.venv-test/bin/python'), ['bench/peer.py', file, ...options], "the peer's side");
+
+  if (task === 'profile') {
+    const { byOp, outside, seconds } = ours();
+    const share = (value) => `${(100 * value).toFixed(1)} %`;
+    for (const row of byOp)
+      print(
+        row,
+        `${row.name.padEnd(28)} ${String(row.calls).padStart(6)} calls ${row.milliseconds.toFixed(1).padStart(10)} ms ${share(row.share).padStart(8)}`,
+      );
+    print({ outside, seconds, cpu: machine }, `outside native ops: ${share(outside)} of ${seconds.toFixed(2)} s in ${steps} steps`);
+    return;
+  }
+
   const pairs = [];
   for (let i = 0; i < Number(values.pairs); i++) {
-    const ours = side(process.execPath, ['bench/ours.mjs', file], 'our side');
-    const peer = side(join(root, '.venv-test/bin/python'), ['bench/peer.py', file], "the peer's side");
-    pairs.push({ ours, peer });
-    log(`pair ${i + 1}: ${JSON.stringify({ ours, peer })}`);
+    const pair = { ours: ours() };
+    if (!values.alone) pair.peer = peer();
+    if (!values.alone && task !== 'generate') pair.checkpointing = peer('--checkpointing');
+    pairs.push(pair);
+    log(`pair ${i + 1}: ${JSON.stringify(pair)}`);
   }
-  const peerName = `transformers${task === 'train' ? ' + PEFT' : ''} ${dtype}`;
-  for (const [key, unit] of [
-    ['tokensPerSecond', 'tokens/s'],
-    ['peakMiB', 'MiB'],
-  ]) {
-    const ours = median(pairs.map((p) => p.ours[key]));
-    const peer = median(pairs.map((p) => p.peer[key]));
-    const ratio = median(pairs.map((p) => p.ours[key] / p.peer[key]));
-    const name = `${task} ${unit === 'MiB' ? 'peak memory' : 'speed'} against ${peerName}`;
-    const row = {
-      name,
-      unit,
-      ours: Number(ours.toFixed(1)),
-      peer: Number(peer.toFixed(1)),
-      ratio: Number(ratio.toFixed(3)),
-      pairs: pairs.length,
-      cpu: machine,
-    };
-    process.stdout.write(
-      values.json ? `${JSON.stringify(row)}\n` : `${row.name}: ${row.ours} ${unit} here, ${row.peer} there, ratio ${row.ratio}\n`,
-    );
-  }
+  const here = medians(pairs.map((pair) => pair.ours));
+  const rounded = (value) => Number(value.toPrecision(4));
+  const setting = { train: `, ${batch} x ${length}, r = ${rank}`, sft: `, batches of ${batch}, r = ${rank}`, generate: '' }[task];
+  const row = (name, unit, mine, theirs) => {
+    const found = { name, unit, ours: rounded(here[mine]), pairs: pairs.length, cpu: machine };
+    if (theirs) {
+      found.peer = rounded(median(pairs.map(theirs)));
+      found.ratio = rounded(median(pairs.map((pair) => pair.ours[mine] / theirs(pair))));
+    }
+    print(found, `${name}: ${found.ours} ${unit} here${theirs ? `, ${found.peer} there, ratio ${found.ratio}` : ''}`);
+  };
+  const speed = TASKS[task];
+  const name = `${task}${setting}`;
+  const withPeer = (theirs) => (values.alone ? undefined : theirs);
+  row(
+    `${name}, against ${dtype}`,
+    UNITS[speed],
+    speed,
+    withPeer((pair) => Math.max(pair.peer[speed], pair.checkpointing?.[speed] ?? 0)),
+  );
+  if (here.shareOfPeak) row(`${name}, share of the peak of ${rounded(here.peakGflops)} GFLOPS`, '', 'shareOfPeak');
+  row(
+    `${name}, peak memory`,
+    'MiB',
+    'peakMiB',
+    withPeer((pair) => pair.peer.peakMiB),
+  );
+  if (pairs[0].checkpointing)
+    row(`${name}, peak memory, against gradient checkpointing`, 'MiB', 'peakMiB', (pair) => pair.checkpointing.peakMiB);
 });

@@ -4,6 +4,7 @@ export { on } from './core/events';
 export { Dataset, load_dataset } from './data/dataset';
 export { type BackendInfo, backend, startBackend } from './engine/backend';
 export { memoryUsage } from './engine/memory';
+export { Profile, peakGflops, profiled } from './engine/profile';
 export { evaluate } from './evaluate/loss';
 export { generate } from './generate/generate';
 export { pipeline } from './generate/pipeline';

@@ -32,7 +32,14 @@ export interface BackendInfo {
   bf16: boolean;
 }
 
+/** The addon with our ops. */
+interface Addon {
+  describe(): { threads: number; bf16: boolean };
+  peak(bf16: boolean, seconds: number): number;
+}
+
 let native: NodeBackend | undefined;
+let addon: Addon | undefined;
 let info: BackendInfo | undefined;
 
 // Plain JavaScript, shared with set-up, at the same place seen from src/ and from lib/.
@@ -44,13 +51,13 @@ function startNative(): BackendInfo {
   if (!isReady()) throw new Error('the native engine has not been built (run `npx tunebook setup`)');
   const tfjsNode = tfjsNodeFolder();
   const binding = require(`${addonFolder()}/tfjs_binding.node`) as Binding;
-  const ops = require(`${addonFolder()}/tunebook_ops.node`) as { describe(): { threads: number; bf16: boolean } };
+  addon = require(`${addonFolder()}/tunebook_ops.node`) as Addon;
   require(`${tfjsNode}/dist/register_all_kernels`);
   const { NodeJSKernelBackend } = require(`${tfjsNode}/dist/nodejs_kernel_backend`);
   tf.registerBackend('tensorflow', () => new NodeJSKernelBackend(binding, '@tensorflow/tfjs-node'), 3);
   if (!tf.setBackend('tensorflow')) throw new Error('TensorFlow did not start');
   native = tf.backend() as NodeBackend;
-  const { threads, bf16 } = ops.describe();
+  const { threads, bf16 } = addon.describe();
   return {
     name: 'tensorflow',
     native: true,
@@ -155,6 +162,22 @@ export class Handle {
 function engine(): NodeBackend {
   if (!native) throw new Error('The native engine is not in use.');
   return native;
+}
+
+/** Puts a wrapper around the function that runs every native op, tfjs's own too; returns what takes it off again. */
+export function replaceExecuteOp(wrap: (plain: Binding['executeOp']) => Binding['executeOp']): () => void {
+  const backend = engine();
+  const plain = backend.binding;
+  // Its properties are read-only.
+  backend.binding = Object.create(plain, { executeOp: { value: wrap((...args) => plain.executeOp(...args)) } });
+  return () => {
+    backend.binding = plain;
+  };
+}
+
+export function nativeAddon(): Addon {
+  if (!addon || !native) throw new Error('The native engine is not in use.');
+  return addon;
 }
 
 /** An attribute of an op: int unless it says float or type (TensorFlow's number of one). */
