@@ -123,13 +123,13 @@ struct Left {
   long row, column;
 };
 
-// Left-hand side as the product reads it, [tiles][stepsOf(inner)][kTile]: one stream, where rows in their own order would be
-// kTile streams whose distance may be the one at which the first-level cache collides.
+// Left-hand side as the product reads it: step k of row r of tile t stands at data[t * tile + k * step + r * row].
 template <class P>
 struct Rows {
   const typename P::T* data;
+  long tile, step, row;
   int inner;
-  Rows from(long i) const { return {data + i * stepsOf<P>(inner), inner}; }  // i: a multiple of kTile
+  Rows from(long i) const { return {data + i / P::kTile * tile, tile, step, row, inner}; }  // i: a multiple of kTile
 };
 
 // to[k * kTile + r] = from[r * row + k] for count <= kTile rows.
@@ -169,7 +169,9 @@ inline void packTile(const Left& left, int inner, long i, int count, uint32_t* t
   }
 }
 
-// Makes a left-hand side ready in the given scratch slot, on all threads or on the calling one.
+// Makes a left-hand side ready in the given scratch slot, [tiles][stepsOf(inner)][kTile], on all threads or on the calling
+// one: a single stream, where rows in their own order are kTile streams, whose distance may be the one at which the
+// first-level cache collides.
 template <class P>
 inline Rows<P> rowsOf(const Left& left, long rows, int inner, int slot, bool parallel = true) {
   const long steps = stepsOf<P>(inner), tiles = (rows + P::kTile - 1) / P::kTile;
@@ -184,8 +186,18 @@ inline Rows<P> rowsOf(const Left& left, long rows, int inner, int slot, bool par
   } else {
     pack(0, tiles);
   }
-  return {packed, inner};
+  return {packed, P::kTile * steps, P::kTile, 1, inner};
 }
+
+// The same for values whose distances are known to suit the cache (see strideFor): fp32 is read where it stands.
+template <class P>
+inline Rows<P> rowsAt(const Left& left, long rows, int inner, int slot) {
+  if constexpr (P::kPack == 1) return {left.data, P::kTile * left.row, left.column, left.row, inner};
+  else return rowsOf<P>(left, rows, inner, slot, false);
+}
+
+// A distance between rows of at least `width` floats at which neither a tile's rows nor a column's values collide in a cache.
+inline long strideFor(long width) { return (width + 31) / 32 * 32 + 16; }
 
 template <class P>
 struct Product {
@@ -202,20 +214,27 @@ struct Target {
 };
 
 // Loops over the registers of a tile are unrolled by the language: as loops they would keep the sums in memory (GCC 12).
-template <class P, int R>
-inline __attribute__((always_inline)) void multiply(const Product<P>& p, long i, Vec (&acc)[R][kVectors]) {
-  const long steps = stepsOf<P>(p.left.inner);
+// `row` is a constant where it can be one, which is worth 15 %.
+template <class P, int R, class Row>
+INLINE inline void multiply(const Product<P>& p, long i, Row row, Vec (&acc)[R][kVectors]) {
+  const long steps = stepsOf<P>(p.left.inner), step = p.left.step;
   const typename P::T* a = p.left.from(i).data;
   const typename P::T* b = p.panel;
-  for (long k = 0; k < steps; k++, a += P::kTile, b += kColumns) {
+  for (long k = 0; k < steps; k++, a += step, b += kColumns) {
     typename P::V right[kVectors];
     unrolled<kVectors>([&](auto v) INLINE { right[v] = P::loadRight(b + v * kLanes); });
     unrolled<R>([&](auto r) INLINE {
-      typename P::V left = P::spread(a[r]);
+      typename P::V left = P::spread(a[r * row]);
       pin(left);
       unrolled<kVectors>([&](auto v) INLINE { acc[r][v] = P::multiplyAdd(acc[r][v], left, right[v]); });
     });
   }
+}
+
+template <class P, int R>
+INLINE inline void multiply(const Product<P>& p, long i, Vec (&acc)[R][kVectors]) {
+  if (P::kPack > 1 || p.left.row == 1) multiply<P, R>(p, i, std::integral_constant<long, 1>{}, acc);
+  else multiply<P, R>(p, i, p.left.row, acc);
 }
 
 template <class P, int R>
@@ -277,10 +296,11 @@ inline void gemm(long rows, long columns, const Rows<P>& left1, const Right& rig
                  const Target& target) {
   const long steps1 = stepsOf<P>(right1.inner), steps = steps1 + (right2 ? stepsOf<P>(right2->inner) : 0);
   const long panels = (columns + kColumns - 1) / kColumns;
-  // Several panels at a time while they fit the second-level cache, so that the left side is read less often.
-  long group = std::max<long>(1, 65536 / (std::max<long>(steps, 1) * kColumns));
-  group = std::max<long>(1, std::min(group, panels / (2 * threadCount())));
-  const long tasks = (panels + group - 1) / group;
+  // Several panels at a time while they fit the second-level cache, so that the left side is read less often; and as many
+  // tasks for one thread as for another.
+  const long threads = threadCount(), fit = std::max<long>(1, 65536 / (std::max<long>(steps, 1) * kColumns));
+  const long rounds = std::max<long>((panels + fit * threads - 1) / (fit * threads), panels >= 4 * threads ? 2 : 1);
+  const long group = std::max<long>(1, (panels + rounds * threads - 1) / (rounds * threads)), tasks = (panels + group - 1) / group;
   parallelFor(static_cast<int>(tasks), [&](int task, int) {
     const long first = task * group, last = std::min(panels, first + group);
     typename P::T* packed = elements<P>(0, static_cast<size_t>(group) * kColumns * steps);
@@ -305,6 +325,62 @@ inline void gemm(long rows, long columns, const Rows<P>& left1, const Right& rig
 template <class P>
 inline void gemm(long rows, long columns, const Rows<P>& left, const Right& right, const Target& target) {
   gemm<P>(rows, columns, left, right, nullptr, nullptr, target);
+}
+
+// target = left^T right, with left [rows, wide] and right [rows, narrow] both row by row, for few columns on the right (a
+// low-rank pair's gradient): kTile rows of the right side stay in registers while the left side's values pass by.
+template <int kWide>
+void crossTile(const float* left, long leftRow, int rows, const Vec (&right)[kRows][kWide], long from, long to, float* sums) {
+  for (long k = from; k < to; k++, sums += kWide * kLanes) {
+    Vec acc[kWide];
+    unrolled<kWide>([&](auto v) INLINE { acc[v] = load(sums + v * kLanes); });
+    if (rows == kRows)
+      unrolled<kRows>([&](auto r) INLINE {
+        const Vec x = splat(left[r * leftRow + k]);
+        unrolled<kWide>([&](auto v) INLINE { acc[v] += x * right[r][v]; });
+      });
+    else
+      for (int r = 0; r < rows; r++) {
+        const Vec x = splat(left[r * leftRow + k]);
+        unrolled<kWide>([&](auto v) INLINE { acc[v] += x * right[r][v]; });
+      }
+    unrolled<kWide>([&](auto v) INLINE { store(sums + v * kLanes, acc[v]); });
+  }
+}
+
+template <int kWide>
+void crossPart(long rows, const float* left, long wide, const float* right, long narrow, long column, const Target& target) {
+  constexpr long chunk = 128;
+  constexpr int lanes = kWide * kLanes;
+  const int count = std::min<long>(lanes, narrow - column);
+  parallelFor(static_cast<int>((wide + chunk - 1) / chunk), [&](int task, int) {
+    const long from = task * chunk, to = std::min(wide, from + chunk);
+    alignas(64) float sums[chunk * lanes] = {};
+    for (long i = 0; i < rows; i += kRows) {
+      const int part = std::min<long>(kRows, rows - i);
+      Vec values[kRows][kWide] = {};
+      for (int r = 0; r < part; r++) {
+        float line[lanes] = {};
+        std::memcpy(line, right + (i + r) * narrow + column, count * 4);
+        for (int v = 0; v < kWide; v++) values[r][v] = load(line + v * kLanes);
+      }
+      crossTile<kWide>(left + i * wide, wide, part, values, from, to, sums);
+    }
+    for (long k = from; k < to; k++)
+      for (int c = 0; c < count; c++) target.data[k * target.row + (column + c) * target.column] = sums[(k - from) * lanes + c];
+  });
+}
+
+inline void crossProduct(long rows, const float* left, long wide, const float* right, long narrow, const Target& target) {
+  for (long column = 0; column < narrow;) {
+    if (narrow - column <= kLanes) {
+      crossPart<1>(rows, left, wide, right, narrow, column, target);
+      column += kLanes;
+    } else {
+      crossPart<2>(rows, left, wide, right, narrow, column, target);
+      column += 2 * kLanes;
+    }
+  }
 }
 
 inline Weight dense(const float* data, long rows, long columns) {

@@ -42,23 +42,64 @@ float softmaxRow(float* s, long visible, long width, float scale) {
   return shift + std::log(rest);
 }
 
+// Into how many parts each head's blocks of queries are dealt, so that all threads have work to the end.
+long partsOf(const Dims& d) {
+  const long blocks = (d.queries + kQueries - 1) / kQueries, heads = d.batch * d.heads;
+  return std::max<long>(1, std::min(blocks, (8L * threadCount() + heads - 1) / heads));
+}
+
+// Panels of every group's keys or values, [batch * groups][panels], made once for all heads of the group.
 template <class P>
-void forwardHead(const Dims& d, const float* q, const float* k, const float* v, float* o, float* lse, long qRow, long kRow) {
-  typename P::T* keys = elements<P>(0, panelSize<P>(d.dim, d.keys));
-  typename P::T* values = elements<P>(1, panelSize<P>(d.keys, d.dim));
-  packAll<P>(StridedRight(k, d.dim, 1, kRow), d.keys, keys);
-  packAll<P>(StridedRight(v, d.keys, kRow, 1), d.dim, values);
-  float* scores = scratch(2, kQueries * d.keys);
-  for (long i = 0; i < d.queries; i += kQueries) {
-    const long rows = std::min<long>(kQueries, d.queries - i), width = d.offset + i + rows;
-    multiplyPacked<P>(rowsOf<P>({q + i * qRow, qRow, 1}, rows, d.dim, 7, false), keys, rows, width, {scores, width, 1});
-    for (long r = 0; r < rows; r++) {
-      const float total = softmaxRow(scores + r * width, d.offset + i + r + 1, width, d.scale);
-      if (lse) lse[i + r] = total;
+struct Panels {
+  typename P::T* data;
+  size_t size;
+  const typename P::T* of(long group) const { return data + group * size; }
+};
+
+enum class Side { kAcross, kAlong };  // X^T, [dim, keys], or X, [keys, dim]
+
+template <class P>
+Panels<P> panelsOf(const Dims& d, const float* x, Side side, int slot) {
+  const long row = d.groups * d.dim;
+  const bool across = side == Side::kAcross;
+  Panels<P> panels{nullptr, across ? panelSize<P>(d.dim, d.keys) : panelSize<P>(d.keys, d.dim)};
+  panels.data = elements<P>(slot, panels.size * d.batch * d.groups);
+  parallelFor(static_cast<int>(d.batch * d.groups), [&](int task, int) {
+    const float* from = x + task / d.groups * d.keys * row + task % d.groups * d.dim;
+    typename P::T* to = panels.data + task * panels.size;
+    if (across) packAll<P>(StridedRight(from, d.dim, 1, row), d.keys, to);
+    else packAll<P>(StridedRight(from, d.keys, row, 1), d.dim, to);
+  });
+  return panels;
+}
+
+// Runs body(head of the batch, group of the batch, offset in q, part) for every part of every head.
+template <class Body>
+void forParts(const Dims& d, long parts, const Body& body) {
+  parallelFor(static_cast<int>(d.batch * d.heads * parts), [&](int task, int) {
+    const long head = task / parts, b = head / d.heads, h = head % d.heads;
+    body(head, b * d.groups + h / d.group(), (b * d.queries * d.heads + h) * d.dim, task % parts);
+  });
+}
+
+// lse may be null.
+template <class P>
+void forwardAll(const Dims& d, const float* q, const float* k, const float* v, float* o, float* lse) {
+  const Panels<P> keys = panelsOf<P>(d, k, Side::kAcross, 0), values = panelsOf<P>(d, v, Side::kAlong, 1);
+  const long parts = partsOf(d), qRow = d.heads * d.dim, stride = strideFor(d.keys);
+  forParts(d, parts, [&](long head, long group, long at, long part) {
+    float* scores = scratch(2, kQueries * stride);
+    for (long i = part * kQueries; i < d.queries; i += parts * kQueries) {
+      const long rows = std::min<long>(kQueries, d.queries - i), width = d.offset + i + rows;
+      multiplyPacked<P>(rowsOf<P>({q + at + i * qRow, qRow, 1}, rows, d.dim, 7, false), keys.of(group), rows, width, {scores, stride, 1});
+      for (long r = 0; r < rows; r++) {
+        const float total = softmaxRow(scores + r * stride, d.offset + i + r + 1, width, d.scale);
+        if (lse) lse[head * d.queries + i + r] = total;
+      }
+      const Rows<P> p = rowsAt<P>({scores, stride, 1}, rows, width, 8);
+      multiplyPacked<P>(p, values.of(group), stepsOf<P>(d.keys), rows, d.dim, {o + at + i * qRow, qRow, 1});
     }
-    const Rows<P> p = rowsOf<P>({scores, width, 1}, rows, width, 8, false);
-    multiplyPacked<P>(p, values, stepsOf<P>(d.keys), rows, d.dim, {o + i * qRow, qRow, 1});
-  }
+  });
 }
 
 template <class P>
@@ -67,60 +108,54 @@ void forward(Call& call) {
   const Dims d = dimensions(q, k, call.attribute(0));
   float* o = call.output(0, q.shape);
   float* lse = call.output(1, {d.batch, d.heads, d.queries});
-  const long qRow = d.heads * d.dim, kRow = d.groups * d.dim;
-  parallelFor(static_cast<int>(d.batch * d.heads), [&](int task, int) {
-    const long b = task / d.heads, h = task % d.heads, g = h / d.group();
-    const long at = b * d.queries * qRow + h * d.dim, kv = b * d.keys * kRow + g * d.dim;
-    forwardHead<P>(d, q.data + at, k.data + kv, v.data + kv, o + at, lse + task * d.queries, qRow, kRow);
-  });
+  forwardAll<P>(d, q.data, k.data, v.data, o, lse);
+}
+
+// One block of queries of one head; all pointers are at its first query.
+struct Block {
+  const float *q, *o, *lse, *dO;
+  float* dq;
+  long rows, visible;  // visible: keys that the first query sees
+};
+
+// From scores and dP to P = exp(scale Q K^T - lse) and dS = scale P (dP - delta), zeros where a key is not seen.
+void softmaxBack(const Dims& d, const Block& block, long qRow, long stride, long width, float* p, float* ds) {
+  for (long r = 0; r < block.rows; r++) {
+    const float delta = dot(block.dO + r * qRow, block.o + r * qRow, d.dim), shift = block.lse[r];
+    float* pr = p + r * stride;
+    float* dr = ds + r * stride;
+    long j = 0;
+    for (; j + kLanes <= block.visible + r; j += kLanes) {
+      const Vec e = exp(load(pr + j) * d.scale - shift);
+      store(pr + j, e);
+      store(dr + j, e * (load(dr + j) - delta) * d.scale);
+    }
+    for (; j < block.visible + r; j++) {
+      pr[j] = std::exp(pr[j] * d.scale - shift);
+      dr[j] = pr[j] * (dr[j] - delta) * d.scale;
+    }
+    for (; j < width; j++) pr[j] = dr[j] = 0;
+  }
 }
 
 // With P = exp(scale Q K^T - lse), dP = dO V^T and delta = rowsum(dO O): dS = scale P (dP - delta),
-// dQ = dS K, dK = dS^T Q, dV = P^T dO. dk and dv are this head's share, [keys, dim].
+// dQ = dS K, dK += dS^T Q, dV += P^T dO. dk and dv are a part's share, [keys, dim].
 template <class P>
-void backwardHead(const Dims& d, const float* q, const float* k, const float* v, const float* o, const float* lse,
-                  const float* dO, float* dq, float* dk, float* dv, long qRow, long kRow) {
-  using T = typename P::T;
-  T* keys = elements<P>(0, panelSize<P>(d.dim, d.keys));
-  T* values = elements<P>(1, panelSize<P>(d.dim, d.keys));
-  T* keysByRow = elements<P>(2, panelSize<P>(d.keys, d.dim));
-  packAll<P>(StridedRight(k, d.dim, 1, kRow), d.keys, keys);
-  packAll<P>(StridedRight(v, d.dim, 1, kRow), d.keys, values);
-  packAll<P>(StridedRight(k, d.keys, kRow, 1), d.dim, keysByRow);
-  float* p = scratch(3, kQueries * d.keys);
-  float* ds = scratch(4, kQueries * d.keys);
-  T* panels = elements<P>(5, panelSize<P>(kQueries, d.dim));
-  std::memset(dk, 0, d.keys * d.dim * 4);
-  std::memset(dv, 0, d.keys * d.dim * 4);
-  for (long i = 0; i < d.queries; i += kQueries) {
-    const long rows = std::min<long>(kQueries, d.queries - i), width = d.offset + i + rows;
-    multiplyPacked<P>(rowsOf<P>({q + i * qRow, qRow, 1}, rows, d.dim, 7, false), keys, rows, width, {p, width, 1});
-    multiplyPacked<P>(rowsOf<P>({dO + i * qRow, qRow, 1}, rows, d.dim, 7, false), values, rows, width, {ds, width, 1});
-    for (long r = 0; r < rows; r++) {
-      const float delta = dot(dO + (i + r) * qRow, o + (i + r) * qRow, d.dim), shift = lse[i + r];
-      const long visible = d.offset + i + r + 1;
-      float* pr = p + r * width;
-      float* dr = ds + r * width;
-      long j = 0;
-      for (; j + kLanes <= visible; j += kLanes) {
-        const Vec e = exp(load(pr + j) * d.scale - shift);
-        store(pr + j, e);
-        store(dr + j, e * (load(dr + j) - delta) * d.scale);
-      }
-      for (; j < visible; j++) {
-        pr[j] = std::exp(pr[j] * d.scale - shift);
-        dr[j] = pr[j] * (dr[j] - delta) * d.scale;
-      }
-      for (; j < width; j++) pr[j] = dr[j] = 0;
-    }
-    const Rows<P> byQuery = rowsOf<P>({ds, width, 1}, rows, width, 8, false);
-    multiplyPacked<P>(byQuery, keysByRow, stepsOf<P>(d.keys), rows, d.dim, {dq + i * qRow, qRow, 1});
-    const int inner = rows;
-    packAll<P>(StridedRight(dO + i * qRow, inner, qRow, 1), d.dim, panels);
-    multiplyPacked<P>(rowsOf<P>({p, 1, width}, width, inner, 8, false), panels, width, d.dim, {dv, d.dim, 1, 1, true});
-    packAll<P>(StridedRight(q + i * qRow, inner, qRow, 1), d.dim, panels);
-    multiplyPacked<P>(rowsOf<P>({ds, 1, width}, width, inner, 8, false), panels, width, d.dim, {dk, d.dim, 1, 1, true});
-  }
+void backwardBlock(const Dims& d, const Block& block, const typename P::T* keys, const typename P::T* values,
+                   const typename P::T* keysAlong, float* dk, float* dv) {
+  const long qRow = d.heads * d.dim, stride = strideFor(d.keys), rows = block.rows, width = block.visible - 1 + rows;
+  const int inner = rows;
+  float* p = scratch(3, kQueries * stride);
+  float* ds = scratch(4, kQueries * stride);
+  typename P::T* panels = elements<P>(5, panelSize<P>(kQueries, d.dim));
+  multiplyPacked<P>(rowsOf<P>({block.q, qRow, 1}, rows, d.dim, 7, false), keys, rows, width, {p, stride, 1});
+  multiplyPacked<P>(rowsOf<P>({block.dO, qRow, 1}, rows, d.dim, 7, false), values, rows, width, {ds, stride, 1});
+  softmaxBack(d, block, qRow, stride, width, p, ds);
+  multiplyPacked<P>(rowsAt<P>({ds, stride, 1}, rows, width, 8), keysAlong, stepsOf<P>(d.keys), rows, d.dim, {block.dq, qRow, 1});
+  packAll<P>(StridedRight(block.dO, inner, qRow, 1), d.dim, panels);
+  multiplyPacked<P>(rowsAt<P>({p, 1, stride}, width, inner, 8), panels, width, d.dim, {dv, d.dim, 1, 1, true});
+  packAll<P>(StridedRight(block.q, inner, qRow, 1), d.dim, panels);
+  multiplyPacked<P>(rowsAt<P>({ds, 1, stride}, width, inner, 8), panels, width, d.dim, {dk, d.dim, 1, 1, true});
 }
 
 template <class P>
@@ -131,26 +166,33 @@ void backward(Call& call) {
   float* dq = call.output(0, q.shape);
   float* dk = call.output(1, k.shape);
   float* dv = call.output(2, v.shape);
-  const long qRow = d.heads * d.dim, kRow = d.groups * d.dim, share = d.keys * d.dim;
-  // Heads of a group share their keys: each head writes its part here, and the parts are added in the heads' order.
-  float* parts = scratch(6, 2 * d.batch * d.heads * share);
-  parallelFor(static_cast<int>(d.batch * d.heads), [&](int task, int) {
-    const long b = task / d.heads, h = task % d.heads, g = h / d.group();
-    const long at = b * d.queries * qRow + h * d.dim, kv = b * d.keys * kRow + g * d.dim;
-    float* part = parts + 2 * task * share;
-    backwardHead<P>(d, q.data + at, k.data + kv, v.data + kv, o.data + at, lse.data + task * d.queries, dO.data + at, dq + at,
-                 part, part + share, qRow, kRow);
+  const long qRow = d.heads * d.dim, kRow = d.groups * d.dim, share = d.keys * d.dim, parts = partsOf(d);
+  const Panels<P> keys = panelsOf<P>(d, k.data, Side::kAcross, 0), values = panelsOf<P>(d, v.data, Side::kAcross, 1),
+                  keysAlong = panelsOf<P>(d, k.data, Side::kAlong, 2);
+  // Heads of a group share their keys: each part of a head writes its share here, and the shares are added in one order.
+  float* shares = scratch(6, 2 * d.batch * d.heads * parts * share);
+  forParts(d, parts, [&](long head, long group, long at, long part) {
+    float* mine = shares + 2 * (head * parts + part) * share;
+    std::memset(mine, 0, 2 * share * 4);
+    for (long i = part * kQueries; i < d.queries; i += parts * kQueries) {
+      const long row = at + i * qRow;
+      const Block block{q.data + row, o.data + row, lse.data + head * d.queries + i, dO.data + row, dq + row,
+                        std::min<long>(kQueries, d.queries - i), d.offset + i + 1};
+      backwardBlock<P>(d, block, keys.of(group), values.of(group), keysAlong.of(group), mine, mine + share);
+    }
   });
-  parallelFor(static_cast<int>(d.batch * d.groups), [&](int task, int) {
-    const long b = task / d.groups, g = task % d.groups;
-    for (long t = 0; t < d.keys; t++) {
+  constexpr long chunk = 64;  // keys per task
+  const long chunks = (d.keys + chunk - 1) / chunk, perGroup = d.group() * parts;
+  parallelFor(static_cast<int>(d.batch * d.groups * chunks), [&](int task, int) {
+    const long group = task / chunks, b = group / d.groups, g = group % d.groups;
+    for (long t = task % chunks * chunk; t < std::min(d.keys, (task % chunks + 1) * chunk); t++) {
       const long at = (b * d.keys + t) * kRow + g * d.dim;
       std::memset(dk + at, 0, d.dim * 4);
       std::memset(dv + at, 0, d.dim * 4);
-      for (long h = g * d.group(); h < (g + 1) * d.group(); h++) {
-        const float* part = parts + 2 * (b * d.heads + h) * share + t * d.dim;
-        axpy(1, part, dk + at, d.dim);
-        axpy(1, part + share, dv + at, d.dim);
+      for (long i = group * perGroup; i < (group + 1) * perGroup; i++) {
+        const float* from = shares + 2 * i * share + t * d.dim;
+        axpy(1, from, dk + at, d.dim);
+        axpy(1, from + share, dv + at, d.dim);
       }
     }
   });
@@ -194,10 +236,7 @@ void cached(Call& call) {
     for (int g = 0; g < d.groups; g++) group(g, 0);
     return;
   }
-  parallelFor(static_cast<int>(d.heads), [&](int h, int) {
-    const long g = h / d.group();
-    forwardHead<F32>(d, q.data + h * d.dim, allK + g * d.dim, allV + g * d.dim, o + h * d.dim, nullptr, qRow, kRow);
-  });
+  forwardAll<F32>(d, q.data, allK, allV, o, nullptr);
 }
 
 void forwardAny(Call& call) {

@@ -67,8 +67,8 @@ const float* dropped(const Input<float>& x, double rate, const Mask& mask) {
   return y;
 }
 
-// Scratch slots of the calling thread: 0 panels, 1 block sums, 2 small panels, 3 u, 4 v, 5 x under dropout, 6 dx of the
-// low-rank term; 7 to 12 left sides in bf16.
+// Scratch slots of the calling thread: 0 panels, 1 block sums, 2 small panels, 4 v, 5 x under dropout, 6 dx of the low-rank
+// term; 7 to 9 left sides.
 template <class P>
 void forward(Call& call) {
   const auto x = call.input<float>(0);
@@ -81,7 +81,7 @@ void forward(Call& call) {
   Shape shape = x.shape;
   shape.back() = s.out;
   float* y = call.output(0, shape);
-  float* u = scratch(3, s.rows * s.rank);
+  float* u = call.output(1, {s.rows, s.rank});
   const Left whole{x.data, s.in, 1};
   const TransposedRight downward(dense(a.data, s.rank, s.in));
   if (s.rows <= 3) {
@@ -97,15 +97,16 @@ void forward(Call& call) {
   gemm<P>(s.rows, s.out, left, right, &beside, &pair, {y, s.out, 1});
 }
 
-// dx = dy W + v A (under the mask, where there is one), dA = v^T x, dB = dy^T u, with u = scale x A^T and v = scale dy B
+// dx = dy W + v A (under the mask, where there is one), dA = v^T x, dB = dy^T u, with u = scale x A^T of the forward pass and
+// v = scale dy B
 template <class P>
 void backward(Call& call) {
   const auto x = call.input<float>(0);
   const auto w = call.input<uint8_t>(1);
-  const auto a = call.input<float>(2), b = call.input<float>(3), dy = call.input<float>(4);
+  const auto a = call.input<float>(2), b = call.input<float>(3), u = call.input<float>(4), dy = call.input<float>(5);
   const float scale = call.attribute(2);
   const double rate = call.attribute(3);
-  const Mask mask(rate, call.input<int32_t>(5).data[0]);
+  const Mask mask(rate, call.input<int32_t>(6).data[0]);
   const Shapes s = shapes(x, w, a, call.attribute(1), static_cast<Kind>(static_cast<int64_t>(call.attribute(0))));
   float* dx = call.output(0, x.shape);
   float* da = call.output(1, a.shape);
@@ -113,10 +114,8 @@ void backward(Call& call) {
   const Rows<P> left = rowsOf<P>({dy.data, s.out, 1}, s.rows, s.out, 7);
   const PlainRight right(s.weight);
   if (!s.rank) return gemm<P>(s.rows, s.in, left, right, {dx, s.in, 1});
-  float* u = scratch(3, s.rows * s.rank);
   float* v = scratch(4, s.rows * s.rank);
   const float* low = dropped(x, rate, mask);
-  down<P>(rowsOf<P>({low, s.in, 1}, s.rows, s.in, 8), s.rows, TransposedRight(dense(a.data, s.rank, s.in)), s.rank, scale, u);
   down<P>(left, s.rows, PlainRight(dense(b.data, s.out, s.rank)), s.rank, scale, v);
   const Rows<P> back = rowsOf<P>({v, s.rank, 1}, s.rows, s.rank, 9);
   const PlainRight pair(dense(a.data, s.rank, s.in));
@@ -130,10 +129,8 @@ void backward(Call& call) {
       for (int64_t i = task * kElements; i < std::min(x.size, (task + 1) * kElements); i++) dx[i] += part[i] * mask(i);
     });
   }
-  // Both are [rank, wide] products over the rows, so the wide side becomes the panels; dB is written transposed.
-  const int rows = s.rows;
-  gemm<P>(s.rank, s.in, rowsOf<P>({v, 1, s.rank}, s.rank, rows, 10), StridedRight(low, rows, s.in, 1), {da, s.in, 1});
-  gemm<P>(s.rank, s.out, rowsOf<P>({u, 1, s.rank}, s.rank, rows, 11), StridedRight(dy.data, rows, s.out, 1), {db, 1, s.rank});
+  crossProduct(s.rows, low, s.in, v, s.rank, {da, 1, s.in});
+  crossProduct(s.rows, dy.data, s.out, u.data, s.rank, {db, s.rank, 1});
 }
 
 void forwardAny(Call& call) {
@@ -144,9 +141,9 @@ void backwardAny(Call& call) {
   withPrecision(call.attribute(4), [&](auto p) { backward<decltype(p)>(call); });
 }
 
-const Spec spec{"TunebookLinear", {"x: float", "w: uint8", "a: float", "b: float", "seed: int32"}, {"y: float"},
+const Spec spec{"TunebookLinear", {"x: float", "w: uint8", "a: float", "b: float", "seed: int32"}, {"y: float", "u: float"},
                 {"kind: int", "out: int", "scale: float", "dropout: float", "bf16: int"}};
-const Spec gradSpec{"TunebookLinearGrad", {"x: float", "w: uint8", "a: float", "b: float", "dy: float", "seed: int32"},
+const Spec gradSpec{"TunebookLinearGrad", {"x: float", "w: uint8", "a: float", "b: float", "u: float", "dy: float", "seed: int32"},
                     {"dx: float", "da: float", "db: float"}, {"kind: int", "out: int", "scale: float", "dropout: float", "bf16: int"}};
 const Op<spec, forwardAny> op;
 const Op<gradSpec, backwardAny> gradOp;

@@ -44,10 +44,10 @@ export const linear = fusedOp<Inputs, Attributes>({
   },
   native: {
     forward({ x, a, b }, attrs) {
-      const [y] = execute('TunebookLinear', [x, attrs.weight.handle as Handle, a, b, seedOf(attrs)], attributes(attrs), 1);
-      return { y, save: [x, a, b] };
+      const [y, u] = execute('TunebookLinear', [x, attrs.weight.handle as Handle, a, b, seedOf(attrs)], attributes(attrs), 2);
+      return { y, save: [x, a, b, u] };
     },
-    backward: (dy, [x, a, b], attrs) =>
-      execute('TunebookLinearGrad', [x, attrs.weight.handle as Handle, a, b, dy, seedOf(attrs)], attributes(attrs), 3),
+    backward: (dy, [x, a, b, u], attrs) =>
+      execute('TunebookLinearGrad', [x, attrs.weight.handle as Handle, a, b, u, dy, seedOf(attrs)], attributes(attrs), 3),
   },
 });
