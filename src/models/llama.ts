@@ -1,6 +1,8 @@
 import { FileError, OptionError } from '../core/errors';
 import { add } from '../engine/ops/add';
 import { attention, LayerCache } from '../engine/ops/attention';
+import { gatedMlp } from '../engine/ops/gated_mlp';
+import { qkv } from '../engine/ops/qkv';
 import { rope } from '../engine/ops/rope';
 import { swiglu } from '../engine/ops/swiglu';
 import { checkpoint } from '../engine/tape';
@@ -40,16 +42,28 @@ class LlamaAttention extends Module {
     super();
   }
 
-  /** x [batch, seq, hidden] -> [batch, seq, hidden] */
-  forward(x: tf.Tensor, { cos, sin }: Tables, cache?: LayerCache, position = 0): tf.Tensor {
+  /** x [batch, seq, hidden], not yet normed -> [batch, seq, hidden] */
+  forward(x: tf.Tensor, norm: RMSNorm, { cos, sin }: Tables, cache?: LayerCache, position = 0): tf.Tensor {
     const { num_attention_heads: heads, num_key_value_heads: groups, head_dim: dim } = this.config;
     const [batch, seq] = x.shape as number[];
-    const split = (y: tf.Tensor, n: number) => tf.reshape(y, [batch, seq, n, dim]) as tf.Tensor4D;
-    const q = rope({ x: split(this.q_proj.forward(x), heads), cos, sin }, {}) as tf.Tensor4D;
-    const k = rope({ x: split(this.k_proj.forward(x), groups), cos, sin }, {}) as tf.Tensor4D;
-    const v = split(this.v_proj.forward(x), groups);
-    const scale = 1 / Math.sqrt(dim);
-    const o = cache ? cache.attend(q, k, v, position, scale) : attention({ q, k, v }, { scale });
+    const [q, k, v] = [this.q_proj.projection(), this.k_proj.projection(), this.v_proj.projection()];
+    let packed: tf.Tensor;
+    if (q && k && v) {
+      packed = qkv(
+        { x, a0: q.a, b0: q.b, a1: k.a, b1: k.b, a2: v.a, b2: v.b },
+        { gain: norm.weight, eps: norm.eps, q: q.projection, k: k.projection, v: v.projection, cos, sin },
+      );
+    } else {
+      const n = norm.forward(x);
+      const split = (y: tf.Tensor, n: number) => tf.reshape(y, [batch, seq, n, dim]);
+      const turned = (y: tf.Tensor, n: number) => rope({ x: split(y, n), cos, sin }, {});
+      packed = tf.concat(
+        [turned(this.q_proj.forward(n), heads), turned(this.k_proj.forward(n), groups), split(this.v_proj.forward(n), groups)],
+        2,
+      );
+    }
+    const attributes = { heads, groups, scale: 1 / Math.sqrt(dim) };
+    const o = cache ? cache.attend(packed as tf.Tensor4D, position, attributes) : attention({ qkv: packed as tf.Tensor4D }, attributes);
     return this.o_proj.forward(tf.reshape(o, [batch, seq, heads * dim]));
   }
 }
@@ -63,9 +77,17 @@ class LlamaMLP extends Module {
     super();
   }
 
-  /** x [..., hidden] -> [..., hidden] */
-  forward(x: tf.Tensor): tf.Tensor {
-    return this.down_proj.forward(swiglu({ gate: this.gate_proj.forward(x), up: this.up_proj.forward(x) }, {}));
+  /** x [..., hidden], not yet normed -> x + mlp(norm(x)) [..., hidden] */
+  forward(x: tf.Tensor, norm: RMSNorm): tf.Tensor {
+    const [gate, up, down] = [this.gate_proj.projection(), this.up_proj.projection(), this.down_proj.projection()];
+    if (gate && up && down)
+      return gatedMlp(
+        { x, a0: gate.a, b0: gate.b, a1: up.a, b1: up.b, a2: down.a, b2: down.b },
+        { gain: norm.weight, eps: norm.eps, gate: gate.projection, up: up.projection, down: down.projection },
+      );
+    const n = norm.forward(x);
+    const act = swiglu({ gate: this.gate_proj.forward(n), up: this.up_proj.forward(n) }, {});
+    return add({ a: x, b: this.down_proj.forward(act) }, {});
   }
 }
 
@@ -81,8 +103,8 @@ class LlamaDecoderLayer extends Module {
 
   forward(x: tf.Tensor, tables: Tables, cache?: LayerCache, position?: number): tf.Tensor {
     return tf.tidy(() => {
-      const h = add({ a: x, b: this.self_attn.forward(this.input_layernorm.forward(x), tables, cache, position) }, {});
-      return add({ a: h, b: this.mlp.forward(this.post_attention_layernorm.forward(h)) }, {});
+      const h = add({ a: x, b: this.self_attn.forward(x, this.input_layernorm, tables, cache, position) }, {});
+      return this.mlp.forward(h, this.post_attention_layernorm);
     });
   }
 }
@@ -194,7 +216,7 @@ export class LlamaForCausalLM extends CausalLM {
     const { hidden_size: hidden, intermediate_size: inner, head_dim: dim, num_hidden_layers: layers } = this.config;
     const heads = this.config.num_attention_heads * dim;
     const groups = this.config.num_key_value_heads * dim;
-    const block = 4 * hidden + 2 * heads + 2 * groups + 3 * inner;
+    const block = 2 * hidden + 2 * heads + 2 * groups + 2 * inner;
     return [layers * block, layers * hidden + block];
   }
 }

@@ -1,5 +1,6 @@
 import { dropout } from '../engine/ops/dropout';
 import { linear } from '../engine/ops/linear';
+import type { Projection } from '../engine/projection';
 import * as tf from '../engine/tf';
 import type { Weight } from '../engine/weights';
 import { dropoutSeed } from './mode';
@@ -13,6 +14,12 @@ export interface LowRank {
   dropout: number;
   /** Tells this pair's dropout masks from those of others: the same in every process that builds the same adapter. */
   serial: number;
+}
+
+/** The pair's dropout in this pass: none outside training. */
+function dropoutOf(pair: LowRank): { dropout: number; seed: number } {
+  const seed = dropoutSeed();
+  return { dropout: seed === undefined ? 0 : pair.dropout, seed: (seed ?? 0) + Math.imul(pair.serial + 1, 0x9e3779b1) };
 }
 
 /** y = x W^T + bias over a frozen weight of any kind, plus its low-rank terms. x [..., in] -> [..., out] */
@@ -35,31 +42,32 @@ export class Linear extends Module {
     return this.weight.shape[1];
   }
 
-  forward(x: tf.Tensor): tf.Tensor {
-    const { weight } = this;
-    const seed = dropoutSeed();
-    const [first, ...others] = this.lowRank.map((pair) => ({
-      a: pair.a.tensor,
-      b: pair.b.tensor,
-      scale: pair.scale,
-      dropout: seed === undefined ? 0 : pair.dropout,
-      seed: (seed ?? 0) + Math.imul(pair.serial + 1, 0x9e3779b1),
-    }));
-    if (!first)
-      return this.withBias(linear({ x, a: tf.zeros([0, this.inFeatures]), b: tf.zeros([this.outFeatures, 0]) }, { weight, scale: 0 }));
-    const { a, b, ...attributes } = first;
-    let y = linear({ x, a, b }, { weight, ...attributes });
-    // The fused op has room for one pair; further adapters are added beside it.
-    for (const pair of others) {
-      const low = tf.reshape(dropout({ x }, { rate: pair.dropout, seed: pair.seed }), [-1, this.inFeatures]);
-      const more = tf.matMul(tf.matMul(low, pair.a as tf.Tensor2D, false, true), pair.b as tf.Tensor2D, false, true);
-      y = tf.add(y, tf.reshape(tf.mul(more, pair.scale), y.shape));
-    }
-    return this.withBias(y);
+  /**
+   * What an op that does this layer's work among others needs: its first pair, and how it is used. Undefined where several
+   * pairs stand beside the weight, which no op has room for.
+   */
+  projection(): { a: tf.Tensor; b: tf.Tensor; projection: Projection } | undefined {
+    return this.lowRank.length > 1 ? undefined : this.first();
   }
 
-  private withBias(y: tf.Tensor): tf.Tensor {
-    return this.bias ? tf.add(y, this.bias) : y;
+  private first(): { a: tf.Tensor; b: tf.Tensor; projection: Projection } {
+    const { weight, bias } = this;
+    const [pair] = this.lowRank;
+    if (!pair) return { a: tf.zeros([0, this.inFeatures]), b: tf.zeros([this.outFeatures, 0]), projection: { weight, bias, scale: 0 } };
+    return { a: pair.a.tensor, b: pair.b.tensor, projection: { weight, bias, scale: pair.scale, ...dropoutOf(pair) } };
+  }
+
+  forward(x: tf.Tensor): tf.Tensor {
+    const { a, b, projection } = this.first();
+    let y = linear({ x, a, b }, projection);
+    // The fused op has room for one pair; further adapters are added beside it.
+    for (const pair of this.lowRank.slice(1)) {
+      const { dropout: rate, seed } = dropoutOf(pair);
+      const low = tf.reshape(dropout({ x }, { rate, seed }), [-1, this.inFeatures]);
+      const more = tf.matMul(tf.matMul(low, pair.a.tensor as tf.Tensor2D, false, true), pair.b.tensor as tf.Tensor2D, false, true);
+      y = tf.add(y, tf.reshape(tf.mul(more, pair.scale), y.shape));
+    }
+    return y;
   }
 
   override ownSize(): number {

@@ -5,9 +5,11 @@ import { add } from '../../src/engine/ops/add';
 import { attention, LayerCache } from '../../src/engine/ops/attention';
 import { dropout } from '../../src/engine/ops/dropout';
 import { embedding } from '../../src/engine/ops/embedding';
+import { gatedMlp } from '../../src/engine/ops/gated_mlp';
 import { gatherRows } from '../../src/engine/ops/gather_rows';
 import { linear } from '../../src/engine/ops/linear';
 import { linearCrossEntropy } from '../../src/engine/ops/linear_cross_entropy';
+import { qkv } from '../../src/engine/ops/qkv';
 import { rmsNorm } from '../../src/engine/ops/rms_norm';
 import { rope } from '../../src/engine/ops/rope';
 import { swiglu } from '../../src/engine/ops/swiglu';
@@ -78,19 +80,21 @@ describe('native ops agree with their references', () => {
         {},
         { skip: ['cos', 'sin'] },
       ));
-  for (const [batch, queries, keys, heads, groups, dim] of [
-    [1, 1, 1, 1, 1, 4],
-    [2, 7, 7, 4, 2, 8],
-    [1, 70, 70, 9, 3, 64],
-    [1, 3, 50, 2, 1, 33],
-    [2, 49, 64, 3, 3, 16],
-  ])
-    it(`attention q [${batch}, ${queries}, ${heads}, ${dim}] k [${batch}, ${keys}, ${groups}, ${dim}]`, () =>
-      checkOp(
-        attention,
-        () => ({ q: normal([batch, queries, heads, dim]), k: normal([batch, keys, groups, dim]), v: normal([batch, keys, groups, dim]) }),
-        { scale: dim ** -0.5 },
-      ));
+  for (const precision of ['fp32', 'bf16'] as const)
+    for (const [batch, seq, heads, groups, dim] of [
+      [1, 1, 1, 1, 4],
+      [2, 7, 4, 2, 8],
+      [1, 70, 9, 3, 64],
+      [1, 130, 2, 1, 33],
+      [2, 49, 3, 3, 16],
+    ])
+      it(`attention in ${precision}: qkv [${batch}, ${seq}, ${heads} + 2 x ${groups}, ${dim}]`, () =>
+        checkOp(
+          attention,
+          () => ({ qkv: normal([batch, seq, heads + 2 * groups, dim]) }),
+          { heads, groups, scale: dim ** -0.5 },
+          { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
+        ));
   for (const format of [f32, f16, bf16, q4_1, q8_0])
     for (const [rows, into, out, rank] of [
       [1, 64, 40, 0],
@@ -127,18 +131,6 @@ describe('native ops agree with their references', () => {
       await checkOp(linear, inputs, { weight, scale: 0.5 }, options);
       weight.dispose();
     });
-  for (const [batch, queries, keys, heads, groups, dim] of [
-    [2, 7, 7, 4, 2, 8],
-    [1, 70, 70, 9, 3, 64],
-    [1, 3, 50, 2, 1, 33],
-  ])
-    it(`attention in bf16 q [${batch}, ${queries}, ${heads}, ${dim}] k [${batch}, ${keys}, ${groups}, ${dim}]`, () =>
-      checkOp(
-        attention,
-        () => ({ q: normal([batch, queries, heads, dim]), k: normal([batch, keys, groups, dim]), v: normal([batch, keys, groups, dim]) }),
-        { scale: dim ** -0.5 },
-        { precision: 'bf16', tolerance: 1e-2 },
-      ));
   it('linearCrossEntropy in bf16', async () => {
     const weight = randomWeight(bf16, 777, 64);
     const labels = tf.tensor1d(
@@ -172,6 +164,78 @@ describe('native ops agree with their references', () => {
     expect(Array.from(y.slice(0, 8)).every(Number.isFinite)).toBe(true);
     weight.dispose();
   });
+  for (const [format, rows, hidden, inner, ranks, dropout, precision] of [
+    [q4_1, 61, 64, 96, [16, 5, 3], 0, 'fp32'],
+    [bf16, 130, 33, 70, [8, 0, 20], 0.2, 'fp32'],
+    [q8_0, 2, 32, 64, [4, 4, 4], 0.3, 'fp32'],
+    [f32, 5, 13, 29, [0, 0, 0], 0, 'fp32'],
+    [bf16, 61, 64, 96, [16, 16, 16], 0, 'bf16'],
+  ] as const)
+    it(`gatedMlp in ${precision} over ${format.name}: [${rows}, ${hidden}] through ${inner}, ranks ${ranks}, dropout ${dropout}`, async () => {
+      const [gate, up, down] = [
+        randomWeight(format, inner, hidden),
+        randomWeight(format, inner, hidden),
+        randomWeight(format, hidden, inner),
+      ];
+      const [gain, bias] = [normal([hidden]), normal([inner])];
+      const shapes = [
+        [hidden, inner],
+        [hidden, inner],
+        [inner, hidden],
+      ];
+      const pairs = () =>
+        shapes.flatMap(([n, m], i) => [[`a${i}`, normal([ranks[i], n], 0.3)] as const, [`b${i}`, normal([m, ranks[i]], 0.3)] as const]);
+      const attributes = {
+        gain,
+        eps: 1e-5,
+        gate: { weight: gate, scale: 0.5, dropout, seed: 3 },
+        up: { weight: up, bias, scale: 2, dropout, seed: 4 },
+        down: { weight: down, scale: 1, dropout, seed: 5 },
+      };
+      const skip = ranks.flatMap((r, i) => (r ? [] : [`a${i}`, `b${i}`]));
+      const tolerance = precision === 'bf16' ? 2e-2 : 3e-5;
+      await checkOp(gatedMlp, () => ({ x: normal([rows, hidden]), ...Object.fromEntries(pairs()) }), attributes, {
+        skip,
+        precision,
+        tolerance,
+      });
+      for (const owned of [gate, up, down, gain, bias]) owned.dispose();
+    });
+  for (const [format, batch, seq, hidden, heads, groups, dim, ranks, dropout, precision] of [
+    [q4_1, 1, 61, 64, 4, 2, 16, [16, 5, 3], 0, 'fp32'],
+    [bf16, 2, 33, 70, 3, 1, 10, [8, 0, 20], 0.2, 'fp32'],
+    [q8_0, 1, 2, 32, 2, 2, 16, [4, 4, 4], 0.3, 'fp32'],
+    [f32, 3, 1, 13, 1, 1, 2, [0, 0, 0], 0, 'fp32'],
+    [bf16, 1, 61, 64, 4, 2, 16, [16, 16, 16], 0, 'bf16'],
+  ] as const)
+    it(`qkv in ${precision} over ${format.name}: [${batch}, ${seq}, ${hidden}] to ${heads} + 2 x ${groups} of ${dim}, ranks ${ranks}, dropout ${dropout}`, async () => {
+      const outs = [heads * dim, groups * dim, groups * dim];
+      const [q, k, v] = outs.map((out) => randomWeight(format, out, hidden));
+      const [gain, bias] = [normal([hidden]), normal([outs[1]])];
+      const tables = rotaryTables(
+        Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)),
+        3,
+        seq,
+      );
+      const pairs = () =>
+        outs.flatMap((out, i) => [[`a${i}`, normal([ranks[i], hidden], 0.3)] as const, [`b${i}`, normal([out, ranks[i]], 0.3)] as const]);
+      const attributes = {
+        gain,
+        eps: 1e-5,
+        q: { weight: q, scale: 0.5, dropout, seed: 3 },
+        k: { weight: k, bias, scale: 2, dropout, seed: 4 },
+        v: { weight: v, scale: 1, dropout, seed: 5 },
+        ...tables,
+      };
+      const skip = ranks.flatMap((r, i) => (r ? [] : [`a${i}`, `b${i}`]));
+      const tolerance = precision === 'bf16' ? 2e-2 : 3e-5;
+      await checkOp(qkv, () => ({ x: normal([batch, seq, hidden]), ...Object.fromEntries(pairs()) }), attributes, {
+        skip,
+        precision,
+        tolerance,
+      });
+      for (const owned of [q, k, v, gain, bias, tables.cos, tables.sin]) owned.dispose();
+    });
   it('linear over F32 with sizes that no vector width divides', async () => {
     const weight = randomWeight(f32, 13, 29);
     await checkOp(linear, () => ({ x: normal([2, 3, 29]), a: normal([3, 29]), b: normal([13, 3]) }), { weight, scale: 2 });
@@ -244,22 +308,19 @@ describe('ops without a gradient', () => {
     }));
   it('attention through a cache equals attention over everything', () =>
     withoutLeaks(() => {
-      const [heads, groups, dim, seq] = [4, 2, 16, 60];
-      const q = normal([1, seq, heads, dim]) as tf.Tensor4D;
-      const [k, v] = [normal([1, seq, groups, dim]) as tf.Tensor4D, normal([1, seq, groups, dim]) as tf.Tensor4D];
-      const expected = attention({ q, k, v }, { scale: 0.25 });
+      const [groups, dim, seq] = [2, 16, 60];
+      const all = normal([1, seq, 8, dim]) as tf.Tensor4D;
+      const attributes = { heads: 4, groups, scale: 0.25 };
+      const expected = attention({ qkv: all }, attributes);
       const cache = new LayerCache(64, groups, dim);
       const parts = [
         [0, 50],
         [50, 1],
         [51, 7],
         [58, 2],
-      ].map(([from, n]) => {
-        const part = (t: tf.Tensor4D) => tf.slice(t, [0, from, 0, 0], [1, n, -1, -1]);
-        return cache.attend(part(q), part(k), part(v), from, 0.25);
-      });
+      ].map(([from, n]) => cache.attend(tf.slice(all, [0, from, 0, 0], [1, n, -1, -1]), from, attributes));
       expect(tf.max(tf.abs(tf.sub(tf.concat(parts, 1), expected))).dataSync()[0]).toBeLessThan(1e-5);
-      expect(() => cache.attend(q, k, v, 10, 1)).toThrow(/holds 64 positions, but 70/);
+      expect(() => cache.attend(all, 10, attributes)).toThrow(/holds 64 positions, but 70/);
       cache.dispose();
     }));
 });

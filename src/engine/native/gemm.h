@@ -79,6 +79,10 @@ struct StridedRight : Right {
   }
 };
 
+inline Weight dense(const float* data, long rows, long columns) {
+  return {reinterpret_cast<const uint8_t*>(data), Kind::kF32, rows, columns};
+}
+
 // One panel of a right-hand side: [stepsOf(inner)][kColumns].
 inline void pack(const Right& right, long n, int count, float* panel) { right.unpackPanel(0, right.inner, n, count, panel); }
 
@@ -290,12 +294,20 @@ inline void multiplyPacked(const Rows<P>& left, const typename P::T* panels, lon
   multiplyPacked<P>(left, panels, stepsOf<P>(left.inner), rows, columns, target);
 }
 
-// target = left1 right1 (+ left2 right2), rows x columns, on all threads. Each element is summed by one thread in one order.
 template <class P>
-inline void gemm(long rows, long columns, const Rows<P>& left1, const Right& right1, const Rows<P>* left2, const Right* right2,
-                 const Target& target) {
-  const long steps1 = stepsOf<P>(right1.inner), steps = steps1 + (right2 ? stepsOf<P>(right2->inner) : 0);
-  const long panels = (columns + kColumns - 1) / kColumns;
+struct Term {
+  Rows<P> left;
+  const Right* right;
+};
+
+constexpr int kMaxTerms = 6;
+
+// target = the sum of all terms' left right, rows x columns, on all threads. Each element is summed by one thread in one order.
+template <class P>
+inline void gemm(long rows, long columns, const Term<P>* terms, int count, const Target& target) {
+  long starts[kMaxTerms + 1] = {0};  // of each term's panel within a column's
+  for (int t = 0; t < count; t++) starts[t + 1] = starts[t] + stepsOf<P>(terms[t].right->inner);
+  const long steps = starts[count], panels = (columns + kColumns - 1) / kColumns;
   // Several panels at a time while they fit the second-level cache, so that the left side is read less often; and as many
   // tasks for one thread as for another.
   const long threads = threadCount(), fit = std::max<long>(1, 65536 / (std::max<long>(steps, 1) * kColumns));
@@ -304,31 +316,23 @@ inline void gemm(long rows, long columns, const Rows<P>& left1, const Right& rig
   parallelFor(static_cast<int>(tasks), [&](int task, int) {
     const long first = task * group, last = std::min(panels, first + group);
     typename P::T* packed = elements<P>(0, static_cast<size_t>(group) * kColumns * steps);
-    for (long p = first; p < last; p++) {
-      const long n = p * kColumns;
-      typename P::T* to = packed + (p - first) * kColumns * steps;
-      const int count = std::min<long>(kColumns, columns - n);
-      pack(right1, n, count, to);
-      if (right2) pack(*right2, n, count, to + steps1 * kColumns);
-    }
+    for (long p = first; p < last; p++)
+      for (int t = 0; t < count; t++)
+        pack(*terms[t].right, p * kColumns, std::min<long>(kColumns, columns - p * kColumns),
+             packed + ((p - first) * steps + starts[t]) * kColumns);
     constexpr long block = P::kTile * 8;
     for (long i = 0; i < rows; i += block)
       for (long p = first; p < last; p++) {
         const long n = p * kColumns;
-        const typename P::T* panel = packed + (p - first) * kColumns * steps;
-        const Product<P> products[2] = {{left1, panel}, {right2 ? *left2 : left1, panel + steps1 * kColumns}};
-        panelRows<P>(products, right2 ? 2 : 1, i, std::min(rows, i + block), target, n, std::min<long>(kColumns, columns - n));
+        Product<P> products[kMaxTerms];
+        for (int t = 0; t < count; t++) products[t] = {terms[t].left, packed + ((p - first) * steps + starts[t]) * kColumns};
+        panelRows<P>(products, count, i, std::min(rows, i + block), target, n, std::min<long>(kColumns, columns - n));
       }
   });
 }
 
-template <class P>
-inline void gemm(long rows, long columns, const Rows<P>& left, const Right& right, const Target& target) {
-  gemm<P>(rows, columns, left, right, nullptr, nullptr, target);
-}
-
-// target = left^T right, with left [rows, wide] and right [rows, narrow] both row by row, for few columns on the right (a
-// low-rank pair's gradient): kTile rows of the right side stay in registers while the left side's values pass by.
+// target = left^T right, with left [rows, wide] (leftRow floats from row to row) and right [rows, narrow], for few columns on the
+// right (a low-rank pair's gradient): kRows rows of the right side stay in registers while the left side's values pass by.
 template <int kWide>
 void crossTile(const float* left, long leftRow, int rows, const Vec (&right)[kRows][kWide], long from, long to, float* sums) {
   for (long k = from; k < to; k++, sums += kWide * kLanes) {
@@ -349,7 +353,7 @@ void crossTile(const float* left, long leftRow, int rows, const Vec (&right)[kRo
 }
 
 template <int kWide>
-void crossPart(long rows, const float* left, long wide, const float* right, long narrow, long column, const Target& target) {
+void crossPart(long rows, const float* left, long leftRow, long wide, const float* right, long narrow, long column, const Target& target) {
   constexpr long chunk = 128;
   constexpr int lanes = kWide * kLanes;
   const int count = std::min<long>(lanes, narrow - column);
@@ -364,27 +368,23 @@ void crossPart(long rows, const float* left, long wide, const float* right, long
         std::memcpy(line, right + (i + r) * narrow + column, count * 4);
         for (int v = 0; v < kWide; v++) values[r][v] = load(line + v * kLanes);
       }
-      crossTile<kWide>(left + i * wide, wide, part, values, from, to, sums);
+      crossTile<kWide>(left + i * leftRow, leftRow, part, values, from, to, sums);
     }
     for (long k = from; k < to; k++)
       for (int c = 0; c < count; c++) target.data[k * target.row + (column + c) * target.column] = sums[(k - from) * lanes + c];
   });
 }
 
-inline void crossProduct(long rows, const float* left, long wide, const float* right, long narrow, const Target& target) {
+inline void crossProduct(long rows, const float* left, long leftRow, long wide, const float* right, long narrow, const Target& target) {
   for (long column = 0; column < narrow;) {
     if (narrow - column <= kLanes) {
-      crossPart<1>(rows, left, wide, right, narrow, column, target);
+      crossPart<1>(rows, left, leftRow, wide, right, narrow, column, target);
       column += kLanes;
     } else {
-      crossPart<2>(rows, left, wide, right, narrow, column, target);
+      crossPart<2>(rows, left, leftRow, wide, right, narrow, column, target);
       column += 2 * kLanes;
     }
   }
-}
-
-inline Weight dense(const float* data, long rows, long columns) {
-  return {reinterpret_cast<const uint8_t*>(data), Kind::kF32, rows, columns};
 }
 
 }  // namespace tunebook

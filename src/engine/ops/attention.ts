@@ -4,46 +4,51 @@ import { fusedOp } from '../fused_op';
 import { precisionAttribute } from '../precision';
 import * as tf from '../tf';
 
-type Inputs = { q: tf.Tensor4D; k: tf.Tensor4D; v: tf.Tensor4D };
+type Inputs = { qkv: tf.Tensor4D };
+/** `heads` of queries share `groups` of keys and values. */
+interface Attributes {
+  heads: number;
+  groups: number;
+  scale: number;
+}
+
+const attributes = ({ heads, groups, scale }: Attributes) => ({ heads, groups, scale: { float: scale } });
+
+/** q [batch, queries, heads, dim], k and v [batch, keys, groups, dim] -> [batch, queries, heads, dim], of tfjs's ops. */
+function attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, scale: number): tf.Tensor {
+  const [, queries, heads] = q.shape;
+  const [batch, keys, groups, dim] = k.shape;
+  // [batch, heads, seq, dim], each group's keys repeated for its heads
+  const spread = (t: tf.Tensor) =>
+    tf.reshape(tf.mul(tf.expandDims(tf.transpose(t, [0, 2, 1, 3]), 2), tf.ones([1, 1, heads / groups, 1, 1])), [batch, heads, keys, dim]);
+  const scores = tf.mul(tf.matMul(tf.transpose(q, [0, 2, 1, 3]), spread(k), false, true), scale);
+  const visible = tf.lessEqual(tf.range(0, keys), tf.expandDims(tf.add(tf.range(0, queries), keys - queries), 1)); // [queries, keys]
+  const masked = tf.add(scores, tf.mul(tf.sub(1, tf.cast(visible, 'float32')), -1e9));
+  return tf.transpose(tf.matMul(tf.softmax(masked), spread(v)), [0, 2, 1, 3]);
+}
+
+const split = (qkv: tf.Tensor4D, { heads, groups }: Attributes) =>
+  tf.split(qkv, [heads, groups, groups], 2) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
 
 /**
- * Causal attention with grouped heads (Ainslie et al., 2023, https://arxiv.org/abs/2305.13245), computed a block of queries
- * at a time (Dao et al., 2022, https://arxiv.org/abs/2205.14135): no [queries, keys] matrix stays in memory.
- * q [batch, queries, heads, dim], k and v [batch, keys, groups, dim] -> [batch, queries, heads, dim].
- * Query i sees the keys up to keys - queries + i.
+ * Causal self-attention with grouped heads (Ainslie et al., 2023, https://arxiv.org/abs/2305.13245), computed a block of
+ * queries at a time (Dao et al., 2022, https://arxiv.org/abs/2205.14135): no [seq, seq] matrix stays in memory.
+ * qkv [batch, seq, heads + 2 groups, dim], queries, keys and values of a token side by side -> [batch, seq, heads, dim].
  */
-export const attention = fusedOp<Inputs, { scale: number }>({
+export const attention = fusedOp<Inputs, Attributes>({
   name: 'Attention',
-  inputs: ['q', 'k', 'v'],
-  check({ q, k, v }) {
-    const fits =
-      q.rank === 4 &&
-      k.rank === 4 &&
-      k.shape.join() === v.shape.join() &&
-      q.shape[0] === k.shape[0] &&
-      q.shape[3] === k.shape[3] &&
-      q.shape[2] % k.shape[2] === 0 &&
-      q.shape[1] <= k.shape[1];
-    if (!fits) throw new ShapeError(`attention: q [${q.shape}] does not fit k [${k.shape}] and v [${v.shape}].`);
+  inputs: ['qkv'],
+  check({ qkv }, { heads, groups }) {
+    if (qkv.rank !== 4 || heads % groups || qkv.shape[2] !== heads + 2 * groups)
+      throw new ShapeError(`attention: qkv [${qkv.shape}] does not hold ${heads} heads and twice ${groups} groups.`);
   },
-  reference({ q, k, v }, { scale }) {
-    const [, queries, heads] = q.shape;
-    const [batch, keys, groups, dim] = k.shape;
-    // [batch, heads, seq, dim], each group's keys repeated for its heads
-    const spread = (t: tf.Tensor) =>
-      tf.reshape(tf.mul(tf.expandDims(tf.transpose(t, [0, 2, 1, 3]), 2), tf.ones([1, 1, heads / groups, 1, 1])), [batch, heads, keys, dim]);
-    const scores = tf.mul(tf.matMul(tf.transpose(q, [0, 2, 1, 3]), spread(k), false, true), scale);
-    const visible = tf.lessEqual(tf.range(0, keys), tf.expandDims(tf.add(tf.range(0, queries), keys - queries), 1)); // [queries, keys]
-    const masked = tf.add(scores, tf.mul(tf.sub(1, tf.cast(visible, 'float32')), -1e9));
-    return tf.transpose(tf.matMul(tf.softmax(masked), spread(v)), [0, 2, 1, 3]);
-  },
+  reference: ({ qkv }, attrs) => attend(...split(qkv, attrs), attrs.scale),
   native: {
-    forward({ q, k, v }, { scale }) {
-      const [y, lse] = execute('TunebookAttention', [q, k, v], { scale: { float: scale }, ...precisionAttribute() }, 2);
-      return { y, save: [q, k, v, y, lse] };
+    forward({ qkv }, attrs) {
+      const [y, lse] = execute('TunebookAttention', [qkv], { ...attributes(attrs), ...precisionAttribute() }, 2);
+      return { y, save: [qkv, y, lse] };
     },
-    backward: (dy, saved, { scale }) =>
-      execute('TunebookAttentionGrad', [...saved, dy], { scale: { float: scale }, ...precisionAttribute() }, 3),
+    backward: (dy, saved, attrs) => execute('TunebookAttentionGrad', [...saved, dy], { ...attributes(attrs), ...precisionAttribute() }, 1),
   },
 });
 
@@ -64,23 +69,25 @@ export class LayerCache {
   }
 
   /**
-   * Stores k and v at `position` and attends from there to everything before.
-   * q [1, seq, heads, dim], k and v [1, seq, groups, dim] -> [1, seq, heads, dim]. No gradient.
+   * Stores keys and values at `position` and attends from there to everything before.
+   * qkv [1, seq, heads + 2 groups, dim] -> [1, seq, heads, dim]. No gradient.
    */
-  attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, position: number, scale: number): tf.Tensor {
-    if (position + q.shape[1] > this.capacity)
-      throw new ShapeError(`The key/value cache holds ${this.capacity} positions, but ${position + q.shape[1]} are needed.`);
+  attend(qkv: tf.Tensor4D, position: number, attrs: Attributes): tf.Tensor {
+    const seq = qkv.shape[1];
+    if (position + seq > this.capacity)
+      throw new ShapeError(`The key/value cache holds ${this.capacity} positions, but ${position + seq} are needed.`);
     if (this.handles) {
       const at = tf.tensor1d([position], 'int32');
-      const [y] = execute('TunebookCachedAttention', [q, k, v, ...this.handles, at], { scale: { float: scale } }, 1);
+      const [y] = execute('TunebookCachedAttention', [qkv, ...this.handles, at], attributes(attrs), 1);
       at.dispose();
       return y;
     }
+    const [q, k, v] = split(qkv, attrs);
     const before = this.tensors?.map((t) => tf.slice(t, [0, 0, 0, 0], [1, position, this.groups, this.dim]));
     const all = [k, v].map((t, i) => tf.keep(before && position ? tf.concat([before[i], t], 1) : t.clone())) as [tf.Tensor4D, tf.Tensor4D];
     this.dispose();
     this.tensors = all;
-    return attention({ q, k: all[0], v: all[1] }, { scale });
+    return attend(q, all[0], all[1], attrs.scale);
   }
 
   dispose(): void {

@@ -1,57 +1,38 @@
 // y = x / sqrt(mean(x^2) + eps) * weight, forward and backward; see rms_norm.ts.
+#include "../native/elementwise.h"
+#include "../native/norm.h"
 #include "../native/op.h"
-#include "../native/pool.h"
-#include "../native/simd.h"
 
 namespace tunebook {
 namespace {
-
-constexpr int kBlock = 16;  // rows per task
-
-float inverseRoot(const float* x, int dim, float eps) { return 1.0f / std::sqrt(dot(x, x, dim) / dim + eps); }
 
 void forward(Call& call) {
   const auto x = call.input<float>(0), weight = call.input<float>(1);
   const float eps = call.attribute(0);
   float* y = call.output(0, x.shape);
-  const int dim = x.dim(-1), rows = x.rows();
-  parallelFor((rows + kBlock - 1) / kBlock, [&](int task, int) {
-    for (int i = task * kBlock; i < std::min(rows, (task + 1) * kBlock); i++) {
-      const float* in = x.data + static_cast<long>(i) * dim;
-      float* out = y + static_cast<long>(i) * dim;
-      const float scale = inverseRoot(in, dim, eps);
-      for (int j = 0; j < dim; j++) out[j] = in[j] * scale * weight.data[j];
-    }
-  });
+  const long dim = x.dim(-1);
+  forRows(x.rows(), dim, [&](long i) { rmsNormRow(x.data + i * dim, weight.data, dim, eps, y + i * dim); });
 }
 
-// dx = s (w dy) - x s^3 / dim * sum(w dy x), with s the inverse root; dw = sum over rows of dy x s
+// The gradient of the weight is the sum over rows of dy x s, with s the inverse root.
 void backward(Call& call) {
   const auto x = call.input<float>(0), weight = call.input<float>(1), dy = call.input<float>(2);
   const float eps = call.attribute(0);
-  const int dim = x.dim(-1), rows = x.rows(), tasks = (rows + kBlock - 1) / kBlock;
+  const long dim = x.dim(-1), rows = x.rows();
   float* dx = call.output(0, x.shape);
   float* dw = call.output(1, weight.shape);
-  float* partial = scratch(0, static_cast<size_t>(tasks) * dim);  // summed by task afterwards: the same order at every run
-  std::memset(partial, 0, static_cast<size_t>(tasks) * dim * 4);
-  parallelFor(tasks, [&](int task, int) {
-    float* sums = partial + static_cast<long>(task) * dim;
-    for (int i = task * kBlock; i < std::min(rows, (task + 1) * kBlock); i++) {
-      const float* in = x.data + static_cast<long>(i) * dim;
-      const float* grad = dy.data + static_cast<long>(i) * dim;
-      float* out = dx + static_cast<long>(i) * dim;
-      const float scale = inverseRoot(in, dim, eps);
-      float projection = 0;
-      for (int j = 0; j < dim; j++) {
-        projection += grad[j] * weight.data[j] * in[j];
-        sums[j] += grad[j] * in[j] * scale;
-      }
-      projection *= scale * scale * scale / dim;
-      for (int j = 0; j < dim; j++) out[j] = grad[j] * weight.data[j] * scale - in[j] * projection;
-    }
+  forRows(rows, dim, [&](long i) { rmsNormRowBack(x.data + i * dim, weight.data, dy.data + i * dim, dim, eps, nullptr, dx + i * dim); });
+  float* scales = scratch(0, rows);
+  for (long i = 0; i < rows; i++) scales[i] = rmsScale(x.data + i * dim, dim, eps);
+  // Columns are what the threads share: each sum is made in the order of the rows.
+  constexpr long block = 64;
+  parallelFor(static_cast<int>((dim + block - 1) / block), [&](int task, int) {
+    const long from = task * block, count = std::min(block, dim - from);
+    float sums[block] = {};
+    for (long i = 0; i < rows; i++)
+      for (long j = 0; j < count; j++) sums[j] += dy.data[i * dim + from + j] * x.data[i * dim + from + j] * scales[i];
+    std::memcpy(dw + from, sums, count * 4);
   });
-  std::memset(dw, 0, dim * 4);
-  for (int task = 0; task < tasks; task++) axpy(1, partial + static_cast<long>(task) * dim, dw, dim);
 }
 
 const Spec spec{"TunebookRmsNorm", {"x: float", "weight: float"}, {"y: float"}, {"eps: float"}};

@@ -1,0 +1,82 @@
+// Passes over all rows or elements of a tensor on all threads, and the activations that go through them.
+#pragma once
+#include <algorithm>
+
+#include "pool.h"
+#include "simd.h"
+
+namespace tunebook {
+
+// body(i) for every row i, `size` floats each.
+template <class Body>
+void forRows(long rows, long size, const Body& body) {
+  const long block = std::max<long>(1, 8192 / std::max<long>(size, 1));
+  parallelFor(static_cast<int>((rows + block - 1) / block), [&](int task, int) {
+    for (long i = task * block; i < std::min(rows, (task + 1) * block); i++) body(i);
+  });
+}
+
+// Loads up to kLanes floats, zeros behind them.
+inline Vec some(const float* p, int n) {
+  if (n == kLanes) return load(p);
+  float line[kLanes] = {};
+  std::memcpy(line, p, n * 4);
+  return load(line);
+}
+
+inline void put(float* p, Vec v, int n) {
+  if (n == kLanes) return store(p, v);
+  float line[kLanes];
+  store(line, v);
+  std::memcpy(p, line, n * 4);
+}
+
+// body(i, n) for vectors of n <= kLanes elements from i on; only the last has fewer.
+template <class Body>
+void forVectors(int64_t size, const Body& body) {
+  constexpr int64_t block = 8192;  // a multiple of every vector width
+  parallelFor(static_cast<int>((size + block - 1) / block), [&](int task, int) {
+    const int64_t end = std::min(size, (task + 1) * block);
+    int64_t i = task * block;
+    for (; i + kLanes <= end; i += kLanes) body(i, kLanes);
+    if (i < end) body(i, static_cast<int>(end - i));
+  });
+}
+
+// Rotates the first `heads` heads of every row (of `width` floats), in place or not; the rest is copied. See ops/rope.ts.
+inline void rotate(const float* from, float* to, long rows, long width, long heads, long dim, const float* cos, const float* sin, long seq,
+            float sign) {
+  const long half = dim / 2;
+  forRows(rows, width, [&](long t) {
+    const float *c = cos + t % seq * half, *s = sin + t % seq * half;
+    const float* in = from + t * width;
+    float* out = to + t * width;
+    for (long h = 0; h < heads; h++, in += dim, out += dim)
+      for (long j = 0; j < half; j++) {
+        const float x = in[j], y = in[j + half];
+        out[j] = x * c[j] - y * s[j] * sign;
+        out[j + half] = y * c[j] + x * s[j] * sign;
+      }
+    if (in != out) std::memcpy(out, in, (width - heads * dim) * 4);
+  });
+}
+
+// y = silu(gate) * up
+inline void swiglu(const float* gate, const float* up, int64_t size, float* y) {
+  forVectors(size, [&](int64_t i, int n) {
+    const Vec g = some(gate + i, n);
+    put(y + i, g / (1.0f + exp(-g)) * some(up + i, n), n);
+  });
+}
+
+// dup may be dy.
+inline void swigluBack(const float* gate, const float* up, const float* dy, int64_t size, float* dgate, float* dup) {
+  forVectors(size, [&](int64_t i, int n) {
+    const Vec g = some(gate + i, n), u = some(up + i, n), d = some(dy + i, n);
+    const Vec s = 1.0f / (1.0f + exp(-g));
+    put(dgate + i, d * u * s * (1.0f + g * (1.0f - s)), n);
+    put(dup + i, d * g * s, n);
+  });
+}
+
+}  // namespace tunebook

@@ -1,0 +1,26 @@
+// Root mean square norm of one row; see ops/rms_norm.ts.
+#pragma once
+#include "simd.h"
+
+namespace tunebook {
+
+inline float rmsScale(const float* x, long dim, float eps) { return 1.0f / std::sqrt(dot(x, x, dim) / dim + eps); }
+
+inline void rmsNormRow(const float* x, const float* weight, long dim, float eps, float* y) {
+  const float scale = rmsScale(x, dim, eps);
+  for (long j = 0; j < dim; j++) y[j] = x[j] * scale * weight[j];
+}
+
+// dx = beside + s (w dy) - x s^3 / dim * sum(w dy x), with s the inverse root; beside may be null.
+inline void rmsNormRowBack(const float* x, const float* weight, const float* dy, long dim, float eps, const float* beside, float* dx) {
+  const float scale = rmsScale(x, dim, eps);
+  Vec sums{};
+  long j = 0;
+  for (; j + kLanes <= dim; j += kLanes) sums += load(dy + j) * load(weight + j) * load(x + j);
+  float projection = sum(sums);
+  for (; j < dim; j++) projection += dy[j] * weight[j] * x[j];
+  projection *= scale * scale * scale / dim;
+  for (j = 0; j < dim; j++) dx[j] = (beside ? beside[j] : 0) + (dy[j] * weight[j] * scale - x[j] * projection);
+}
+
+}  // namespace tunebook

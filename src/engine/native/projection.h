@@ -1,0 +1,167 @@
+// A frozen weight with a bias and a low-rank pair beside it, as ops use one or several of them:
+//   y = x W^T + bias + scale (dropout(x) A^T) B^T
+#pragma once
+#include "elementwise.h"
+#include "gemm.h"
+#include "mask.h"
+#include "op.h"
+
+namespace tunebook {
+
+struct Projection {
+  Weight weight;      // [out, in]
+  const float *a, *b; // [rank, in], [out, rank]
+  const float* bias;  // [out], or null
+  long in, out, rank;
+  float scale;
+  double rate;
+  Mask mask;
+  int slot;  // first of the scratch slots that are its own: 6 of the calling thread's
+
+  // Call inputs from `input` on are w, a, b, bias; attributes from `attribute` on are kind, scale, dropout. `order` tells the
+  // projections of an op apart.
+  Projection(Call& call, int input, int attribute, int32_t seed, int order)
+      : rate(call.attribute(attribute + 2)), mask(rate, seed), slot(16 + 6 * order) {
+    const auto w = call.input<uint8_t>(input);
+    const auto pairA = call.input<float>(input + 1), pairB = call.input<float>(input + 2), beside = call.input<float>(input + 3);
+    rank = pairA.dim(0), in = pairA.dim(1), out = pairB.dim(0);
+    const Kind kind = static_cast<Kind>(static_cast<int64_t>(call.attribute(attribute)));
+    if (static_cast<size_t>(w.size) != Weight::rowBytes(kind, in) * out || (beside.size && beside.size != out))
+      throw std::invalid_argument("linear: a weight of " + std::to_string(w.size) + " bytes with a bias of " +
+                                  std::to_string(beside.size) + " is not [" + std::to_string(out) + ", " + std::to_string(in) + "]");
+    weight = {w.data, kind, out, in};
+    a = pairA.data, b = pairB.data, bias = beside.size ? beside.data : nullptr;
+    scale = call.attribute(attribute + 1);
+  }
+
+  // The low-rank term's input: x itself, or x under its dropout mask in scratch memory.
+  const float* dropped(const float* x, long rows) const {
+    if (rate == 0) return x;
+    float* y = scratch(slot, rows * in);
+    forRows(rows, in, [&](long i) {
+      for (long k = i * in; k < (i + 1) * in; k++) y[k] = x[k] * mask(k);
+    });
+    return y;
+  }
+};
+
+// target[rows, rank] = scale * x m, with m [in, rank]
+template <class P>
+void down(const Rows<P>& x, long rows, const Right& right, long rank, float scale, float* target) {
+  // Few columns: the rows are what the threads share.
+  typename P::T* panels = elements<P>(2, panelSize<P>(x.inner, rank));
+  packAll<P>(right, rank, panels);
+  constexpr long block = 48;
+  parallelFor(static_cast<int>((rows + block - 1) / block), [&](int task, int) {
+    const long first = task * block, count = std::min(block, rows - first);
+    multiplyPacked<P>(x.from(first), panels, count, rank, {target + first * rank, rank, 1, scale});
+  });
+}
+
+constexpr long kFewRows = 3;
+
+// Up to kFewRows rows (decoding): a pass over the packed weight, no panels.
+inline void projectFewRows(const Projection& p, const float* x, long rows, float* u, const Target& y) {
+  const long blocks = (p.in + 31) / 32;
+  float* sums = scratch(1, blocks * rows);
+  for (long i = 0; i < rows; i++)
+    for (long k = 0; k < blocks; k++) {
+      float total = 0;
+      for (long j = k * 32; j < std::min(p.in, (k + 1) * 32); j++) total += x[i * p.in + j];
+      sums[i * blocks + k] = total;
+    }
+  const float* low = p.dropped(x, rows);
+  for (long i = 0; i < rows; i++)
+    for (long r = 0; r < p.rank; r++) u[i * p.rank + r] = p.scale * dot(low + i * p.in, p.a + r * p.in, p.in);
+  // Waking the other threads costs as much as a million multiplications.
+  const long block = std::max<long>(32, 1'000'000 / (p.in * rows));
+  parallelFor(static_cast<int>((p.out + block - 1) / block), [&](int task, int) {
+    for (long n = task * block; n < std::min(p.out, (task + 1) * block); n++)
+      for (long i = 0; i < rows; i++) {
+        float value = dotRow(p.weight, n, x + i * p.in, sums + i * blocks) + (p.bias ? p.bias[n] : 0);
+        if (p.rank) value += dot(u + i * p.rank, p.b + n * p.rank, p.rank);
+        float& at = y.data[i * y.row + n * y.column];
+        at = (y.add ? at : 0) + value;
+      }
+  });
+}
+
+// One input, ready for several projections: x [rows, in] row by row.
+template <class P>
+struct Shared {
+  const float* x;
+  long rows, in;
+  Rows<P> packed;
+  Shared(const float* data, long n, long width, int slot) : x(data), rows(n), in(width) {
+    if (rows > kFewRows) packed = rowsOf<P>({x, in, 1}, rows, in, slot);
+  }
+};
+
+// Writes the result to y and scale dropout(x) A^T to u [rows, rank], which the backward pass wants.
+template <class P>
+void project(const Projection& p, const Shared<P>& x, float* u, const Target& y) {
+  if (x.rows <= kFewRows) return projectFewRows(p, x.x, x.rows, u, y);
+  const TransposedRight right(p.weight), pair(dense(p.b, p.out, p.rank));
+  Term<P> terms[2] = {{x.packed, &right}, {}};
+  if (p.rank) {
+    const Rows<P> low = p.rate ? rowsOf<P>({p.dropped(x.x, x.rows), p.in, 1}, x.rows, p.in, p.slot + 1) : x.packed;
+    down<P>(low, x.rows, TransposedRight(dense(p.a, p.rank, p.in)), p.rank, p.scale, u);
+    terms[1] = {rowsOf<P>({u, p.rank, 1}, x.rows, p.rank, p.slot + 2), &pair};
+  }
+  gemm<P>(x.rows, p.out, terms, p.rank ? 2 : 1, y);
+  if (p.bias) forRows(x.rows, p.out, [&](long i) {
+    for (long n = 0; n < p.out; n++) y.data[i * y.row + n * y.column] += p.bias[n];
+  });
+}
+
+// The backward pass of one projection: its terms of dx = dy W + v A (under the mask, where there is one), dA = v^T x and
+// dB = dy^T u, with v = scale dy B.
+template <class P>
+class Pulled {
+ public:
+  // dy [rows, out] at a distance of dyRow floats; x and u as in the forward pass; da and db have the shapes of a and b.
+  Pulled(const Projection& p, const float* dy, long dyRow, long rows, const float* x, const float* u, float* da, float* db)
+      : p_(p), rows_(rows), right_(p.weight), pair_(dense(p.a, p.rank, p.in)) {
+    left_ = rowsOf<P>({dy, dyRow, 1}, rows, p.out, p.slot + 3);
+    if (!p.rank) return;
+    float* v = scratch(p.slot + 4, rows * p.rank);
+    down<P>(left_, rows, PlainRight(dense(p.b, p.out, p.rank)), p.rank, p.scale, v);
+    back_ = rowsOf<P>({v, p.rank, 1}, rows, p.rank, p.slot + 5);
+    crossProduct(rows, p.dropped(x, rows), p.in, p.in, v, p.rank, {da, 1, p.in});
+    crossProduct(rows, dy, dyRow, p.out, u, p.rank, {db, p.rank, 1});
+  }
+  Pulled(const Pulled&) = delete;
+
+  // Appends its terms; a pair with dropout cannot share the sums and comes after them.
+  void addTerms(Term<P>* terms, int& count) const {
+    terms[count++] = {left_, &right_};
+    if (p_.rank && p_.rate == 0) terms[count++] = {back_, &pair_};
+  }
+  void addDropped(float* dx) const {
+    if (!p_.rank || p_.rate == 0) return;
+    float* part = scratch(3, rows_ * p_.in);
+    const Term<P> term{back_, &pair_};
+    gemm<P>(rows_, p_.in, &term, 1, {part, p_.in, 1});
+    forRows(rows_, p_.in, [&](long i) {
+      for (long k = i * p_.in; k < (i + 1) * p_.in; k++) dx[k] += part[k] * p_.mask(k);
+    });
+  }
+
+ private:
+  const Projection& p_;
+  const long rows_;
+  const PlainRight right_, pair_;
+  Rows<P> left_{}, back_{};
+};
+
+// dx of several projections of one input.
+template <class P>
+void pullBack(const Pulled<P>* const* pulled, int count, long rows, long in, float* dx) {
+  Term<P> terms[kMaxTerms];
+  int n = 0;
+  for (int i = 0; i < count; i++) pulled[i]->addTerms(terms, n);
+  gemm<P>(rows, in, terms, n, {dx, in, 1});
+  for (int i = 0; i < count; i++) pulled[i]->addDropped(dx);
+}
+
+}  // namespace tunebook
