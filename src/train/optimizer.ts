@@ -1,4 +1,4 @@
-import { adamwStep } from '../engine/ops/adamw';
+import { type AdamWHyper, adamwStep } from '../engine/ops/adamw';
 import * as tf from '../engine/tf';
 import type { Parameter } from '../nn';
 
@@ -25,22 +25,27 @@ export class AdamW {
   /** Updates every parameter by its gradient times `factor`. */
   apply(gradients: Map<string, tf.Tensor>, lr: number, factor: number): void {
     this.step++;
-    for (const [name, parameter] of this.parameters) {
+    // Weight decay leaves biases and norms alone; low-rank factors are matrices.
+    const [plain, decayed] = [[], []] as [string, Parameter][][];
+    for (const entry of this.parameters) (entry[1].tensor.rank < 2 ? plain : decayed).push(entry);
+    const hyper = { ...this.options, lr, step: this.step, factor };
+    this.update(plain, gradients, { ...hyper, weight_decay: 0 });
+    this.update(decayed, gradients, hyper);
+  }
+
+  private update(entries: [string, Parameter][], gradients: Map<string, tf.Tensor>, hyper: AdamWHyper): void {
+    const states = entries.map(([name, { tensor }]) => {
       const [m, v] = this.moments.get(name) as [tf.Tensor, tf.Tensor];
-      // Weight decay leaves biases and norms alone; low-rank factors are matrices.
-      const weight_decay = parameter.tensor.rank < 2 ? 0 : this.options.weight_decay;
-      const updated = adamwStep(parameter.tensor, gradients.get(name) as tf.Tensor, m, v, {
-        ...this.options,
-        weight_decay,
-        lr,
-        step: this.step,
-        factor,
-      });
-      for (const tensor of updated) tf.keep(tensor);
-      parameter.assign(updated[0]);
-      m.dispose();
-      v.dispose();
-      this.moments.set(name, [updated[1], updated[2]]);
+      return { p: tensor, g: gradients.get(name) as tf.Tensor, m, v };
+    });
+    for (const [i, { p, m, v }] of adamwStep(states, hyper).entries()) {
+      const [name, parameter] = entries[i];
+      if (p === parameter.tensor) continue; // changed in place
+      for (const tensor of [p, m, v]) tf.keep(tensor);
+      parameter.assign(p);
+      states[i].m.dispose();
+      states[i].v.dispose();
+      this.moments.set(name, [m, v]);
     }
   }
 

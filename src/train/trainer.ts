@@ -9,6 +9,7 @@ import { collate, labelCount, microBatches } from '../data/collate';
 import type { Example } from '../data/sft';
 import { backend } from '../engine/backend';
 import { availableMemory, mebibytes, memoryUsage } from '../engine/memory';
+import { accumulate } from '../engine/ops/accumulate';
 import { globalNorm } from '../engine/ops/adamw';
 import { type Precision, withPrecision } from '../engine/precision';
 import { record } from '../engine/tape';
@@ -296,7 +297,7 @@ export class Trainer {
   ): Promise<{ gradients: Map<string, tf.Tensor>; loss: number }> {
     const parameters = [...this.model.namedParameters()];
     const labels = rows.reduce((n, row) => n + labelCount(row), 0);
-    const sums = new Map<string, tf.Tensor>();
+    let sums: tf.Tensor[] | undefined;
     let loss = 0;
     // Rows of like length together: less padding.
     const sorted = [...rows].sort((a, b) => b.input_ids.length - a.input_ids.length);
@@ -314,17 +315,10 @@ export class Trainer {
         return parts;
       };
       const parts = tf.tidy(() => withPrecision(this.precision, pass));
-      for (const [j, [name]] of parameters.entries()) {
-        const before = sums.get(name);
-        sums.set(name, before ? tf.add(before, parts[j]) : parts[j]);
-        if (before) {
-          before.dispose();
-          parts[j].dispose();
-        }
-      }
+      sums = sums ? accumulate(sums, parts) : parts;
       await turn();
     }
-    return { gradients: sums, loss };
+    return { gradients: new Map(parameters.map(([name], i) => [name, (sums as tf.Tensor[])[i]])), loss };
   }
 
   private readonly parametersIn = (block: Parameters<PeftModel['parametersIn']>[0]) => this.model.parametersIn(block);
