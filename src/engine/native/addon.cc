@@ -1,9 +1,11 @@
-// The Node addon. Loading it registers the ops; its functions tell how it was built and how fast the CPU can be.
+// The Node addon. Loading it registers the ops; its functions tell how it was built and how fast the CPU can be,
+// and give back what loading left behind.
 #include <node_api.h>
 
 #include "element.h"
 #include "peak.h"
 #include "pool.h"
+#include "trim.h"
 
 static napi_value describe(napi_env env, napi_callback_info) {
   napi_value result, threads, lanes, bf16;
@@ -31,10 +33,17 @@ static napi_value peak(napi_env env, napi_callback_info info) {
   return result;
 }
 
+static napi_value trim(napi_env, napi_callback_info) {
+  tunebook::trimLibraries();
+  return nullptr;
+}
+
 NAPI_MODULE_INIT() {
   napi_value function;
   napi_create_function(env, "peak", NAPI_AUTO_LENGTH, peak, nullptr, &function);
   napi_set_named_property(env, exports, "peak", function);
+  napi_create_function(env, "trim", NAPI_AUTO_LENGTH, trim, nullptr, &function);
+  napi_set_named_property(env, exports, "trim", function);
   napi_create_function(env, "describe", NAPI_AUTO_LENGTH, describe, nullptr, &function);
   napi_set_named_property(env, exports, "describe", function);
   return exports;
