@@ -13,6 +13,7 @@ export { AutoModelForCausalLM, AutoTokenizer } from './models/auto';
 export { showTable } from './notebook/table';
 export { LoraConfig } from './peft/config';
 export { get_peft_model, PeftModel } from './peft/model';
+export { BitsAndBytesConfig } from './quantize';
 export { SFTConfig, SFTTrainer } from './trainers/sft';
 
 import { listen } from './notebook/listen';

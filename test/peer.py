@@ -169,8 +169,38 @@ def board(data):
     return {tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
+def quantized(data):
+    """What bitsandbytes makes of matrices, and the logits of a model loaded with it."""
+    import bitsandbytes.functional as bnb
+    from transformers import BitsAndBytesConfig
+
+    def four_bit(kind, double):
+        def run(x):
+            packed, state = bnb.quantize_4bit(x, quant_type=kind, compress_statistics=double)
+            return bnb.dequantize_4bit(packed, state)
+
+        return run
+
+    def int8(x):
+        codes, scales, _ = bnb.int8_vectorwise_quant(x.half())
+        return codes.float() * (scales[:, None] / 127)
+
+    kinds = {"nf4": four_bit("nf4", False), "fp4": four_bit("fp4", False), "nf4, double": four_bit("nf4", True), "int8": int8}
+    matrices = {}
+    for name, file in data["matrices"].items():
+        x = torch.from_numpy(np.fromfile(file, dtype=np.float32).reshape(-1, data["columns"]))
+        matrices[name] = {kind: quantize(x).flatten().tolist() for kind, quantize in kinds.items()}
+    logits = {}
+    for kind in ["nf4", "fp4"]:
+        config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=kind, bnb_4bit_compute_dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(data["model"], quantization_config=config, dtype=torch.float32, device_map="cpu")
+        with torch.no_grad():
+            logits[kind] = model(torch.tensor(data["ids"])).logits.flatten().tolist()
+    return {"matrices": matrices, "logits": logits}
+
+
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
     torch.set_num_threads(os.cpu_count())
-    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "adapters": adapters, "board": board}[task](json.load(open(source)))
+    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "adapters": adapters, "board": board, "quantized": quantized}[task](json.load(open(source)))
     json.dump(result, open(target, "w"))

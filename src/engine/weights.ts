@@ -2,16 +2,26 @@ import { ShapeError } from '../core/errors';
 import { execute, Handle, isNative } from './backend';
 import * as tf from './tf';
 
-/** How a frozen weight's bytes are laid out. `code` is GGUF's number of the type, which the native ops know it by. */
+/**
+ * How a frozen weight's bytes are laid out. `code` is what the native ops know it by: GGUF's number of the type, or one from
+ * 1000 on for kinds that GGUF does not have.
+ */
 export interface WeightFormat {
   readonly name: string;
   readonly code: number;
-  /** Values in a block, and its bytes. */
+  /** Values in a block along a row, and its bytes. */
   readonly block: number;
   readonly blockBytes: number;
-  /** Turns bytes into fp32. */
-  decode(bytes: Uint8Array, count: number): Float32Array;
+  /** Bytes before the blocks of every row. */
+  readonly rowHead?: number;
+  /** Turns the bytes of rows of `columns` values (by default one row) into fp32. */
+  decode(bytes: Uint8Array, count: number, columns?: number): Float32Array;
+  /** Packs values [rows, columns], for formats that weights are turned into when they are loaded. */
+  encode?(values: Float32Array, columns: number): Uint8Array;
 }
+
+export const rowBytes = (format: WeightFormat, columns: number): number =>
+  (columns / format.block) * format.blockBytes + (format.rowHead ?? 0);
 
 /**
  * A frozen weight matrix [rows, columns], packed as its format says: a native handle on the native backend, bytes elsewhere,
@@ -29,7 +39,7 @@ export class Weight {
     const [rows, columns] = shape;
     if (columns % format.block)
       throw new ShapeError(`${format.name} packs ${format.block} values along a row, which ${columns} columns do not divide into.`);
-    const expected = (rows * columns * format.blockBytes) / format.block;
+    const expected = rows * rowBytes(format, columns);
     if (data.byteLength !== expected)
       throw new ShapeError(`A ${format.name} weight of [${shape}] has ${expected} bytes, but ${data.byteLength} were given.`);
     if (isNative()) this.handle = Handle.create(data);
@@ -48,7 +58,7 @@ export class Weight {
   /** The whole matrix in fp32 [rows, columns]: for merging and for backends without kernels of our own. */
   dequantize(): tf.Tensor2D {
     const [rows, dim] = this.shape;
-    if (!this.handle) return tf.tensor2d(this.format.decode(this.packed(), rows * dim), this.shape);
+    if (!this.handle) return tf.tensor2d(this.format.decode(this.packed(), rows * dim, dim), this.shape);
     const all = tf.range(0, rows, 1, 'int32');
     const [y] = execute('TunebookEmbedding', [all, this.handle], { kind: this.format.code, rows, dim }, 1);
     all.dispose();

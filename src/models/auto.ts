@@ -8,10 +8,26 @@ import { mebibytes } from '../engine/memory';
 import { readGguf } from '../formats/gguf';
 import { readJson } from '../formats/json';
 import { resolveModel } from '../hub/resolve';
+import { BitsAndBytesConfig } from '../quantize';
 import { Tokenizer } from '../tokenizers/tokenizer';
 import type { CausalLM } from './causal_lm';
 import { LlamaForCausalLM, llamaConfig, llamaConfigFromGguf, llamaGgufNames } from './llama';
 import { ggufSource, safetensorsSource, type WeightSource } from './source';
+
+interface LoadOptions {
+  /** Says 'block 3 of 30' while it loads. */
+  progress: boolean;
+  /** How matrices are packed while they are loaded; null: as the files have them. */
+  quantization_config: BitsAndBytesConfig | null;
+}
+
+/** transformers took these itself before 5.0. */
+const ALIASES = Object.fromEntries(
+  (['load_in_4bit', 'load_in_8bit'] as const).map((name) => [
+    name,
+    { to: 'quantization_config', convert: (value: unknown) => (value ? new BitsAndBytesConfig({ [name]: true }) : null) },
+  ]),
+);
 
 type Report = (done: number, of: number) => void;
 
@@ -40,16 +56,28 @@ function architecture(type: unknown, where: string) {
 export class AutoModelForCausalLM {
   /**
    * Loads a model by Hub id or path: a GGUF file (its blocks stay packed) or a folder with config.json and safetensors.
-   * Weights go from the file to native memory one at a time.
+   * Weights go from the file to native memory one at a time, packed on the way where `quantization_config` says so.
    */
-  static async from_pretrained(nameOrPath: string, options: { progress?: boolean } = {}): Promise<CausalLM> {
-    const { progress } = readOptions('AutoModelForCausalLM.from_pretrained', options, { progress: true });
+  static async from_pretrained(nameOrPath: string, options: Partial<LoadOptions> & Record<string, unknown> = {}): Promise<CausalLM> {
+    const owner = 'AutoModelForCausalLM.from_pretrained';
+    const { progress, quantization_config } = readOptions<LoadOptions>(
+      owner,
+      options,
+      { progress: true, quantization_config: null },
+      ALIASES,
+    );
+    const quantization =
+      quantization_config && !(quantization_config instanceof BitsAndBytesConfig)
+        ? new BitsAndBytesConfig(quantization_config as Record<string, unknown>)
+        : quantization_config;
     await startBackend();
     const found = await resolveModel(nameOrPath);
     const id = `load ${found.name}`;
     const report: Report = (done, of) => progress && emit('progress', { id, text: `Loading ${found.name}: block ${done} of ${of}` });
     const { model, source } =
-      found.kind === 'gguf' ? await loadGguf(found.path, found.name, report) : await loadFolder(found.path, found.name, report);
+      found.kind === 'gguf'
+        ? await loadGguf(found.path, found.name, quantization, report)
+        : await loadFolder(found.path, found.name, quantization, report);
     if (progress)
       emit('progress', {
         id,
@@ -60,18 +88,30 @@ export class AutoModelForCausalLM {
   }
 }
 
-async function loadGguf(path: string, name: string, report: Report): Promise<{ model: CausalLM; source: WeightSource }> {
+async function loadGguf(
+  path: string,
+  name: string,
+  quantization: BitsAndBytesConfig | null,
+  report: Report,
+): Promise<{ model: CausalLM; source: WeightSource }> {
   const gguf = await readGguf(path);
   const model = architecture(gguf.metadata.get('general.architecture'), path);
   const config = model.configFromGguf(gguf.metadata, gguf.tensors.has('output.weight'), name);
   const source = ggufSource(gguf, model.ggufNames(config), config.num_hidden_layers);
+  source.quantization = quantization;
   return { model: await source.loading(() => model.load(config, source, report)), source };
 }
 
-async function loadFolder(folder: string, name: string, report: Report): Promise<{ model: CausalLM; source: WeightSource }> {
+async function loadFolder(
+  folder: string,
+  name: string,
+  quantization: BitsAndBytesConfig | null,
+  report: Report,
+): Promise<{ model: CausalLM; source: WeightSource }> {
   const json = await readJson(join(folder, 'config.json'));
   const model = architecture(json.model_type, folder);
   const source = await safetensorsSource(folder);
+  source.quantization = quantization;
   return { model: await source.loading(() => model.load(model.config(json, name), source, report)), source };
 }
 

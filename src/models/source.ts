@@ -1,13 +1,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { FileError } from '../core/errors';
+import { warnOnce } from '../core/events';
 import * as tf from '../engine/tf';
-import { Weight } from '../engine/weights';
+import { Weight, type WeightFormat } from '../engine/weights';
 import type { Gguf } from '../formats/gguf';
 import { readJson } from '../formats/json';
 import { readSafetensors, type SafeTensor } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
-import { weightFormat } from '../quantize';
+import { type BitsAndBytesConfig, weightFormat } from '../quantize';
 
 interface Stored {
   path: string;
@@ -25,6 +26,8 @@ export class WeightSource {
     /** For rows that a file keeps in another order: old row of each new row. */
     private readonly rowOrder: (name: string, rows: number) => Uint32Array | undefined = () => undefined,
   ) {}
+  /** How matrices are packed on the way; null: as they are. */
+  quantization: BitsAndBytesConfig | null = null;
   private readonly made: { dispose(): void }[] = [];
 
   /** Loads by `f`; when it fails, what it had taken from here is freed. */
@@ -70,12 +73,32 @@ export class WeightSource {
     return { bytes, type: stored.type };
   }
 
-  /** A matrix, packed as in the file: from the file to native memory, without a copy that stays here. */
+  /**
+   * A matrix, packed as in the file, or as `quantization` says where the file has it in 16 or 32 bits: from the file to native
+   * memory, without a copy that stays here.
+   */
   async weight(name: string, rows: number, columns: number): Promise<Weight> {
     const { bytes, type } = await this.read(name, [rows, columns]);
-    const weight = new Weight(weightFormat(type, `${this.description}: tensor ${name}`), [rows, columns], bytes);
+    const stored = weightFormat(type, `${this.description}: tensor ${name}`);
+    const wanted = this.quantization?.formatOf(name);
+    const weight =
+      wanted && this.quantization && this.canPack(stored, wanted, columns)
+        ? new Weight(wanted, [rows, columns], this.quantization.pack(wanted, stored.decode(bytes, rows * columns, columns), columns))
+        : new Weight(stored, [rows, columns], bytes);
     this.made.push(weight);
     return weight;
+  }
+
+  private canPack(stored: WeightFormat, wanted: WeightFormat, columns: number): boolean {
+    if (stored.block > 1)
+      warnOnce(
+        `${this.description} is packed as ${stored.name} already and stays so: packing it again as ${wanted.name} would only lose accuracy. For ${wanted.name}, load the model's 16-bit files.`,
+      );
+    else if (columns % wanted.block)
+      warnOnce(
+        `${this.description}: ${wanted.name} packs ${wanted.block} values along a row; matrices with ${columns} columns stay ${stored.name}.`,
+      );
+    return stored.block === 1 && columns % wanted.block === 0;
   }
 
   /** A vector in fp32, outside any tidy scope. */

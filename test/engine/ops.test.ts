@@ -19,13 +19,15 @@ import { checkpoint, record } from '../../src/engine/tape';
 import * as tf from '../../src/engine/tf';
 import { Weight, type WeightFormat } from '../../src/engine/weights';
 import { rotaryTables } from '../../src/nn';
-import { bf16, f16, f32, q4_1, q8_0 } from '../../src/quantize';
+import { bf16, f16, f32, fp4, int8, nf4, q4_1, q8_0 } from '../../src/quantize';
 import { checkOp, normal, withoutLeaks } from './check_op';
 
 /** A weight of random bytes whose scales are small normal numbers. */
 function randomWeight(format: WeightFormat, rows: number, columns: number): Weight {
+  const values = normal([rows * columns], 0.1).dataSync() as Float32Array;
+  if (format.encode) return new Weight(format, [rows, columns], format.encode(values, columns));
   const bytes = new Uint8Array((rows * columns * format.blockBytes) / format.block);
-  if (format === f32) new Float32Array(bytes.buffer).set(normal([rows * columns], 0.1).dataSync());
+  if (format === f32) new Float32Array(bytes.buffer).set(values);
   else {
     const random = tf.randomUniform([bytes.length], 0, 256, 'int32', 11).dataSync();
     bytes.set(random);
@@ -96,13 +98,13 @@ describe('native ops agree with their references', () => {
           { heads, groups, scale: dim ** -0.5 },
           { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
         ));
-  for (const format of [f32, f16, bf16, q4_1, q8_0])
+  for (const format of [f32, f16, bf16, q4_1, q8_0, nf4, fp4, int8])
     for (const [rows, into, out, rank] of [
       [1, 64, 40, 0],
-      [2, 32, 7, 3],
-      [5, 96, 50, 16],
+      [2, 128, 7, 3],
+      [5, 192, 50, 16],
       [61, 64, 192, 5],
-      [130, 160, 33, 0],
+      [130, 320, 33, 0],
     ])
       it(`linear over ${format.name}: [${rows}, ${into}] -> ${out}, rank ${rank}`, async () => {
         const weight = randomWeight(format, out, into);
@@ -270,7 +272,7 @@ describe('native ops agree with their references', () => {
     expect(kept).toBeGreaterThan(0.74);
     expect(kept).toBeLessThan(0.76);
   });
-  for (const format of [f32, bf16, q4_1, q8_0])
+  for (const format of [f32, bf16, q4_1, q8_0, nf4, int8])
     it(`embedding over ${format.name}`, () =>
       withoutLeaks(() => {
         const table = randomWeight(format, 11, 64);
@@ -282,7 +284,7 @@ describe('native ops agree with their references', () => {
           [2, 3],
           'int32',
         );
-        const expected = tf.gather(tf.tensor2d(format.decode(table.packed(), 11 * 64), [11, 64]), ids);
+        const expected = tf.gather(tf.tensor2d(format.decode(table.packed(), 11 * 64, 64), [11, 64]), ids);
         expect(tf.max(tf.abs(tf.sub(tf.gather(table.dequantize(), ids), expected))).dataSync()[0]).toBeLessThan(1e-6);
         expect(tf.max(tf.abs(tf.sub(embedding(ids, table), expected))).dataSync()[0]).toBeLessThan(1e-6);
         table.dispose();

@@ -1,6 +1,8 @@
 // The kinds of frozen weight matrix, [rows, columns] row by row, and how a run of one row becomes fp32.
-// The block formats are GGUF's: 32 values along a row with an fp16 scale (and minimum) before them.
+// GGUF's block formats: 32 values along a row with an fp16 scale (and minimum) before them. bitsandbytes' 4-bit formats: 64
+// values with an fp32 scale before them, the first of two in the high nibble; its int8: an fp32 scale before each row.
 #pragma once
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -8,7 +10,8 @@
 
 namespace tunebook {
 
-enum class Kind : int64_t { kF32 = 0, kF16 = 1, kQ4_1 = 3, kQ8_0 = 8, kBF16 = 30 };  // the numbers are GGUF's types
+// Up to 999 the numbers are GGUF's types.
+enum class Kind : int64_t { kF32 = 0, kF16 = 1, kQ4_1 = 3, kQ8_0 = 8, kBF16 = 30, kNF4 = 1000, kFP4 = 1001, kInt8 = 1002 };
 
 struct Weight {
   const uint8_t* data;
@@ -21,6 +24,8 @@ struct Weight {
       case Kind::kF16: case Kind::kBF16: return columns * 2;
       case Kind::kQ4_1: return columns / 32 * 20;
       case Kind::kQ8_0: return columns / 32 * 34;
+      case Kind::kNF4: case Kind::kFP4: return columns / 64 * 36;
+      case Kind::kInt8: return columns + 4;
     }
     throw std::invalid_argument("unknown kind of weight: " + std::to_string(static_cast<int64_t>(kind)));
   }
@@ -76,6 +81,39 @@ inline void unpackQ8_0(const uint8_t* block, float* out) {
   for (int i = 0; i < 32; i++) out[i] = q[i] * d;
 }
 
+constexpr float kTables[2][16] = {
+    {-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f,
+     -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
+     0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f},
+    {0.0f, 0.0052083335f, 0.66666669f, 1.0f, 0.33333334f, 0.5f, 0.16666667f, 0.25f, -0.0f, -0.0052083335f, -0.66666669f, -1.0f,
+     -0.33333334f, -0.5f, -0.16666667f, -0.25f}};
+
+// `count` values from `offset` on within a block of 64, by its table of 16.
+inline void unpackNibbles(const float* table, const uint8_t* block, int offset, int count, float* out) {
+  float scale;
+  std::memcpy(&scale, block, 4);
+  const uint8_t* q = block + 4;
+  int i = 0;
+#if defined(__AVX2__)
+  if (offset % 2 == 0) {
+    const __m256 low = _mm256_loadu_ps(table), high = _mm256_loadu_ps(table + 8), scales = _mm256_set1_ps(scale);
+    const __m256i shifts = _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24), mask = _mm256_set1_epi32(15);
+    for (; i + 8 <= count; i += 8) {
+      int32_t word;
+      std::memcpy(&word, q + (offset + i) / 2, 4);
+      const __m256i codes = _mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32(word), shifts), mask);
+      const __m256 below = _mm256_permutevar8x32_ps(low, codes), above = _mm256_permutevar8x32_ps(high, codes);
+      const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28));  // bit 3 as the sign
+      _mm256_storeu_ps(out + i, _mm256_mul_ps(_mm256_blendv_ps(below, above, upper), scales));
+    }
+  }
+#endif
+  for (; i < count; i++) {
+    const uint8_t byte = q[(offset + i) / 2];
+    out[i] = table[(offset + i) % 2 ? byte & 15 : byte >> 4] * scale;
+  }
+}
+
 // Values [from, from + count) of row n.
 inline void unpack(const Weight& w, long n, long from, int count, float* out) {
   const uint8_t* row = w.row(n);
@@ -108,6 +146,23 @@ inline void unpack(const Weight& w, long n, long from, int count, float* out) {
         if (target == block) std::memcpy(out + done, block + offset, length * 4);
         done += length;
       }
+      return;
+    }
+    case Kind::kNF4: case Kind::kFP4: {
+      const float* table = kTables[w.kind == Kind::kFP4];
+      for (int done = 0; done < count;) {
+        const int offset = (from + done) % 64, length = std::min(64 - offset, count - done);
+        unpackNibbles(table, row + (from + done) / 64 * 36, offset, length, out + done);
+        done += length;
+      }
+      return;
+    }
+    case Kind::kInt8: {
+      float scale;
+      std::memcpy(&scale, row, 4);
+      scale /= 127;
+      const int8_t* q = reinterpret_cast<const int8_t*>(row + 4) + from;
+      for (int i = 0; i < count; i++) out[i] = q[i] * scale;
       return;
     }
   }
