@@ -8,6 +8,8 @@ export interface Example {
   input_ids: number[];
   /** Whether each token is one to learn. */
   trained: boolean[];
+  /** Of the texts that were packed into it one behind another; absent for a row of one text. */
+  lengths?: number[];
 }
 
 export interface Prepared {

@@ -48,6 +48,8 @@ export class KeyValueCache {
 
 export interface ForwardOptions {
   cache?: KeyValueCache;
+  /** Of the rows that stand one behind another in ids [1, total]: none sees another, and each begins at position 0. */
+  lengths?: number[];
   /** Keep only block inputs for the backward pass; `parameters` are the trained tensors inside the blocks. */
   recompute?: { parameters: (block: Module) => Parameter[] };
 }

@@ -26,9 +26,11 @@ export interface LlamaConfig extends ModelConfig {
   mlp_bias: boolean;
 }
 
-interface Tables {
+/** What every block is told of the tokens: the rotation of their positions, and which rows they are (see ForwardOptions). */
+interface Tokens {
   cos: tf.Tensor2D;
   sin: tf.Tensor2D;
+  lengths?: number[];
 }
 
 class LlamaAttention extends Module {
@@ -43,7 +45,7 @@ class LlamaAttention extends Module {
   }
 
   /** x [batch, seq, hidden], not yet normed -> [batch, seq, hidden] */
-  forward(x: tf.Tensor, norm: RMSNorm, { cos, sin }: Tables, cache?: LayerCache, position = 0): tf.Tensor {
+  forward(x: tf.Tensor, norm: RMSNorm, { cos, sin, lengths }: Tokens, cache?: LayerCache, position = 0): tf.Tensor {
     const { num_attention_heads: heads, num_key_value_heads: groups, head_dim: dim } = this.config;
     const [batch, seq] = x.shape as number[];
     const [q, k, v] = [this.q_proj.projection(), this.k_proj.projection(), this.v_proj.projection()];
@@ -63,7 +65,9 @@ class LlamaAttention extends Module {
       );
     }
     const attributes = { heads, groups, scale: 1 / Math.sqrt(dim) };
-    const o = cache ? cache.attend(packed as tf.Tensor4D, position, attributes) : attention({ qkv: packed as tf.Tensor4D }, attributes);
+    const o = cache
+      ? cache.attend(packed as tf.Tensor4D, position, attributes)
+      : attention({ qkv: packed as tf.Tensor4D }, { ...attributes, lengths });
     return this.o_proj.forward(tf.reshape(o, [batch, seq, heads * dim]));
   }
 }
@@ -101,9 +105,9 @@ class LlamaDecoderLayer extends Module {
     super();
   }
 
-  forward(x: tf.Tensor, tables: Tables, cache?: LayerCache, position?: number): tf.Tensor {
+  forward(x: tf.Tensor, tokens: Tokens, cache?: LayerCache, position?: number): tf.Tensor {
     return tf.tidy(() => {
-      const h = add({ a: x, b: this.self_attn.forward(x, this.input_layernorm, tables, cache, position) }, {});
+      const h = add({ a: x, b: this.self_attn.forward(x, this.input_layernorm, tokens, cache, position) }, {});
       return this.mlp.forward(h, this.post_attention_layernorm);
     });
   }
@@ -176,20 +180,22 @@ export class LlamaForCausalLM extends CausalLM {
     return this.lm_head?.weight ?? this.model.embed_tokens.weight;
   }
 
-  hidden(ids: tf.Tensor2D, { cache, recompute }: ForwardOptions = {}): tf.Tensor3D {
+  hidden(ids: tf.Tensor2D, { cache, lengths, recompute }: ForwardOptions = {}): tf.Tensor3D {
     const [, seq] = ids.shape;
     const position = cache?.length ?? 0;
-    if (position + seq > this.config.max_position_embeddings)
+    const longest = position + Math.max(...(lengths ?? [seq]));
+    if (longest > this.config.max_position_embeddings)
       throw new OptionError(
-        `${position + seq} tokens are more than the ${this.config.max_position_embeddings} positions that ${this.config._name_or_path} knows. Shorten the text or set max_length.`,
+        `${longest} tokens are more than the ${this.config.max_position_embeddings} positions that ${this.config._name_or_path} knows. Shorten the text or set max_length.`,
       );
     return tf.tidy(() => {
-      const newTables = () => rotaryTables(this.frequencies, position, seq);
-      const tables = newTables();
+      const positions = (lengths ?? [seq]).flatMap((length) => Array.from({ length }, (_, i) => position + i));
+      const newTokens = () => ({ ...rotaryTables(this.frequencies, positions), lengths });
+      const tokens = newTokens();
       let x = this.model.embed_tokens.forward(ids);
       for (const [i, layer] of this.model.layers.entries()) {
         // A block that runs again in the backward pass outlives the tables of this scope.
-        const run = (input: tf.Tensor) => layer.forward(input, recompute ? newTables() : tables, cache?.layers[i], position);
+        const run = (input: tf.Tensor) => layer.forward(input, recompute ? newTokens() : tokens, cache?.layers[i], position);
         x = recompute
           ? checkpoint(
               run,

@@ -30,17 +30,17 @@ export function inverseFrequencies(dim: number, theta: number, parameters: RopeP
   throw new OptionError(`The model asks for rope_type ${type}, which tunebook does not know; it knows default, linear and llama3.`);
 }
 
-/** Cosines and sines of positions [from, from + length): two tensors [length, dim / 2]. */
-export function rotaryTables(frequencies: number[], from: number, length: number): { cos: tf.Tensor2D; sin: tf.Tensor2D } {
+/** Cosines and sines of positions: two tensors [positions, dim / 2]. */
+export function rotaryTables(frequencies: number[], positions: number[]): { cos: tf.Tensor2D; sin: tf.Tensor2D } {
   const half = frequencies.length;
-  const cos = new Float32Array(length * half);
-  const sin = new Float32Array(length * half);
-  for (let p = 0; p < length; p++)
+  const cos = new Float32Array(positions.length * half);
+  const sin = new Float32Array(positions.length * half);
+  for (const [row, position] of positions.entries())
     for (let i = 0; i < half; i++) {
       // fp32 as in transformers: position times frequency is rounded before the cosine is taken
-      const angle = Math.fround((from + p) * Math.fround(frequencies[i]));
-      cos[p * half + i] = Math.cos(angle);
-      sin[p * half + i] = Math.sin(angle);
+      const angle = Math.fround(position * Math.fround(frequencies[i]));
+      cos[row * half + i] = Math.cos(angle);
+      sin[row * half + i] = Math.sin(angle);
     }
-  return { cos: tf.tensor2d(cos, [length, half]), sin: tf.tensor2d(sin, [length, half]) };
+  return { cos: tf.tensor2d(cos, [positions.length, half]), sin: tf.tensor2d(sin, [positions.length, half]) };
 }

@@ -1,5 +1,6 @@
 import { OptionError } from '../core/errors';
 import { type Alias, checkNumber, readOptions, show } from '../core/options';
+import { SAMPLING } from '../data/order';
 import { SCHEDULES } from './schedules';
 
 /** Options of a training run under transformers' names, with its defaults. */
@@ -43,6 +44,8 @@ export interface TrainingOptions {
   memory_limit: number;
   /** Taken as tutorials set it: columns that an objective does not use are never read. */
   remove_unused_columns: boolean;
+  /** The order of rows: 'random', 'sequential', or 'group_by_length': random, with rows of like length in a batch. */
+  train_sampling_strategy: string;
   disable_tqdm: boolean;
 }
 
@@ -79,6 +82,7 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   fp16: false,
   memory_limit: 0.6,
   remove_unused_columns: true,
+  train_sampling_strategy: 'random',
   disable_tqdm: false,
 };
 
@@ -86,9 +90,14 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
 export const TRAINING_ALIASES: Record<string, Alias> = {
   warmup_ratio: { to: 'warmup_steps' },
   evaluation_strategy: { to: 'eval_strategy' },
+  group_by_length: { to: 'train_sampling_strategy', convert: (value) => (value ? 'group_by_length' : 'random') },
 };
 
-const ADAMW = ['adamw_torch_fused', 'adamw_torch', 'adamw_hf'];
+/** Names of AdamW. Paging moves moments out of a GPU's memory: where there is none, it is plain AdamW. */
+const ADAMW = ['adamw_torch_fused', 'adamw_torch', 'adamw_hf', 'paged_adamw', 'paged_adamw_32bit'];
+const ADAMW_8BIT = ['adamw_8bit', 'adamw_bnb_8bit', 'paged_adamw_8bit'];
+
+export const isEightBit = (optim: string): boolean => ADAMW_8BIT.includes(optim);
 
 /** Checks the values that only make sense in a range. */
 export function checkTraining(owner: string, o: TrainingOptions): void {
@@ -112,7 +121,8 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   one('lr_scheduler_type', o.lr_scheduler_type, Object.keys(SCHEDULES));
   one('eval_strategy', o.eval_strategy, ['no', 'steps', 'epoch']);
   one('save_strategy', o.save_strategy, ['no', 'steps', 'epoch']);
-  one('optim', o.optim, ADAMW);
+  one('optim', o.optim, [...ADAMW, ...ADAMW_8BIT]);
+  one('train_sampling_strategy', o.train_sampling_strategy, SAMPLING);
   if (o.fp16) throw new OptionError(`${owner}: fp16 = true is not supported. Leave it out, or use bf16: true.`);
   one('report_to', o.report_to, ['none', 'tensorboard']);
 }

@@ -6,6 +6,7 @@ import { FileError, OptionError, TrainingError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
 import { Random } from '../core/random';
 import { collate, labelCount, microBatches } from '../data/collate';
+import { rowOrder } from '../data/order';
 import type { Example } from '../data/sft';
 import { backend } from '../engine/backend';
 import { availableMemory, mebibytes, memoryUsage } from '../engine/memory';
@@ -21,7 +22,7 @@ import { training } from '../nn';
 import type { PeftModel } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
 import { checkpointSteps, checkWritable, findCheckpoint, loadState, saveCheckpoint, type TrainerState } from './checkpoint';
-import type { TrainingOptions } from './config';
+import { isEightBit, type TrainingOptions } from './config';
 import { AdamW } from './optimizer';
 import { newRun, type Run, tell } from './run';
 import { SCHEDULES } from './schedules';
@@ -116,6 +117,7 @@ export class Trainer {
       beta2: this.args.adam_beta2,
       eps: this.args.adam_epsilon,
       weight_decay: this.args.weight_decay,
+      eightBit: isEightBit(this.args.optim),
     });
     try {
       return await this.loop(optimizer, resume ? findCheckpoint(resume, this.args.output_dir) : null);
@@ -148,13 +150,14 @@ export class Trainer {
     const stepsPerEpoch = Math.ceil(parts.train.length / rowsPerStep);
     const total = args.max_steps > 0 ? args.max_steps : Math.ceil(args.num_train_epochs * stepsPerEpoch);
     const warmup = args.warmup_steps < 1 ? Math.ceil(args.warmup_steps * total) : args.warmup_steps;
+    const lengths = parts.train.map((row) => row.input_ids.length);
     const run = newRun(args.run_name ?? basename(args.output_dir), total, { ...args });
     this.run = run;
     let tokensSeen = 0;
     let sinceLog: [number, number] = [0, 0];
     let log: Record<string, number>[] = [];
     let plan = this.planMicroBatches();
-    const fingerprint = `${parts.train.length} rows, ${rowsPerStep} a step, seed ${args.data_seed ?? args.seed}`;
+    const fingerprint = `${parts.train.length} rows, ${rowsPerStep} a step, seed ${args.data_seed ?? args.seed}${args.train_sampling_strategy === 'random' ? '' : `, ${args.train_sampling_strategy}`}`;
     if (checkpoint) {
       const state = await this.restore(checkpoint, optimizer);
       const saved = state.stateful_callbacks.tunebook;
@@ -205,7 +208,7 @@ export class Trainer {
     while (run.step < total && !this.stopWanted) {
       const epoch = Math.floor(run.step / stepsPerEpoch);
       if (order?.epoch !== epoch)
-        order = { epoch, rows: Random.seeded(args.data_seed ?? args.seed, epoch).shuffled(parts.train.map((_, i) => i)) };
+        order = { epoch, rows: rowOrder(args.train_sampling_strategy, lengths, rowsPerStep, args.data_seed ?? args.seed, epoch) };
       const from = (run.step % stepsPerEpoch) * rowsPerStep;
       const rows = order.rows.slice(from, from + rowsPerStep).map((i) => parts.train[i]);
       const start = performance.now();
@@ -299,15 +302,13 @@ export class Trainer {
     const labels = rows.reduce((n, row) => n + labelCount(row), 0);
     let sums: tf.Tensor[] | undefined;
     let loss = 0;
-    // Rows of like length together: less padding.
-    const sorted = [...rows].sort((a, b) => b.input_ids.length - a.input_ids.length);
-    for (const [i, group] of microBatches(sorted, plan.tokens).entries()) {
+    for (const [i, group] of microBatches(rows, plan.tokens).entries()) {
       const pass = () => {
-        const batch = collate(group, 0);
+        const { ids, lengths, positions, labels: targets } = collate(group);
         const seed = Random.seeded(this.args.seed, step, i).bits();
-        const options = plan.recompute ? { recompute: { parameters: this.parametersIn } } : {};
+        const options = { lengths, ...(plan.recompute && { recompute: { parameters: this.parametersIn } }) };
         const recorded = training(seed, () =>
-          record(() => tf.sum(tf.div(this.model.base_model.losses(batch.ids, batch.positions, batch.labels, true, options), labels))),
+          record(() => tf.sum(tf.div(this.model.base_model.losses(ids, positions, targets, true, options), labels))),
         );
         loss += recorded.value.dataSync()[0];
         const parts = training(seed, () => recorded.pullback(parameters.map(([, p]) => p.tensor)));
@@ -323,7 +324,7 @@ export class Trainer {
 
   private readonly parametersIn = (block: Parameters<PeftModel['parametersIn']>[0]) => this.model.parametersIn(block);
 
-  /** How many padded tokens go through the model at once, and whether blocks are recomputed. */
+  /** How many tokens go through the model at once, and whether blocks are recomputed. */
   private planMicroBatches(): { tokens: number; recompute: boolean } {
     const limit = this.args.memory_limit <= 1 ? this.args.memory_limit * availableMemory() : this.args.memory_limit * 1024 * 1024;
     const [kept, recomputed] = this.model.base_model.activationFloats();

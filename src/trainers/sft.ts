@@ -1,6 +1,7 @@
 import { DataError, OptionError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
 import { checkNumber, readOptions } from '../core/options';
+import { pack } from '../data/collate';
 import type { Dataset, Row } from '../data/dataset';
 import { type Prepared, prepareSft } from '../data/sft';
 import type { CausalLM } from '../models/causal_lm';
@@ -19,6 +20,7 @@ export interface SFTOptions extends TrainingOptions {
   /** Learn the completion alone (rows of {prompt, completion}); null: yes. */
   completion_only_loss: boolean | null;
   dataset_text_field: string;
+  /** Fill rows up to max_length with whole texts; they do not see one another. A batch counts the filled rows. */
   packing: boolean;
 }
 
@@ -48,8 +50,8 @@ export class SFTConfig {
         { integer: true, min: 2 },
         'It is the number of tokens a row may have; null for no limit.',
       );
-    if (this.packing)
-      throw new OptionError('SFTConfig: packing is not supported yet; leave it out (rows of like length are trained together anyway).');
+    if (this.packing && this.max_length === null)
+      throw new OptionError('SFTConfig: packing needs max_length, the number of tokens that rows are packed into; it is null.');
   }
 }
 
@@ -92,7 +94,14 @@ export class SFTTrainer extends Trainer {
     const model = isPeft
       ? (o.model as PeftModel<CausalLM>)
       : get_peft_model(o.model as CausalLM, o.peft_config as LoraConfig, { seed: args.seed });
-    super({ model, args, train: train.examples, eval: test?.examples, tokenizer: o.processing_class });
+    const rows = args.packing ? pack(train.examples, args.max_length as number) : train.examples;
+    if (args.packing)
+      emit('progress', {
+        id: 'packing',
+        done: true,
+        text: `Packed ${train.examples.length} rows into ${rows.length} of at most ${args.max_length} tokens; a batch counts these.`,
+      });
+    super({ model, args, train: rows, eval: test?.examples, tokenizer: o.processing_class });
     emit('show', previewRows(train.examples, o.processing_class));
   }
 }

@@ -1,8 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { collate, microBatches } from '../../src/data/collate';
+import { collate, labelCount, microBatches, pack } from '../../src/data/collate';
 import { Dataset, load_dataset } from '../../src/data/dataset';
+import { rowOrder, SAMPLING } from '../../src/data/order';
 import { encodeConversation, prepareSft } from '../../src/data/sft';
 import type { Message } from '../../src/tokenizers/tokenizer';
 import { chatRow, scratch, tinyTokenizer } from '../tiny';
@@ -47,24 +48,55 @@ it('says which row lacks which fields', () => {
   expect(() => prepareSft([{ prompt: 'a', completion: 3 }], tokenizer, format)).toThrow(/Row 0: prompt and completion/);
 });
 
-it('collates by place, so that an end token is learned although it is the pad token', () => {
+it('collates rows one behind another, and learns an end token although it is the pad token', () => {
   const { examples } = prepareSft([chatRow('q', 'x'), chatRow('longer question', 'y')], tokenizer, format);
-  const batch = collate(examples, tokenizer.pad_token_id!);
-  const [rows, longest] = batch.ids.shape;
-  expect(rows).toBe(2);
+  const batch = collate(examples);
+  expect(batch.ids.shape).toEqual([1, examples[0].input_ids.length + examples[1].input_ids.length]);
+  expect(batch.lengths).toEqual(examples.map((e) => e.input_ids.length));
   const labels = Array.from(batch.labels.dataSync());
   expect(labels.filter((id) => id === tokenizer.eos_token_id)).toHaveLength(2);
   const ids = batch.ids.dataSync();
-  batch.positions.dataSync().forEach((position, i) => {
-    expect(position % longest).not.toBe(longest - 1);
+  const ends = [batch.lengths[0] - 1, ids.length - 1];
+  for (const [i, position] of batch.positions.dataSync().entries()) {
+    expect(ends).not.toContain(position);
     expect(ids[position + 1]).toBe(labels[i]);
-  });
+  }
 });
 
-it('splits into micro-batches by padded size, in order', () => {
-  const rows = [10, 10, 30, 5].map((n) => ({ input_ids: Array(n).fill(1), trained: Array(n).fill(true) }));
-  expect(microBatches(rows, 30).map((g) => g.map((e) => e.input_ids.length))).toEqual([[10, 10], [30], [5]]);
-  expect(microBatches(rows, 1)).toHaveLength(4);
+const rowsOf = (lengths: number[]) => lengths.map((n) => ({ input_ids: Array<number>(n).fill(n), trained: Array<boolean>(n).fill(true) }));
+
+it('splits into micro-batches by tokens, in order', () => {
+  const rows = rowsOf([10, 10, 30, 5, 7]);
+  expect(microBatches(rows, 30).map((g) => g.map((e) => e.input_ids.length))).toEqual([[10, 10], [30], [5, 7]]);
+  expect(microBatches(rows, 1)).toHaveLength(5);
+  expect(microBatches(rows, 100, 2)).toHaveLength(3);
+});
+
+it('packs whole rows by best fit, and learns what it learned before', () => {
+  const rows = rowsOf([4, 9, 3, 6, 2, 10]);
+  const packed = pack(rows, 10);
+  expect(packed.map((row) => row.lengths)).toEqual([[10], [9], [6, 4], [3, 2]]);
+  expect(packed[2].input_ids).toEqual([6, 6, 6, 6, 6, 6, 4, 4, 4, 4]);
+  expect(packed.reduce((n, row) => n + labelCount(row), 0)).toBe(rows.reduce((n, row) => n + labelCount(row), 0));
+  // as TRL packs [[1, 2, 3, 4], [6, 7], [8, 9, 10], [11]] at 4
+  expect(pack(rowsOf([4, 2, 3, 1]), 4).map((row) => row.lengths)).toEqual([[4], [3, 1], [2]]);
+  const { positions, lengths } = collate(packed.slice(2));
+  expect(lengths).toEqual([6, 4, 3, 2]);
+  expect(Array.from(positions.dataSync())).toEqual([0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 13]);
+});
+
+it('orders rows at random, as they are, or by like length', () => {
+  const lengths = Array.from({ length: 300 }, (_, i) => (i * 7919) % 101);
+  const every = lengths.map((_, i) => i);
+  const order = (strategy: string, epoch = 0) => rowOrder(strategy, lengths, 2, 5, epoch);
+  for (const strategy of SAMPLING) expect([...order(strategy)].sort((a, b) => a - b)).toEqual(every);
+  expect(order('sequential')).toEqual(every);
+  expect(order('random')).toEqual(order('random'));
+  expect(order('random')).not.toEqual(order('random', 1));
+  const spread = (rows: number[]) =>
+    rows.reduce((sum, row, i) => sum + (i % 2 ? Math.abs(lengths[row] - lengths[rows[i - 1]]) : 0), 0) / (rows.length / 2);
+  expect(spread(order('group_by_length'))).toBeLessThan(spread(order('random')) / 5);
+  expect(lengths[order('group_by_length')[0]]).toBe(Math.max(...lengths));
 });
 
 it('datasets split, select and load as in Python', async () => {

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { Handle, isNative, startBackend } from '../../src/engine/backend';
 import { accumulate } from '../../src/engine/ops/accumulate';
-import { adamwStep, globalNorm } from '../../src/engine/ops/adamw';
+import { adamwStep, adamwStep8, globalNorm, PackedMoment } from '../../src/engine/ops/adamw';
 import { add } from '../../src/engine/ops/add';
 import { attention, LayerCache } from '../../src/engine/ops/attention';
 import { dropout } from '../../src/engine/ops/dropout';
@@ -76,8 +76,7 @@ describe('native ops agree with their references', () => {
           x: normal([batch, seq, heads, dim]),
           ...rotaryTables(
             Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)),
-            3,
-            seq,
+            Array.from({ length: seq }, (_, i) => 3 + i),
           ),
         }),
         {},
@@ -96,6 +95,19 @@ describe('native ops agree with their references', () => {
           attention,
           () => ({ qkv: normal([batch, seq, heads + 2 * groups, dim]) }),
           { heads, groups, scale: dim ** -0.5 },
+          { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
+        ));
+  for (const precision of ['fp32', 'bf16'] as const)
+    for (const [batch, lengths] of [
+      [1, [5, 1, 60, 49]],
+      [1, [1, 1, 1]],
+      [2, [100, 28]],
+    ] as const)
+      it(`attention in ${precision} over rows of ${lengths} tokens one behind another`, () =>
+        checkOp(
+          attention,
+          () => ({ qkv: normal([batch, lengths.reduce((sum: number, n) => sum + n, 0) / batch, 8, 24]) }),
+          { heads: 4, groups: 2, scale: 0.2, lengths: [...lengths] },
           { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
         ));
   for (const format of [f32, f16, bf16, q4_1, q8_0, nf4, fp4, int8])
@@ -217,8 +229,7 @@ describe('native ops agree with their references', () => {
       const [gain, bias] = [normal([hidden]), normal([outs[1]])];
       const tables = rotaryTables(
         Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)),
-        3,
-        seq,
+        Array.from({ length: seq }, (_, i) => 3 + i),
       );
       const pairs = () =>
         outs.flatMap((out, i) => [[`a${i}`, normal([ranks[i], hidden], 0.3)] as const, [`b${i}`, normal([out, ranks[i]], 0.3)] as const]);
@@ -314,6 +325,32 @@ describe('ops without a gradient', () => {
       const squares = before.map(([, G]) => Array.from(G).reduce((sum, g) => sum + g * g, 0)).reduce((a, b) => a + b);
       expect(Math.abs(globalNorm(states.map(({ g }) => g)) / Math.sqrt(squares) - 1)).toBeLessThan(1e-6);
     }));
+  it('adamw with 8-bit moments stays near the exact update, and its moments survive a checkpoint', () =>
+    withoutLeaks(() => {
+      const [n, hyper] = [10000, { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, factor: 1 }];
+      const start = normal([n]);
+      const exact = { p: start.clone(), m: tf.zeros([n]), v: tf.zeros([n]) };
+      exact.p = tf.tensor1d(start.dataSync() as Float32Array); // its own memory: it is changed in place
+      const packed = { p: tf.tensor1d(start.dataSync() as Float32Array), m: new PackedMoment([n], true), v: new PackedMoment([n], false) };
+      for (let step = 1; step <= 20; step++) {
+        const g = normal([n], 0.1);
+        adamwStep([{ ...exact, g }], { ...hyper, step });
+        adamwStep8([{ ...packed, g }], { ...hyper, step });
+      }
+      const moved = (p: tf.Tensor) => tf.sub(p, start);
+      const off = tf.norm(tf.sub(moved(packed.p), moved(exact.p))).dataSync()[0] / tf.norm(moved(exact.p)).dataSync()[0];
+      expect(off).toBeLessThan(0.03);
+      expect(off, 'really 8 bits').toBeGreaterThan(1e-5);
+      for (const moment of [packed.m, packed.v]) {
+        const before = moment.read();
+        moment.write(tf.tensor1d(before));
+        expect(moment.read()).toEqual(before);
+      }
+      const bytes = Handle.nativeBytes;
+      packed.m.dispose();
+      packed.v.dispose();
+      expect(bytes - Handle.nativeBytes).toBe(2 * 40 * 260);
+    }));
   it('accumulate adds to its own sums', () =>
     withoutLeaks(() => {
       const shapes = [[3, 5], [20000], [1]];
@@ -345,6 +382,9 @@ describe('ops without a gradient', () => {
 describe('errors from ops', () => {
   it('name the shapes', () => {
     expect(() => rmsNorm({ x: tf.zeros([2, 3]), weight: tf.zeros([4]) }, { eps: 1 })).toThrow(/\[2,3\].*\[4\]/);
+    expect(() => attention({ qkv: tf.zeros([1, 5, 3, 2]) }, { heads: 1, groups: 1, scale: 1, lengths: [2, 4] })).toThrow(
+      /2 \+ 4 .*5 tokens/,
+    );
     expect(() => swiglu({ gate: tf.zeros([2]), up: tf.zeros([3]) }, {})).toThrow(/\[2\].*\[3\]/);
     expect(() => new Weight(q4_1, [2, 40], new Uint8Array(50))).toThrow(/32 values along a row/);
     expect(() => new Weight(q4_1, [2, 64], new Uint8Array(50))).toThrow(/80 bytes, but 50/);

@@ -1,6 +1,8 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, it, vi } from 'vitest';
+import { collate } from '../../src/data/collate';
+import { prepareSft } from '../../src/data/sft';
 import { Handle } from '../../src/engine/backend';
 import * as tf from '../../src/engine/tf';
 import { Dataset, evaluate, LoraConfig, type PeftModel, SFTConfig, SFTTrainer } from '../../src/index';
@@ -116,6 +118,54 @@ it('the loss does not depend on how a step is split: micro-batches, accumulation
     free(trainer);
   }
   free(reference);
+});
+
+it('rows that stand one behind another have the losses they have alone', async () => {
+  const model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+  const examples = prepareSft(rows, tokenizer, new SFTConfig(quiet)).examples.slice(0, 5);
+  const lossesOf = (group: typeof examples) =>
+    tf.tidy(() => {
+      const { ids, lengths, positions, labels } = collate(group);
+      return Array.from(model.losses(ids, positions, labels, false, { lengths }).dataSync());
+    });
+  const together = lossesOf(examples);
+  const alone = examples.flatMap((example) => lossesOf([example]));
+  expect(together).toHaveLength(alone.length);
+  for (const [i, loss] of together.entries()) expect(Math.abs(loss - alone[i])).toBeLessThan(1e-5);
+  model.dispose();
+});
+
+it('packing fills rows with whole texts, so an epoch takes fewer steps', async () => {
+  const [plain, packed] = [
+    await make({ num_train_epochs: 1, max_steps: -1, logging_steps: 1 }),
+    await make({ num_train_epochs: 1, max_steps: -1, logging_steps: 1, packing: true, max_length: 200 }),
+  ];
+  await plain.train();
+  await packed.train();
+  expect(packed.run!.totalSteps).toBeLessThan(plain.run!.totalSteps / 2);
+  expect(packed.state!.log_history.at(-1)!.num_tokens).toBe(plain.state!.log_history.at(-1)!.num_tokens);
+  expect(losses(packed).every(Number.isFinite)).toBe(true);
+  expect(() => new SFTConfig({ packing: true, max_length: null })).toThrow(/packing needs max_length/);
+  for (const trainer of [plain, packed]) free(trainer);
+});
+
+it('trains with 8-bit AdamW, and resumes it bit for bit', async () => {
+  const output_dir = scratch('eight');
+  // ranks that give tensors large enough to be packed
+  const peft_config = () => new LoraConfig({ r: 128, lora_alpha: 128, target_modules: 'all-linear' });
+  const options = { optim: 'paged_adamw_8bit', output_dir, save_strategy: 'steps', save_steps: 3, learning_rate: 1e-3, max_steps: 6 };
+  const [plain, eight] = [
+    await make({ learning_rate: 1e-3, max_steps: 6 }, { peft_config: peft_config() }),
+    await make(options, { peft_config: peft_config() }),
+  ];
+  await plain.train();
+  await eight.train();
+  for (const [i, loss] of losses(eight).entries()) expect(Math.abs(loss - losses(plain)[i])).toBeLessThan(0.02);
+  expect(losses(eight)).not.toEqual(losses(plain));
+  const again = await make(options, { peft_config: peft_config() });
+  await again.train({ resume_from_checkpoint: join(output_dir, 'checkpoint-3') });
+  expect(losses(again)).toEqual(losses(eight));
+  for (const trainer of [plain, eight, again]) free(trainer);
 });
 
 it('leaves no tensors and no native bytes behind', async () => {

@@ -8,16 +8,17 @@
 
 namespace tunebook {
 
+template <class T = float>
 class Many {
  public:
   Many(Call& call, int first, int count) {
     for (int i = 0; i < count; i++) {
-      const auto input = call.input<float>(first + i);
-      data_.push_back(const_cast<float*>(input.data));
+      const auto input = call.input<T>(first + i);
+      data_.push_back(const_cast<T*>(input.data));
       sizes_.push_back(input.size);
     }
   }
-  float* operator[](int i) const { return data_[i]; }
+  T* operator[](int i) const { return data_[i]; }
   int64_t size(int i) const { return sizes_[i]; }
   void mustFit(const Many& other) const {
     if (sizes_ != other.sizes_) throw std::invalid_argument("lists of tensors of different sizes");
@@ -26,7 +27,7 @@ class Many {
   // body(tensor, from, to) for pieces of every tensor, on all threads.
   template <class Body>
   void forPieces(const Body& body) const {
-    constexpr int64_t length = 16384;
+    constexpr int64_t length = 16384;  // a multiple of the blocks that 8-bit moments come in
     struct Piece {
       int tensor;
       int64_t from;
@@ -41,7 +42,7 @@ class Many {
   }
 
  private:
-  std::vector<float*> data_;
+  std::vector<T*> data_;
   std::vector<int64_t> sizes_;
 };
 

@@ -7,7 +7,7 @@ namespace {
 
 void run(Call& call) {
   const int n = call.attribute(0);
-  const Many sums(call, 0, n), parts(call, n, n);
+  const Many<> sums(call, 0, n), parts(call, n, n);
   sums.mustFit(parts);
   sums.forPieces([&](int t, int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i++) sums[t][i] += parts[t][i];

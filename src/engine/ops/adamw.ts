@@ -1,4 +1,4 @@
-import { execute, isNative } from '../backend';
+import { execute, Handle, isNative } from '../backend';
 import * as tf from '../tf';
 
 export interface AdamWHyper {
@@ -12,6 +12,9 @@ export interface AdamWHyper {
   /** What gradients are multiplied by first (clipping). */
   factor: number;
 }
+
+const hyperTensor = ({ lr, beta1, beta2, eps, weight_decay, step, factor }: AdamWHyper): tf.Tensor =>
+  tf.tensor1d([lr, beta1, beta2, eps, weight_decay, 1 - beta1 ** step, 1 - beta2 ** step, factor]);
 
 /** A trained tensor, its gradient and its two moments, all of one shape. */
 export interface AdamWState {
@@ -33,8 +36,7 @@ export function adamwStep(states: AdamWState[], hyper: AdamWHyper): Omit<AdamWSt
   if (isNative()) {
     const list = (key: keyof AdamWState) => states.map((state) => state[key]);
     tf.tidy(() => {
-      const numbers = tf.tensor1d([lr, beta1, beta2, eps, weight_decay, ...corrections, factor]);
-      execute('TunebookAdamW', [...list('p'), ...list('g'), ...list('m'), ...list('v'), numbers], { N: states.length }, 0);
+      execute('TunebookAdamW', [...list('p'), ...list('g'), ...list('m'), ...list('v'), hyperTensor(hyper)], { N: states.length }, 0);
     });
     return states;
   }
@@ -48,6 +50,66 @@ export function adamwStep(states: AdamWState[], hyper: AdamWHyper): Omit<AdamWSt
       return { p: newP, m: newM, v: newV };
     }),
   );
+}
+
+const BLOCK = 256;
+
+/**
+ * A moment of AdamW in 8 bits: blocks of 256 codes with their extreme value, each code one of 256 values that lie denser
+ * near 0 (Dettmers et al., 2022, https://arxiv.org/abs/2110.02861). Native engine only.
+ */
+export class PackedMoment {
+  private readonly handle: Handle;
+
+  /** All zeros. `signed`: whether values may be negative. */
+  constructor(
+    readonly shape: number[],
+    private readonly signed: boolean,
+  ) {
+    this.handle = Handle.create(new Uint8Array(Math.ceil(this.size / BLOCK) * (4 + BLOCK)));
+    this.write(tf.zeros(shape));
+  }
+
+  private get size(): number {
+    return this.shape.reduce((a, b) => a * b, 1);
+  }
+
+  get packed(): Handle {
+    return this.handle;
+  }
+
+  /** Its values. */
+  read(): Float32Array {
+    const [values] = execute('TunebookUnpackMoments', [this.handle], { size: this.size, signed: Number(this.signed) }, 1);
+    const data = values.dataSync() as Float32Array;
+    values.dispose();
+    return data;
+  }
+
+  /** Takes values, which it disposes. What `read` gave comes back as the same codes. */
+  write(values: tf.Tensor): void {
+    execute('TunebookPackMoments', [this.handle, values], { signed: Number(this.signed) }, 0);
+    values.dispose();
+  }
+
+  dispose(): void {
+    this.handle.dispose();
+  }
+}
+
+/** The same step with moments in 8 bits; p is changed in place. */
+export function adamwStep8(states: { p: tf.Tensor; g: tf.Tensor; m: PackedMoment; v: PackedMoment }[], hyper: AdamWHyper): void {
+  if (!states.length) return;
+  tf.tidy(() => {
+    const inputs = [
+      ...states.map(({ p }) => p),
+      ...states.map(({ g }) => g),
+      ...states.map(({ m }) => m.packed),
+      ...states.map(({ v }) => v.packed),
+      hyperTensor(hyper),
+    ];
+    execute('TunebookAdamW8', inputs, { N: states.length }, 0);
+  });
 }
 
 /** The Euclidean norm of all tensors together, summed in double precision in a fixed order. */

@@ -5,14 +5,18 @@ import { precisionAttribute } from '../precision';
 import * as tf from '../tf';
 
 type Inputs = { qkv: tf.Tensor4D };
-/** `heads` of queries share `groups` of keys and values. */
-interface Attributes {
+interface Heads {
+  /** `heads` of queries share `groups` of keys and values. */
   heads: number;
   groups: number;
   scale: number;
 }
+interface Attributes extends Heads {
+  /** Of the sequences that the tokens, taken one after another, are; none sees another. By default the rows of the batch. */
+  lengths?: number[];
+}
 
-const attributes = ({ heads, groups, scale }: Attributes) => ({ heads, groups, scale: { float: scale } });
+const attributes = ({ heads, groups, scale }: Heads) => ({ heads, groups, scale: { float: scale } });
 
 /** q [batch, queries, heads, dim], k and v [batch, keys, groups, dim] -> [batch, queries, heads, dim], of tfjs's ops. */
 function attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, scale: number): tf.Tensor {
@@ -27,26 +31,39 @@ function attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, scale: number): 
   return tf.transpose(tf.matMul(tf.softmax(masked), spread(v)), [0, 2, 1, 3]);
 }
 
-const split = (qkv: tf.Tensor4D, { heads, groups }: Attributes) =>
+const lengthsOf = ({ qkv }: Inputs, { lengths }: Attributes) => lengths ?? Array<number>(qkv.shape[0]).fill(qkv.shape[1]);
+
+const split = (qkv: tf.Tensor4D, { heads, groups }: Heads) =>
   tf.split(qkv, [heads, groups, groups], 2) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
 
 /**
  * Causal self-attention with grouped heads (Ainslie et al., 2023, https://arxiv.org/abs/2305.13245), computed a block of
  * queries at a time (Dao et al., 2022, https://arxiv.org/abs/2205.14135): no [seq, seq] matrix stays in memory.
  * qkv [batch, seq, heads + 2 groups, dim], queries, keys and values of a token side by side -> [batch, seq, heads, dim].
+ * With `lengths`, rows of different lengths stand one behind another and need no padding.
  */
 export const attention = fusedOp<Inputs, Attributes>({
   name: 'Attention',
   inputs: ['qkv'],
-  check({ qkv }, { heads, groups }) {
+  check({ qkv }, { heads, groups, lengths }) {
     if (qkv.rank !== 4 || heads % groups || qkv.shape[2] !== heads + 2 * groups)
       throw new ShapeError(`attention: qkv [${qkv.shape}] does not hold ${heads} heads and twice ${groups} groups.`);
+    const tokens = qkv.shape[0] * qkv.shape[1];
+    if (lengths && lengths.reduce((sum, n) => sum + n, 0) !== tokens)
+      throw new ShapeError(`attention: lengths ${lengths.join(' + ')} do not make the ${tokens} tokens of qkv [${qkv.shape}].`);
   },
-  reference: ({ qkv }, attrs) => attend(...split(qkv, attrs), attrs.scale),
+  reference({ qkv }, attrs) {
+    if (!attrs.lengths) return attend(...split(qkv, attrs), attrs.scale);
+    const [batch, seq, , dim] = qkv.shape;
+    const all = tf.reshape(qkv, [1, batch * seq, -1, dim]) as tf.Tensor4D;
+    const parts = tf.split(all, attrs.lengths, 1).map((part) => attend(...split(part as tf.Tensor4D, attrs), attrs.scale));
+    return tf.reshape(tf.concat(parts, 1), [batch, seq, attrs.heads, dim]);
+  },
   native: {
     forward({ qkv }, attrs) {
-      const [y, lse] = execute('TunebookAttention', [qkv], { ...attributes(attrs), ...precisionAttribute() }, 2);
-      return { y, save: [qkv, y, lse] };
+      const lengths = tf.tensor1d(lengthsOf({ qkv }, attrs), 'int32');
+      const [y, lse] = execute('TunebookAttention', [qkv, lengths], { ...attributes(attrs), ...precisionAttribute() }, 2);
+      return { y, save: [qkv, lengths, y, lse] };
     },
     backward: (dy, saved, attrs) => execute('TunebookAttentionGrad', [...saved, dy], { ...attributes(attrs), ...precisionAttribute() }, 1),
   },
@@ -72,7 +89,7 @@ export class LayerCache {
    * Stores keys and values at `position` and attends from there to everything before.
    * qkv [1, seq, heads + 2 groups, dim] -> [1, seq, heads, dim]. No gradient.
    */
-  attend(qkv: tf.Tensor4D, position: number, attrs: Attributes): tf.Tensor {
+  attend(qkv: tf.Tensor4D, position: number, attrs: Heads): tf.Tensor {
     const seq = qkv.shape[1];
     if (position + seq > this.capacity)
       throw new ShapeError(`The key/value cache holds ${this.capacity} positions, but ${position + seq} are needed.`);
