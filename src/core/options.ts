@@ -3,7 +3,9 @@ import { warnOnce } from './events';
 
 /** A name that older tutorials use, and what became of it. */
 export interface Alias {
-  to: string;
+  /** null: nothing became of it, for the reason in `why`. */
+  to: string | null;
+  why?: string;
   /** Turns the old option's value into the new one's. */
   convert?: (value: unknown) => unknown;
 }
@@ -26,7 +28,11 @@ export function readOptions<T extends object>(
       continue;
     }
     const alias = Object.hasOwn(aliases, name) ? aliases[name] : undefined;
-    if (alias) {
+    if (alias && alias.to === null) {
+      warnOnce(`${owner}: the option ${name} has no effect: ${alias.why}.`);
+      continue;
+    }
+    if (alias?.to) {
       warnOnce(`${owner}: the option ${name} is now called ${alias.to}; it is taken as that.`);
       options[alias.to] = alias.convert ? alias.convert(value) : value;
       continue;

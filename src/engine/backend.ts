@@ -128,10 +128,17 @@ export class Handle {
     Handle.live += bytes;
   }
 
-  static create(values: Uint8Array | Float32Array, shape: number[] = [values.length]): Handle {
+  static create(values: Uint8Array | Float32Array | Int32Array, shape: number[] = [values.length]): Handle {
     const { binding } = engine();
-    const type = values instanceof Float32Array ? binding.TF_FLOAT : binding.TF_UINT8;
+    const type = values instanceof Float32Array ? binding.TF_FLOAT : values instanceof Int32Array ? binding.TF_INT32 : binding.TF_UINT8;
     return new Handle(binding.createTensor(shape, type, values), values.byteLength);
+  }
+
+  /** One that lives as long as the process, and is not counted. */
+  static constant(values: Float32Array | Int32Array): Handle {
+    const handle = Handle.create(values);
+    Handle.live -= handle.bytes;
+    return handle;
   }
 
   /** Bytes in all handles that are alive. */

@@ -33,6 +33,9 @@ export function fusedOp<I extends Tensors, A = Record<string, never>>(spec: Fuse
     spec.check(inputs, attributes);
     const native = spec.native;
     if (!native || !isNative()) return tf.tidy(() => spec.reference(inputs, attributes));
+    // Nobody will ask for gradients: what would be saved goes with the caller's scope.
+    if (!(tf.engine() as unknown as { state: { activeTape: unknown } }).state.activeTape)
+      return tf.tidy(() => native.forward(inputs, attributes).y);
     const chosen = precision();
     const run = tf.customGrad((...args) => {
       const save = args.pop() as unknown as (tensors: tf.Tensor[]) => void;

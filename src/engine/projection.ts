@@ -47,11 +47,13 @@ export function project(x: tf.Tensor, a: tf.Tensor, b: tf.Tensor, projection: Pr
   return tf.reshape(y, [...x.shape.slice(0, -1), weight.shape[0]]);
 }
 
+// Made once, for what most calls have not: a bias, and seeds of dropout.
 let none: Handle | undefined;
+let noSeeds: Handle | undefined;
 
 /** A projection's inputs of a native op: w, a, b, bias. */
 export function projectionInputs(a: tf.Tensor, b: tf.Tensor, { weight, bias }: Projection): (tf.Tensor | Handle)[] {
-  none ??= Handle.create(new Float32Array(0));
+  none ??= Handle.constant(new Float32Array(0));
   return [weight.handle as Handle, a, b, bias ?? none];
 }
 
@@ -66,8 +68,12 @@ export function projectionAttributes(projections: Projection[]): Attributes {
   return attributes;
 }
 
-export const projectionSeeds = (projections: Projection[]): tf.Tensor =>
-  tf.tensor1d(
-    projections.map(({ seed = 0 }) => seed | 0),
-    'int32',
-  );
+export function projectionSeeds(projections: Projection[]): tf.Tensor | Handle {
+  if (projections.some(({ dropout }) => dropout))
+    return tf.tensor1d(
+      projections.map(({ seed = 0 }) => seed | 0),
+      'int32',
+    );
+  noSeeds ??= Handle.constant(new Int32Array(3));
+  return noSeeds;
+}

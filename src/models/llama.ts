@@ -2,6 +2,7 @@ import { FileError, OptionError } from '../core/errors';
 import { add } from '../engine/ops/add';
 import { attention, LayerCache } from '../engine/ops/attention';
 import { gatedMlp } from '../engine/ops/gated_mlp';
+import { linear } from '../engine/ops/linear';
 import { qkv } from '../engine/ops/qkv';
 import { rope } from '../engine/ops/rope';
 import { swiglu } from '../engine/ops/swiglu';
@@ -210,7 +211,11 @@ export class LlamaForCausalLM extends CausalLM {
   }
 
   logits(hidden: tf.Tensor2D): tf.Tensor2D {
-    return tf.tidy(() => (this.lm_head ?? new Linear(this.head)).forward(hidden) as tf.Tensor2D);
+    if (this.lm_head) return this.lm_head.forward(hidden) as tf.Tensor2D;
+    const [vocabulary, dim] = this.head.shape;
+    return tf.tidy(
+      () => linear({ x: hidden, a: tf.zeros([0, dim]), b: tf.zeros([vocabulary, 0]) }, { weight: this.head, scale: 0 }) as tf.Tensor2D,
+    );
   }
 
   newCache(capacity: number): KeyValueCache {

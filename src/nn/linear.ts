@@ -26,12 +26,15 @@ function dropoutOf(pair: LowRank): { dropout: number; seed: number } {
 export class Linear extends Module {
   /** Set by PEFT methods. */
   lowRank: LowRank[] = [];
+  /** Stands for the pair where there is none. */
+  private readonly noPair: { a: tf.Tensor; b: tf.Tensor };
 
   constructor(
     readonly weight: Weight,
     readonly bias?: tf.Tensor,
   ) {
     super();
+    this.noPair = { a: tf.keep(tf.zeros([0, this.inFeatures])), b: tf.keep(tf.zeros([this.outFeatures, 0])) };
   }
 
   get outFeatures(): number {
@@ -53,7 +56,7 @@ export class Linear extends Module {
   private first(): { a: tf.Tensor; b: tf.Tensor; projection: Projection } {
     const { weight, bias } = this;
     const [pair] = this.lowRank;
-    if (!pair) return { a: tf.zeros([0, this.inFeatures]), b: tf.zeros([this.outFeatures, 0]), projection: { weight, bias, scale: 0 } };
+    if (!pair) return { ...this.noPair, projection: { weight, bias, scale: 0 } };
     return { a: pair.a.tensor, b: pair.b.tensor, projection: { weight, bias, scale: pair.scale, ...dropoutOf(pair) } };
   }
 
@@ -81,5 +84,7 @@ export class Linear extends Module {
   protected override release(): void {
     this.weight.dispose();
     this.bias?.dispose();
+    this.noPair.a.dispose();
+    this.noPair.b.dispose();
   }
 }

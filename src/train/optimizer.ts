@@ -27,7 +27,10 @@ export class AdamW {
     private readonly parameters: Map<string, Parameter>,
     private readonly options: AdamWOptions,
   ) {
-    for (const [name, { tensor }] of parameters) {
+    for (const [name, parameter] of parameters) {
+      // It will be changed in place, and may share its memory with the array it was made from.
+      parameter.assign(tf.keep(tf.mul(parameter.tensor, 1)));
+      const { tensor } = parameter;
       const packed = options.eightBit && isNative() && tensor.size >= SMALLEST_PACKED;
       const zeros = () => tf.keep(tf.zeros(tensor.shape));
       this.moments.set(name, packed ? [new PackedMoment(tensor.shape, true), new PackedMoment(tensor.shape, false)] : [zeros(), zeros()]);

@@ -19,6 +19,13 @@ it('an old name is taken with one warning', () => {
   warn.mockRestore();
 });
 
+it('an option that nothing became of is passed over with a warning that says why', () => {
+  const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
+  expect(readOptions('SFTConfig', { no_cuda: true }, { r: 1 }, { no_cuda: { to: null, why: 'there is none' } })).toEqual({ r: 1 });
+  expect(warn.mock.calls[0][0]).toMatch(/no_cuda has no effect: there is none/);
+  warn.mockRestore();
+});
+
 it('prototype names are no options', () => expect(() => readOptions('X', { constructor: 1 }, { r: 1 })).toThrow(/no option constructor/));
 
 it('nearest prefers equal spelling apart from case and underscores', () => {

@@ -329,9 +329,9 @@ describe('ops without a gradient', () => {
     withoutLeaks(() => {
       const [n, hyper] = [10000, { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, factor: 1 }];
       const start = normal([n]);
-      const exact = { p: start.clone(), m: tf.zeros([n]), v: tf.zeros([n]) };
-      exact.p = tf.tensor1d(start.dataSync() as Float32Array); // its own memory: it is changed in place
-      const packed = { p: tf.tensor1d(start.dataSync() as Float32Array), m: new PackedMoment([n], true), v: new PackedMoment([n], false) };
+      const own = () => tf.mul(start, 1); // changed in place
+      const exact = { p: own(), m: tf.zeros([n]), v: tf.zeros([n]) };
+      const packed = { p: own(), m: new PackedMoment([n], true), v: new PackedMoment([n], false) };
       for (let step = 1; step <= 20; step++) {
         const g = normal([n], 0.1);
         adamwStep([{ ...exact, g }], { ...hyper, step });

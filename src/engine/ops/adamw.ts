@@ -27,7 +27,8 @@ export interface AdamWState {
 /**
  * One AdamW step (Loshchilov and Hutter, 2019, https://arxiv.org/abs/1711.05101) of many tensors, in the order of PyTorch's:
  * decay, moments, p -= lr / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps).
- * Returns p, m and v of each: the same tensors, changed in place, on the native engine, new ones elsewhere.
+ * Returns p, m and v of each: the same tensors, changed in place, on the native engine, new ones elsewhere. A tensor made from a
+ * typed array may share its memory: give tensors that ops have made, or whose array nobody else holds.
  */
 export function adamwStep(states: AdamWState[], hyper: AdamWHyper): Omit<AdamWState, 'g'>[] {
   const { lr, beta1, beta2, eps, weight_decay, step, factor } = hyper;
