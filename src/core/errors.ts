@@ -24,6 +24,11 @@ export class TrainingError extends TunebookError {
 }
 
 /** Tensors whose shapes do not fit. */
+/** Memory that the machine does not have. */
+export class MemoryError extends TunebookError {
+  override name = 'MemoryError';
+}
+
 export class ShapeError extends TunebookError {
   override name = 'ShapeError';
 }

@@ -1,3 +1,4 @@
+import { MemoryError } from '../core/errors';
 import { warnOnce } from '../core/events';
 import * as tf from './tf';
 
@@ -204,5 +205,21 @@ export function execute(op: string, inputs: (tf.Tensor | Handle)[], attributes: 
         ? { name, type: binding.TF_ATTR_TYPE, value: value.type }
         : { name, type: binding.TF_ATTR_FLOAT, value: value.float },
   );
-  return binding.executeOp(op, attrs, ids, outputs).map((metadata) => engine().createOutputTensor(metadata));
+  try {
+    return binding.executeOp(op, attrs, ids, outputs).map((metadata) => engine().createOutputTensor(metadata));
+  } catch (error) {
+    throw plainError(error as Error);
+  }
+}
+
+/** What TensorFlow says of an op that failed, without its own wrapping; where memory is short, with what takes less. */
+export function plainError(error: Error): Error {
+  const [, status, text] = error.message.match(/^Invalid TF_Status: (\d+)\s+Message: ([\s\S]*)/) ?? [];
+  if (!status) return error;
+  const OUT_OF_MEMORY = '8';
+  return status === OUT_OF_MEMORY
+    ? new MemoryError(
+        `Out of memory: ${text.trim()}. What takes less: a smaller per_device_train_batch_size or max_length, gradient_checkpointing: true, or a 4-bit base model (quantization_config).`,
+      )
+    : new Error(text.trim());
 }

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { Handle, isNative, startBackend } from '../../src/engine/backend';
+import { MemoryError } from '../../src/core/errors';
+import { execute, Handle, isNative, plainError, startBackend } from '../../src/engine/backend';
 import { accumulate } from '../../src/engine/ops/accumulate';
 import { adamwStep, adamwStep8, globalNorm, PackedMoment } from '../../src/engine/ops/adamw';
 import { add } from '../../src/engine/ops/add';
@@ -8,6 +9,8 @@ import { dropout } from '../../src/engine/ops/dropout';
 import { embedding } from '../../src/engine/ops/embedding';
 import { gatedMlp } from '../../src/engine/ops/gated_mlp';
 import { gatherRows } from '../../src/engine/ops/gather_rows';
+import { geglu } from '../../src/engine/ops/geglu';
+import { layerNorm } from '../../src/engine/ops/layer_norm';
 import { linear } from '../../src/engine/ops/linear';
 import { linearCrossEntropy } from '../../src/engine/ops/linear_cross_entropy';
 import { qkv } from '../../src/engine/ops/qkv';
@@ -64,6 +67,24 @@ describe('native ops agree with their references', () => {
     [3, 8193],
   ])
     it(`swiglu [${shape}]`, () => checkOp(swiglu, () => ({ gate: normal(shape, 3), up: normal(shape) })));
+  for (const tanh of [true, false])
+    for (const shape of [[1], [2, 3, 7], [3, 8193]])
+      it(`geglu [${shape}], ${tanh ? 'approximated' : 'exact'}`, () =>
+        checkOp(geglu, () => ({ gate: normal(shape, 3), up: normal(shape) }), { tanh }));
+  for (const [rows, dim, scale, shift] of [
+    [1, 5, 1, 0],
+    [17, 384, 1, 0],
+    [64, 33, 1e-3, 0],
+    [5, 768, 1, 1000],
+  ])
+    it(`layerNorm [${rows}, ${dim}] of values around ${shift}, ${scale} apart`, () =>
+      checkOp(
+        layerNorm,
+        () => ({ x: tf.add(normal([rows, dim], scale), shift), weight: normal([dim]), bias: normal([dim]) }),
+        { eps: 1e-12 },
+        // around 1,000 the inputs themselves are rounded to 6e-5
+        { tolerance: shift ? 2e-4 : 2e-5 },
+      ));
   for (const [batch, seq, heads, dim] of [
     [1, 1, 1, 2],
     [2, 5, 3, 64],
@@ -392,7 +413,16 @@ describe('errors from ops', () => {
   it('come out of native code as exceptions', () => {
     const table = randomWeight(f32, 5, 8);
     expect(() => embedding(tf.tensor1d([5], 'int32'), table)).toThrow(/token id 5 is not in \[0, 5\)/);
+    const wrong = { kind: f32.code, rows: 5, dim: 9 };
+    expect(() => execute('TunebookEmbedding', [tf.tensor1d([1], 'int32'), table.handle!], wrong, 1)).toThrow(/160 bytes is not \[5, 9\]/);
     table.dispose();
+  });
+  it('say what takes less where memory is short', () => {
+    const raw = new Error('Invalid TF_Status: 8\nMessage: an op asked for 12345 MiB, which the system does not give');
+    const error = plainError(raw);
+    expect(error).toBeInstanceOf(MemoryError);
+    expect(error.message).toMatch(/^Out of memory: an op asked for 12345 MiB.*smaller per_device_train_batch_size/);
+    expect(plainError(new Error('something else')).message).toBe('something else');
   });
 });
 

@@ -36,6 +36,8 @@ float* Call::output(int i, const Shape& shape) {
   for (int64_t d : shape) bytes *= d;
   TF_Tensor* tensor =
       TF_AllocateOutput(context_, i, TF_FLOAT, shape.data(), static_cast<int>(shape.size()), bytes, status.value);
+  if (TF_GetCode(status.value) == TF_RESOURCE_EXHAUSTED || (TF_GetCode(status.value) == TF_OK && bytes && !TF_TensorData(tensor)))
+    throw OutOfMemory(bytes);
   status.check();
   held_.push_back(tensor);
   return static_cast<float*>(TF_TensorData(tensor));
@@ -65,9 +67,9 @@ void runOp(void (*compute)(Call&), void* attributes, TF_OpKernelContext* context
   try {
     Call call(context, *static_cast<std::vector<double>*>(attributes));
     compute(call);
-  } catch (const std::bad_alloc&) {
+  } catch (const OutOfMemory& error) {
     Status status;
-    TF_SetStatus(status.value, TF_RESOURCE_EXHAUSTED, "out of memory inside an op: use smaller batches or shorter rows");
+    TF_SetStatus(status.value, TF_RESOURCE_EXHAUSTED, error.what());
     TF_OpKernelContext_Failure(context, status.value);
   } catch (const std::exception& error) {
     Status status;

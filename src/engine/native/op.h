@@ -7,6 +7,7 @@
 
 #include "tensorflow/c/kernels.h"
 #include "tensorflow/c/ops.h"
+#include "pool.h"
 #include "tensorflow/c/tf_tensor.h"
 
 namespace tunebook {

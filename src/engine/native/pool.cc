@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
-#include <new>
 #include <thread>
 #include <vector>
 #if defined(__linux__)
@@ -129,7 +128,7 @@ float* scratch(int slot, size_t floats) {
     memory = static_cast<float*>(std::aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64));
     if (!memory) {
       capacity = 0;
-      throw std::bad_alloc();
+      throw OutOfMemory(floats * sizeof(float));
     }
   }
   return memory;

@@ -1,8 +1,14 @@
 // One pool of threads for all ops: as many as the process may use (affinity and cgroup quota), or TUNEBOOK_THREADS.
 #pragma once
 #include <functional>
+#include <stdexcept>
+#include <string>
 
 namespace tunebook {
+
+struct OutOfMemory : std::runtime_error {
+  explicit OutOfMemory(size_t bytes) : std::runtime_error("an op asked for " + std::to_string(bytes >> 20) + " MiB, which the system does not give") {}
+};
 
 int threadCount();
 

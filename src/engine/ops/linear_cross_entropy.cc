@@ -74,6 +74,9 @@ void forward(Call& call) {
   const long vocabulary = call.attribute(1), rows = x.rows(), dim = x.dim(-1);
   const bool gradient = call.attribute(2) != 0;
   const Weight weight{w.data, static_cast<Kind>(static_cast<int64_t>(call.attribute(0))), vocabulary, dim};
+  if (static_cast<size_t>(w.size) != Weight::rowBytes(weight.kind, dim) * vocabulary || labels.size != rows)
+    throw std::invalid_argument("cross-entropy: a weight of " + std::to_string(w.size) + " bytes and " + std::to_string(labels.size) +
+                                " labels do not fit " + std::to_string(rows) + " rows over [" + std::to_string(vocabulary) + ", " + std::to_string(dim) + "]");
   for (long r = 0; r < rows; r++)
     if (labels.data[r] < 0 || labels.data[r] >= vocabulary)
       throw std::invalid_argument("cross-entropy: label " + std::to_string(labels.data[r]) + " is not in [0, " +
