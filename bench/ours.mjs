@@ -8,12 +8,13 @@ import { stepGflop } from './arithmetic.mjs';
 
 const require = createRequire(import.meta.url);
 const tb = require('../lib/index.js');
-const { task, batch, length, steps, rank, dtype, trace } = JSON.parse(readFileSync(process.argv[2], 'utf8'));
+const { task, batch, length, steps, rank, dtype, base, folder, trace } = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 
 const precision = dtype === 'bfloat16' ? 'bf16' : 'fp32';
-const base = 'HuggingFaceTB/SmolLM2-135M-Instruct';
-const model = await tb.AutoModelForCausalLM.from_pretrained(base);
-const tokenizer = await tb.AutoTokenizer.from_pretrained(base);
+const name = 'HuggingFaceTB/SmolLM2-135M-Instruct';
+const quantization_config = base === 'nf4' ? new tb.BitsAndBytesConfig({ load_in_4bit: true, bnb_4bit_quant_type: 'nf4' }) : null;
+const model = await tb.AutoModelForCausalLM.from_pretrained(base === 'q4_1' ? name : folder, { quantization_config });
+const tokenizer = await tb.AutoTokenizer.from_pretrained(name);
 const data = await tb.load_dataset('fine-tuning-qa', { split: 'train' });
 const tokens = tokenizer.encode([...data].map((row) => tokenizer.renderChat(row.messages)).join(''));
 const packed = Array.from({ length: batch }, (_, i) => ({ input_ids: tokens.slice(i * length, (i + 1) * length) }));

@@ -2,11 +2,12 @@
 //                 -- sft       the project's instruction rows as they are: rows a second
 //                 -- generate  64 tokens after 64, greedy
 //                 -- profile   our training step by op [--trace FILE: for ui.perfetto.dev]
-// [--json] [--pairs N] [--batch 4] [--length 512] [--steps N] [--rank 16] [--dtype auto|float32|bfloat16] [--alone]
+// [--base q4_1|nf4|bf16: what our weights are packed as] [--json] [--pairs N] [--batch 4] [--length 512] [--steps N] [--rank 16] [--dtype auto|float32|bfloat16] [--alone]
 // Our side and the peer's (transformers + PEFT, in training with and without gradient checkpointing) in turn, each in a process
 // of its own; medians over the pairs.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { cpus, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
@@ -40,6 +41,7 @@ function side(command, args, what) {
   return JSON.parse(result.stdout.trim().split('\n').at(-1));
 }
 
+const { cacheFolder } = createRequire(import.meta.url)('../scripts/native.cjs');
 const TASKS = { train: 'tokensPerSecond', sft: 'rowsPerSecond', generate: 'tokensPerSecond', profile: null };
 const UNITS = { tokensPerSecond: 'tokens/s', rowsPerSecond: 'rows/s' };
 
@@ -58,6 +60,7 @@ await main(async () => {
       steps: { type: 'string' },
       rank: { type: 'string', default: '16' },
       dtype: { type: 'string', default: 'auto' },
+      base: { type: 'string', default: 'q4_1' },
       trace: { type: 'string' },
     },
   });
@@ -66,7 +69,13 @@ await main(async () => {
   const log = values.json ? () => {} : console.log;
   const print = (row, text) => process.stdout.write(values.json ? `${JSON.stringify(row)}\n` : `${text}\n`);
   if (values.json) console.log = () => {};
-  await setUp(['dependencies', 'native', 'build', 'model', ...(values.alone || task === 'profile' ? [] : ['peers'])]);
+  await setUp([
+    'dependencies',
+    'native',
+    'build',
+    'model',
+    ...((values.alone || task === 'profile') && values.base === 'q4_1' ? [] : ['peers']),
+  ]);
   const file = join(mkdtempSync(join(tmpdir(), 'tunebook-bench-')), 'task.json');
   const machine = cpu();
   // A CPU without bfloat16 instructions converts each value: there fp32 is the best of either side.
@@ -74,10 +83,18 @@ await main(async () => {
   const [batch, length, rank] = [values.batch, values.length, values.rank].map(Number);
   const steps = Number(values.steps ?? (task === 'sft' ? 10 : 2));
   const trace = values.trace && resolve(values.trace);
-  writeFileSync(file, JSON.stringify({ task, dtype, batch, length, steps, rank, trace }));
+  const { base } = values;
+  const folder = join(cacheFolder(), 'bench', 'SmolLM2-135M-bf16');
+  if (!['q4_1', 'nf4', 'bf16'].includes(base)) throw new SetupError(`--base ${base} is not one of q4_1, nf4, bf16`);
+  const give = (given) => writeFileSync(file, JSON.stringify({ task, dtype, batch, length, steps, rank, base, folder, trace, ...given }));
   const ours = () => side(process.execPath, ['bench/ours.mjs', file], 'our side');
   const peer = (...options) => side(join(root, '.venv-test/bin/python'), ['bench/peer.py', file, ...options], "the peer's side");
 
+  if (base !== 'q4_1' && !existsSync(join(folder, 'model.safetensors'))) {
+    give({ task: 'convert' });
+    peer();
+  }
+  give({});
   if (task === 'profile') {
     const { byOp, outside, seconds } = ours();
     const share = (value) => `${(100 * value).toFixed(1)} %`;
@@ -100,7 +117,11 @@ await main(async () => {
   }
   const here = medians(pairs.map((pair) => pair.ours));
   const rounded = (value) => Number(value.toPrecision(4));
-  const setting = { train: `, ${batch} x ${length}, r = ${rank}`, sft: `, batches of ${batch}, r = ${rank}`, generate: '' }[task];
+  const setting = {
+    train: `, ${batch} x ${length}, r = ${rank}, ${base}`,
+    sft: `, batches of ${batch}, r = ${rank}, ${base}`,
+    generate: '',
+  }[task];
   const row = (name, unit, mine, theirs) => {
     const found = { name, unit, ours: rounded(here[mine]), pairs: pairs.length, cpu: machine };
     if (theirs) {

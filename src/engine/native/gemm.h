@@ -294,6 +294,21 @@ inline void multiplyPacked(const Rows<P>& left, const typename P::T* panels, lon
   multiplyPacked<P>(left, panels, stepsOf<P>(left.inner), rows, columns, target);
 }
 
+// The same where one side is a triangle: columns from n on need rows from firstRow(n) on, and rows from i on only the steps
+// [first, last) that stepsOfRows(i) gives, in values of the inner dimension. What is left out is not written.
+template <class P, class FirstRow, class StepsOfRows>
+inline void multiplyTriangle(const Rows<P>& left, const typename P::T* panels, long steps, long rows, long columns, const Target& target,
+                             const FirstRow& firstRow, const StepsOfRows& stepsOfRows) {
+  for (long n = 0; n < columns; n += kColumns)
+    for (long i = firstRow(n) / P::kTile * P::kTile; i < rows; i += P::kTile) {
+      const auto [from, to] = stepsOfRows(i);
+      const long first = from / P::kPack;
+      const Rows<P> part{left.data + first * left.step, left.tile, left.step, left.row, static_cast<int>(to - first * P::kPack)};
+      const Product<P> product{part, panels + n * steps + first * kColumns};
+      panelRows<P>(&product, 1, i, std::min<long>(rows, i + P::kTile), target, n, std::min<long>(kColumns, columns - n));
+    }
+}
+
 template <class P>
 struct Term {
   Rows<P> left;

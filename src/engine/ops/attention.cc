@@ -53,8 +53,16 @@ struct Packed {
 
 // Turns one row of scores into probabilities over its first `visible` keys and returns the log of their sum.
 float softmaxRow(float* s, long visible, long width, float scale) {
-  float top = -INFINITY;
-  for (long j = 0; j < visible; j++) top = std::max(top, s[j]);
+  float top = s[0];
+  if (visible >= kLanes) {
+    Vec tops = load(s);
+    for (long j = kLanes; j + kLanes <= visible; j += kLanes) {
+      const Vec next = load(s + j);
+      tops = next > tops ? next : tops;
+    }
+    for (int i = 0; i < kLanes; i++) top = std::max(top, tops[i]);
+  }
+  for (long j = visible / kLanes * kLanes; j < visible; j++) top = std::max(top, s[j]);
   const float shift = top * scale;
   Vec total{};
   long j = 0;
@@ -132,6 +140,27 @@ struct Parts {
   }
 };
 
+// A block of queries whose first sees `visible` keys: of scores [rows, width] and their gradients only the triangle counts.
+template <class P>
+struct Triangle {
+  long visible, rows, width;
+  // scores = left keys, of what is seen
+  void scores(const Rows<P>& left, const typename P::T* keys, const Target& to) const {
+    multiplyTriangle<P>(left, keys, stepsOf<P>(left.inner), rows, width, to, [&](long n) { return std::max<long>(0, n - visible + 1); },
+                        [&](long) { return std::pair<long, long>(0, left.inner); });
+  }
+  // to = scores panels; queries from i on see no key behind the last of their tile
+  void times(const Rows<P>& scores, const typename P::T* panels, long steps, long columns, const Target& to) const {
+    multiplyTriangle<P>(scores, panels, steps, rows, columns, to, [](long) { return 0; },
+                        [&](long i) { return std::pair<long, long>(0, std::min(width, visible - 1 + i + P::kTile)); });
+  }
+  // to += scores^T panels; keys from i on are seen by no query before this one
+  void transposedTimes(const Rows<P>& scores, const typename P::T* panels, long columns, const Target& to) const {
+    multiplyTriangle<P>(scores, panels, stepsOf<P>(rows), width, columns, to, [](long) { return 0; },
+                        [&](long i) { return std::pair<long, long>(std::max<long>(0, i - visible + 1), rows); });
+  }
+};
+
 // lse [tokens, heads] may be null.
 template <class P>
 void forwardAll(const Dims& d, const std::vector<Sequence>& sequences, const float* q, const float* k, const float* v, float* o, float* lse) {
@@ -143,14 +172,14 @@ void forwardAll(const Dims& d, const std::vector<Sequence>& sequences, const flo
     for (long i = part.index * kQueries; i < s.queries; i += part.of * kQueries) {
       const long rows = std::min<long>(kQueries, s.queries - i), width = s.offset() + i + rows, token = s.first + i;
       const Rows<P> left = rowsOf<P>({q + token * d.qRow + part.head * d.dim, d.qRow, 1}, rows, d.dim, 7, false);
-      multiplyPacked<P>(left, keys.of(part.sequence, group), rows, width, {scores, stride, 1});
+      const Triangle<P> triangle{s.offset() + i + 1, rows, width};
+      triangle.scores(left, keys.of(part.sequence, group), {scores, stride, 1});
       for (long r = 0; r < rows; r++) {
         const float total = softmaxRow(scores + r * stride, s.offset() + i + r + 1, width, d.scale);
         if (lse) lse[(token + r) * d.heads + part.head] = total;
       }
       const Rows<P> p = rowsAt<P>({scores, stride, 1}, rows, width, 8);
-      multiplyPacked<P>(p, values.of(part.sequence, group), stepsOf<P>(s.keys), rows, d.dim,
-                        {o + token * d.oRow + part.head * d.dim, d.oRow, 1});
+      triangle.times(p, values.of(part.sequence, group), stepsOf<P>(s.keys), d.dim, {o + token * d.oRow + part.head * d.dim, d.oRow, 1});
     }
   });
 }
@@ -201,14 +230,15 @@ void backwardBlock(const Dims& d, const Block& block, const typename P::T* keys,
   float* p = scratch(3, kQueries * stride);
   float* ds = scratch(4, kQueries * stride);
   typename P::T* panels = elements<P>(5, panelSize<P>(kQueries, d.dim));
-  multiplyPacked<P>(rowsOf<P>({block.q, d.qRow, 1}, rows, d.dim, 7, false), keys, rows, width, {p, stride, 1});
-  multiplyPacked<P>(rowsOf<P>({block.dO, d.oRow, 1}, rows, d.dim, 7, false), values, rows, width, {ds, stride, 1});
+  const Triangle<P> triangle{block.visible, rows, width};
+  triangle.scores(rowsOf<P>({block.q, d.qRow, 1}, rows, d.dim, 7, false), keys, {p, stride, 1});
+  triangle.scores(rowsOf<P>({block.dO, d.oRow, 1}, rows, d.dim, 7, false), values, {ds, stride, 1});
   softmaxBack(d, block, stride, width, p, ds);
-  multiplyPacked<P>(rowsAt<P>({ds, stride, 1}, rows, width, 8), keysAlong, stepsOf<P>(block.keys), rows, d.dim, {block.dq, d.qRow, 1});
+  triangle.times(rowsAt<P>({ds, stride, 1}, rows, width, 8), keysAlong, stepsOf<P>(block.keys), d.dim, {block.dq, d.qRow, 1});
   packAll<P>(StridedRight(block.dO, inner, d.oRow, 1), d.dim, panels);
-  multiplyPacked<P>(rowsAt<P>({p, 1, stride}, width, inner, 8), panels, width, d.dim, {dv, d.dim, 1, 1, true});
+  triangle.transposedTimes(rowsAt<P>({p, 1, stride}, width, inner, 8), panels, d.dim, {dv, d.dim, 1, 1, true});
   packAll<P>(StridedRight(block.q, inner, d.qRow, 1), d.dim, panels);
-  multiplyPacked<P>(rowsAt<P>({ds, 1, stride}, width, inner, 8), panels, width, d.dim, {dk, d.dim, 1, 1, true});
+  triangle.transposedTimes(rowsAt<P>({ds, 1, stride}, width, inner, 8), panels, d.dim, {dk, d.dim, 1, 1, true});
 }
 
 // Adds up the shares of a group's heads for keys [from, to), in one order.
