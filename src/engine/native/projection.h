@@ -73,8 +73,8 @@ inline void projectFewRows(const Projection& p, const float* x, long rows, float
   const float* low = p.dropped(x, rows);
   for (long i = 0; i < rows; i++)
     for (long r = 0; r < p.rank; r++) u[i * p.rank + r] = p.scale * dot(low + i * p.in, p.a + r * p.in, p.in);
-  // Waking the other threads costs as much as a million multiplications.
-  const long block = std::max<long>(32, 1'000'000 / (p.in * rows));
+  // Waking the other threads costs as much as some hundred thousand multiplications.
+  const long block = std::max<long>(32, 450'000 / (p.in * rows));
   parallelFor(static_cast<int>((p.out + block - 1) / block), [&](int task, int) {
     for (long n = task * block; n < std::min(p.out, (task + 1) * block); n++)
       for (long i = 0; i < rows; i++) {

@@ -8,7 +8,7 @@
 namespace tunebook {
 namespace {
 
-constexpr int kQueries = kRows * 8;  // queries per block
+constexpr int kQueries = kRows * 12;  // queries per block
 
 struct Dims {
   long heads, groups, dim;
