@@ -32,6 +32,7 @@ const trainer = (train_dataset, options) =>
       learning_rate: 2e-4,
       save_strategy: 'no',
       disable_tqdm: true,
+      max_length: null,
       bf16: precision === 'bf16',
       ...options,
     }),
