@@ -60,6 +60,13 @@ function startNative(): BackendInfo {
   tf.registerBackend('tensorflow', () => new NodeJSKernelBackend(binding, '@tensorflow/tfjs-node'), 3);
   if (!tf.setBackend('tensorflow')) throw new Error('TensorFlow did not start');
   native = tf.backend() as NodeBackend;
+  replaceExecuteOp((plain) => (...args) => {
+    try {
+      return plain(...args);
+    } catch (error) {
+      throw plainError(error as Error);
+    }
+  });
   addon.trim();
   const { threads, bf16 } = addon.describe();
   return {
@@ -205,11 +212,7 @@ export function execute(op: string, inputs: (tf.Tensor | Handle)[], attributes: 
         ? { name, type: binding.TF_ATTR_TYPE, value: value.type }
         : { name, type: binding.TF_ATTR_FLOAT, value: value.float },
   );
-  try {
-    return binding.executeOp(op, attrs, ids, outputs).map((metadata) => engine().createOutputTensor(metadata));
-  } catch (error) {
-    throw plainError(error as Error);
-  }
+  return binding.executeOp(op, attrs, ids, outputs).map((metadata) => engine().createOutputTensor(metadata));
 }
 
 /** What TensorFlow says of an op that failed, without its own wrapping; where memory is short, with what takes less. */

@@ -90,7 +90,6 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
 export const TRAINING_ALIASES: Record<string, Alias> = {
   warmup_ratio: { to: 'warmup_steps' },
   evaluation_strategy: { to: 'eval_strategy' },
-  activation_checkpointing: { to: 'gradient_checkpointing' },
   logging_dir: { to: null, why: 'runs are logged under output_dir/runs, or where TENSORBOARD_LOGGING_DIR says' },
   overwrite_output_dir: { to: null, why: 'a run that is not resumed writes its files anew' },
   save_safetensors: { to: null, why: 'files are always safetensors' },

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { MemoryError } from '../../src/core/errors';
 import { execute, Handle, isNative, plainError, startBackend } from '../../src/engine/backend';
+import type { FusedOp } from '../../src/engine/fused_op';
 import { accumulate } from '../../src/engine/ops/accumulate';
 import { adamwStep, adamwStep8, globalNorm, PackedMoment } from '../../src/engine/ops/adamw';
 import { add } from '../../src/engine/ops/add';
@@ -17,7 +18,7 @@ import { qkv } from '../../src/engine/ops/qkv';
 import { rmsNorm } from '../../src/engine/ops/rms_norm';
 import { rope } from '../../src/engine/ops/rope';
 import { swiglu } from '../../src/engine/ops/swiglu';
-import { withPrecision } from '../../src/engine/precision';
+import { type Precision, withPrecision } from '../../src/engine/precision';
 import { checkpoint, record } from '../../src/engine/tape';
 import * as tf from '../../src/engine/tf';
 import { Weight, type WeightFormat } from '../../src/engine/weights';
@@ -41,6 +42,27 @@ function randomWeight(format: WeightFormat, rows: number, columns: number): Weig
     if (format.block === 1) for (let at = 1; at < bytes.length; at += 2) bytes[at] = (format === f16 ? 0x20 : 0x3d) | (bytes[at] & 0x80);
   }
   return new Weight(format, [rows, columns], bytes);
+}
+
+/** Checks an op over several projections, each with a random pair of its rank beside it. */
+function checkProjections(
+  op: FusedOp<any, any>,
+  x: number[],
+  weights: Weight[],
+  ranks: readonly number[],
+  attributes: object,
+  precision: Precision,
+): Promise<void> {
+  const pairs = () =>
+    weights.flatMap(({ shape: [out, into] }, i) => [
+      [`a${i}`, normal([ranks[i], into], 0.3)] as const,
+      [`b${i}`, normal([out, ranks[i]], 0.3)] as const,
+    ]);
+  return checkOp(op, () => ({ x: normal(x), ...Object.fromEntries(pairs()) }), attributes, {
+    skip: ranks.flatMap((r, i) => (r ? [] : [`a${i}`, `b${i}`])),
+    precision,
+    tolerance: precision === 'bf16' ? 2e-2 : 3e-5,
+  });
 }
 
 beforeAll(async () => {
@@ -214,13 +236,6 @@ describe('native ops agree with their references', () => {
         randomWeight(format, hidden, inner),
       ];
       const [gain, bias] = [normal([hidden]), normal([inner])];
-      const shapes = [
-        [hidden, inner],
-        [hidden, inner],
-        [inner, hidden],
-      ];
-      const pairs = () =>
-        shapes.flatMap(([n, m], i) => [[`a${i}`, normal([ranks[i], n], 0.3)] as const, [`b${i}`, normal([m, ranks[i]], 0.3)] as const]);
       const attributes = {
         gain,
         eps: 1e-5,
@@ -228,13 +243,7 @@ describe('native ops agree with their references', () => {
         up: { weight: up, bias, scale: 2, dropout, seed: 4 },
         down: { weight: down, scale: 1, dropout, seed: 5 },
       };
-      const skip = ranks.flatMap((r, i) => (r ? [] : [`a${i}`, `b${i}`]));
-      const tolerance = precision === 'bf16' ? 2e-2 : 3e-5;
-      await checkOp(gatedMlp, () => ({ x: normal([rows, hidden]), ...Object.fromEntries(pairs()) }), attributes, {
-        skip,
-        precision,
-        tolerance,
-      });
+      await checkProjections(gatedMlp, [rows, hidden], [gate, up, down], ranks, attributes, precision);
       for (const owned of [gate, up, down, gain, bias]) owned.dispose();
     });
   for (const [format, batch, seq, hidden, heads, groups, dim, ranks, dropout, precision] of [
@@ -252,8 +261,6 @@ describe('native ops agree with their references', () => {
         Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)),
         Array.from({ length: seq }, (_, i) => 3 + i),
       );
-      const pairs = () =>
-        outs.flatMap((out, i) => [[`a${i}`, normal([ranks[i], hidden], 0.3)] as const, [`b${i}`, normal([out, ranks[i]], 0.3)] as const]);
       const attributes = {
         gain,
         eps: 1e-5,
@@ -262,13 +269,7 @@ describe('native ops agree with their references', () => {
         v: { weight: v, scale: 1, dropout, seed: 5 },
         ...tables,
       };
-      const skip = ranks.flatMap((r, i) => (r ? [] : [`a${i}`, `b${i}`]));
-      const tolerance = precision === 'bf16' ? 2e-2 : 3e-5;
-      await checkOp(qkv, () => ({ x: normal([batch, seq, hidden]), ...Object.fromEntries(pairs()) }), attributes, {
-        skip,
-        precision,
-        tolerance,
-      });
+      await checkProjections(qkv, [batch, seq, hidden], [q, k, v], ranks, attributes, precision);
       for (const owned of [q, k, v, gain, bias, tables.cos, tables.sin]) owned.dispose();
     });
   it('linear over F32 with sizes that no vector width divides', async () => {

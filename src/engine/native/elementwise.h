@@ -16,6 +16,18 @@ void forRows(long rows, long size, const Body& body) {
   });
 }
 
+// sums[j] = value(i, j) summed over rows i in their order: columns are what the threads share.
+template <class Value>
+void sumOverRows(long rows, long columns, const Value& value, float* sums) {
+  constexpr long block = 64;
+  parallelFor(static_cast<int>((columns + block - 1) / block), [&](int task, int) {
+    const long from = task * block, to = std::min(columns, from + block);
+    for (long j = from; j < to; j++) sums[j] = 0;
+    for (long i = 0; i < rows; i++)
+      for (long j = from; j < to; j++) sums[j] += value(i, j);
+  });
+}
+
 // Loads up to kLanes floats, zeros behind them.
 inline Vec some(const float* p, int n) {
   if (n == kLanes) return load(p);
@@ -45,7 +57,7 @@ void forVectors(int64_t size, const Body& body) {
 
 // Rotates the first `heads` heads of every row (of `width` floats), in place or not; the rest is copied. See ops/rope.ts.
 inline void rotate(const float* from, float* to, long rows, long width, long heads, long dim, const float* cos, const float* sin, long seq,
-            float sign) {
+                   float sign) {
   const long half = dim / 2;
   forRows(rows, width, [&](long t) {
     const float *c = cos + t % seq * half, *s = sin + t % seq * half;

@@ -1,6 +1,6 @@
-// Root mean square norm of one row; see ops/rms_norm.ts.
+// Root mean square norm; see ops/rms_norm.ts.
 #pragma once
-#include "simd.h"
+#include "elementwise.h"
 
 namespace tunebook {
 
@@ -21,6 +21,17 @@ inline void rmsNormRowBack(const float* x, const float* weight, const float* dy,
   for (; j < dim; j++) projection += dy[j] * weight[j] * x[j];
   projection *= scale * scale * scale / dim;
   for (j = 0; j < dim; j++) dx[j] = (beside ? beside[j] : 0) + (dy[j] * weight[j] * scale - x[j] * projection);
+}
+
+// The same for all rows, on all threads.
+inline void rmsNormRows(const float* x, const float* weight, long rows, long dim, float eps, float* y) {
+  forRows(rows, dim, [&](long i) { rmsNormRow(x + i * dim, weight, dim, eps, y + i * dim); });
+}
+
+inline void rmsNormRowsBack(const float* x, const float* weight, const float* dy, long rows, long dim, float eps, const float* beside, float* dx) {
+  forRows(rows, dim, [&](long i) {
+    rmsNormRowBack(x + i * dim, weight, dy + i * dim, dim, eps, beside ? beside + i * dim : nullptr, dx + i * dim);
+  });
 }
 
 }  // namespace tunebook

@@ -6,12 +6,17 @@
 #include "mask.h"
 #include "op.h"
 
+// What an op's Spec says of its projection number n: 4 inputs, 3 attributes, and 2 outputs of its backward pass.
+#define PROJECTION_INPUTS(n) "w" #n ": uint8", "a" #n ": float", "b" #n ": float", "bias" #n ": float"
+#define PROJECTION_ATTRIBUTES(n) "kind" #n ": int", "scale" #n ": float", "dropout" #n ": float"
+#define PROJECTION_GRADIENTS(n) "da" #n ": float", "db" #n ": float"
+
 namespace tunebook {
 
 struct Projection {
-  Weight weight;      // [out, in]
-  const float *a, *b; // [rank, in], [out, rank]
-  const float* bias;  // [out], or null
+  Weight weight;       // [out, in]
+  const float *a, *b;  // [rank, in], [out, rank]
+  const float* bias;   // [out], or null
   long in, out, rank;
   float scale;
   double rate;
@@ -43,6 +48,13 @@ struct Projection {
     });
     return y;
   }
+};
+
+// Outputs of a backward pass, from number `output` on: the gradients of a projection's pair.
+struct PairGradients {
+  float *a, *b;
+  PairGradients(Call& call, int output, const Projection& p)
+      : a(call.output(output, {p.rank, p.in})), b(call.output(output + 1, {p.out, p.rank})) {}
 };
 
 // target[rows, rank] = scale * x m, with m [in, rank]
@@ -119,18 +131,18 @@ void project(const Projection& p, const Shared<P>& x, float* u, const Target& y)
 template <class P>
 class Pulled {
  public:
-  // dy [rows, out] at a distance of dyRow floats; x and u as in the forward pass; da and db have the shapes of a and b.
-  Pulled(const Projection& p, const float* dy, long dyRow, long rows, const float* x, const float* u, float* da, float* db)
+  // dy [rows, out] at a distance of dyRow floats; x and u as in the forward pass.
+  Pulled(const Projection& p, const float* dy, long dyRow, long rows, const float* x, const float* u, const PairGradients& gradients)
       : p_(p), rows_(rows), right_(p.weight), pair_(dense(p.a, p.rank, p.in)) {
     left_ = rowsOf<P>({dy, dyRow, 1}, rows, p.out, p.slot + 3);
     if (!p.rank) return;
     float* v = scratch(p.slot + 4, rows * p.rank);
     down<P>(left_, rows, PlainRight(dense(p.b, p.out, p.rank)), p.rank, p.scale, v);
     back_ = rowsOf<P>({v, p.rank, 1}, rows, p.rank, p.slot + 5);
-    crossProduct(rows, p.dropped(x, rows), p.in, p.in, v, p.rank, {da, 1, p.in});
-    crossProduct(rows, dy, dyRow, p.out, u, p.rank, {db, p.rank, 1});
+    crossProduct(rows, p.dropped(x, rows), p.in, p.in, v, p.rank, {gradients.a, 1, p.in});
+    crossProduct(rows, dy, dyRow, p.out, u, p.rank, {gradients.b, p.rank, 1});
   }
-  Pulled(const Pulled&) = delete;
+  Pulled(const Pulled&) = delete;  // its terms point into it
 
   // Appends its terms; a pair with dropout cannot share the sums and comes after them.
   void addTerms(Term<P>* terms, int& count) const {

@@ -5,7 +5,7 @@
 namespace tunebook {
 namespace {
 
-enum Slot { kNorm = 8, kNormPacked, kAct, kActPacked, kDown, kGate };  // of scratch memory; those of projections are behind
+enum Slot { kNorm = 8, kNormPacked, kAct, kActPacked, kUpGradient, kGateGradient };  // of scratch memory; those of projections are behind
 
 struct Parts {
   Input<float> x, gain;
@@ -21,7 +21,7 @@ struct Parts {
   }
   float* norm() const {
     float* n = scratch(kNorm, rows * gate.in);
-    forRows(rows, gate.in, [&](long i) { rmsNormRow(x.data + i * gate.in, gain.data, gate.in, eps, n + i * gate.in); });
+    rmsNormRows(x.data, gain.data, rows, gate.in, eps, n);
     return n;
   }
 };
@@ -51,29 +51,22 @@ void backward(Call& call) {
              uDown = call.input<float>(19), dy = call.input<float>(20);
   const long rows = m.rows, inner = m.gate.out, hidden = m.gate.in;
   float* dx = call.output(0, m.x.shape);
-  float* grads[6];
-  const Projection* projections[] = {&m.gate, &m.up, &m.down};
-  for (int i = 0; i < 3; i++) {
-    grads[2 * i] = call.output(1 + 2 * i, {projections[i]->rank, projections[i]->in});
-    grads[2 * i + 1] = call.output(2 + 2 * i, {projections[i]->out, projections[i]->rank});
-  }
+  const PairGradients gatePair(call, 1, m.gate), upPair(call, 3, m.up), downPair(call, 5, m.down);
   float* act = scratch(kAct, rows * inner);
   swiglu(gate.data, up.data, rows * inner, act);
-  const Pulled<P> down(m.down, dy.data, hidden, rows, act, uDown.data, grads[4], grads[5]);
+  const Pulled<P> down(m.down, dy.data, hidden, rows, act, uDown.data, downPair);
   const Pulled<P>* only[] = {&down};
-  float* dUp = scratch(kDown, rows * inner);
+  float* dUp = scratch(kUpGradient, rows * inner);
   pullBack<P>(only, 1, rows, inner, dUp);
-  float* dGate = scratch(kGate, rows * inner);
+  float* dGate = scratch(kGateGradient, rows * inner);
   swigluBack(gate.data, up.data, dUp, rows * inner, dGate, dUp);
   const float* n = m.norm();
-  const Pulled<P> pulledGate(m.gate, dGate, inner, rows, n, uGate.data, grads[0], grads[1]);
-  const Pulled<P> pulledUp(m.up, dUp, inner, rows, n, uUp.data, grads[2], grads[3]);
+  const Pulled<P> pulledGate(m.gate, dGate, inner, rows, n, uGate.data, gatePair);
+  const Pulled<P> pulledUp(m.up, dUp, inner, rows, n, uUp.data, upPair);
   const Pulled<P>* both[] = {&pulledGate, &pulledUp};
   float* dn = scratch(kAct, rows * hidden);  // the activations are no longer needed
   pullBack<P>(both, 2, rows, hidden, dn);
-  forRows(rows, hidden, [&](long i) {
-    rmsNormRowBack(m.x.data + i * hidden, m.gain.data, dn + i * hidden, hidden, m.eps, dy.data + i * hidden, dx + i * hidden);
-  });
+  rmsNormRowsBack(m.x.data, m.gain.data, dn, rows, hidden, m.eps, dy.data, dx);
 }
 
 void forwardAny(Call& call) {
@@ -84,19 +77,13 @@ void backwardAny(Call& call) {
   withPrecision(call.attribute(10), [&](auto p) { backward<decltype(p)>(call); });
 }
 
-#define INPUTS                                                                                                              \
-  "x: float", "gain: float", "w0: uint8", "a0: float", "b0: float", "bias0: float", "w1: uint8", "a1: float", "b1: float", \
-      "bias1: float", "w2: uint8", "a2: float", "b2: float", "bias2: float", "seeds: int32"
-#define ATTRIBUTES                                                                                                           \
-  "kind0: int", "scale0: float", "dropout0: float", "kind1: int", "scale1: float", "dropout1: float", "kind2: int", "scale2: float", \
-      "dropout2: float", "eps: float", "bf16: int"
-const Spec spec{"TunebookGatedMlp",
-                {INPUTS},
-                {"y: float", "gate: float", "up: float", "u0: float", "u1: float", "u2: float"},
-                {ATTRIBUTES}};
+#define INPUTS "x: float", "gain: float", PROJECTION_INPUTS(0), PROJECTION_INPUTS(1), PROJECTION_INPUTS(2), "seeds: int32"
+#define KEPT "gate: float", "up: float", "u0: float", "u1: float", "u2: float"
+#define ATTRIBUTES PROJECTION_ATTRIBUTES(0), PROJECTION_ATTRIBUTES(1), PROJECTION_ATTRIBUTES(2), "eps: float", "bf16: int"
+const Spec spec{"TunebookGatedMlp", {INPUTS}, {"y: float", KEPT}, {ATTRIBUTES}};
 const Spec gradSpec{"TunebookGatedMlpGrad",
-                    {INPUTS, "gate: float", "up: float", "u0: float", "u1: float", "u2: float", "dy: float"},
-                    {"dx: float", "da0: float", "db0: float", "da1: float", "db1: float", "da2: float", "db2: float"},
+                    {INPUTS, KEPT, "dy: float"},
+                    {"dx: float", PROJECTION_GRADIENTS(0), PROJECTION_GRADIENTS(1), PROJECTION_GRADIENTS(2)},
                     {ATTRIBUTES}};
 const Op<spec, forwardAny> op;
 const Op<gradSpec, backwardAny> gradOp;

@@ -38,8 +38,6 @@ void backward(Call& call) {
   const float eps = call.attribute(0);
   const long dim = x.dim(-1), rows = x.rows();
   float* dx = call.output(0, x.shape);
-  float* dw = call.output(1, weight.shape);
-  float* db = call.output(2, weight.shape);
   float* moments = scratch(0, 2 * rows);
   forRows(rows, dim, [&](long i) {
     const float *in = x.data + i * dim, *grad = dy.data + i * dim;
@@ -56,18 +54,9 @@ void backward(Call& call) {
     product /= dim;
     for (long j = 0; j < dim; j++) dx[i * dim + j] = scale * (grad[j] * weight.data[j] - sum - (in[j] - mean) * scale * product);
   });
-  // Columns are what the threads share: each sum is made in the order of the rows.
-  constexpr long block = 64;
-  parallelFor(static_cast<int>((dim + block - 1) / block), [&](int task, int) {
-    const long from = task * block, to = std::min(dim, from + block);
-    for (long j = from; j < to; j++) dw[j] = db[j] = 0;
-    for (long i = 0; i < rows; i++)
-      for (long j = from; j < to; j++) {
-        const float g = dy.data[i * dim + j];
-        dw[j] += g * (x.data[i * dim + j] - moments[2 * i]) * moments[2 * i + 1];
-        db[j] += g;
-      }
-  });
+  const auto normed = [&](long i, long j) { return (x.data[i * dim + j] - moments[2 * i]) * moments[2 * i + 1]; };
+  sumOverRows(rows, dim, [&](long i, long j) { return dy.data[i * dim + j] * normed(i, j); }, call.output(1, weight.shape));
+  sumOverRows(rows, dim, [&](long i, long j) { return dy.data[i * dim + j]; }, call.output(2, weight.shape));
 }
 
 const Spec spec{"TunebookLayerNorm", {"x: float", "weight: float", "bias: float"}, {"y: float"}, {"eps: float"}};

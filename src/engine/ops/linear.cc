@@ -22,9 +22,7 @@ void backward(Call& call) {
   const auto x = call.input<float>(0), u = call.input<float>(6), dy = call.input<float>(7);
   const Projection p(call, 1, 0, call.input<int32_t>(5).data[0], 0);
   float* dx = call.output(0, x.shape);
-  float* da = call.output(1, {p.rank, p.in});
-  float* db = call.output(2, {p.out, p.rank});
-  const Pulled<P> pulled(p, dy.data, p.out, x.rows(), x.data, u.data, da, db);
+  const Pulled<P> pulled(p, dy.data, p.out, x.rows(), x.data, u.data, PairGradients(call, 1, p));
   const Pulled<P>* all[] = {&pulled};
   pullBack<P>(all, 1, x.rows(), p.in, dx);
 }
@@ -37,14 +35,11 @@ void backwardAny(Call& call) {
   withPrecision(call.attribute(3), [&](auto p) { backward<decltype(p)>(call); });
 }
 
-const Spec spec{"TunebookLinear",
-                {"x: float", "w0: uint8", "a0: float", "b0: float", "bias0: float", "seeds: int32"},
-                {"y: float", "u: float"},
-                {"kind0: int", "scale0: float", "dropout0: float", "bf16: int"}};
+const Spec spec{"TunebookLinear", {"x: float", PROJECTION_INPUTS(0), "seeds: int32"}, {"y: float", "u: float"}, {PROJECTION_ATTRIBUTES(0), "bf16: int"}};
 const Spec gradSpec{"TunebookLinearGrad",
-                    {"x: float", "w0: uint8", "a0: float", "b0: float", "bias0: float", "seeds: int32", "u: float", "dy: float"},
-                    {"dx: float", "da: float", "db: float"},
-                    {"kind0: int", "scale0: float", "dropout0: float", "bf16: int"}};
+                    {"x: float", PROJECTION_INPUTS(0), "seeds: int32", "u: float", "dy: float"},
+                    {"dx: float", PROJECTION_GRADIENTS(0)},
+                    {PROJECTION_ATTRIBUTES(0), "bf16: int"}};
 const Op<spec, forwardAny> op;
 const Op<gradSpec, backwardAny> gradOp;
 

@@ -23,7 +23,7 @@ struct Parts {
   }
   const float* norm() const {
     float* n = scratch(kNorm, rows * q.in);
-    forRows(rows, q.in, [&](long i) { rmsNormRow(x.data + i * q.in, gain.data, q.in, eps, n + i * q.in); });
+    rmsNormRows(x.data, gain.data, rows, q.in, eps, n);
     return n;
   }
   void turn(const float* from, float* to, float sign) const {
@@ -47,25 +47,17 @@ void backward(Call& call) {
   const Parts m(call);
   const auto uQ = call.input<float>(17), uK = call.input<float>(18), uV = call.input<float>(19), dy = call.input<float>(20);
   float* dx = call.output(0, m.x.shape);
-  float* grads[6];
-  const Projection* projections[] = {&m.q, &m.k, &m.v};
-  for (int i = 0; i < 3; i++) {
-    grads[2 * i] = call.output(1 + 2 * i, {projections[i]->rank, projections[i]->in});
-    grads[2 * i + 1] = call.output(2 + 2 * i, {projections[i]->out, projections[i]->rank});
-  }
+  const PairGradients qPair(call, 1, m.q), kPair(call, 3, m.k), vPair(call, 5, m.v);
   float* turned = scratch(kTurned, m.rows * m.width);
   m.turn(dy.data, turned, -1);
   const float* n = m.norm();
-  const Pulled<P> q(m.q, turned, m.width, m.rows, n, uQ.data, grads[0], grads[1]);
-  const Pulled<P> k(m.k, turned + m.q.out, m.width, m.rows, n, uK.data, grads[2], grads[3]);
-  const Pulled<P> v(m.v, turned + m.q.out + m.k.out, m.width, m.rows, n, uV.data, grads[4], grads[5]);
+  const Pulled<P> q(m.q, turned, m.width, m.rows, n, uQ.data, qPair);
+  const Pulled<P> k(m.k, turned + m.q.out, m.width, m.rows, n, uK.data, kPair);
+  const Pulled<P> v(m.v, turned + m.q.out + m.k.out, m.width, m.rows, n, uV.data, vPair);
   const Pulled<P>* all[] = {&q, &k, &v};
   float* dn = scratch(kGradient, m.rows * m.q.in);
   pullBack<P>(all, 3, m.rows, m.q.in, dn);
-  const long hidden = m.q.in;
-  forRows(m.rows, hidden, [&](long i) {
-    rmsNormRowBack(m.x.data + i * hidden, m.gain.data, dn + i * hidden, hidden, m.eps, nullptr, dx + i * hidden);
-  });
+  rmsNormRowsBack(m.x.data, m.gain.data, dn, m.rows, m.q.in, m.eps, nullptr, dx);
 }
 
 void forwardAny(Call& call) {
@@ -76,16 +68,14 @@ void backwardAny(Call& call) {
   withPrecision(call.attribute(10), [&](auto p) { backward<decltype(p)>(call); });
 }
 
-#define INPUTS                                                                                                              \
-  "x: float", "gain: float", "w0: uint8", "a0: float", "b0: float", "bias0: float", "w1: uint8", "a1: float", "b1: float", \
-      "bias1: float", "w2: uint8", "a2: float", "b2: float", "bias2: float", "cos: float", "sin: float", "seeds: int32"
-#define ATTRIBUTES                                                                                                           \
-  "kind0: int", "scale0: float", "dropout0: float", "kind1: int", "scale1: float", "dropout1: float", "kind2: int", "scale2: float", \
-      "dropout2: float", "eps: float", "bf16: int"
-const Spec spec{"TunebookQkv", {INPUTS}, {"y: float", "u0: float", "u1: float", "u2: float"}, {ATTRIBUTES}};
+#define INPUTS \
+  "x: float", "gain: float", PROJECTION_INPUTS(0), PROJECTION_INPUTS(1), PROJECTION_INPUTS(2), "cos: float", "sin: float", "seeds: int32"
+#define KEPT "u0: float", "u1: float", "u2: float"
+#define ATTRIBUTES PROJECTION_ATTRIBUTES(0), PROJECTION_ATTRIBUTES(1), PROJECTION_ATTRIBUTES(2), "eps: float", "bf16: int"
+const Spec spec{"TunebookQkv", {INPUTS}, {"y: float", KEPT}, {ATTRIBUTES}};
 const Spec gradSpec{"TunebookQkvGrad",
-                    {INPUTS, "u0: float", "u1: float", "u2: float", "dy: float"},
-                    {"dx: float", "da0: float", "db0: float", "da1: float", "db1: float", "da2: float", "db2: float"},
+                    {INPUTS, KEPT, "dy: float"},
+                    {"dx: float", PROJECTION_GRADIENTS(0), PROJECTION_GRADIENTS(1), PROJECTION_GRADIENTS(2)},
                     {ATTRIBUTES}};
 const Op<spec, forwardAny> op;
 const Op<gradSpec, backwardAny> gradOp;
