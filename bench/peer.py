@@ -58,9 +58,11 @@ def train(batches):
     """Seconds for all batches but the first, which warms up."""
     from peft import LoraConfig, get_peft_model
 
-    rank = task["rank"]
-    peft = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"))
-    if checkpointing:
+    rank, full = task["rank"], task["task"] == "full"
+    peft = model if full else get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"))
+    if checkpointing and full:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    elif checkpointing:
         peft.enable_input_require_grads()
         peft.gradient_checkpointing_enable({"use_reentrant": False})
     peft.train()
@@ -89,7 +91,7 @@ def generate():
     return time.time() - start
 
 
-if task["task"] == "train":
+if task["task"] in ("train", "full"):
     figures = {"tokensPerSecond": steps * n * length / train(packed())}
 elif task["task"] == "sft":
     figures = {"rowsPerSecond": steps * n / train(chats())}

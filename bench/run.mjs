@@ -1,4 +1,5 @@
 // npm run bench -- train     4 x 512 tokens, every token labelled: speed, share of the CPU's peak, memory
+//                 -- full      the same, all weights trained in fp32
 //                 -- sft       the project's instruction rows as they are: rows a second
 //                 -- generate  64 tokens after 64, greedy
 //                 -- profile   our training step by op [--trace FILE: for ui.perfetto.dev]
@@ -42,7 +43,7 @@ function side(command, args, what) {
 }
 
 const { cacheFolder } = createRequire(import.meta.url)('../scripts/native.cjs');
-const TASKS = { train: 'tokensPerSecond', sft: 'rowsPerSecond', generate: 'tokensPerSecond', profile: null };
+const TASKS = { train: 'tokensPerSecond', full: 'tokensPerSecond', sft: 'rowsPerSecond', generate: 'tokensPerSecond', profile: null };
 const UNITS = { tokensPerSecond: 'tokens/s', rowsPerSecond: 'rows/s' };
 
 /** Figures by name, each the median of its values. */
@@ -79,7 +80,8 @@ await main(async () => {
   const file = join(mkdtempSync(join(tmpdir(), 'tunebook-bench-')), 'task.json');
   const machine = cpu();
   // A CPU without bfloat16 instructions converts each value: there fp32 is the best of either side.
-  const dtype = values.dtype !== 'auto' ? values.dtype : /bf16/.test(machine) ? 'bfloat16' : 'float32';
+  // Full fine-tuning keeps fp32 weights on both sides, since small updates vanish in bf16 ones.
+  const dtype = values.dtype !== 'auto' ? values.dtype : /bf16/.test(machine) && task !== 'full' ? 'bfloat16' : 'float32';
   const [batch, length, rank] = [values.batch, values.length, values.rank].map(Number);
   const steps = Number(values.steps ?? (task === 'sft' ? 10 : 2));
   const trace = values.trace && resolve(values.trace);
@@ -119,6 +121,7 @@ await main(async () => {
   const rounded = (value) => Number(value.toPrecision(4));
   const setting = {
     train: `, ${batch} x ${length}, r = ${rank}, ${base}`,
+    full: `, ${batch} x ${length}`,
     sft: `, batches of ${batch}, r = ${rank}, ${base}`,
     generate: '',
   }[task];

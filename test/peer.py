@@ -96,10 +96,13 @@ def quicken(model):
 
 
 def train(data):
-    """Trains the given adapter on the given batches with torch's AdamW; losses, gradient norms, evaluation loss."""
+    """Trains the given adapter, or without one the whole model, on the given batches with torch's AdamW; losses, gradient norms,
+    evaluation loss."""
     from peft import PeftModel
 
-    model = PeftModel.from_pretrained(load(data["model"], getattr(torch, data["dtype"])), data["adapter"], is_trainable=True)
+    model = load(data["model"], getattr(torch, data["dtype"]))
+    if data["adapter"]:
+        model = PeftModel.from_pretrained(model, data["adapter"], is_trainable=True)
     if data["dtype"] != "float32":
         for p in model.parameters():
             if p.requires_grad:
@@ -107,7 +110,10 @@ def train(data):
         quicken(model)
     model.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=data["lr"], betas=(0.9, 0.999), eps=1e-8, weight_decay=data["weight_decay"])
+    # as transformers' Trainer: biases and norms do not decay
+    decay = data["weight_decay"]
+    groups = [{"params": [p for p in parameters if (p.dim() > 1) == wide], "weight_decay": decay * wide} for wide in (True, False)]
+    optimizer = torch.optim.AdamW(groups, lr=data["lr"], betas=(0.9, 0.999), eps=1e-8)
     losses, norms = [], []
     for step, batch in enumerate(data["batches"]):
         for group in optimizer.param_groups:
@@ -126,6 +132,12 @@ def train(data):
             total += batch_loss(model, batch).item() * n
             count += n
     return {"losses": losses, "norms": norms, "eval_loss": total / count if count else None}
+
+
+def saved(data):
+    """Logits of a model that tunebook saved."""
+    with torch.no_grad():
+        return load(data["model"]).eval()(torch.tensor(data["ids"])).logits.flatten().tolist()
 
 
 def adapters(data):

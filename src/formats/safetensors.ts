@@ -85,18 +85,26 @@ function parseHeader(json: string, path: string, start: number, size: number): O
   return { metadata, tensors };
 }
 
+/** A tensor to be written in fp32; where its values are a function, they are asked for when their turn comes. */
+export interface Writable {
+  name: string;
+  shape: number[];
+  data: Float32Array | (() => Float32Array);
+}
+
 /** Writes fp32 tensors as one safetensors file: under another name first, so that no half-written file is ever there. */
 export async function writeSafetensors(
   path: string,
-  tensors: Iterable<{ name: string; shape: number[]; data: Float32Array }>,
+  tensors: Iterable<Writable>,
   metadata: Record<string, string> = { format: 'pt' },
 ): Promise<void> {
   const list = [...tensors].sort((a, b) => (a.name < b.name ? -1 : 1));
   const header: Record<string, unknown> = { __metadata__: metadata };
   let at = 0;
-  for (const { name, shape, data } of list) {
-    header[name] = { dtype: 'F32', shape, data_offsets: [at, at + data.byteLength] };
-    at += data.byteLength;
+  for (const { name, shape } of list) {
+    const bytes = shape.reduce((a, b) => a * b, BYTES.F32);
+    header[name] = { dtype: 'F32', shape, data_offsets: [at, at + bytes] };
+    at += bytes;
   }
   const text = JSON.stringify(header);
   const json = Buffer.from(text.padEnd(Math.ceil(Buffer.byteLength(text) / 8) * 8 + text.length - Buffer.byteLength(text), ' '));
@@ -107,7 +115,10 @@ export async function writeSafetensors(
   try {
     await file.write(head);
     await file.write(json);
-    for (const { data } of list) await file.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    for (const { data } of list) {
+      const values = typeof data === 'function' ? data() : data;
+      await file.write(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    }
     await file.sync();
     await file.close();
     await rename(partial, path);

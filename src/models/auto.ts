@@ -1,14 +1,15 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { FileError } from '../core/errors';
+import { FileError, OptionError } from '../core/errors';
 import { emit } from '../core/events';
-import { readOptions } from '../core/options';
+import { type Alias, readOptions, show } from '../core/options';
 import { startBackend } from '../engine/backend';
 import { mebibytes } from '../engine/memory';
+import type { WeightFormat } from '../engine/weights';
 import { readGguf } from '../formats/gguf';
 import { readJson } from '../formats/json';
 import { resolveModel } from '../hub/resolve';
-import { BitsAndBytesConfig } from '../quantize';
+import { BitsAndBytesConfig, bf16, f32 } from '../quantize';
 import { Tokenizer } from '../tokenizers/tokenizer';
 import type { CausalLM } from './causal_lm';
 import { LlamaForCausalLM, llamaConfig, llamaConfigFromGguf, llamaGgufNames } from './llama';
@@ -19,15 +20,23 @@ interface LoadOptions {
   progress: boolean;
   /** How matrices are packed while they are loaded; null: as the files have them. */
   quantization_config: BitsAndBytesConfig | null;
+  /** What matrices that are not quantised are kept in: 'auto' (as the files have them), 'float32' or 'bfloat16'. */
+  dtype: string;
 }
 
-/** transformers took these itself before 5.0. */
-const ALIASES = Object.fromEntries(
-  (['load_in_4bit', 'load_in_8bit'] as const).map((name) => [
-    name,
-    { to: 'quantization_config', convert: (value: unknown) => (value ? new BitsAndBytesConfig({ [name]: true }) : null) },
-  ]),
-);
+const DTYPES: Record<string, WeightFormat | undefined> = { auto: undefined, float32: f32, bfloat16: bf16 };
+
+const quantized = (name: string): Alias => ({
+  to: 'quantization_config',
+  convert: (value) => (value ? new BitsAndBytesConfig({ [name]: true }) : null),
+});
+
+/** Names of transformers before 5.0. */
+const ALIASES: Record<string, Alias> = {
+  load_in_4bit: quantized('load_in_4bit'),
+  load_in_8bit: quantized('load_in_8bit'),
+  torch_dtype: { to: 'dtype' },
+};
 
 type Report = (done: number, of: number) => void;
 
@@ -60,24 +69,27 @@ export class AutoModelForCausalLM {
    */
   static async from_pretrained(nameOrPath: string, options: Partial<LoadOptions> & Record<string, unknown> = {}): Promise<CausalLM> {
     const owner = 'AutoModelForCausalLM.from_pretrained';
-    const { progress, quantization_config } = readOptions<LoadOptions>(
+    const { progress, quantization_config, dtype } = readOptions<LoadOptions>(
       owner,
       options,
-      { progress: true, quantization_config: null },
+      { progress: true, quantization_config: null, dtype: 'auto' },
       ALIASES,
     );
+    if (!Object.hasOwn(DTYPES, dtype))
+      throw new OptionError(`${owner}: dtype is ${show(dtype)}; it can be ${Object.keys(DTYPES).map(show).join(', ')}.`);
     const quantization =
       quantization_config && !(quantization_config instanceof BitsAndBytesConfig)
         ? new BitsAndBytesConfig(quantization_config as Record<string, unknown>)
         : quantization_config;
+    const prepare = (source: WeightSource) => Object.assign(source, { quantization, format: DTYPES[dtype] });
     await startBackend();
     const found = await resolveModel(nameOrPath);
     const id = `load ${found.name}`;
     const report: Report = (done, of) => progress && emit('progress', { id, text: `Loading ${found.name}: block ${done} of ${of}` });
     const { model, source } =
       found.kind === 'gguf'
-        ? await loadGguf(found.path, found.name, quantization, report)
-        : await loadFolder(found.path, found.name, quantization, report);
+        ? await loadGguf(found.path, found.name, prepare, report)
+        : await loadFolder(found.path, found.name, prepare, report);
     if (progress)
       emit('progress', {
         id,
@@ -91,27 +103,25 @@ export class AutoModelForCausalLM {
 async function loadGguf(
   path: string,
   name: string,
-  quantization: BitsAndBytesConfig | null,
+  prepare: (source: WeightSource) => WeightSource,
   report: Report,
 ): Promise<{ model: CausalLM; source: WeightSource }> {
   const gguf = await readGguf(path);
   const model = architecture(gguf.metadata.get('general.architecture'), path);
   const config = model.configFromGguf(gguf.metadata, gguf.tensors.has('output.weight'), name);
-  const source = ggufSource(gguf, model.ggufNames(config), config.num_hidden_layers);
-  source.quantization = quantization;
+  const source = prepare(ggufSource(gguf, model.ggufNames(config), config.num_hidden_layers));
   return { model: await source.loading(() => model.load(config, source, report)), source };
 }
 
 async function loadFolder(
   folder: string,
   name: string,
-  quantization: BitsAndBytesConfig | null,
+  prepare: (source: WeightSource) => WeightSource,
   report: Report,
 ): Promise<{ model: CausalLM; source: WeightSource }> {
   const json = await readJson(join(folder, 'config.json'));
   const model = architecture(json.model_type, folder);
-  const source = await safetensorsSource(folder);
-  source.quantization = quantization;
+  const source = prepare(await safetensorsSource(folder));
   return { model: await source.loading(() => model.load(model.config(json, name), source, report)), source };
 }
 

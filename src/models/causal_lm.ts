@@ -1,11 +1,16 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { FileError } from '../core/errors';
+import { sortedJson } from '../core/json';
 import { show } from '../core/options';
 import type { LayerCache } from '../engine/ops/attention';
+import { dense } from '../engine/ops/dense';
+import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
 import { gatherRows } from '../engine/ops/gather_rows';
+import { linear } from '../engine/ops/linear';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
 import * as tf from '../engine/tf';
-import type { Weight } from '../engine/weights';
-import { Module, type Parameter } from '../nn';
+import { type Matrix, Module, Parameter, readParameters, writeTensors } from '../nn';
 
 /** What config.json says, in its own names, plus where the model came from. */
 export interface ModelConfig {
@@ -61,12 +66,19 @@ export abstract class CausalLM extends Module {
   abstract hidden(ids: tf.Tensor2D, options?: ForwardOptions): tf.Tensor3D;
   abstract newCache(capacity: number): KeyValueCache;
   /** The output matrix [vocabulary, hidden]. */
-  abstract readonly head: Weight;
+  abstract readonly head: Matrix;
   /** Floats kept for the backward pass, per token: [everything, with recomputation]. */
   abstract activationFloats(): [kept: number, recomputed: number];
 
   /** Logits of hidden rows: [rows, hidden] -> [rows, vocabulary] */
-  abstract logits(hidden: tf.Tensor2D): tf.Tensor2D;
+  logits(hidden: tf.Tensor2D): tf.Tensor2D {
+    const { head } = this;
+    if (head instanceof Parameter) return dense({ x: hidden, weight: head.tensor }, {}) as tf.Tensor2D;
+    const [vocabulary, dim] = head.shape;
+    return tf.tidy(
+      () => linear({ x: hidden, a: tf.zeros([0, dim]), b: tf.zeros([vocabulary, 0]) }, { weight: head, scale: 0 }) as tf.Tensor2D,
+    );
+  }
 
   /** Logits of every position: ids int32 [batch, seq] -> [batch, seq, vocabulary]. Large: training never builds them. */
   forward(ids: tf.Tensor2D): tf.Tensor3D {
@@ -81,7 +93,36 @@ export abstract class CausalLM extends Module {
   losses(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, gradient: boolean, options?: ForwardOptions): tf.Tensor1D {
     const hidden = this.hidden(ids, options);
     const rows = gatherRows(tf.reshape(hidden, [-1, hidden.shape[2]]), positions);
-    return linearCrossEntropy({ x: rows }, { weight: this.head, labels, gradient }) as tf.Tensor1D;
+    const { head } = this;
+    if (head instanceof Parameter) return denseCrossEntropy({ x: rows, weight: head.tensor }, { labels }) as tf.Tensor1D;
+    return linearCrossEntropy({ x: rows }, { weight: head, labels, gradient }) as tf.Tensor1D;
+  }
+
+  /** Its trained tensors; none before `requires_grad_` has said what to train. */
+  namedParameters(): Map<string, Parameter> {
+    return new Map(
+      [...this.namedTensors()].flatMap(([name, t]) => (t instanceof Parameter && t.requires_grad ? [[name, t] as const] : [])),
+    );
+  }
+
+  /** The trained tensors inside one of its modules. */
+  parametersIn(module: Module): Parameter[] {
+    return [...module.namedTensors()].flatMap(([, t]) => (t instanceof Parameter && t.requires_grad ? [t] : []));
+  }
+
+  readonly weightsFile = 'model.safetensors';
+
+  /** Writes config.json and model.safetensors as transformers does, in fp32. */
+  async save_pretrained(folder: string): Promise<void> {
+    await mkdir(folder, { recursive: true });
+    await writeTensors(join(folder, this.weightsFile), this.namedTensors());
+    const { _name_or_path, ...config } = this.config;
+    await writeFile(join(folder, 'config.json'), sortedJson({ ...config, dtype: 'float32' }));
+  }
+
+  /** Replaces the values of its trained tensors by those of a saved model of the same shape. */
+  restore(folder: string): Promise<void> {
+    return readParameters(join(folder, this.weightsFile), this.namedParameters());
   }
 
   eosTokenIds(): number[] {

@@ -2,15 +2,13 @@ import { FileError, OptionError } from '../core/errors';
 import { add } from '../engine/ops/add';
 import { attention, LayerCache } from '../engine/ops/attention';
 import { gatedMlp } from '../engine/ops/gated_mlp';
-import { linear } from '../engine/ops/linear';
 import { qkv } from '../engine/ops/qkv';
 import { rope } from '../engine/ops/rope';
 import { swiglu } from '../engine/ops/swiglu';
 import { checkpoint } from '../engine/tape';
 import * as tf from '../engine/tf';
-import type { Weight } from '../engine/weights';
 import type { GgufValue } from '../formats/gguf';
-import { Embedding, inverseFrequencies, Linear, Module, RMSNorm, type RopeParameters, rotaryTables } from '../nn';
+import { Embedding, inverseFrequencies, Linear, type Matrix, Module, Parameter, RMSNorm, type RopeParameters, rotaryTables } from '../nn';
 import { CausalLM, checkSizes, type ForwardOptions, KeyValueCache, type ModelConfig } from './causal_lm';
 import type { GgufNames, WeightSource } from './source';
 
@@ -51,10 +49,10 @@ class LlamaAttention extends Module {
     const [batch, seq] = x.shape as number[];
     const [q, k, v] = [this.q_proj.projection(), this.k_proj.projection(), this.v_proj.projection()];
     let packed: tf.Tensor;
-    if (q && k && v) {
+    if (q && k && v && !norm.weight.requires_grad) {
       packed = qkv(
         { x, a0: q.a, b0: q.b, a1: k.a, b1: k.b, a2: v.a, b2: v.b },
-        { gain: norm.weight, eps: norm.eps, q: q.projection, k: k.projection, v: v.projection, cos, sin },
+        { gain: norm.weight.tensor, eps: norm.eps, q: q.projection, k: k.projection, v: v.projection, cos, sin },
       );
     } else {
       const n = norm.forward(x);
@@ -85,10 +83,10 @@ class LlamaMLP extends Module {
   /** x [..., hidden], not yet normed -> x + mlp(norm(x)) [..., hidden] */
   forward(x: tf.Tensor, norm: RMSNorm): tf.Tensor {
     const [gate, up, down] = [this.gate_proj.projection(), this.up_proj.projection(), this.down_proj.projection()];
-    if (gate && up && down)
+    if (gate && up && down && !norm.weight.requires_grad)
       return gatedMlp(
         { x, a0: gate.a, b0: gate.b, a1: up.a, b1: up.b, a2: down.a, b2: down.b },
-        { gain: norm.weight, eps: norm.eps, gate: gate.projection, up: up.projection, down: down.projection },
+        { gain: norm.weight.tensor, eps: norm.eps, gate: gate.projection, up: up.projection, down: down.projection },
       );
     const n = norm.forward(x);
     const act = swiglu({ gate: this.gate_proj.forward(n), up: this.up_proj.forward(n) }, {});
@@ -177,7 +175,7 @@ export class LlamaForCausalLM extends CausalLM {
     return new LlamaForCausalLM(config, new LlamaModel(embed, layers, await norm('model.norm')), head);
   }
 
-  get head(): Weight {
+  get head(): Matrix {
     return this.lm_head?.weight ?? this.model.embed_tokens.weight;
   }
 
@@ -210,14 +208,6 @@ export class LlamaForCausalLM extends CausalLM {
     });
   }
 
-  logits(hidden: tf.Tensor2D): tf.Tensor2D {
-    if (this.lm_head) return this.lm_head.forward(hidden) as tf.Tensor2D;
-    const [vocabulary, dim] = this.head.shape;
-    return tf.tidy(
-      () => linear({ x: hidden, a: tf.zeros([0, dim]), b: tf.zeros([vocabulary, 0]) }, { weight: this.head, scale: 0 }) as tf.Tensor2D,
-    );
-  }
-
   newCache(capacity: number): KeyValueCache {
     const { num_key_value_heads: groups, head_dim: dim } = this.config;
     return new KeyValueCache(this.model.layers.map(() => new LayerCache(capacity, groups, dim)));
@@ -227,7 +217,9 @@ export class LlamaForCausalLM extends CausalLM {
     const { hidden_size: hidden, intermediate_size: inner, head_dim: dim, num_hidden_layers: layers } = this.config;
     const heads = this.config.num_attention_heads * dim;
     const groups = this.config.num_key_value_heads * dim;
-    const block = 2 * hidden + 2 * heads + 2 * groups + 2 * inner;
+    const trained = this.model.layers[0].self_attn.q_proj.weight instanceof Parameter;
+    // Where matrices are trained, what goes into each of them is kept too.
+    const block = 2 * hidden + 2 * heads + 2 * groups + 2 * inner + (trained ? 4 * hidden + heads + 2 * groups + inner : 0);
     return [layers * block, layers * hidden + block];
   }
 }

@@ -8,6 +8,7 @@ import type { Gguf } from '../formats/gguf';
 import { readJson } from '../formats/json';
 import { readSafetensors, type SafeTensor } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
+import { Parameter } from '../nn';
 import { type BitsAndBytesConfig, weightFormat } from '../quantize';
 
 interface Stored {
@@ -28,6 +29,8 @@ export class WeightSource {
   ) {}
   /** How matrices are packed on the way; null: as they are. */
   quantization: BitsAndBytesConfig | null = null;
+  /** What other matrices are turned into; undefined: as they are. */
+  format?: WeightFormat;
   private readonly made: { dispose(): void }[] = [];
 
   /** Loads by `f`; when it fails, what it had taken from here is freed. */
@@ -80,11 +83,14 @@ export class WeightSource {
   async weight(name: string, rows: number, columns: number): Promise<Weight> {
     const { bytes, type } = await this.read(name, [rows, columns]);
     const stored = weightFormat(type, `${this.description}: tensor ${name}`);
-    const wanted = this.quantization?.formatOf(name);
-    const weight =
-      wanted && this.quantization && this.canPack(stored, wanted, columns)
-        ? new Weight(wanted, [rows, columns], this.quantization.pack(wanted, stored.decode(bytes, rows * columns, columns), columns))
-        : new Weight(stored, [rows, columns], bytes);
+    const { quantization } = this;
+    const wanted = quantization?.formatOf(name);
+    const values = () => stored.decode(bytes, rows * columns, columns);
+    let [format, data] = [stored, bytes];
+    if (wanted && quantization) {
+      if (this.canPack(stored, wanted, columns)) [format, data] = [wanted, quantization.pack(wanted, values(), columns)];
+    } else if (this.format?.encode && this.format !== stored) [format, data] = [this.format, this.format.encode(values(), columns)];
+    const weight = new Weight(format, [rows, columns], data);
     this.made.push(weight);
     return weight;
   }
@@ -101,10 +107,10 @@ export class WeightSource {
     return stored.block === 1 && columns % wanted.block === 0;
   }
 
-  /** A vector in fp32, outside any tidy scope. */
-  async vector(name: string, size: number): Promise<tf.Tensor1D> {
+  /** A vector in fp32, frozen, outside any tidy scope. */
+  async vector(name: string, size: number): Promise<Parameter> {
     const { bytes, type } = await this.read(name, [size]);
-    const vector = tf.keep(tf.tensor1d(weightFormat(type, name).decode(bytes, size)));
+    const vector = new Parameter(tf.keep(tf.tensor1d(weightFormat(type, name).decode(bytes, size))), false);
     this.made.push(vector);
     return vector;
   }

@@ -1,5 +1,6 @@
 export { Embedding, RMSNorm } from './layers';
 export { Linear, type LowRank } from './linear';
 export { dropoutSeed, training } from './mode';
-export { Module, Parameter } from './module';
+export { type Matrix, Module, Parameter } from './module';
+export { readParameters, writeTensors } from './parameters';
 export { inverseFrequencies, type RopeParameters, rotaryTables } from './rotary';

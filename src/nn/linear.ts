@@ -1,10 +1,10 @@
+import { dense } from '../engine/ops/dense';
 import { dropout } from '../engine/ops/dropout';
 import { linear } from '../engine/ops/linear';
 import type { Projection } from '../engine/projection';
 import * as tf from '../engine/tf';
-import type { Weight } from '../engine/weights';
 import { dropoutSeed } from './mode';
-import { Module, type Parameter } from './module';
+import { type Matrix, Module, Parameter } from './module';
 
 /** A trained low-rank term beside a linear layer: scale * dropout(x) a^T b^T, a [rank, in], b [out, rank]. */
 export interface LowRank {
@@ -22,7 +22,7 @@ function dropoutOf(pair: LowRank): { dropout: number; seed: number } {
   return { dropout: seed === undefined ? 0 : pair.dropout, seed: (seed ?? 0) + Math.imul(pair.serial + 1, 0x9e3779b1) };
 }
 
-/** y = x W^T + bias over a frozen weight of any kind, plus its low-rank terms. x [..., in] -> [..., out] */
+/** y = x W^T + bias, plus its low-rank terms, over a frozen weight of any kind or a trained one. x [..., in] -> [..., out] */
 export class Linear extends Module {
   /** Set by PEFT methods. */
   lowRank: LowRank[] = [];
@@ -30,8 +30,8 @@ export class Linear extends Module {
   private readonly noPair: { a: tf.Tensor; b: tf.Tensor };
 
   constructor(
-    readonly weight: Weight,
-    readonly bias?: tf.Tensor,
+    readonly weight: Matrix,
+    readonly bias?: Parameter,
   ) {
     super();
     this.noPair = { a: tf.keep(tf.zeros([0, this.inFeatures])), b: tf.keep(tf.zeros([this.outFeatures, 0])) };
@@ -46,44 +46,33 @@ export class Linear extends Module {
   }
 
   /**
-   * What an op that does this layer's work among others needs: its first pair, and how it is used. Undefined where several
-   * pairs stand beside the weight, which no op has room for.
+   * What an op that does this layer's work among others needs: its first pair, and how it is used. Undefined where weight or
+   * bias are trained, or several pairs stand beside the weight: no op has room for these.
    */
   projection(): { a: tf.Tensor; b: tf.Tensor; projection: Projection } | undefined {
-    return this.lowRank.length > 1 ? undefined : this.first();
-  }
-
-  private first(): { a: tf.Tensor; b: tf.Tensor; projection: Projection } {
-    const { weight, bias } = this;
-    const [pair] = this.lowRank;
-    if (!pair) return { ...this.noPair, projection: { weight, bias, scale: 0 } };
-    return { a: pair.a.tensor, b: pair.b.tensor, projection: { weight, bias, scale: pair.scale, ...dropoutOf(pair) } };
+    const { weight, bias, noPair, lowRank } = this;
+    if (weight instanceof Parameter || bias?.requires_grad || lowRank.length > 1) return undefined;
+    const [pair] = lowRank;
+    const frozen = { weight, bias: bias?.tensor };
+    if (!pair) return { ...noPair, projection: { ...frozen, scale: 0 } };
+    return { a: pair.a.tensor, b: pair.b.tensor, projection: { ...frozen, scale: pair.scale, ...dropoutOf(pair) } };
   }
 
   forward(x: tf.Tensor): tf.Tensor {
-    const { a, b, projection } = this.first();
-    let y = linear({ x, a, b }, projection);
-    // The fused op has room for one pair; further adapters are added beside it.
-    for (const pair of this.lowRank.slice(1)) {
+    const one = this.projection();
+    if (one) return linear({ x, a: one.a, b: one.b }, one.projection);
+    const { weight, bias } = this;
+    let y = weight instanceof Parameter ? dense({ x, weight: weight.tensor }, {}) : linear({ x, ...this.noPair }, { weight, scale: 0 });
+    if (bias) y = tf.add(y, bias.tensor);
+    for (const pair of this.lowRank) {
       const { dropout: rate, seed } = dropoutOf(pair);
-      const low = tf.reshape(dropout({ x }, { rate, seed }), [-1, this.inFeatures]);
-      const more = tf.matMul(tf.matMul(low, pair.a.tensor as tf.Tensor2D, false, true), pair.b.tensor as tf.Tensor2D, false, true);
-      y = tf.add(y, tf.reshape(tf.mul(more, pair.scale), y.shape));
+      const low = dense({ x: dropout({ x }, { rate, seed }), weight: pair.a.tensor }, {});
+      y = tf.add(y, tf.mul(dense({ x: low, weight: pair.b.tensor }, {}), pair.scale));
     }
     return y;
   }
 
-  override ownSize(): number {
-    return this.outFeatures * this.inFeatures + (this.bias?.size ?? 0);
-  }
-
-  override ownBytes(): number {
-    return this.weight.byteSize + (this.bias?.size ?? 0) * 4;
-  }
-
   protected override release(): void {
-    this.weight.dispose();
-    this.bias?.dispose();
     this.noPair.a.dispose();
     this.noPair.b.dispose();
   }

@@ -1,15 +1,34 @@
-import type * as tf from '../engine/tf';
+import * as tf from '../engine/tf';
+import { Weight } from '../engine/weights';
 
-/** A trained tensor. `tensor` is replaced at every optimizer step; what it held before is disposed. */
+/** A tensor of a model in fp32, trained where `requires_grad` says so. An optimizer step replaces or changes `tensor`. */
 export class Parameter {
-  constructor(public tensor: tf.Tensor) {}
+  constructor(
+    public tensor: tf.Tensor,
+    public requires_grad = true,
+  ) {}
 
+  get shape(): number[] {
+    return this.tensor.shape;
+  }
+
+  /** Takes a new value; what it held before is disposed. */
   assign(next: tf.Tensor): void {
     if (next === this.tensor) return;
     this.tensor.dispose();
     this.tensor = next;
   }
+
+  dispose(): void {
+    this.tensor.dispose();
+  }
 }
+
+/** A matrix of a model: frozen and packed, or a parameter. */
+export type Matrix = Weight | Parameter;
+
+const isTensor = (field: unknown): field is Matrix => field instanceof Weight || field instanceof Parameter;
+const sizeOf = (t: Matrix) => t.shape.reduce((a, b) => a * b, 1);
 
 /** A part of a model. Its children are its fields that are modules, under the names that Hugging Face gives them. */
 export abstract class Module {
@@ -24,35 +43,55 @@ export abstract class Module {
     }
   }
 
-  /** Values this module itself holds (not its children's), trained or not. */
-  ownSize(): number {
-    return 0;
+  /** The matrices and vectors of this module and all below it, with their names: ['model.norm.weight', parameter]. */
+  *namedTensors(): Generator<[string, Matrix]> {
+    for (const [path, module] of this.namedModules())
+      for (const [name, field] of Object.entries(module)) if (isTensor(field)) yield [path ? `${path}.${name}` : name, field];
   }
 
-  /** Bytes this module itself holds in native memory or tensors. */
-  ownBytes(): number {
-    return 0;
+  /**
+   * Trains this module and all below it, or freezes them. A matrix that is to be trained is unpacked to fp32; one that is
+   * packed in 4 or 8 bits cannot be, see `packedWeight`.
+   */
+  requires_grad_(wanted = true): this {
+    for (const [, module] of this.namedModules())
+      for (const [name, field] of Object.entries(module)) {
+        if (field instanceof Parameter) field.requires_grad = wanted;
+        else if (field instanceof Weight && wanted) {
+          Object.assign(module, { [name]: new Parameter(tf.keep(field.dequantize())) });
+          field.dispose();
+        }
+      }
+    return this;
+  }
+
+  /** The name of a matrix whose format loses what small updates add, if there is one. */
+  packedWeight(): { name: string; format: string } | undefined {
+    for (const [name, tensor] of this.namedTensors())
+      if (tensor instanceof Weight && (tensor.format.block > 1 || tensor.format.rowHead)) return { name, format: tensor.format.name };
+    return undefined;
   }
 
   /** Values in this module and all below it, shared matrices once. */
   numParameters(): number {
     let total = 0;
-    for (const [, module] of this.namedModules()) total += module.ownSize();
+    for (const [, tensor] of this.namedTensors()) total += sizeOf(tensor);
     return total;
   }
 
   /** Bytes of the weights of this module and all below it. */
   weightBytes(): number {
     let total = 0;
-    for (const [, module] of this.namedModules()) total += module.ownBytes();
+    for (const [, tensor] of this.namedTensors()) total += tensor instanceof Weight ? tensor.byteSize : 4 * sizeOf(tensor);
     return total;
   }
 
-  /** Frees what this module itself holds. */
+  /** Frees what this module itself holds beside its named tensors. */
   protected release(): void {}
 
   /** Frees this module and all below it. */
   dispose(): void {
+    for (const [, tensor] of this.namedTensors()) tensor.dispose();
     for (const [, module] of this.namedModules()) module.release();
   }
 }

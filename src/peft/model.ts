@@ -6,11 +6,8 @@ import { warnOnce } from '../core/events';
 import { show } from '../core/options';
 import { Random } from '../core/random';
 import * as tf from '../engine/tf';
-import { floats } from '../formats/floats';
 import { readJson } from '../formats/json';
-import { readSafetensors, writeSafetensors } from '../formats/safetensors';
-import { withFile } from '../formats/slices';
-import { type LowRank, Module, Parameter } from '../nn';
+import { type LowRank, Module, Parameter, readParameters, writeTensors } from '../nn';
 import { LoraConfig } from './config';
 import { targetModules } from './targets';
 
@@ -83,7 +80,7 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     );
     const peft = PeftModel.attach(model, new LoraConfig({ ...known, inference_mode: false } as object));
     try {
-      await peft.loadAdapter(folder);
+      await peft.restore(folder);
     } catch (error) {
       peft.unload();
       throw error;
@@ -146,10 +143,7 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
   async save_pretrained(folder: string): Promise<void> {
     await mkdir(folder, { recursive: true });
     const base = this.base_model.config._name_or_path;
-    await writeSafetensors(
-      join(folder, 'adapter_model.safetensors'),
-      [...this.namedParameters()].map(([name, { tensor }]) => ({ name, shape: tensor.shape, data: tensor.dataSync() as Float32Array })),
-    );
+    await writeTensors(join(folder, this.weightsFile), this.namedParameters());
     await writeFile(join(folder, 'adapter_config.json'), this.peft_config.toJson(base));
     await writeFile(
       join(folder, 'README.md'),
@@ -158,35 +152,11 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     );
   }
 
-  /** Replaces the values of this adapter by those of a saved one of the same shape. */
-  loadAdapter(folder: string): Promise<void> {
-    return this.load(join(folder, 'adapter_model.safetensors'));
-  }
+  readonly weightsFile = 'adapter_model.safetensors';
 
-  private async load(path: string): Promise<void> {
-    const file = await readSafetensors(path);
-    const parameters = this.namedParameters();
-    const missing = [...parameters.keys()].filter((name) => !file.tensors.has(name));
-    const unexpected = [...file.tensors.keys()].filter((name) => !parameters.has(name));
-    if (missing.length || unexpected.length)
-      throw new FileError(
-        `${path} does not fit this model. ` +
-          (missing.length ? `Missing: ${missing.length} tensors, such as ${missing[0]}. ` : '') +
-          (unexpected.length ? `Unexpected: ${unexpected.length} tensors, such as ${unexpected[0]}. ` : '') +
-          'Is the base model the one it was trained on?',
-      );
-    await withFile(path, async (read) => {
-      for (const [name, parameter] of parameters) {
-        const stored = file.tensors.get(name) as NonNullable<ReturnType<typeof file.tensors.get>>;
-        if (stored.shape.join() !== parameter.tensor.shape.join())
-          throw new FileError(
-            `${path}: ${name} is [${stored.shape}], but the model needs [${parameter.tensor.shape}]. Is the base model the one it was trained on?`,
-          );
-        if (!(stored.type in floats)) throw new FileError(`${path}: ${name} is stored as ${stored.type}; F32, F16 or BF16 is expected.`);
-        const data = floats[stored.type as keyof typeof floats](await read(stored), parameter.tensor.size);
-        parameter.assign(tf.keep(tf.tensor(data, parameter.tensor.shape)));
-      }
-    });
+  /** Replaces the values of this adapter by those of a saved one of the same shape. */
+  restore(folder: string): Promise<void> {
+    return readParameters(join(folder, this.weightsFile), this.namedParameters());
   }
 }
 

@@ -6,7 +6,7 @@ import { sortedJson } from '../core/json';
 import type { Precision } from '../engine/precision';
 import * as tf from '../engine/tf';
 import { readJson } from '../formats/json';
-import { readSafetensors, writeSafetensors } from '../formats/safetensors';
+import { readSafetensors, type SafeTensor, writeSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
 import type { AdamW } from './optimizer';
 import type { Run } from './run';
@@ -114,14 +114,13 @@ export async function loadState(folder: string, optimizer: AdamW): Promise<Train
   const state = (await readJson(join(folder, 'trainer_state.json'))) as unknown as TrainerState;
   const path = join(folder, 'optimizer.safetensors');
   const file = await readSafetensors(path);
-  await withFile(path, async (read) => {
-    const values = new Map<string, Float32Array>();
-    for (const [name, stored] of file.tensors) values.set(name, new Float32Array((await read(stored)).buffer));
-    optimizer.restore(state.global_step, (name, shape) => {
-      const value = values.get(name);
-      if (!value) throw new FileError(`${path} has no ${name}: the checkpoint is of another model or LoRA configuration.`);
-      return tf.tensor(value, shape);
-    });
-  });
+  await withFile(path, (read) =>
+    optimizer.restore(state.global_step, async (name, shape) => {
+      const stored = file.tensors.get(name);
+      if (stored?.shape.join() !== shape.join())
+        throw new FileError(`${path} has no ${name} of [${shape}]: the checkpoint is of another model or configuration.`);
+      return tf.tensor(new Float32Array((await read(stored as SafeTensor)).buffer), shape);
+    }),
+  );
   return state;
 }

@@ -1,6 +1,7 @@
 import { isNative } from '../engine/backend';
 import { type AdamWHyper, adamwStep, adamwStep8, PackedMoment } from '../engine/ops/adamw';
 import * as tf from '../engine/tf';
+import type { Writable } from '../formats/safetensors';
 import type { Parameter } from '../nn';
 
 export interface AdamWOptions {
@@ -71,19 +72,19 @@ export class AdamW {
   }
 
   /** Its state by name: '<parameter>.exp_avg' and '.exp_avg_sq', as PyTorch calls them. */
-  *state(): Generator<{ name: string; shape: number[]; data: Float32Array }> {
+  *state(): Generator<Writable> {
     for (const [name, moments] of this.moments)
       for (const [i, kind] of ['exp_avg', 'exp_avg_sq'].entries()) {
         const moment = moments[i];
-        const data = moment instanceof PackedMoment ? moment.read() : (moment.dataSync() as Float32Array);
+        const data = () => (moment instanceof PackedMoment ? moment.read() : (moment.dataSync() as Float32Array));
         yield { name: `${name}.${kind}`, shape: moment.shape, data };
       }
   }
 
-  restore(step: number, read: (name: string, shape: number[]) => tf.Tensor): void {
+  async restore(step: number, read: (name: string, shape: number[]) => Promise<tf.Tensor>): Promise<void> {
     this.step = step;
     for (const [name, moments] of this.moments) {
-      const [m, v] = [read(`${name}.exp_avg`, moments[0].shape), read(`${name}.exp_avg_sq`, moments[1].shape)];
+      const [m, v] = [await read(`${name}.exp_avg`, moments[0].shape), await read(`${name}.exp_avg_sq`, moments[1].shape)];
       if (arePacked(moments)) {
         moments[0].write(m);
         moments[1].write(v);

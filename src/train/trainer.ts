@@ -18,8 +18,8 @@ import * as tf from '../engine/tf';
 import { type Evaluation, meanLoss } from '../evaluate/loss';
 import { EventFile } from '../formats/tfevents';
 import type { CausalLM } from '../models/causal_lm';
-import { training } from '../nn';
-import type { PeftModel } from '../peft/model';
+import { type Module, training } from '../nn';
+import { baseOf, type PeftModel } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
 import { checkpointSteps, checkWritable, findCheckpoint, loadState, saveCheckpoint, type TrainerState } from './checkpoint';
 import { isEightBit, type TrainingOptions } from './config';
@@ -36,8 +36,11 @@ export interface TrainOutput {
   metrics: Record<string, number>;
 }
 
-export interface TrainerParts {
-  model: PeftModel<CausalLM>;
+/** A model with an adapter that is trained, or one whose own tensors are. */
+export type TrainedModel = PeftModel<CausalLM> | CausalLM;
+
+export interface TrainerParts<M extends TrainedModel = TrainedModel> {
+  model: M;
   args: TrainingOptions;
   train: Example[];
   eval?: Example[];
@@ -76,8 +79,10 @@ const boardNames = (entry: Record<string, number>): Record<string, number> =>
  * The training loop: batches in a seeded order, gradients summed over micro-batches and normalised by all labelled tokens of
  * the step, clipping, AdamW, schedule, evaluation, checkpoints. Objectives (SFT, later others) prepare the examples.
  */
-export class Trainer {
-  readonly model: PeftModel<CausalLM>;
+export class Trainer<M extends TrainedModel = TrainedModel> {
+  readonly model: M;
+  /** What runs forward: the model itself, or the one that the adapter stands beside. */
+  private readonly base: CausalLM;
   readonly args: TrainingOptions;
   /** The run that `train` is on or was last on. */
   run?: Run;
@@ -86,8 +91,9 @@ export class Trainer {
   private precision: Precision = 'fp32';
   private running = false;
 
-  constructor(protected readonly parts: TrainerParts) {
+  constructor(protected readonly parts: TrainerParts<M>) {
     this.model = parts.model;
+    this.base = baseOf<CausalLM>(parts.model);
     this.args = parts.args;
     this.precision = choosePrecision(parts.args.bf16);
   }
@@ -134,10 +140,10 @@ export class Trainer {
   /** Loss and perplexity on the evaluation rows. */
   async evaluate(): Promise<Evaluation> {
     if (!this.parts.eval?.length) throw new OptionError('There is nothing to evaluate on: give the trainer an eval_dataset.');
-    return meanLoss(this.model.base_model, this.parts.eval, { batchSize: this.args.per_device_eval_batch_size, precision: this.precision });
+    return meanLoss(this.base, this.parts.eval, { batchSize: this.args.per_device_eval_batch_size, precision: this.precision });
   }
 
-  /** Saves adapter and tokenizer as PEFT does; by default into output_dir. */
+  /** Saves adapter (or the whole model, where that is trained) and tokenizer as PEFT and transformers do; by default into output_dir. */
   async save_model(folder = this.args.output_dir): Promise<void> {
     await checkWritable(folder);
     await this.model.save_pretrained(folder);
@@ -270,7 +276,7 @@ export class Trainer {
       stopped || (args.save_strategy !== 'no' && run.checkpoints.at(-1) !== join(args.output_dir, `checkpoint-${run.step}`))
         ? await save().catch((error: Error) => {
             throw new FileError(
-              `${error.message} The trained adapter is still in memory: free some space and call \`await trainer.save_model()\`, or give it another folder.`,
+              `${error.message} What was trained is still in memory: free some space and call \`await trainer.save_model()\`, or give it another folder.`,
             );
           })
         : (run.checkpoints.at(-1) ?? null);
@@ -308,7 +314,7 @@ export class Trainer {
         const seed = Random.seeded(this.args.seed, step, i).bits();
         const options = { lengths, ...(plan.recompute && { recompute: { parameters: this.parametersIn } }) };
         const recorded = training(seed, () =>
-          record(() => tf.sum(tf.div(this.model.base_model.losses(ids, positions, targets, true, options), labels))),
+          record(() => tf.sum(tf.div(this.base.losses(ids, positions, targets, true, options), labels))),
         );
         loss += recorded.value.dataSync()[0];
         const parts = training(seed, () => recorded.pullback(parameters.map(([, p]) => p.tensor)));
@@ -322,12 +328,12 @@ export class Trainer {
     return { gradients: new Map(parameters.map(([name], i) => [name, (sums as tf.Tensor[])[i]])), loss };
   }
 
-  private readonly parametersIn = (block: Parameters<PeftModel['parametersIn']>[0]) => this.model.parametersIn(block);
+  private readonly parametersIn = (block: Module) => this.model.parametersIn(block);
 
   /** How many tokens go through the model at once, and whether blocks are recomputed. */
   private planMicroBatches(): { tokens: number; recompute: boolean } {
     const limit = this.args.memory_limit <= 1 ? this.args.memory_limit * availableMemory() : this.args.memory_limit * 1024 * 1024;
-    const [kept, recomputed] = this.model.base_model.activationFloats();
+    const [kept, recomputed] = this.base.activationFloats();
     const longest = Math.max(...this.parts.train.map((row) => row.input_ids.length));
     const fits = (tokens: number, floats: number) => tokens * floats * 4 * 1.3 <= limit;
     const forced = this.args.gradient_checkpointing;
@@ -389,9 +395,10 @@ export class Trainer {
   }
 
   private async restore(checkpoint: string, optimizer: AdamW): Promise<TrainerState> {
-    if (!existsSync(join(checkpoint, 'adapter_model.safetensors')))
-      throw new FileError(`'${checkpoint}' has no adapter_model.safetensors: it is not a whole checkpoint.`);
-    await this.model.loadAdapter(checkpoint);
+    const { weightsFile } = this.model;
+    if (!existsSync(join(checkpoint, weightsFile)))
+      throw new FileError(`'${checkpoint}' has no ${weightsFile}: it is not a whole checkpoint of this kind of training.`);
+    await this.model.restore(checkpoint);
     return loadState(checkpoint, optimizer);
   }
 

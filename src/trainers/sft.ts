@@ -9,7 +9,7 @@ import type { LoraConfig } from '../peft/config';
 import { get_peft_model, PeftModel } from '../peft/model';
 import { Tokenizer } from '../tokenizers/tokenizer';
 import { TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
-import { Trainer } from '../train/trainer';
+import { type TrainedModel, Trainer } from '../train/trainer';
 import { previewRows } from './preview';
 
 export interface SFTOptions extends TrainingOptions {
@@ -68,7 +68,7 @@ interface SFTTrainerOptions {
  * Supervised fine-tuning, as TRL's SFTTrainer. Before the first step it shows rows as the model sees them, with the tokens to
  * be learned marked, and says what was cut or dropped.
  */
-export class SFTTrainer extends Trainer {
+export class SFTTrainer<M extends TrainedModel = PeftModel<CausalLM>> extends Trainer<M> {
   constructor(options: Partial<SFTTrainerOptions> & Record<string, unknown>) {
     const o = readOptions<SFTTrainerOptions>(
       'SFTTrainer',
@@ -82,18 +82,15 @@ export class SFTTrainer extends Trainer {
     if (!o.train_dataset) throw new OptionError('SFTTrainer needs a train_dataset: rows from load_dataset or Dataset.from_list.');
     const args = o.args instanceof SFTConfig ? o.args : new SFTConfig(o.args ?? {});
     const isPeft = o.model instanceof PeftModel;
-    if (!isPeft && !o.peft_config)
-      throw new OptionError(
-        'SFTTrainer needs a peft_config (new LoraConfig({ r: 16, ... })), or a model from get_peft_model: the packed base weights are frozen.',
-      );
+    if (!isPeft && !o.peft_config) checkTrainable(o.model as CausalLM);
     if (isPeft && o.peft_config) throw new OptionError('SFTTrainer: the model has an adapter already; leave peft_config out.');
     const train = prepareSft(o.train_dataset, o.processing_class, args);
     report('train_dataset', o.train_dataset.length, train, args);
     const test = o.eval_dataset ? prepareSft(o.eval_dataset as Iterable<Row>, o.processing_class, args) : undefined;
     if (test && o.eval_dataset) report('eval_dataset', o.eval_dataset.length, test, args);
-    const model = isPeft
-      ? (o.model as PeftModel<CausalLM>)
-      : get_peft_model(o.model as CausalLM, o.peft_config as LoraConfig, { seed: args.seed });
+    const model = o.peft_config && !isPeft ? get_peft_model(o.model as CausalLM, o.peft_config, { seed: args.seed }) : o.model;
+    // Without an adapter the whole model is trained, where its owner has not chosen parts.
+    if (!model.namedParameters().size) model.requires_grad_();
     const rows = args.packing ? pack(train.examples, args.max_length as number) : train.examples;
     if (args.packing)
       emit('progress', {
@@ -101,9 +98,19 @@ export class SFTTrainer extends Trainer {
         done: true,
         text: `Packed ${train.examples.length} rows into ${rows.length} of at most ${args.max_length} tokens; a batch counts these.`,
       });
-    super({ model, args, train: rows, eval: test?.examples, tokenizer: o.processing_class });
+    super({ model: model as M, args, train: rows, eval: test?.examples, tokenizer: o.processing_class });
     emit('show', previewRows(train.examples, o.processing_class));
   }
+}
+
+/** Fails where a model is to be trained without an adapter and cannot be. */
+function checkTrainable(model: CausalLM): void {
+  const packed = model.namedParameters().size ? undefined : model.packedWeight();
+  if (packed)
+    throw new OptionError(
+      `SFTTrainer needs a peft_config (new LoraConfig({ r: 16, ... })) for this model: its weights are packed (${packed.name} as ${packed.format}) and cannot be trained themselves. ` +
+        "To train all weights, load the model with dtype: 'float32' and without quantization_config.",
+    );
 }
 
 /** Says what became of the rows; fails when nothing is left to learn. */

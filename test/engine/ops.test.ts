@@ -6,6 +6,8 @@ import { accumulate } from '../../src/engine/ops/accumulate';
 import { adamwStep, adamwStep8, globalNorm, PackedMoment } from '../../src/engine/ops/adamw';
 import { add } from '../../src/engine/ops/add';
 import { attention, LayerCache } from '../../src/engine/ops/attention';
+import { dense } from '../../src/engine/ops/dense';
+import { denseCrossEntropy } from '../../src/engine/ops/dense_cross_entropy';
 import { dropout } from '../../src/engine/ops/dropout';
 import { embedding } from '../../src/engine/ops/embedding';
 import { gatedMlp } from '../../src/engine/ops/gated_mlp';
@@ -292,6 +294,47 @@ describe('native ops agree with their references', () => {
       weight.dispose();
       labels.dispose();
     });
+  for (const precision of ['fp32', 'bf16'] as const) {
+    for (const [rows, into, out] of [
+      [1, 64, 40],
+      [3, 29, 13],
+      [61, 64, 192],
+      [130, 33, 50],
+    ])
+      it(`dense in ${precision}: [${rows}, ${into}] times [${out}, ${into}]`, () =>
+        checkOp(
+          dense,
+          () => ({ x: normal([1, rows, into]), weight: normal([out, into]) }),
+          {},
+          { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
+        ));
+    for (const [rows, dim, vocabulary] of [
+      [1, 8, 5],
+      [7, 33, 600],
+      [300, 32, 777],
+    ])
+      it(`denseCrossEntropy in ${precision}: [${rows}, ${dim}] over ${vocabulary}`, async () => {
+        const labels = tf.tensor1d(
+          Array.from({ length: rows }, (_, i) => (i * 37) % vocabulary),
+          'int32',
+        );
+        await checkOp(
+          denseCrossEntropy,
+          () => ({ x: normal([rows, dim], 2), weight: normal([vocabulary, dim]) }),
+          { labels },
+          { precision, tolerance: precision === 'bf16' ? 2e-2 : 5e-5 },
+        );
+        labels.dispose();
+      });
+  }
+  it('gatherRows adds up the gradients of a row that is asked for twice', () =>
+    withoutLeaks(() => {
+      const x = normal([4, 3]) as tf.Tensor2D;
+      const made = record(() => gatherRows(x, tf.tensor1d([2, 0, 2], 'int32')));
+      const [dx] = made.pullback([x], tf.ones([3, 3]));
+      expect(Array.from(dx.dataSync())).toEqual([1, 1, 1, 0, 0, 0, 2, 2, 2, 0, 0, 0]);
+      made.dispose();
+    }));
   it('add', () => checkOp(add, () => ({ a: normal([3, 5]), b: normal([3, 5]) })));
   for (const rate of [0, 0.1, 0.9]) it(`dropout ${rate}`, () => checkOp(dropout, () => ({ x: normal([33, 65]) }), { rate, seed: 12345 }));
   it('dropout keeps the mean and the share it says', async () => {

@@ -53,11 +53,13 @@ interface Setting {
   steps: number;
   dtype: 'float32' | 'bfloat16';
   lr?: number;
+  /** Train all weights, without an adapter. */
+  full?: boolean;
 }
 
-/** The same adapter, data, batches and schedule here and in PEFT. */
-async function trainBoth({ path, tokenizer, train, test, steps, dtype, lr = 5e-4 }: Setting) {
-  const model = await AutoModelForCausalLM.from_pretrained(path, { progress: false });
+/** The same adapter (or weights), data, batches and schedule here and in PEFT. */
+async function trainBoth({ path, tokenizer, train, test, steps, dtype, lr = 5e-4, full }: Setting) {
+  const model = await AutoModelForCausalLM.from_pretrained(path, { progress: false, dtype: full ? 'float32' : 'auto' });
   const warmup_steps = 3;
   const args = new SFTConfig({
     output_dir: scratch('interop'),
@@ -72,10 +74,10 @@ async function trainBoth({ path, tokenizer, train, test, steps, dtype, lr = 5e-4
     bf16: dtype === 'bfloat16',
     disable_tqdm: true,
   });
-  const peft_config = new LoraConfig({ r: 16, lora_alpha: 32, target_modules: 'all-linear' });
+  const peft_config = full ? null : new LoraConfig({ r: 16, lora_alpha: 32, target_modules: 'all-linear' });
   const trainer = new SFTTrainer({ model, processing_class: tokenizer, train_dataset: train, eval_dataset: test, peft_config, args });
-  const adapter = scratch('initial');
-  await trainer.model.save_pretrained(adapter);
+  const adapter = full ? null : scratch('initial');
+  if (adapter) await trainer.model.save_pretrained(adapter);
   const format = { max_length: 1024, assistant_only_loss: true, completion_only_loss: null, dataset_text_field: 'text' };
   const rows = prepareSft(train, tokenizer, format).examples;
   const perEpoch = Math.ceil(rows.length / 2);
@@ -119,6 +121,14 @@ it('20 steps of LoRA on SmolLM2: each loss within 1e-3 of PEFT in fp32', async (
   const { ours, theirs } = await trainBoth(await smol(20, 'float32'));
   for (const [i, loss] of theirs.losses.entries()) {
     expect(Math.abs(ours.losses[i] - loss), `step ${i + 1}: ${ours.losses[i]} here, ${loss} in PEFT`).toBeLessThan(1e-3);
+    expect(Math.abs(ours.norms[i] / theirs.norms[i] - 1), `gradient norm of step ${i + 1}`).toBeLessThan(5e-3);
+  }
+});
+
+it('5 steps of full fine-tuning on SmolLM2: each loss within 1e-3 of transformers in fp32', async () => {
+  const { ours, theirs } = await trainBoth({ ...(await smol(5, 'float32')), full: true, lr: 5e-5 });
+  for (const [i, loss] of theirs.losses.entries()) {
+    expect(Math.abs(ours.losses[i] - loss), `step ${i + 1}: ${ours.losses[i]} here, ${loss} in transformers`).toBeLessThan(1e-3);
     expect(Math.abs(ours.norms[i] / theirs.norms[i] - 1), `gradient norm of step ${i + 1}`).toBeLessThan(5e-3);
   }
 });

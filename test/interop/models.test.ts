@@ -5,7 +5,7 @@ import * as tf from '../../src/engine/tf';
 import { resolveModel } from '../../src/hub/resolve';
 import { AutoModelForCausalLM, AutoTokenizer, generate } from '../../src/index';
 import { peer } from '../peer';
-import { scratch } from '../tiny';
+import { scratch, tinyLlama } from '../tiny';
 
 const BASE = 'HuggingFaceTB/SmolLM2-135M-Instruct';
 const TEXTS = [
@@ -84,6 +84,23 @@ it('tiny random Llamas: logits within 1e-4', async () => {
     const logits = tf.tidy(() => model.forward(tf.tensor2d(ids, [2, 8], 'int32')).dataSync());
     const worst = Math.max(...expected[i].map((value, j) => Math.abs(value - logits[j])));
     expect(worst, `seed ${seed}, ${JSON.stringify(config)}`).toBeLessThan(1e-4);
+    model.dispose();
+  }
+});
+
+it('a model that save_pretrained wrote has the same logits in transformers', async () => {
+  const ids = [[3, 1, 4, 1, 5, 9, 2, 6]];
+  for (const [at, dtype] of [
+    [await tinyLlama(5), 'auto'],
+    [await tinyLlama(6, { tie_word_embeddings: false }), 'bfloat16'],
+    [BASE, 'auto'],
+  ]) {
+    const model = await AutoModelForCausalLM.from_pretrained(at, { progress: false, dtype });
+    const folder = scratch('saved');
+    await model.save_pretrained(folder);
+    const logits = tf.tidy(() => model.forward(tf.tensor2d(ids, [1, 8], 'int32')).dataSync());
+    const theirs = peer<number[]>('saved', { model: folder, ids });
+    expect(Math.max(...theirs.map((value, i) => Math.abs(value - logits[i])))).toBeLessThan(at === BASE ? 2e-3 : 1e-4);
     model.dispose();
   }
 });

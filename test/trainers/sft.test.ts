@@ -8,6 +8,7 @@ import * as tf from '../../src/engine/tf';
 import { Dataset, evaluate, LoraConfig, type PeftModel, SFTConfig, SFTTrainer } from '../../src/index';
 import { AutoModelForCausalLM } from '../../src/models/auto';
 import type { CausalLM } from '../../src/models/causal_lm';
+import type { LlamaForCausalLM } from '../../src/models/llama';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 
 const tokenizer = tinyTokenizer();
@@ -32,7 +33,7 @@ async function make(args: Record<string, unknown> = {}, more: Record<string, unk
     ...more,
   });
 }
-const losses = (trainer: SFTTrainer) => trainer.run!.series.loss.map(([, value]) => value);
+const losses = (trainer: Pick<SFTTrainer, 'run'>) => trainer.run!.series.loss.map(([, value]) => value);
 const values = (model: PeftModel<CausalLM>) => [...model.namedParameters()].map(([name, p]) => [name, Array.from(p.tensor.dataSync())]);
 const free = (trainer: SFTTrainer) => {
   trainer.model.unload();
@@ -97,6 +98,37 @@ it('an interrupt signal finishes the step, saves and resolves', async () => {
   expect(Object.keys(state)).toEqual(Object.keys(state).sort());
   expect(state.global_step).toBe(result.global_step);
   free(trainer);
+});
+
+it('without an adapter all weights are trained; saved, loaded and resumed they give the same losses', async () => {
+  const full = async (args: Record<string, unknown>, parts: (model: CausalLM) => void = () => {}) => {
+    const model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+    parts(model);
+    const config = new SFTConfig({ ...quiet, learning_rate: 1e-3, max_steps: 6, per_device_train_batch_size: 4, ...args });
+    return new SFTTrainer<CausalLM>({ model, processing_class: tokenizer, train_dataset: rows, args: config });
+  };
+  const output_dir = scratch('full');
+  const options = { output_dir, save_strategy: 'steps', save_steps: 3 };
+  const whole = await full(options);
+  expect([...whole.model.namedParameters()].length).toBe(2 * 9 + 2);
+  await whole.train();
+  expect(losses(whole).at(-1)!).toBeLessThan(losses(whole)[0]);
+  const again = await full(options);
+  await again.train({ resume_from_checkpoint: join(output_dir, 'checkpoint-3') });
+  expect(losses(again)).toEqual(losses(whole));
+  const loaded = await AutoModelForCausalLM.from_pretrained(join(output_dir, 'checkpoint-6'), { progress: false });
+  const ids = () => tf.tensor2d([[72, 101, 108, 108, 111]], [1, 5], 'int32');
+  const logits = (model: CausalLM) => Array.from(tf.tidy(() => model.forward(ids()).dataSync()));
+  expect(logits(loaded)).toEqual(logits(whole.model));
+  const recomputed = await full({ output_dir: scratch('full'), gradient_checkpointing: true });
+  await recomputed.train();
+  for (const [i, loss] of losses(recomputed).entries()) expect(Math.abs(loss / losses(whole)[i] - 1)).toBeLessThan(1e-5);
+  // Only what its owner chose.
+  const norm = await full({ output_dir: scratch('full') }, (model) => (model as LlamaForCausalLM).model.layers[1].mlp.requires_grad_());
+  await norm.train();
+  expect([...norm.model.namedParameters().keys()]).toEqual(['gate', 'up', 'down'].map((name) => `model.layers.1.mlp.${name}_proj.weight`));
+  expect(losses(norm).at(-1)!).toBeLessThan(losses(norm)[0]);
+  for (const model of [whole.model, again.model, loaded, recomputed.model, norm.model]) model.dispose();
 });
 
 it('the loss does not depend on how a step is split: micro-batches, accumulation, recomputation', async () => {
@@ -247,7 +279,7 @@ it('a checkpoint that cannot be saved costs no training: it goes on, and the las
   const warn = vi.spyOn(process.stderr, 'write').mockImplementation(() => true);
   const error = await trainer.train().catch((e: Error) => e);
   warn.mockRestore();
-  expect(String(error)).toMatch(/checkpoint-12' could not be saved: the disk is full \(ENOSPC\)\. The trained adapter is still in memory/);
+  expect(String(error)).toMatch(/checkpoint-12' could not be saved: the disk is full \(ENOSPC\)\. What was trained is still in memory/);
   expect(losses(trainer)).toHaveLength(12);
   expect(trainer.run!.events.filter((e) => e.kind === 'warning').map((e) => e.step)).toEqual([4, 8, 12]);
   expect(readdirSync(output_dir).filter((name) => name.includes('partial'))).toEqual([]);
@@ -276,7 +308,11 @@ it('masked rows, missing parts and bad folders are refused with a remedy', async
   expect(() => new SFTTrainer({ ...parts, train_dataset: rows, args: args({ max_length: 5 }) })).toThrow(
     /Every label is masked.*max_length = 5/,
   );
-  expect(() => new SFTTrainer({ ...parts, peft_config: undefined, args: args({}) })).toThrow(/needs a peft_config/);
+  const packed = await AutoModelForCausalLM.from_pretrained(folder, { progress: false, load_in_8bit: true });
+  expect(() => new SFTTrainer({ ...parts, model: packed, peft_config: undefined, args: args({}) })).toThrow(
+    /needs a peft_config .*packed \(model\.layers\.0\.\S+ as INT8\).*dtype: 'float32'/,
+  );
+  packed.dispose();
   expect(() => new SFTTrainer({ ...parts, modle: model })).toThrow(/no option modle.*Did you mean model/);
   expect(() => new SFTConfig({ fp16: true })).toThrow(/fp16 = true is not supported\. .*bf16/);
   expect(() => new SFTConfig({ lr: 1e-3 })).toThrow(/SFTConfig has no option lr/);

@@ -23,6 +23,10 @@ struct Projection {
   Mask mask;
   int slot;  // first of the scratch slots that are its own: 6 of the calling thread's
 
+  // The weight alone.
+  explicit Projection(const Weight& w)
+      : weight(w), a(nullptr), b(nullptr), bias(nullptr), in(w.columns), out(w.rows), rank(0), scale(0), rate(0), mask(0, 0), slot(16) {}
+
   // Call inputs from `input` on are w, a, b, bias; attributes from `attribute` on are kind, scale, dropout. `order` tells the
   // projections of an op apart.
   Projection(Call& call, int input, int attribute, int32_t seed, int order)

@@ -1,0 +1,47 @@
+import { FileError } from '../core/errors';
+import * as tf from '../engine/tf';
+import { floats } from '../formats/floats';
+import { readSafetensors, writeSafetensors } from '../formats/safetensors';
+import { withFile } from '../formats/slices';
+import { type Matrix, Parameter } from './module';
+
+/** Writes tensors by name in fp32, frozen weights unpacked, one at a time. */
+export function writeTensors(path: string, tensors: Iterable<[string, Matrix]>): Promise<void> {
+  return writeSafetensors(
+    path,
+    [...tensors].map(([name, tensor]) => ({
+      name,
+      shape: tensor.shape,
+      data() {
+        if (tensor instanceof Parameter) return tensor.tensor.dataSync() as Float32Array;
+        return tf.tidy(() => tensor.dequantize().dataSync() as Float32Array);
+      },
+    })),
+  );
+}
+
+/** Replaces the values of parameters by those of a file with just these names and shapes. */
+export async function readParameters(path: string, parameters: Map<string, Parameter>): Promise<void> {
+  const file = await readSafetensors(path);
+  const missing = [...parameters.keys()].filter((name) => !file.tensors.has(name));
+  const unexpected = [...file.tensors.keys()].filter((name) => !parameters.has(name));
+  if (missing.length || unexpected.length)
+    throw new FileError(
+      `${path} does not fit this model. ` +
+        (missing.length ? `Missing: ${missing.length} tensors, such as ${missing[0]}. ` : '') +
+        (unexpected.length ? `Unexpected: ${unexpected.length} tensors, such as ${unexpected[0]}. ` : '') +
+        'Is the base model the one it was trained on?',
+    );
+  await withFile(path, async (read) => {
+    for (const [name, parameter] of parameters) {
+      const stored = file.tensors.get(name) as NonNullable<ReturnType<typeof file.tensors.get>>;
+      if (stored.shape.join() !== parameter.shape.join())
+        throw new FileError(
+          `${path}: ${name} is [${stored.shape}], but the model needs [${parameter.shape}]. Is the base model the one it was trained on?`,
+        );
+      if (!(stored.type in floats)) throw new FileError(`${path}: ${name} is stored as ${stored.type}; F32, F16 or BF16 is expected.`);
+      const data = floats[stored.type as keyof typeof floats](await read(stored), parameter.tensor.size);
+      parameter.assign(tf.keep(tf.tensor(data, parameter.shape)));
+    }
+  });
+}
