@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 
 def load(path, dtype=torch.float32):
@@ -40,12 +40,12 @@ def smol(data):
 
 
 def tiny(data):
-    """Random Llamas in folders, with their logits on given ids."""
+    """Random models of an architecture in folders, with their logits on given ids."""
     result = []
     for case in data["cases"]:
         torch.manual_seed(case["seed"])
-        config = LlamaConfig(**case["config"])
-        model = LlamaForCausalLM(config).eval()
+        config = AutoConfig.for_model(**case["config"])
+        model = AutoModelForCausalLM.from_config(config).eval()
         # random biases and gains, which are zeros and ones otherwise
         with torch.no_grad():
             for name, p in model.named_parameters():
@@ -214,5 +214,5 @@ def quantized(data):
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
     torch.set_num_threads(os.cpu_count())
-    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "adapters": adapters, "board": board, "quantized": quantized}[task](json.load(open(source)))
+    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "saved": saved, "adapters": adapters, "board": board, "quantized": quantized}[task](json.load(open(source)))
     json.dump(result, open(target, "w"))

@@ -1,5 +1,6 @@
-import { MemoryError } from '../core/errors';
+import { MemoryError, OptionError } from '../core/errors';
 import { warnOnce } from '../core/events';
+import { show } from '../core/options';
 import * as tf from './tf';
 
 /** tfjs-node's native binding: handles are numbers, types are TensorFlow's. */
@@ -23,7 +24,7 @@ interface NodeBackend extends tf.KernelBackend {
 }
 
 export interface BackendInfo {
-  /** 'tensorflow' (native), 'wasm' or 'cpu'. */
+  /** 'tensorflow' (native), 'webgpu', 'wasm' or 'cpu'. */
   name: string;
   native: boolean;
   /** Why this one. */
@@ -78,15 +79,46 @@ function startNative(): BackendInfo {
   };
 }
 
+/** tfjs's own backends, with what has to be done before they can be set. */
+const FALLBACKS: Record<string, () => void | Promise<void>> = {
+  webgpu: startWebgpu,
+  wasm() {
+    const wasm = require('@tensorflow/tfjs-backend-wasm') as { setWasmPaths(folder: string): void };
+    wasm.setWasmPaths(require.resolve('@tensorflow/tfjs-backend-wasm').replace(/[^/\\]+$/, ''));
+  },
+  cpu() {},
+};
+
+/** WebGPU outside a browser comes from two packages that most people have no use for: they are not among our dependencies. */
+async function startWebgpu(): Promise<void> {
+  try {
+    const { create, globals } = await import('webgpu');
+    Object.assign(globalThis, globals);
+    const gpu = create([]);
+    if (!(await gpu.requestAdapter())) throw new Error('WebGPU finds no graphics adapter on this machine');
+    Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
+    require('@tensorflow/tfjs-backend-webgpu');
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new Error(
+      code === 'MODULE_NOT_FOUND' || code === 'ERR_MODULE_NOT_FOUND'
+        ? 'TUNEBOOK_BACKEND=webgpu needs two more packages: npm install webgpu @tensorflow/tfjs-backend-webgpu'
+        : `TUNEBOOK_BACKEND=webgpu: ${message}. Install a Vulkan, Metal or D3D12 driver, or leave TUNEBOOK_BACKEND out.`,
+    );
+  }
+}
+
 /**
- * Starts the engine on first use. TUNEBOOK_BACKEND ('tensorflow', 'wasm', 'cpu') chooses; by default the native one, and
- * where it cannot be had tfjs's own, with a warning that says why and what that costs.
+ * Starts the engine on first use. TUNEBOOK_BACKEND ('tensorflow', 'webgpu', 'wasm', 'cpu') chooses; by default the native one,
+ * and where it cannot be had tfjs's own, with a warning that says why and what that costs.
  */
 export async function startBackend(): Promise<BackendInfo> {
   if (info) return info;
-  const wanted = process.env.TUNEBOOK_BACKEND;
+  const wanted = process.env.TUNEBOOK_BACKEND || undefined;
+  if (wanted && wanted !== 'tensorflow' && !Object.hasOwn(FALLBACKS, wanted))
+    throw new OptionError(`TUNEBOOK_BACKEND is ${show(wanted)}; it can be tensorflow, ${Object.keys(FALLBACKS).join(', ')}.`);
   let reason = `TUNEBOOK_BACKEND=${wanted}`;
-  if (wanted !== 'wasm' && wanted !== 'cpu') {
+  if (!wanted || wanted === 'tensorflow') {
     try {
       info = startNative();
       return info;
@@ -95,12 +127,8 @@ export async function startBackend(): Promise<BackendInfo> {
       if (wanted) throw error;
     }
   }
-  if (wanted !== 'cpu') {
-    const wasm = require('@tensorflow/tfjs-backend-wasm') as { setWasmPaths(folder: string): void };
-    const path = require.resolve('@tensorflow/tfjs-backend-wasm').replace(/[^/\\]+$/, '');
-    wasm.setWasmPaths(path);
-  }
   for (const name of wanted ? [wanted] : ['wasm', 'cpu']) {
+    await FALLBACKS[name]();
     if (await tf.setBackend(name).catch(() => false)) {
       info = { name, native: false, bf16: false, reason };
       if (!wanted)
@@ -213,6 +241,15 @@ export function execute(op: string, inputs: (tf.Tensor | Handle)[], attributes: 
         : { name, type: binding.TF_ATTR_FLOAT, value: value.float },
   );
   return binding.executeOp(op, attrs, ids, outputs).map((metadata) => engine().createOutputTensor(metadata));
+}
+
+/** A tensor's values, which is disposed then. Backends on a GPU can only be asked so: reading at once would wait for them. */
+export async function take(tensor: tf.Tensor): Promise<Float32Array> {
+  try {
+    return (await tensor.data()) as Float32Array;
+  } finally {
+    tensor.dispose();
+  }
 }
 
 /** What TensorFlow says of an op that failed, without its own wrapping; where memory is short, with what takes less. */

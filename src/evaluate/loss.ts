@@ -2,6 +2,7 @@ import { DataError } from '../core/errors';
 import { collate, labelCount, microBatches } from '../data/collate';
 import type { Row } from '../data/dataset';
 import { type Example, prepareSft } from '../data/sft';
+import { take } from '../engine/backend';
 import { type Precision, withPrecision } from '../engine/precision';
 import * as tf from '../engine/tf';
 import type { CausalLM } from '../models/causal_lm';
@@ -35,13 +36,11 @@ export async function meanLoss(
   const sorted = [...examples].sort((a, b) => a.input_ids.length - b.input_ids.length);
   let sum = 0;
   for (const group of microBatches(sorted, TOKENS_AT_ONCE, batchSize)) {
-    sum += tf.tidy(() => {
+    const losses = tf.tidy(() => {
       const { ids, lengths, positions, labels } = collate(group);
-      const losses = withPrecision(precision, () => model.losses(ids, positions, labels, false, { lengths })).dataSync();
-      let part = 0;
-      for (const loss of losses) part += loss;
-      return part;
+      return withPrecision(precision, () => model.losses(ids, positions, labels, false, { lengths }));
     });
+    for (const loss of await take(losses)) sum += loss;
     await turn();
   }
   const eval_loss = sum / total;

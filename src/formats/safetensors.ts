@@ -89,7 +89,7 @@ function parseHeader(json: string, path: string, start: number, size: number): O
 export interface Writable {
   name: string;
   shape: number[];
-  data: Float32Array | (() => Float32Array);
+  data: Float32Array | (() => Float32Array | Promise<Float32Array>);
 }
 
 /** Writes fp32 tensors as one safetensors file: under another name first, so that no half-written file is ever there. */
@@ -116,7 +116,7 @@ export async function writeSafetensors(
     await file.write(head);
     await file.write(json);
     for (const { data } of list) {
-      const values = typeof data === 'function' ? data() : data;
+      const values = typeof data === 'function' ? await data() : data;
       await file.write(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
     }
     await file.sync();

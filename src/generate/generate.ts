@@ -1,6 +1,7 @@
 import { OptionError } from '../core/errors';
 import { checkNumber, readOptions } from '../core/options';
 import { Random } from '../core/random';
+import { take } from '../engine/backend';
 import * as tf from '../engine/tf';
 import type { CausalLM } from '../models/causal_lm';
 
@@ -93,12 +94,11 @@ export async function generate(model: CausalLM, input_ids: number[], options: Pa
   try {
     let next = input_ids;
     while (made.length < steps) {
-      const row = tf.tidy(() => {
+      const row: tf.Tensor = tf.tidy(() => {
         const hidden = model.hidden(tf.tensor2d([next], [1, next.length], 'int32'), { cache });
         return model.logits(tf.slice(hidden, [0, next.length - 1, 0], [1, 1, -1]).reshape([1, -1]));
       });
-      const logits = row.dataSync() as Float32Array;
-      row.dispose();
+      const logits = await take(row);
       penalise(logits, [...input_ids, ...made], o.repetition_penalty);
       const token = o.do_sample ? sample(logits, o, random) : argmax(logits);
       made.push(token);

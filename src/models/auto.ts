@@ -13,6 +13,7 @@ import { BitsAndBytesConfig, bf16, f32 } from '../quantize';
 import { Tokenizer } from '../tokenizers/tokenizer';
 import type { CausalLM } from './causal_lm';
 import { LlamaForCausalLM, llamaConfig, llamaConfigFromGguf, llamaGgufNames } from './llama';
+import { mistralConfig } from './mistral';
 import { ggufSource, safetensorsSource, type WeightSource } from './source';
 
 interface LoadOptions {
@@ -51,6 +52,7 @@ const MODELS: Record<
   }
 > = {
   llama: { config: llamaConfig, configFromGguf: llamaConfigFromGguf, ggufNames: llamaGgufNames, load: LlamaForCausalLM.load },
+  mistral: { config: mistralConfig, configFromGguf: llamaConfigFromGguf, ggufNames: llamaGgufNames, load: LlamaForCausalLM.load },
 };
 
 function architecture(type: unknown, where: string) {

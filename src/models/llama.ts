@@ -23,6 +23,8 @@ export interface LlamaConfig extends ModelConfig {
   rope_parameters: RopeParameters;
   attention_bias: boolean;
   mlp_bias: boolean;
+  /** Tokens that a token sees, itself among them; null: all before it. Llama has none, models built like it may. */
+  sliding_window: number | null;
 }
 
 /** What every block is told of the tokens: the rotation of their positions, and which rows they are (see ForwardOptions). */
@@ -63,7 +65,7 @@ class LlamaAttention extends Module {
         2,
       );
     }
-    const attributes = { heads, groups, scale: 1 / Math.sqrt(dim) };
+    const attributes = { heads, groups, scale: 1 / Math.sqrt(dim), window: this.config.sliding_window ?? undefined };
     const o = cache
       ? cache.attend(packed as tf.Tensor4D, position, attributes)
       : attention({ qkv: packed as tf.Tensor4D }, { ...attributes, lengths });
@@ -242,6 +244,7 @@ export function llamaConfig(json: Record<string, unknown>, name: string): LlamaC
     attention_bias: false,
     mlp_bias: false,
     ...json,
+    sliding_window: null,
     head_dim: (json.head_dim as number | undefined) ?? (json.hidden_size as number) / heads,
     rope_theta: (json.rope_theta as number | undefined) ?? parameters.rope_theta ?? 10000,
     rope_parameters: { ...parameters, rope_type: parameters.rope_type ?? parameters.type ?? 'default' },

@@ -1,4 +1,5 @@
 import { FileError } from '../core/errors';
+import { take } from '../engine/backend';
 import * as tf from '../engine/tf';
 import { floats } from '../formats/floats';
 import { readSafetensors, writeSafetensors } from '../formats/safetensors';
@@ -12,10 +13,7 @@ export function writeTensors(path: string, tensors: Iterable<[string, Matrix]>):
     [...tensors].map(([name, tensor]) => ({
       name,
       shape: tensor.shape,
-      data() {
-        if (tensor instanceof Parameter) return tensor.tensor.dataSync() as Float32Array;
-        return tf.tidy(() => tensor.dequantize().dataSync() as Float32Array);
-      },
+      data: async () => (tensor instanceof Parameter ? ((await tensor.tensor.data()) as Float32Array) : take(tensor.dequantize())),
     })),
   );
 }

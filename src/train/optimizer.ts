@@ -76,7 +76,7 @@ export class AdamW {
     for (const [name, moments] of this.moments)
       for (const [i, kind] of ['exp_avg', 'exp_avg_sq'].entries()) {
         const moment = moments[i];
-        const data = () => (moment instanceof PackedMoment ? moment.read() : (moment.dataSync() as Float32Array));
+        const data = async () => (moment instanceof PackedMoment ? moment.read() : ((await moment.data()) as Float32Array));
         yield { name: `${name}.${kind}`, shape: moment.shape, data };
       }
   }

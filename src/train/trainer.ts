@@ -8,7 +8,7 @@ import { Random } from '../core/random';
 import { collate, labelCount, microBatches } from '../data/collate';
 import { rowOrder } from '../data/order';
 import type { Example } from '../data/sft';
-import { backend } from '../engine/backend';
+import { backend, take } from '../engine/backend';
 import { availableMemory, mebibytes, memoryUsage } from '../engine/memory';
 import { accumulate } from '../engine/ops/accumulate';
 import { globalNorm } from '../engine/ops/adamw';
@@ -220,7 +220,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       const start = performance.now();
       const lr = args.learning_rate * SCHEDULES[args.lr_scheduler_type](run.step, warmup, total);
       const { gradients, loss } = await this.gradients(rows, plan, run.step);
-      const norm = globalNorm([...gradients.values()]);
+      const norm = await globalNorm([...gradients.values()]);
       if (!Number.isFinite(loss) || !Number.isFinite(norm)) {
         for (const gradient of gradients.values()) gradient.dispose();
         const last = run.step > 0 ? await save().catch(() => run.checkpoints.at(-1) ?? null) : null;
@@ -316,12 +316,11 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
         const recorded = training(seed, () =>
           record(() => tf.sum(tf.div(this.base.losses(ids, positions, targets, true, options), labels))),
         );
-        loss += recorded.value.dataSync()[0];
         const parts = training(seed, () => recorded.pullback(parameters.map(([, p]) => p.tensor)));
-        recorded.value.dispose();
-        return parts;
+        return { value: recorded.value, parts };
       };
-      const parts = tf.tidy(() => withPrecision(this.precision, pass));
+      const { value, parts } = tf.tidy(() => withPrecision(this.precision, pass));
+      loss += (await take(value))[0];
       sums = sums ? accumulate(sums, parts) : parts;
       await turn();
     }

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { expect, it } from 'vitest';
 import { scratch, tinyLlama, tinyTokenizer } from '../tiny';
@@ -20,7 +21,10 @@ async function trainOn(backend: string, model: string, tokenizer: string) {
       const made = await tb.generate(model, [1, 2, 3], { max_new_tokens: 5, eos_token_id: [] });
       console.log(JSON.stringify({ backend: tb.backend(), losses: trainer.run.series.loss.map((p) => p[1]), made }));
     })();`;
-  const result = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8', env: { ...process.env, TUNEBOOK_BACKEND: backend } });
+  const result = spawnSync(process.execPath, ['-e', script], {
+    encoding: 'utf8',
+    env: { ...process.env, TUNEBOOK_BACKEND: backend, ...(swiftshader && { VK_ICD_FILENAMES: swiftshader }) },
+  });
   expect(result.status, result.stderr.slice(-3000)).toBe(0);
   return JSON.parse(result.stdout.trim().split('\n').at(-1)!) as {
     backend: { name: string; native: boolean };
@@ -29,13 +33,19 @@ async function trainOn(backend: string, model: string, tokenizer: string) {
   };
 }
 
-it('the same code trains and generates on the cpu and wasm backends, within 1e-4', async () => {
+// A Vulkan driver that works on every CPU comes with the browser that set-up installs for the browser tests.
+const swiftshader = ['chromium', 'chromium-browser', 'google-chrome']
+  .map((name) => `/usr/lib/${name}/vk_swiftshader_icd.json`)
+  .find((path) => existsSync(path));
+const others = ['cpu', 'wasm', ...(swiftshader ? ['webgpu'] : [])];
+
+it(`the same code trains and generates on ${others.join(', ')}, within 1e-4`, async () => {
   const model = await tinyLlama(9);
   const tokenizer = scratch('tok');
   await tinyTokenizer().save_pretrained(tokenizer);
   const native = await trainOn('tensorflow', model, tokenizer);
   expect(native.backend.native).toBe(true);
-  for (const name of ['cpu', 'wasm']) {
+  for (const name of others) {
     const other = await trainOn(name, model, tokenizer);
     expect(other.backend).toMatchObject({ name, native: false });
     for (const [i, loss] of other.losses.entries()) expect(Math.abs(loss - native.losses[i]), `${name}, step ${i + 1}`).toBeLessThan(1e-4);

@@ -155,6 +155,21 @@ describe('native ops agree with their references', () => {
           { heads: 4, groups: 2, scale: 0.2, lengths: [...lengths] },
           { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
         ));
+  for (const precision of ['fp32', 'bf16'] as const)
+    for (const [seq, window, lengths] of [
+      [40, 1, undefined],
+      [130, 7, undefined],
+      [300, 100, undefined],
+      [300, 257, [1, 299]],
+      [60, 500, undefined],
+    ] as const)
+      it(`attention in ${precision} over ${lengths ?? seq} tokens with a window of ${window}`, () =>
+        checkOp(
+          attention,
+          () => ({ qkv: normal([1, seq, 8, 24]) }),
+          { heads: 4, groups: 2, scale: 0.2, window, lengths: lengths && [...lengths] },
+          { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
+        ));
   for (const format of [f32, f16, bf16, q4_1, q8_0, nf4, fp4, int8])
     for (const [rows, into, out, rank] of [
       [1, 64, 40, 0],
@@ -387,9 +402,13 @@ describe('ops without a gradient', () => {
         }
         expect(worst).toBeLessThan(1e-5);
       }
-      const squares = before.map(([, G]) => Array.from(G).reduce((sum, g) => sum + g * g, 0)).reduce((a, b) => a + b);
-      expect(Math.abs(globalNorm(states.map(({ g }) => g)) / Math.sqrt(squares) - 1)).toBeLessThan(1e-6);
     }));
+  it('globalNorm is the norm of all tensors together', async () => {
+    const tensors = [37, 20000, 1].map((n) => normal([n]));
+    const squares = tensors.flatMap((t) => Array.from(t.dataSync())).reduce((sum, g) => sum + g * g, 0);
+    expect(Math.abs((await globalNorm(tensors)) / Math.sqrt(squares) - 1)).toBeLessThan(1e-6);
+    for (const t of tensors) t.dispose();
+  });
   it('adamw with 8-bit moments stays near the exact update, and its moments survive a checkpoint', () =>
     withoutLeaks(() => {
       const [n, hyper] = [10000, { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, factor: 1 }];
@@ -425,23 +444,24 @@ describe('ops without a gradient', () => {
       for (const [i, total] of accumulate(sums, parts).entries()) expect(Array.from(total.dataSync())).toEqual(Array.from(expected[i]));
       expect(parts.every((part) => part.isDisposed)).toBe(true);
     }));
-  it('attention through a cache equals attention over everything', () =>
-    withoutLeaks(() => {
-      const [groups, dim, seq] = [2, 16, 60];
-      const all = normal([1, seq, 8, dim]) as tf.Tensor4D;
-      const attributes = { heads: 4, groups, scale: 0.25 };
-      const expected = attention({ qkv: all }, attributes);
-      const cache = new LayerCache(64, groups, dim);
-      const parts = [
-        [0, 50],
-        [50, 1],
-        [51, 7],
-        [58, 2],
-      ].map(([from, n]) => cache.attend(tf.slice(all, [0, from, 0, 0], [1, n, -1, -1]), from, attributes));
-      expect(tf.max(tf.abs(tf.sub(tf.concat(parts, 1), expected))).dataSync()[0]).toBeLessThan(1e-5);
-      expect(() => cache.attend(all, 10, attributes)).toThrow(/holds 64 positions, but 70/);
-      cache.dispose();
-    }));
+  for (const window of [undefined, 20, 1])
+    it(`attention through a cache equals attention over everything, window ${window}`, () =>
+      withoutLeaks(() => {
+        const [groups, dim, seq] = [2, 16, 60];
+        const all = normal([1, seq, 8, dim]) as tf.Tensor4D;
+        const attributes = { heads: 4, groups, scale: 0.25, window };
+        const expected = attention({ qkv: all }, attributes);
+        const cache = new LayerCache(64, groups, dim);
+        const parts = [
+          [0, 50],
+          [50, 1],
+          [51, 7],
+          [58, 2],
+        ].map(([from, n]) => cache.attend(tf.slice(all, [0, from, 0, 0], [1, n, -1, -1]), from, attributes));
+        expect(tf.max(tf.abs(tf.sub(tf.concat(parts, 1), expected))).dataSync()[0]).toBeLessThan(1e-5);
+        expect(() => cache.attend(all, 10, attributes)).toThrow(/holds 64 positions, but 70/);
+        cache.dispose();
+      }));
 });
 
 describe('errors from ops', () => {

@@ -1,4 +1,4 @@
-import { execute, Handle, isNative } from '../backend';
+import { execute, Handle, isNative, take } from '../backend';
 import * as tf from '../tf';
 
 export interface AdamWHyper {
@@ -114,12 +114,9 @@ export function adamwStep8(states: { p: tf.Tensor; g: tf.Tensor; m: PackedMoment
 }
 
 /** The Euclidean norm of all tensors together, summed in double precision in a fixed order. */
-export function globalNorm(tensors: tf.Tensor[]): number {
-  if (isNative()) {
-    const [squares] = execute('TunebookSumOfSquares', tensors, { N: tensors.length }, 1);
-    const [total] = squares.dataSync();
-    squares.dispose();
-    return Math.sqrt(total);
-  }
-  return Math.sqrt(tensors.reduce((total, tensor) => total + tf.tidy(() => tf.sum(tf.square(tensor))).dataSync()[0], 0));
+export async function globalNorm(tensors: tf.Tensor[]): Promise<number> {
+  const squares = isNative()
+    ? execute('TunebookSumOfSquares', tensors, { N: tensors.length }, 1)[0]
+    : tf.tidy(() => tf.stack(tensors.map((tensor) => tf.sum(tf.square(tensor)))));
+  return Math.sqrt((await take(squares)).reduce((a, b) => a + b, 0));
 }

@@ -4,6 +4,7 @@
 #include "../native/gemm.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace tunebook {
 namespace {
@@ -14,7 +15,10 @@ struct Dims {
   long heads, groups, dim;
   long qRow, kRow, oRow;  // floats from one token to the next in q, in k and v, and in the output
   float scale;
+  long window;  // keys that a query sees, its own among them
   long group() const { return heads / groups; }
+  // The first key that a query sees whose own key is number `visible`, counted from 1.
+  long firstKey(long visible) const { return std::max(0L, visible - window); }
 };
 
 // Queries that see the keys of the same sequence, up to their own place, and no others. `first` is its first token.
@@ -28,10 +32,11 @@ struct Packed {
   Input<float> qkv;
   Dims d;
   const float *q, *k, *v;
-  Packed(Call& call, int heads, int groups, int scale) : qkv(call.input<float>(0)) {
+  Packed(Call& call, int heads, int groups, int scale, int window) : qkv(call.input<float>(0)) {
     const long h = call.attribute(heads), g = call.attribute(groups), dim = qkv.dim(3), row = qkv.dim(2) * dim;
     if (g < 1 || h % g || qkv.dim(2) != h + 2 * g) throw std::invalid_argument("attention: heads do not fit");
-    d = {h, g, dim, row, row, h * dim, static_cast<float>(call.attribute(scale))};
+    const long sees = call.attribute(window);
+    d = {h, g, dim, row, row, h * dim, static_cast<float>(call.attribute(scale)), sees > 0 ? sees : std::numeric_limits<long>::max()};
     q = qkv.data, k = q + h * dim, v = k + g * dim;
   }
   // The tokens, one after another, cut into sequences of these lengths.
@@ -77,6 +82,12 @@ float softmaxRow(float* s, long visible, long width, float scale) {
   for (j = 0; j < visible; j++) s[j] *= inverse;
   for (; j < width; j++) s[j] = 0;
   return shift + std::log(rest);
+}
+
+// The same over keys [first, visible), with zeros from `base` on before them.
+float softmaxWindow(float* s, long base, long first, long visible, long width, float scale) {
+  for (long j = base; j < first; j++) s[j] = 0;
+  return softmaxRow(s + first, visible - first, width - first, scale);
 }
 
 enum class Side { kAcross, kAlong };  // X^T, [dim, keys], or X, [keys, dim]
@@ -140,23 +151,28 @@ struct Parts {
   }
 };
 
-// A block of queries whose first sees `visible` keys: of scores [rows, width] and their gradients only the triangle counts.
+// A block of queries whose first sees keys up to number `visible`: of scores [rows, width] and their gradients only the triangle
+// counts, and with a window only keys from `base` on (`zeros`: from where on they must be numbers, since tiles begin there).
 template <class P>
 struct Triangle {
-  long visible, rows, width;
+  long visible, rows, width, base, zeros;
+  Triangle(const Dims& d, long firstVisible, long count)
+      : visible(firstVisible), rows(count), width(firstVisible - 1 + count), base(d.firstKey(visible) / kColumns * kColumns), zeros(base / P::kTile * P::kTile) {}
   // scores = left keys, of what is seen
   void scores(const Rows<P>& left, const typename P::T* keys, const Target& to) const {
-    multiplyTriangle<P>(left, keys, stepsOf<P>(left.inner), rows, width, to, [&](long n) { return std::max<long>(0, n - visible + 1); },
-                        [&](long) { return std::pair<long, long>(0, left.inner); });
+    const long steps = stepsOf<P>(left.inner);
+    const Target from{to.data + base, to.row, to.column};
+    multiplyTriangle<P>(left, keys + base * steps, steps, rows, width - base, from,
+                        [&](long n) { return std::max<long>(0, base + n - visible + 1); }, [&](long) { return std::pair<long, long>(0, left.inner); });
   }
   // to = scores panels; queries from i on see no key behind the last of their tile
   void times(const Rows<P>& scores, const typename P::T* panels, long steps, long columns, const Target& to) const {
     multiplyTriangle<P>(scores, panels, steps, rows, columns, to, [](long) { return 0; },
-                        [&](long i) { return std::pair<long, long>(0, std::min(width, visible - 1 + i + P::kTile)); });
+                        [&](long i) { return std::pair<long, long>(base, std::min(width, visible - 1 + i + P::kTile)); });
   }
   // to += scores^T panels; keys from i on are seen by no query before this one
   void transposedTimes(const Rows<P>& scores, const typename P::T* panels, long columns, const Target& to) const {
-    multiplyTriangle<P>(scores, panels, stepsOf<P>(rows), width, columns, to, [](long) { return 0; },
+    multiplyTriangle<P>(scores, panels, stepsOf<P>(rows), width, columns, to, [&](long) { return zeros; },
                         [&](long i) { return std::pair<long, long>(std::max<long>(0, i - visible + 1), rows); });
   }
 };
@@ -172,10 +188,11 @@ void forwardAll(const Dims& d, const std::vector<Sequence>& sequences, const flo
     for (long i = part.index * kQueries; i < s.queries; i += part.of * kQueries) {
       const long rows = std::min<long>(kQueries, s.queries - i), width = s.offset() + i + rows, token = s.first + i;
       const Rows<P> left = rowsOf<P>({q + token * d.qRow + part.head * d.dim, d.qRow, 1}, rows, d.dim, 7, false);
-      const Triangle<P> triangle{s.offset() + i + 1, rows, width};
+      const Triangle<P> triangle(d, s.offset() + i + 1, rows);
       triangle.scores(left, keys.of(part.sequence, group), {scores, stride, 1});
       for (long r = 0; r < rows; r++) {
-        const float total = softmaxRow(scores + r * stride, s.offset() + i + r + 1, width, d.scale);
+        const long visible = s.offset() + i + r + 1;
+        const float total = softmaxWindow(scores + r * stride, triangle.zeros, d.firstKey(visible), visible, width, d.scale);
         if (lse) lse[(token + r) * d.heads + part.head] = total;
       }
       const Rows<P> p = rowsAt<P>({scores, stride, 1}, rows, width, 8);
@@ -186,7 +203,7 @@ void forwardAll(const Dims& d, const std::vector<Sequence>& sequences, const flo
 
 template <class P>
 void forward(Call& call) {
-  const Packed in(call, 0, 1, 2);
+  const Packed in(call, 0, 1, 2, 3);
   const Dims& d = in.d;
   float* o = call.output(0, {in.qkv.dim(0), in.qkv.dim(1), d.heads, d.dim});
   float* lse = call.output(1, {in.qkv.dim(0), in.qkv.dim(1), d.heads});
@@ -201,12 +218,13 @@ struct Block {
 };
 
 // From scores and dP to P = exp(scale Q K^T - lse) and dS = scale P (dP - delta), zeros where a key is not seen.
-void softmaxBack(const Dims& d, const Block& block, long stride, long width, float* p, float* ds) {
+void softmaxBack(const Dims& d, const Block& block, long base, long stride, long width, float* p, float* ds) {
   for (long r = 0; r < block.rows; r++) {
     const float delta = dot(block.dO + r * d.oRow, block.o + r * d.oRow, d.dim), shift = block.lse[r * d.heads];
     float* pr = p + r * stride;
     float* dr = ds + r * stride;
-    long j = 0;
+    long j = base;
+    for (const long first = d.firstKey(block.visible + r); j < first; j++) pr[j] = dr[j] = 0;
     for (; j + kLanes <= block.visible + r; j += kLanes) {
       const Vec e = exp(load(pr + j) * d.scale - shift);
       store(pr + j, e);
@@ -230,10 +248,10 @@ void backwardBlock(const Dims& d, const Block& block, const typename P::T* keys,
   float* p = scratch(3, kQueries * stride);
   float* ds = scratch(4, kQueries * stride);
   typename P::T* panels = elements<P>(5, panelSize<P>(kQueries, d.dim));
-  const Triangle<P> triangle{block.visible, rows, width};
+  const Triangle<P> triangle(d, block.visible, rows);
   triangle.scores(rowsOf<P>({block.q, d.qRow, 1}, rows, d.dim, 7, false), keys, {p, stride, 1});
   triangle.scores(rowsOf<P>({block.dO, d.oRow, 1}, rows, d.dim, 7, false), values, {ds, stride, 1});
-  softmaxBack(d, block, stride, width, p, ds);
+  softmaxBack(d, block, triangle.zeros, stride, width, p, ds);
   triangle.times(rowsAt<P>({ds, stride, 1}, rows, width, 8), keysAlong, stepsOf<P>(block.keys), d.dim, {block.dq, d.qRow, 1});
   packAll<P>(StridedRight(block.dO, inner, d.oRow, 1), d.dim, panels);
   triangle.transposedTimes(rowsAt<P>({p, 1, stride}, width, inner, 8), panels, d.dim, {dv, d.dim, 1, 1, true});
@@ -257,7 +275,7 @@ void addShares(const Dims& d, const Sequence& s, const Part* parts, long count, 
 
 template <class P>
 void backward(Call& call) {
-  const Packed in(call, 0, 1, 2);
+  const Packed in(call, 0, 1, 2, 3);
   const Dims& d = in.d;
   const std::vector<Sequence> sequences = in.sequences(call.input<int32_t>(1));
   const auto o = call.input<float>(2), lse = call.input<float>(3), dO = call.input<float>(4);
@@ -313,7 +331,7 @@ void decodeGroup(const Dims& d, long keys, const float* q, const float* k, const
 // Writes keys and values at `position` of the caches (which belong to the caller and are changed in place), then attends to
 // all positions up to there.
 void cached(Call& call) {
-  const Packed in(call, 0, 1, 2);
+  const Packed in(call, 0, 1, 2, 3);
   const auto cacheK = call.input<float>(1), cacheV = call.input<float>(2);
   const long position = call.input<int32_t>(3).data[0], queries = in.qkv.dim(1), keys = position + queries;
   Dims d = in.d;
@@ -329,28 +347,29 @@ void cached(Call& call) {
   d.kRow = kRow;
   float* o = call.output(0, {1, queries, d.heads, d.dim});
   if (queries > 1) return forwardAll<F32>(d, {{0, queries, keys}}, in.q, allK, allV, o, nullptr);
+  const long first = d.firstKey(keys), seen = keys - first;
   const auto group = [&](int g, int) {
-    const long at = g * d.group() * d.dim;
-    decodeGroup(d, keys, in.q + at, allK + g * d.dim, allV + g * d.dim, o + at);
+    const long at = g * d.group() * d.dim, from = first * kRow + g * d.dim;
+    decodeGroup(d, seen, in.q + at, allK + from, allV + from, o + at);
   };
   // Waking the other threads costs as much as a million multiplications.
-  if (keys * d.oRow > 1'000'000) return parallelFor(static_cast<int>(d.groups), group);
+  if (seen * d.oRow > 1'000'000) return parallelFor(static_cast<int>(d.groups), group);
   for (int g = 0; g < d.groups; g++) group(g, 0);
 }
 
 void forwardAny(Call& call) {
-  withPrecision(call.attribute(3), [&](auto p) { forward<decltype(p)>(call); });
+  withPrecision(call.attribute(4), [&](auto p) { forward<decltype(p)>(call); });
 }
 
 void backwardAny(Call& call) {
-  withPrecision(call.attribute(3), [&](auto p) { backward<decltype(p)>(call); });
+  withPrecision(call.attribute(4), [&](auto p) { backward<decltype(p)>(call); });
 }
 
-const Spec spec{"TunebookAttention", {"qkv: float", "lengths: int32"}, {"o: float", "lse: float"}, {"heads: int", "groups: int", "scale: float", "bf16: int"}};
+const Spec spec{"TunebookAttention", {"qkv: float", "lengths: int32"}, {"o: float", "lse: float"}, {"heads: int", "groups: int", "scale: float", "window: int", "bf16: int"}};
 const Spec gradSpec{"TunebookAttentionGrad", {"qkv: float", "lengths: int32", "o: float", "lse: float", "grad: float"}, {"dqkv: float"},
-                    {"heads: int", "groups: int", "scale: float", "bf16: int"}};
+                    {"heads: int", "groups: int", "scale: float", "window: int", "bf16: int"}};
 const Spec cachedSpec{"TunebookCachedAttention", {"qkv: float", "cache_k: float", "cache_v: float", "position: int32"}, {"o: float"},
-                      {"heads: int", "groups: int", "scale: float"}};
+                      {"heads: int", "groups: int", "scale: float", "window: int"}};
 const Op<spec, forwardAny> op;
 const Op<gradSpec, backwardAny> gradOp;
 const Op<cachedSpec, cached> cachedOp;

@@ -10,23 +10,27 @@ interface Heads {
   heads: number;
   groups: number;
   scale: number;
+  /** Keys that a query sees, its own and those right before it (https://arxiv.org/abs/2004.05150); by default all. */
+  window?: number;
 }
 interface Attributes extends Heads {
   /** Of the sequences that the tokens, taken one after another, are; none sees another. By default the rows of the batch. */
   lengths?: number[];
 }
 
-const attributes = ({ heads, groups, scale }: Heads) => ({ heads, groups, scale: { float: scale } });
+const attributes = ({ heads, groups, scale, window = 0 }: Heads) => ({ heads, groups, scale: { float: scale }, window });
 
 /** q [batch, queries, heads, dim], k and v [batch, keys, groups, dim] -> [batch, queries, heads, dim], of tfjs's ops. */
-function attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, scale: number): tf.Tensor {
+function attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, { scale, window }: Heads): tf.Tensor {
   const [, queries, heads] = q.shape;
   const [batch, keys, groups, dim] = k.shape;
   // [batch, heads, seq, dim], each group's keys repeated for its heads
   const spread = (t: tf.Tensor) =>
     tf.reshape(tf.mul(tf.expandDims(tf.transpose(t, [0, 2, 1, 3]), 2), tf.ones([1, 1, heads / groups, 1, 1])), [batch, heads, keys, dim]);
   const scores = tf.mul(tf.matMul(tf.transpose(q, [0, 2, 1, 3]), spread(k), false, true), scale);
-  const visible = tf.lessEqual(tf.range(0, keys), tf.expandDims(tf.add(tf.range(0, queries), keys - queries), 1)); // [queries, keys]
+  const own = tf.expandDims(tf.add(tf.range(0, queries), keys - queries), 1);
+  let visible = tf.lessEqual(tf.range(0, keys), own); // [queries, keys]
+  if (window) visible = tf.logicalAnd(visible, tf.greater(tf.range(0, keys), tf.sub(own, window)));
   const masked = tf.add(scores, tf.mul(tf.sub(1, tf.cast(visible, 'float32')), -1e9));
   return tf.transpose(tf.matMul(tf.softmax(masked), spread(v)), [0, 2, 1, 3]);
 }
@@ -45,7 +49,9 @@ const split = (qkv: tf.Tensor4D, { heads, groups }: Heads) =>
 export const attention = fusedOp<Inputs, Attributes>({
   name: 'Attention',
   inputs: ['qkv'],
-  check({ qkv }, { heads, groups, lengths }) {
+  check({ qkv }, { heads, groups, lengths, window }) {
+    if (window !== undefined && !(Number.isInteger(window) && window > 0))
+      throw new ShapeError(`attention: a window is a whole number of keys above 0, but it is ${window}.`);
     if (qkv.rank !== 4 || heads % groups || qkv.shape[2] !== heads + 2 * groups)
       throw new ShapeError(`attention: qkv [${qkv.shape}] does not hold ${heads} heads and twice ${groups} groups.`);
     const tokens = qkv.shape[0] * qkv.shape[1];
@@ -53,10 +59,10 @@ export const attention = fusedOp<Inputs, Attributes>({
       throw new ShapeError(`attention: lengths ${lengths.join(' + ')} do not make the ${tokens} tokens of qkv [${qkv.shape}].`);
   },
   reference({ qkv }, attrs) {
-    if (!attrs.lengths) return attend(...split(qkv, attrs), attrs.scale);
+    if (!attrs.lengths) return attend(...split(qkv, attrs), attrs);
     const [batch, seq, , dim] = qkv.shape;
     const all = tf.reshape(qkv, [1, batch * seq, -1, dim]) as tf.Tensor4D;
-    const parts = tf.split(all, attrs.lengths, 1).map((part) => attend(...split(part as tf.Tensor4D, attrs), attrs.scale));
+    const parts = tf.split(all, attrs.lengths, 1).map((part) => attend(...split(part as tf.Tensor4D, attrs), attrs));
     return tf.reshape(tf.concat(parts, 1), [batch, seq, attrs.heads, dim]);
   },
   native: {
@@ -104,7 +110,7 @@ export class LayerCache {
     const all = [k, v].map((t, i) => tf.keep(before && position ? tf.concat([before[i], t], 1) : t.clone())) as [tf.Tensor4D, tf.Tensor4D];
     this.dispose();
     this.tensors = all;
-    return attend(q, all[0], all[1], attrs.scale);
+    return attend(q, all[0], all[1], attrs);
   }
 
   dispose(): void {
