@@ -20,6 +20,16 @@ const WHEELS = {
   },
   'darwin-arm64': { name: 'tensorflow', python: '3.11', platform: 'macosx_12_0_arm64' },
 };
+// The same with CUDA, for TUNEBOOK_BACKEND=gpu: tfjs-node-gpu is tfjs-node's sources against these libraries.
+const GPU_WHEELS = {
+  'linux-x64': {
+    name: 'tensorflow',
+    python: '3.11',
+    platform: 'manylinux_2_27_x86_64',
+    sha256: '9056fbc9ba04235810b71ae6cbd958a196e8804fb53bbcffbf3e23b56155f124',
+  },
+};
+const forGpu = () => process.env.TUNEBOOK_BACKEND === 'gpu';
 
 /** Where downloads and builds live: TUNEBOOK_CACHE, or the user's cache folder. */
 function cacheFolder() {
@@ -86,10 +96,11 @@ function addonFolder() {
   const hash = createHash('sha256');
   hash.update([TENSORFLOW, process.platform, process.arch, opFlags().join(' ')].join('|'));
   for (const file of sources(path.join(root, 'src', 'engine'))) hash.update(path.basename(file)).update(fs.readFileSync(file));
-  return path.join(cacheFolder(), `addons-${instructionSet()}-${hash.digest('hex').slice(0, 16)}`);
+  return path.join(cacheFolder(), `addons-${forGpu() ? 'gpu' : instructionSet()}-${hash.digest('hex').slice(0, 16)}`);
 }
 
-const libraryFolder = () => path.join(cacheFolder(), `tensorflow-${TENSORFLOW}`);
+const libraryName = () => `tensorflow-${forGpu() ? 'gpu-' : ''}${TENSORFLOW}`;
+const libraryFolder = () => path.join(cacheFolder(), libraryName());
 const isReady = () => fs.existsSync(path.join(addonFolder(), 'complete'));
 
 class SetupError extends Error {}
@@ -216,7 +227,9 @@ async function ensureTensorflow(python) {
   const folder = libraryFolder();
   if (fs.existsSync(path.join(folder, 'tensorflow'))) return folder;
   const platform = `${process.platform}-${process.arch}`;
-  const wheel = WHEELS[platform];
+  const wheel = (forGpu() ? GPU_WHEELS : WHEELS)[platform];
+  if (!wheel && forGpu())
+    throw new SetupError(`There is no TensorFlow with CUDA for ${platform}: leave TUNEBOOK_BACKEND=gpu out to train on the CPU.`);
   if (!wheel)
     throw new SetupError(`There is no TensorFlow build for ${platform}; tunebook runs there on tfjs's WebAssembly backend, which is slow.`);
   const file = await downloadWheel(python, wheel.name, TENSORFLOW, {
@@ -224,9 +237,45 @@ async function ensureTensorflow(python) {
     pythonVersion: wheel.python,
     platform: wheel.platform,
   });
-  await unpackWheel(python, file, ['tensorflow/libtensorflow_cc', 'tensorflow/libtensorflow_framework', 'tensorflow/include/'], folder);
+  const about = `tensorflow-${TENSORFLOW}.dist-info/METADATA`;
+  await unpackWheel(
+    python,
+    file,
+    ['tensorflow/libtensorflow_cc', 'tensorflow/libtensorflow_framework', 'tensorflow/include/', about],
+    folder,
+  );
   fs.rmSync(path.dirname(file), { recursive: true, force: true }); // 270 MB that are not needed again
   return folder;
+}
+
+/** CUDA's own libraries, of the versions that the TensorFlow wheel asks for, where its libraries look for them. */
+async function ensureCuda(python, folder) {
+  const target = path.join(folder, 'nvidia');
+  if (fs.existsSync(target)) return;
+  const metadata = fs.readFileSync(path.join(folder, `tensorflow-${TENSORFLOW}.dist-info`, 'METADATA'), 'utf8');
+  const wanted = [...metadata.matchAll(/^Requires-Dist: ([^;\n]+); extra == "and-cuda"/gm)].map(([, requirement]) => requirement);
+  const partial = `${target}.partial-${process.pid}`;
+  try {
+    await run(
+      python,
+      [
+        '-m',
+        'pip',
+        'install',
+        '--quiet',
+        '--disable-pip-version-check',
+        '--no-deps',
+        '--only-binary=:all:',
+        '--target',
+        partial,
+        ...wanted,
+      ],
+      { what: 'Installing the CUDA libraries', remedy: 'Check the network and the disk (4 GB), then run the same command again.' },
+    );
+    fs.renameSync(path.join(partial, 'nvidia'), target);
+  } finally {
+    fs.rmSync(partial, { recursive: true, force: true });
+  }
 }
 
 /** Builds the two addons if they are not there. `report(text)` hears what is going on. */
@@ -237,6 +286,10 @@ async function ensureNative(report = () => {}) {
   const compiler = findCompiler();
   report(`TensorFlow ${TENSORFLOW}: libraries and headers`);
   const tensorflow = path.join(await ensureTensorflow(python), 'tensorflow');
+  if (forGpu()) {
+    report('CUDA libraries (2 to 3 GB)');
+    await ensureCuda(python, libraryFolder());
+  }
   const partial = `${folder}.partial-${process.pid}`;
   fs.rmSync(partial, { recursive: true, force: true });
   fs.mkdirSync(partial, { recursive: true });
@@ -253,13 +306,12 @@ async function ensureNative(report = () => {}) {
           '-bundle',
         ]
       : ['-shared', '-L', tensorflow, `-l:libtensorflow_cc.${suffix}`, `-l:libtensorflow_framework.${suffix}`, '-pthread'];
-  const rpath =
-    process.platform === 'darwin'
-      ? `@loader_path/../tensorflow-${TENSORFLOW}/tensorflow`
-      : `$ORIGIN/../tensorflow-${TENSORFLOW}/tensorflow`;
+  const rpath = process.platform === 'darwin' ? `@loader_path/../${libraryName()}/tensorflow` : `$ORIGIN/../${libraryName()}/tensorflow`;
   try {
     report('compiling the TensorFlow binding and the ops');
-    const jobs = sources(path.join(root, 'src', 'engine'))
+    // On a GPU the ops' compositions of TensorFlow's own run; ours are for CPUs.
+    const ops = forGpu() ? [] : sources(path.join(root, 'src', 'engine'));
+    const jobs = ops
       .filter((file) => file.endsWith('.cc'))
       .map((file) => [[...opFlags(), ...include, '-c', file, '-o', path.join(partial, `${path.basename(file)}.o`)], path.basename(file)]);
     const tfjsNode = tfjsNodeFolder();
@@ -297,10 +349,8 @@ async function ensureNative(report = () => {}) {
         remedy,
       });
     await link('tfjs_binding.node', binding);
-    await link(
-      'tunebook_ops.node',
-      objects.filter((file) => !binding.includes(file)),
-    );
+    const rest = objects.filter((file) => !binding.includes(file));
+    if (rest.length) await link('tunebook_ops.node', rest);
     for (const file of objects) fs.rmSync(file);
     fs.writeFileSync(path.join(partial, 'complete'), '');
     fs.rmSync(folder, { recursive: true, force: true });

@@ -19,12 +19,13 @@ interface Binding {
 
 interface NodeBackend extends tf.KernelBackend {
   binding: Binding;
+  isUsingGpuDevice: boolean;
   getInputTensorIds(tensors: tf.Tensor[]): number[];
   createOutputTensor(metadata: { id: number; shape: number[]; dtype: number }): tf.Tensor;
 }
 
 export interface BackendInfo {
-  /** 'tensorflow' (native), 'webgpu', 'wasm' or 'cpu'. */
+  /** 'tensorflow' (native), 'gpu' (TensorFlow with CUDA), 'webgpu', 'wasm' or 'cpu'. */
   name: string;
   native: boolean;
   /** Why this one. */
@@ -49,18 +50,24 @@ let info: BackendInfo | undefined;
 // Plain JavaScript, shared with set-up, at the same place seen from src/ and from lib/.
 const build = () => require('../../scripts/native.cjs') as typeof import('../../scripts/native.cjs');
 
-function startNative(): BackendInfo {
+/** tfjs-node over the build that set-up made, for the CPU or for CUDA. */
+function startTensorflow(setup: string): NodeBackend {
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '2'; // what its log says at start is no use here
-  const { addonFolder, isReady, tfjsNodeFolder, instructionSet } = build();
-  if (!isReady()) throw new Error('the native engine has not been built (run `npx tunebook setup`)');
+  const { addonFolder, isReady, tfjsNodeFolder } = build();
+  if (!isReady()) throw new Error(`the native engine has not been built (run \`${setup}\`)`);
   const tfjsNode = tfjsNodeFolder();
   const binding = require(`${addonFolder()}/tfjs_binding.node`) as Binding;
-  addon = require(`${addonFolder()}/tunebook_ops.node`) as Addon;
   require(`${tfjsNode}/dist/register_all_kernels`);
   const { NodeJSKernelBackend } = require(`${tfjsNode}/dist/nodejs_kernel_backend`);
   tf.registerBackend('tensorflow', () => new NodeJSKernelBackend(binding, '@tensorflow/tfjs-node'), 3);
   if (!tf.setBackend('tensorflow')) throw new Error('TensorFlow did not start');
-  native = tf.backend() as NodeBackend;
+  return tf.backend() as NodeBackend;
+}
+
+function startNative(): BackendInfo {
+  native = startTensorflow('npx tunebook setup');
+  const { addonFolder, instructionSet } = build();
+  addon = require(`${addonFolder()}/tunebook_ops.node`) as Addon;
   replaceExecuteOp((plain) => (...args) => {
     try {
       return plain(...args);
@@ -79,8 +86,15 @@ function startNative(): BackendInfo {
   };
 }
 
-/** tfjs's own backends, with what has to be done before they can be set. */
+/** Backends without our ops, with what has to be done before they can be set. */
 const FALLBACKS: Record<string, () => void | Promise<void>> = {
+  gpu() {
+    const { isUsingGpuDevice } = startTensorflow('TUNEBOOK_BACKEND=gpu npx tunebook setup');
+    if (!isUsingGpuDevice)
+      throw new Error(
+        'TUNEBOOK_BACKEND=gpu: TensorFlow finds no NVIDIA GPU that it can use (does `nvidia-smi` list one?). TF_CPP_MIN_LOG_LEVEL=0 shows what it misses; without TUNEBOOK_BACKEND the CPU is used.',
+      );
+  },
   webgpu: startWebgpu,
   wasm() {
     const wasm = require('@tensorflow/tfjs-backend-wasm') as { setWasmPaths(folder: string): void };
@@ -109,7 +123,7 @@ async function startWebgpu(): Promise<void> {
 }
 
 /**
- * Starts the engine on first use. TUNEBOOK_BACKEND ('tensorflow', 'webgpu', 'wasm', 'cpu') chooses; by default the native one,
+ * Starts the engine on first use. TUNEBOOK_BACKEND ('tensorflow', 'gpu', 'webgpu', 'wasm', 'cpu') chooses; by default the native one,
  * and where it cannot be had tfjs's own, with a warning that says why and what that costs.
  */
 export async function startBackend(): Promise<BackendInfo> {
@@ -129,7 +143,7 @@ export async function startBackend(): Promise<BackendInfo> {
   }
   for (const name of wanted ? [wanted] : ['wasm', 'cpu']) {
     await FALLBACKS[name]();
-    if (await tf.setBackend(name).catch(() => false)) {
+    if (name === 'gpu' || (await tf.setBackend(name).catch(() => false))) {
       info = { name, native: false, bf16: false, reason };
       if (!wanted)
         warnOnce(
@@ -150,6 +164,9 @@ export function backend(): BackendInfo {
 }
 
 export const isNative = (): boolean => native !== undefined;
+
+/** Whether tensors live in a GPU's memory, where what is unpacked once had better stay. */
+export const isOnGpu = (): boolean => info?.name === 'gpu' || info?.name === 'webgpu';
 
 /** A raw native tensor outside tfjs: frozen weights and caches. Freed by `dispose`. */
 export class Handle {

@@ -1,5 +1,5 @@
 import { ShapeError } from '../core/errors';
-import { execute, Handle, isNative } from './backend';
+import { execute, Handle, isNative, isOnGpu } from './backend';
 import * as tf from './tf';
 
 /**
@@ -30,6 +30,8 @@ export const rowBytes = (format: WeightFormat, columns: number): number =>
 export class Weight {
   readonly handle?: Handle;
   private bytes?: Uint8Array;
+  /** On a GPU, after its first use. */
+  private unpacked?: tf.Tensor2D;
 
   constructor(
     readonly format: WeightFormat,
@@ -58,7 +60,12 @@ export class Weight {
   /** The whole matrix in fp32 [rows, columns]: for merging and for backends without kernels of our own. */
   dequantize(): tf.Tensor2D {
     const [rows, dim] = this.shape;
-    if (!this.handle) return tf.tensor2d(this.format.decode(this.packed(), rows * dim, dim), this.shape);
+    if (!this.handle) {
+      const decode = () => tf.tensor2d(this.format.decode(this.packed(), rows * dim, dim), this.shape);
+      if (!isOnGpu()) return decode();
+      this.unpacked ??= tf.keep(decode());
+      return this.unpacked.clone();
+    }
     const all = tf.range(0, rows, 1, 'int32');
     const [y] = execute('TunebookEmbedding', [all, this.handle], { kind: this.format.code, rows, dim }, 1);
     all.dispose();
@@ -67,6 +74,7 @@ export class Weight {
 
   dispose(): void {
     this.handle?.dispose();
+    this.unpacked?.dispose();
     this.bytes = undefined;
   }
 }
