@@ -168,7 +168,7 @@ function writeKernelspec(folder) {
     argv: [process.execPath, join(root, 'kernel/lib/main.js'), '{connection_file}'],
     display_name: 'TypeScript (tunebook)',
     language: 'typescript',
-    interrupt_mode: 'signal',
+    interrupt_mode: 'message',
     metadata: { debugger: false },
   };
   writeFileSync(join(folder, 'kernel.json'), `${JSON.stringify(spec, null, 2)}\n`);

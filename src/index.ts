@@ -1,5 +1,5 @@
 /** The public names. */
-export { DataError, FileError, MemoryError, OptionError, ShapeError, TrainingError, TunebookError } from './core/errors';
+export { DataError, FileError, InterruptedError, MemoryError, OptionError, ShapeError, TrainingError, TunebookError } from './core/errors';
 export { on } from './core/events';
 export { Dataset, load_dataset } from './data/dataset';
 export { type BackendInfo, backend, startBackend } from './engine/backend';

@@ -1,276 +1,230 @@
-import { inspect } from 'node:util';
-import * as zmq from 'zeromq';
-import { Cells } from './cells';
-import { type Connection, type Header, type Message, Wire } from './protocol';
+import { CellSyntaxError, convert } from './convert';
+import { History } from './history';
+import { type Connection, type Message, PROTOCOL } from './protocol';
+import { Session } from './session';
+import { type Channel, Sockets } from './sockets';
 
-/** What tslab's display functions, and libraries that look for them, write through. */
-interface DisplayData {
-  data: Record<string, unknown>;
-  metadata: Record<string, unknown>;
-  transient: { display_id?: string };
+/** Requests that run cells wait for each other; all else is answered at once, also while a cell runs. */
+interface Shell {
+  queue: Message[];
+  working: boolean;
+  /** A cell failed: those that were sent along with it are not to be run. */
+  failed?: boolean;
 }
 
-type NoParent = Record<string, never>;
+const INFO = {
+  status: 'ok',
+  protocol_version: PROTOCOL,
+  implementation: 'tunebook',
+  implementation_version: '0.1.0',
+  banner: 'TypeScript (tunebook)',
+  language_info: {
+    name: 'typescript',
+    version: process.versions.node,
+    mimetype: 'text/typescript',
+    file_extension: '.ts',
+    pygments_lexer: 'typescript',
+    codemirror_mode: { name: 'javascript', typescript: true },
+    nbconvert_exporter: 'script',
+  },
+  help_links: [{ text: 'TypeScript', url: 'https://www.typescriptlang.org/docs' }],
+  debugger: false,
+  supported_features: ['kernel subshells'],
+};
 
-/** The Jupyter front end of the kernel: channels, output, interrupts. */
+/** The Jupyter front end of the kernel: takes requests and answers them (https://jupyter-client.readthedocs.io). */
 export class Kernel {
-  private readonly wire: Wire;
-  private readonly cells: Cells;
-  private readonly shell = new zmq.Router();
-  private readonly control = new zmq.Router();
-  private readonly stdin = new zmq.Router();
-  private readonly iopub = new zmq.Publisher({ sendHighWaterMark: 0 });
-  private readonly heartbeat = new zmq.Reply();
-  private queue: Message[] = [];
-  /** The shell request being handled. */
-  private running?: Header;
-  private wake: () => void = () => {};
-  private parent: Header | NoParent = {};
+  private readonly sockets: Sockets;
+  private readonly session: Session;
+  private readonly history = new History();
+  private readonly shells = new Map<string | null, Shell>([[null, { queue: [], working: false }]]);
   private count = 0;
-  private interrupts = 0;
-  /** Text waiting to be sent as one stream message. */
-  private pending: { name: 'stdout' | 'stderr'; text: string } | undefined;
-  private sending: Promise<void> = Promise.resolve();
-  private closing = false;
+  private subshells = 0;
 
-  constructor(
-    private readonly connection: Connection,
-    folder: string,
-  ) {
-    this.wire = new Wire(connection.key);
-    this.cells = new Cells(folder);
+  constructor(connection: Connection, folder: string, root: string) {
+    this.sockets = new Sockets(connection);
+    this.session = new Session(folder, root, this.sockets);
   }
 
   async start(): Promise<void> {
-    const { connection: c } = this;
-    const address = (port: number) => `${c.transport}://${c.ip}:${port}`;
-    await Promise.all([
-      this.shell.bind(address(c.shell_port)),
-      this.control.bind(address(c.control_port)),
-      this.stdin.bind(address(c.stdin_port)),
-      this.iopub.bind(address(c.iopub_port)),
-      this.heartbeat.bind(address(c.hb_port)),
-    ]);
-    this.captureOutput();
-    process.on('SIGINT', () => this.interrupted());
-    process.on('uncaughtException', (error) => this.write('stderr', `Uncaught ${inspect(error)}\n`));
-    process.on('unhandledRejection', (error) => this.write('stderr', `Unhandled rejection: ${inspect(error)}\n`));
-    void this.listen(this.shell, (message) => {
-      if (message.header.msg_type === 'kernel_info_request' && this.running) return void this.introduce(message, this.running);
-      this.queue.push(message);
-      this.wake();
+    process.on('SIGINT', () => this.session.interrupt());
+    process.on('SIGTERM', () => void this.quit());
+    await this.sockets.open({
+      shell: (message) => this.route(message),
+      control: (message) => void this.handle('control', message),
+      stdin: (message) => this.session.answer(message),
+      subscribed: () => void this.sockets.publish('iopub_welcome', { subscription: '' }, {}),
     });
-    void this.listen(this.control, (message) => void this.handle(message, this.control));
-    void this.beat();
-    await this.work();
+    void this.sockets.publish('status', { execution_state: 'starting' }, {});
+    await this.session.start();
   }
 
-  private async listen(socket: zmq.Router, take: (message: Message) => void): Promise<void> {
-    for await (const frames of socket) {
-      const message = this.wire.parse(frames);
-      if (message) take(message);
+  private route(message: Message): void {
+    const { msg_type: type, subshell_id: id } = message.header;
+    if (/^comm_(open|msg|close)$/.test(type)) {
+      void this.status('busy', message);
+      this.session.comm(message);
+      void this.settle(message);
+      return;
     }
-  }
-
-  private async beat(): Promise<void> {
-    for await (const frames of this.heartbeat) await this.heartbeat.send(frames);
-  }
-
-  /** Handles shell requests one after another. */
-  private async work(): Promise<void> {
-    while (!this.closing) {
-      const message = this.queue.shift();
-      if (message) await this.handle(message, this.shell);
-      else
-        await new Promise<void>((resolve) => {
-          this.wake = resolve;
-        });
+    if (type !== 'execute_request') return void this.handle('shell', message);
+    const shell = this.shells.get(id ?? null);
+    if (!shell) {
+      const evalue = `There is no subshell ${id}.`;
+      return void this.sockets.reply('shell', message, { status: 'error', ename: 'SubshellError', evalue, traceback: [] });
     }
+    shell.queue.push(message);
+    if (!shell.working) void this.work(shell);
   }
 
-  /** Answers who we are while a cell runs, so that a reloaded page or a second client can connect, and sees it busy. */
-  private async introduce(message: Message, running: Header): Promise<void> {
-    this.publish('status', { execution_state: 'busy' }, message.header);
-    await this.reply(this.shell, message, 'kernel_info_reply', (await this.answer('kernel_info_request', message)) as object);
-    this.publish('status', { execution_state: 'idle' }, message.header);
-    if (this.running) this.publish('status', { execution_state: 'busy' }, running);
+  /** Runs the cells of a shell one after another. */
+  private async work(shell: Shell): Promise<void> {
+    shell.working = true;
+    for (let message = shell.queue.shift(); message; message = shell.queue.shift()) {
+      await this.handle('shell', message, shell);
+      if (shell.failed) await this.abort(shell);
+    }
+    shell.working = false;
   }
 
-  private async handle(message: Message, socket: zmq.Router): Promise<void> {
+  private status(execution_state: string, { header }: Message): Promise<void> {
+    return this.sockets.publish('status', { execution_state }, header);
+  }
+
+  /** Idle again, unless a cell runs: a page shows what it hears last. */
+  private async settle(message: Message): Promise<void> {
+    await this.status('idle', message);
+    const { busyWith } = this.session;
+    if (busyWith && busyWith.msg_id !== message.header.msg_id) await this.sockets.publish('status', { execution_state: 'busy' }, busyWith);
+  }
+
+  private async handle(channel: Channel, message: Message, shell?: Shell): Promise<void> {
     const { msg_type: type } = message.header;
     if (!type.endsWith('_request')) return;
-    const onShell = socket === this.shell;
-    if (onShell) this.parent = this.running = message.header;
-    this.publish('status', { execution_state: 'busy' }, message.header);
+    void this.status('busy', message);
+    let content: object | undefined;
     try {
-      const content = await this.answer(type, message);
-      if (content) await this.reply(socket, message, type.replace('_request', '_reply'), content);
+      content = await this.answer(type, message, shell);
     } catch (error) {
-      await this.reply(socket, message, type.replace('_request', '_reply'), {
-        status: 'error',
-        ename: 'KernelError',
-        evalue: String(error),
-        traceback: [],
-      });
+      content = { status: 'error', ename: 'KernelError', evalue: String((error as Error)?.message ?? error), traceback: [] };
     }
-    if (onShell) await new Promise((resolve) => setImmediate(resolve)); // output written in the cell's last turn
-    if (onShell) this.running = undefined;
-    this.publish('status', { execution_state: 'idle' }, message.header);
-    await this.sending;
-    if (type === 'shutdown_request') this.exit();
+    if (content) await this.sockets.reply(channel, message, content);
+    await this.settle(message);
+    if (type === 'shutdown_request') await this.quit();
   }
 
-  private async answer(type: string, message: Message): Promise<object | undefined> {
+  private async answer(type: string, message: Message, shell?: Shell): Promise<object | undefined> {
     const { content } = message;
+    const { language } = this.session;
     switch (type) {
       case 'kernel_info_request':
+        return INFO;
+      case 'execute_request':
+        return this.execute(message, shell as Shell);
+      case 'complete_request': {
+        const place = new Place(String(content.code), Number(content.cursor_pos));
+        const found = await language.complete(place.code, place.offset);
+        const start = place.back(/[\p{ID_Continue}$]*$/u);
+        const types = found.map(({ label, kind }) => ({ start, end: place.cursor, text: label, type: kind }));
         return {
           status: 'ok',
-          protocol_version: '5.4',
-          implementation: 'tunebook',
-          implementation_version: '0.1.0',
-          banner: 'TypeScript (tunebook)',
-          language_info: {
-            name: 'typescript',
-            version: process.version,
-            mimetype: 'text/typescript',
-            file_extension: '.ts',
-            codemirror_mode: { name: 'javascript', typescript: true },
-          },
-          help_links: [],
+          matches: found.map(({ label }) => label),
+          cursor_start: start,
+          cursor_end: place.cursor,
+          metadata: { _jupyter_types_experimental: types },
         };
-      case 'execute_request':
-        return this.execute(message);
-      case 'complete_request': {
-        const { start, end, candidates } = this.cells.complete(String(content.code), Number(content.cursor_pos));
-        return { status: 'ok', matches: candidates, cursor_start: start, cursor_end: end, metadata: {} };
       }
       case 'inspect_request': {
-        const text = this.cells.inspect(String(content.code), Number(content.cursor_pos));
-        return { status: 'ok', found: text !== undefined, data: text === undefined ? {} : { 'text/plain': text }, metadata: {} };
+        const place = new Place(String(content.code), Number(content.cursor_pos));
+        const text = await language.inspect(place.code, place.offset);
+        const plain = text?.replace(/^```\w*\n|\n```$|```\w*\n|```/gm, '').trim();
+        return { status: 'ok', found: text !== undefined, data: text ? { 'text/plain': plain, 'text/markdown': text } : {}, metadata: {} };
       }
       case 'is_complete_request':
-        return this.cells.isComplete(String(content.code));
+        return isComplete(String(content.code));
       case 'history_request':
-        return { status: 'ok', history: [] };
+        return { status: 'ok', history: this.history.find(content) };
       case 'comm_info_request':
-        return { status: 'ok', comms: {} };
+        return { status: 'ok', comms: this.session.commsOf(content.target_name) };
       case 'interrupt_request':
-        this.interrupted();
+        this.session.interrupt();
         return { status: 'ok' };
       case 'shutdown_request':
         return { status: 'ok', restart: Boolean(content.restart) };
-      default:
-        return undefined;
-    }
-  }
-
-  private async execute({ header, content }: Message): Promise<object> {
-    const {
-      code,
-      silent = false,
-      store_history: store = true,
-      stop_on_error: stop = true,
-    } = content as { code: string; silent?: boolean; store_history?: boolean; stop_on_error?: boolean };
-    if (store && !silent) this.count++;
-    if (!silent) this.publish('execute_input', { code, execution_count: this.count }, header);
-    this.interrupts = 0;
-    const outcome = await this.cells.run(code);
-    await new Promise((resolve) => setImmediate(resolve));
-    if (outcome.ok) {
-      if (outcome.result !== undefined && !silent)
-        this.publish('execute_result', { execution_count: this.count, data: bundle(outcome.result), metadata: {} }, header);
-      return { status: 'ok', execution_count: this.count, payload: [], user_expressions: {} };
-    }
-    const { ok: _, ...error } = outcome;
-    if (!silent) this.publish('error', error, header);
-    if (stop) await this.abortQueued();
-    return { status: 'error', execution_count: this.count, ...error };
-  }
-
-  /** After an error the cells that were sent along with it are not run. */
-  private async abortQueued(): Promise<void> {
-    const waiting = this.queue;
-    this.queue = [];
-    for (const message of waiting) {
-      if (message.header.msg_type !== 'execute_request') {
-        this.queue.push(message);
-        continue;
+      case 'create_subshell_request': {
+        const id = `subshell-${++this.subshells}`;
+        this.shells.set(id, { queue: [], working: false });
+        return { status: 'ok', subshell_id: id };
       }
-      this.publish('status', { execution_state: 'busy' }, message.header);
-      await this.reply(this.shell, message, 'execute_reply', { status: 'aborted', execution_count: this.count });
-      this.publish('status', { execution_state: 'idle' }, message.header);
+      case 'delete_subshell_request':
+        if (!this.shells.delete(content.subshell_id ?? '')) throw new Error(`There is no subshell ${content.subshell_id}.`);
+        return { status: 'ok' };
+      case 'list_subshell_request':
+        return { status: 'ok', subshell_id: [...this.shells.keys()].filter((id) => id !== null) };
+      default:
+        return { status: 'error', ename: 'KernelError', evalue: `This kernel does not answer ${type}.`, traceback: [] };
     }
   }
 
-  /**
-   * The first interrupt belongs to whoever in the cell listens for it (a trainer saves and stops). The second, or one that
-   * nobody listens for, ends the wait for the cell.
-   */
-  private interrupted(): void {
-    this.interrupts++;
-    if (this.interrupts === 1 && process.listenerCount('SIGINT') > 1) return;
-    this.cells.interrupt();
+  private async execute(message: Message, shell: Shell): Promise<object> {
+    const { header, content } = message;
+    const { code, silent = false, store_history: store = !silent, stop_on_error: stop = true, user_expressions = {} } = content;
+    if (store && !silent) {
+      this.count++;
+      this.history.add(this.count, code);
+    }
+    const execution_count = this.count;
+    if (!silent) void this.sockets.publish('execute_input', { code, execution_count }, header);
+    const result = await this.session.execute(message, { code, silent, expressions: user_expressions });
+    if ('error' in result) {
+      if (!silent) void this.sockets.publish('error', result.error, header);
+      if (stop) shell.failed = true;
+      return { status: 'error', execution_count, ...result.error };
+    }
+    if (result.data && !silent) void this.sockets.publish('execute_result', { execution_count, data: result.data, metadata: {} }, header);
+    return { status: 'ok', execution_count, payload: [], user_expressions: result.results };
   }
 
-  private captureOutput(): void {
-    const display = (data: DisplayData, update?: boolean) =>
-      this.publish(update ? 'update_display_data' : 'display_data', data, this.parent);
-    (require('tslab/dist/jupyter') as { lastWriteDisplayData: unknown }).lastWriteDisplayData = display;
-    for (const name of ['stdout', 'stderr'] as const) {
-      const stream = process[name] as unknown as { write: unknown };
-      stream.write = (chunk: Uint8Array | string, encoding?: unknown, done?: unknown) => {
-        this.write(name, typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString());
-        const callback = typeof encoding === 'function' ? encoding : done;
-        if (typeof callback === 'function') callback();
-        return true;
-      };
+  private async abort(shell: Shell): Promise<void> {
+    shell.failed = false;
+    for (const message of shell.queue.splice(0)) {
+      void this.status('busy', message);
+      await this.sockets.reply('shell', message, { status: 'aborted', execution_count: this.count });
+      await this.status('idle', message);
     }
   }
 
-  /** Collects text of one turn of the event loop into one message. */
-  private write(name: 'stdout' | 'stderr', text: string): void {
-    if (this.pending && this.pending.name !== name) this.flush();
-    if (this.pending) this.pending.text += text;
-    else {
-      this.pending = { name, text };
-      setImmediate(() => this.flush());
-    }
-  }
-
-  private flush(): void {
-    const pending = this.pending;
-    this.pending = undefined;
-    if (pending) this.queueSend('stream', pending, this.parent);
-  }
-
-  private publish(type: string, content: object, parent: Header | NoParent): void {
-    this.flush();
-    this.queueSend(type, content, parent);
-  }
-
-  /** zeromq allows one send at a time on a socket. */
-  private queueSend(type: string, content: object, parent: Header | NoParent): void {
-    const frames = this.wire.frames(type, content, parent, [type]);
-    this.sending = this.sending.then(() => this.iopub.send(frames)).catch(() => {});
-  }
-
-  private async reply(socket: zmq.Router, message: Message, type: string, content: object): Promise<void> {
-    this.flush();
-    await this.sending; // a cell's output is out before its reply
-    await socket.send(this.wire.frames(type, content, message.header, message.identities));
-  }
-
-  private exit(): void {
-    this.closing = true;
-    this.cells.close();
-    setTimeout(() => process.exit(0), 50);
+  private async quit(): Promise<void> {
+    await this.session.close();
+    await this.sockets.close();
+    process.exit(0);
   }
 }
 
-/** A value as a front end shows it. A value that knows how (Symbol.for('Jupyter.display')) says so itself. */
-function bundle(value: unknown): Record<string, unknown> {
-  const show = value && typeof value === 'object' ? (value as Record<symbol, unknown>)[Symbol.for('Jupyter.display')] : undefined;
-  if (typeof show === 'function') return show.call(value) as Record<string, unknown>;
-  return { 'text/plain': inspect(value) };
+/** A cursor, which Jupyter counts in characters and JavaScript in halves of some. */
+class Place {
+  readonly offset: number;
+  constructor(
+    readonly code: string,
+    readonly cursor: number,
+  ) {
+    this.offset = [...code].slice(0, cursor).join('').length;
+  }
+
+  /** The cursor before what the pattern finds in front of it. */
+  back(pattern: RegExp): number {
+    return this.cursor - [...(pattern.exec(this.code.slice(0, this.offset))?.[0] ?? '')].length;
+  }
+}
+
+async function isComplete(code: string): Promise<{ status: string; indent?: string }> {
+  if (/^\s*%/.test(code)) return { status: 'complete' };
+  try {
+    await convert(code, 'cell.ts', new Set());
+    return { status: 'complete' };
+  } catch (error) {
+    if (!(error instanceof CellSyntaxError && error.incomplete)) return { status: 'invalid' };
+    const last = code.trimEnd().split('\n').at(-1) ?? '';
+    return { status: 'incomplete', indent: `${/^\s*/.exec(last)?.[0]}${/[{([]$/.test(last) ? '  ' : ''}` };
+  }
 }

@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { Kernel } from './kernel';
 import type { Connection } from './protocol';
-import { provideTunebook } from './resolve';
 
 /** Started by Jupyter as `node kernel/lib/main.js <connection file>`, in the notebook's folder. */
 const [file] = process.argv.slice(2);
@@ -11,5 +10,4 @@ if (!file) {
   process.exit(2);
 }
 const connection = JSON.parse(readFileSync(file, 'utf8')) as Connection;
-provideTunebook(process.env.TUNEBOOK_ROOT ?? resolve(dirname(__dirname), '..'));
-void new Kernel(connection, process.cwd()).start();
+void new Kernel(connection, process.cwd(), process.env.TUNEBOOK_ROOT ?? resolve(dirname(__dirname), '..')).start();

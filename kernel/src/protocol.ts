@@ -20,21 +20,40 @@ export interface Header {
   date: string;
   msg_type: string;
   version: string;
+  /** JEP 91: the subshell that a shell message is for. */
+  subshell_id?: string | null;
 }
+
+export type NoParent = Record<string, never>;
 
 export interface Message {
   identities: Buffer[];
   header: Header;
-  parent: Header | Record<string, never>;
+  parent: Header | NoParent;
+  metadata: Record<string, unknown>;
   // biome-ignore lint/suspicious/noExplicitAny: what a front end sends is checked where it is used
   content: any;
+  buffers: Buffer[];
 }
 
-const DELIMITER = '<IDS|MSG>';
+export interface Outgoing {
+  type: string;
+  content: object;
+  parent: Header | NoParent;
+  identities?: (Buffer | string)[];
+  metadata?: object;
+  buffers?: Uint8Array[];
+}
 
-/** Messages of Jupyter's wire protocol 5.4, signed (https://jupyter-client.readthedocs.io/en/stable/messaging.html). */
+export const PROTOCOL = '5.5';
+const DELIMITER = Buffer.from('<IDS|MSG>');
+/** Signatures that were seen, so that nobody sends a message a second time. */
+const REMEMBERED = 65_536;
+
+/** Messages of Jupyter's wire protocol, signed (https://jupyter-client.readthedocs.io/en/stable/messaging.html). */
 export class Wire {
   private readonly session = randomUUID();
+  private readonly seen = new Set<string>();
 
   constructor(private readonly key: string) {}
 
@@ -45,32 +64,41 @@ export class Wire {
     return hmac.digest('hex');
   }
 
-  /** A message out of its frames; undefined when it is malformed or its signature is wrong. */
+  /** A message out of its frames; undefined when it is malformed, its signature is wrong, or it was here before. */
   parse(frames: Buffer[]): Message | undefined {
-    const at = frames.findIndex((frame) => frame.toString() === DELIMITER);
+    const at = frames.findIndex((frame) => frame.equals(DELIMITER));
     if (at < 0 || frames.length < at + 6) return undefined;
     const [signature, ...parts] = frames.slice(at + 1, at + 6);
     const expected = Buffer.from(this.sign(parts));
     if (signature.length !== expected.length || !timingSafeEqual(signature, expected)) return undefined;
+    if (this.key && this.isRepeated(signature.toString())) return undefined;
     try {
-      const [header, parent, , content] = parts.map((part) => JSON.parse(part.toString()));
-      if (typeof header?.msg_type !== 'string') return undefined;
-      return { identities: frames.slice(0, at), header, parent, content };
+      const [header, parent, metadata, content] = parts.map((part) => JSON.parse(part.toString()));
+      const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value);
+      if (![header, parent, metadata, content].every(isObject) || typeof header.msg_type !== 'string') return undefined;
+      return { identities: frames.slice(0, at), header, parent, metadata, content, buffers: frames.slice(at + 6) };
     } catch {
       return undefined;
     }
   }
 
-  frames(type: string, content: object, parent: Header | Record<string, never>, identities: (Buffer | string)[]): (Buffer | string)[] {
+  private isRepeated(signature: string): boolean {
+    if (this.seen.has(signature)) return true;
+    this.seen.add(signature);
+    if (this.seen.size > REMEMBERED) this.seen.delete(this.seen.values().next().value as string);
+    return false;
+  }
+
+  frames({ type, content, parent, identities = [], metadata = {}, buffers = [] }: Outgoing): (Buffer | string | Uint8Array)[] {
     const header: Header = {
       msg_id: randomUUID(),
       session: this.session,
       username: 'kernel',
       date: new Date().toISOString(),
       msg_type: type,
-      version: '5.4',
+      version: PROTOCOL,
     };
-    const parts = [header, parent, {}, content].map((part) => JSON.stringify(part));
-    return [...identities, DELIMITER, this.sign(parts), ...parts];
+    const parts = [header, parent, metadata, content].map((part) => JSON.stringify(part));
+    return [...identities, DELIMITER, this.sign(parts), ...parts, ...buffers];
   }
 }

@@ -23,12 +23,17 @@ export class TrainingError extends TunebookError {
   override name = 'TrainingError';
 }
 
-/** Tensors whose shapes do not fit. */
+/** Work that was ended from outside before it was done. */
+export class InterruptedError extends TunebookError {
+  override name = 'InterruptedError';
+}
+
 /** Memory that the machine does not have. */
 export class MemoryError extends TunebookError {
   override name = 'MemoryError';
 }
 
+/** Tensors whose shapes do not fit. */
 export class ShapeError extends TunebookError {
   override name = 'ShapeError';
 }

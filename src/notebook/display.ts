@@ -6,15 +6,19 @@ interface DisplayData {
   transient: { display_id?: string };
 }
 
-/** tslab, and kernels built on it, write rich output through this function; no import ties us to them. */
-function tslabWriter(): ((data: DisplayData, update?: boolean) => void) | undefined {
+type Writer = (data: DisplayData, update?: boolean) => void;
+
+/** tunebook's kernel and tslab write rich output through functions that are looked up; no import ties us to them. */
+function writer(): Writer | undefined {
+  const own = (globalThis as Record<symbol, unknown>)[Symbol.for('tunebook.display')] as Writer | undefined;
+  if (own) return own;
   for (const [path, module] of Object.entries(require.cache))
     if (/[\\/]tslab[\\/]dist[\\/]jupyter\.js$/.test(path)) return module?.exports.lastWriteDisplayData ?? undefined;
   return undefined;
 }
 
 /** Whether this process has a notebook to show rich output in. */
-export const inNotebook = (): boolean => tslabWriter() !== undefined;
+export const inNotebook = (): boolean => writer() !== undefined;
 
 /** One output that can be replaced in place. Without a notebook it does nothing. */
 export class Display {
@@ -22,7 +26,7 @@ export class Display {
   constructor(private readonly id: string) {}
 
   show(data: Bundle): void {
-    tslabWriter()?.({ data, metadata: {}, transient: { display_id: this.id } }, this.shown);
+    writer()?.({ data, metadata: {}, transient: { display_id: this.id } }, this.shown);
     this.shown = true;
   }
 }

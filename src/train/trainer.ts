@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
-import { FileError, OptionError, TrainingError } from '../core/errors';
+import { FileError, InterruptedError, OptionError, TrainingError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
 import { Random } from '../core/random';
 import { collate, labelCount, microBatches } from '../data/collate';
@@ -114,8 +114,11 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     this.running = true;
     this.stopWanted = false;
     const onInterrupt = () => {
+      const text = this.stopWanted
+        ? 'Second interrupt: ending at once, without saving.'
+        : 'Interrupt received: finishing this step, then saving. A second one ends at once.';
       this.stopWanted = true;
-      emit('progress', { id: 'interrupt', text: 'Interrupt received: finishing this step, then saving.', done: true });
+      emit('progress', { id: 'interrupt', text, done: true });
     };
     process.on('SIGINT', onInterrupt);
     const optimizer = new AdamW(this.model.namedParameters(), {
@@ -128,7 +131,8 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     try {
       return await this.loop(optimizer, resume ? findCheckpoint(resume, this.args.output_dir) : null);
     } catch (error) {
-      if (this.run?.status === 'running') this.end('failed', (error as Error).message);
+      const status = error instanceof InterruptedError ? 'stopped' : 'failed';
+      if (this.run?.status === 'running') this.end(status, (error as Error).message);
       throw error;
     } finally {
       process.off('SIGINT', onInterrupt);
@@ -308,21 +312,26 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     const labels = rows.reduce((n, row) => n + labelCount(row), 0);
     let sums: tf.Tensor[] | undefined;
     let loss = 0;
-    for (const [i, group] of microBatches(rows, plan.tokens).entries()) {
-      const pass = () => {
-        const { ids, lengths, positions, labels: targets } = collate(group);
-        const seed = Random.seeded(this.args.seed, step, i).bits();
-        const options = { lengths, ...(plan.recompute && { recompute: { parameters: this.parametersIn } }) };
-        const recorded = training(seed, () =>
-          record(() => tf.sum(tf.div(this.base.losses(ids, positions, targets, true, options), labels))),
-        );
-        const parts = training(seed, () => recorded.pullback(parameters.map(([, p]) => p.tensor)));
-        return { value: recorded.value, parts };
-      };
-      const { value, parts } = tf.tidy(() => withPrecision(this.precision, pass));
-      loss += (await take(value))[0];
-      sums = sums ? accumulate(sums, parts) : parts;
-      await turn();
+    try {
+      for (const [i, group] of microBatches(rows, plan.tokens).entries()) {
+        const pass = () => {
+          const { ids, lengths, positions, labels: targets } = collate(group);
+          const seed = Random.seeded(this.args.seed, step, i).bits();
+          const options = { lengths, ...(plan.recompute && { recompute: { parameters: this.parametersIn } }) };
+          const recorded = training(seed, () =>
+            record(() => tf.sum(tf.div(this.base.losses(ids, positions, targets, true, options), labels))),
+          );
+          const parts = training(seed, () => recorded.pullback(parameters.map(([, p]) => p.tensor)));
+          return { value: recorded.value, parts };
+        };
+        const { value, parts } = tf.tidy(() => withPrecision(this.precision, pass));
+        loss += (await take(value))[0];
+        sums = sums ? accumulate(sums, parts) : parts;
+        await turn();
+      }
+    } catch (error) {
+      for (const sum of sums ?? []) sum.dispose();
+      throw error;
     }
     return { gradients: new Map(parameters.map(([name], i) => [name, (sums as tf.Tensor[])[i]])), loss };
   }

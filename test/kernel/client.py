@@ -1,6 +1,6 @@
 """A Jupyter client for the kernel tests: runs cells, interrupts some, and prints all that comes back as JSON.
 
-usage: client.py FOLDER < [{"code": ..., "interrupt_on": TEXT?}, {"request": "complete", ...}]
+usage: client.py FOLDER < [{"code": ..., "interrupt_on": TEXT?, "interrupts": 1}, {"request": "complete", ...}]
 """
 
 import json
@@ -34,7 +34,8 @@ for step in steps:
         messages.append({"type": kind, **content})
         if waiting and waiting in json.dumps(content):
             waiting = None
-            km.interrupt_kernel()
+            for _ in range(step.get("interrupts", 1)):
+                km.interrupt_kernel()
 
     begin = time.time()
     reply = kc.execute_interactive(step["code"], timeout=300, output_hook=hook, stop_on_error=False)["content"]

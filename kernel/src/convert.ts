@@ -1,0 +1,265 @@
+import { transform } from 'esbuild';
+import { analyze, type Reference, type Scope, type Variable } from 'eslint-scope';
+import MagicString from 'magic-string';
+import type { ParseResult } from 'oxc-parser' with { 'resolution-mode': 'import' };
+
+/** What a syntax tree of this file consists of: ESTree, with places in the text. */
+interface Node {
+  type: string;
+  start: number;
+  end: number;
+  // biome-ignore lint/suspicious/noExplicitAny: ESTree's kinds of node differ in everything else
+  [name: string]: any;
+}
+
+export interface Converted {
+  /** The body of an async function of (__scope, __import, __meta, require, module, exports, __filename, __dirname). */
+  code: string;
+  /** What it declares for later cells. */
+  names: string[];
+  /** Of the lines of `code` in the source, as JSON. */
+  map: string;
+  /** What it exports, as [exported name, name in its scope]; for files that cells import. */
+  exports: [string, string][];
+}
+
+/** A cell that is not TypeScript. `incomplete`: more lines could mend it. */
+export class CellSyntaxError extends Error {
+  override name = 'SyntaxError';
+  constructor(
+    message: string,
+    readonly line: number,
+    readonly column: number,
+    public incomplete: boolean,
+  ) {
+    super(message);
+  }
+}
+
+const OPTIONS = {
+  loader: 'ts',
+  format: 'esm',
+  target: 'node20',
+  sourcemap: 'external',
+  sourcesContent: false,
+  logLevel: 'silent',
+  // A cell may import what only later cells use.
+  tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true, target: 'es2022', useDefineForClassFields: true } },
+} as const;
+
+/**
+ * Makes JavaScript of a cell that runs as the body of an async function: what it declares at its top level lives in the
+ * properties of `__scope`, where cells before and after find it and may declare it anew; imports become `await __import(...)`;
+ * the last expression's value is returned as { value }. `known` are the names that earlier cells declared.
+ */
+export async function convert(source: string, file: string, known: ReadonlySet<string>): Promise<Converted> {
+  const { parseSync } = await import('oxc-parser');
+  const { code, map } = await transform(keepLast(source, parseSync('cell.ts', source)), { ...OPTIONS, sourcefile: file }).catch(
+    async (error) => {
+      const found = syntaxError(error);
+      // A template and a string in quotes are called the same when they are open; only a template may go on in the next line.
+      if (found instanceof CellSyntaxError && found.message === OPEN_STRING && !found.incomplete)
+        found.incomplete = await transform(`${source}\``, OPTIONS).then(
+          () => true,
+          (other) => other.errors?.[0]?.text !== OPEN_STRING,
+        );
+      throw found;
+    },
+  );
+  const { program, errors } = parseSync('cell.js', code, { sourceType: 'module', astType: 'js', range: true });
+  if (errors.length) throw new CellSyntaxError(errors[0].message, 1, 0, false);
+  return { ...rewrite(code, program as unknown as Node, known), map };
+}
+
+/** The last expression, assigned to a name, so that it is neither taken for a directive nor left out as useless. */
+function keepLast(source: string, { program }: ParseResult): string {
+  const last = program.body.at(-1);
+  if (last?.type !== 'ExpressionStatement') return source;
+  const { start, end } = last.expression;
+  return `${source.slice(0, start)}${LAST} = (${source.slice(start, end)})${source.slice(end)}`;
+}
+const LAST = '__last';
+
+const OPEN_STRING = 'Unterminated string literal';
+
+function syntaxError(error: { errors?: { text: string; location: { line: number; column: number } | null }[] }): Error {
+  const first = error.errors?.[0];
+  if (!first) return error as Error;
+  const { line, column } = first.location ?? { line: 1, column: 0 };
+  return new CellSyntaxError(first.text, line, column, /end of file|to terminate multi-line comment/.test(first.text));
+}
+
+const isNode = (value: unknown): value is Node => typeof (value as Node | null)?.type === 'string';
+
+/** Calls `visit` with each node and the one that it is part of. */
+function walk(node: Node, visit: (node: Node, parent?: Node) => void, parent?: Node): void {
+  visit(node, parent);
+  for (const value of Object.values(node))
+    if (Array.isArray(value)) {
+      for (const item of value) if (isNode(item)) walk(item, visit, node);
+    } else if (isNode(value)) walk(value, visit, node);
+}
+
+function rewrite(code: string, tree: Node, known: ReadonlySet<string>): Omit<Converted, 'map'> {
+  const out = new MagicString(code);
+  const scopes = analyze(tree, { ecmaVersion: 2022, sourceType: 'module' });
+  const [top]: Scope[] = scopes.globalScope.childScopes;
+  const names = top.variables.map((variable) => variable.name);
+  const places = identifiers(
+    top.variables,
+    scopes.globalScope.through.filter((ref) => known.has(ref.identifier.name)),
+  );
+  const head: string[] = [];
+  const exported: [string, string][] = [];
+  const isTop = new Set<Node>(tree.body);
+  const ours = new Set(places.keys());
+  const inTop = (declaration: Node) => declaration.declarations.some((d: Node) => bound(d.id).some((id) => ours.has(id.start)));
+
+  walk(tree, (node, parent) => {
+    switch (node.type) {
+      case 'Property':
+        // { a } and { a = 1 }: key and value stand at one place
+        if (node.shorthand) {
+          const target = node.value.type === 'AssignmentPattern' ? node.value.left : node.value;
+          if (places.delete(target.start)) out.update(target.start, target.end, `${target.name}: __scope.${target.name}`);
+        }
+        break;
+      case 'Identifier':
+        if (places.delete(node.start)) useScope(out, node, parent);
+        break;
+      case 'VariableDeclaration':
+        if (inTop(node)) assign(out, node, parent as Node);
+        break;
+      case 'ImportExpression':
+        out.update(node.start, node.start + 'import'.length, '__import');
+        break;
+      case 'MetaProperty':
+        if (node.meta.name === 'import') out.update(node.start, node.end, '__meta');
+        break;
+      case 'ImportDeclaration':
+        head.push(importOf(node, head.length));
+        out.remove(node.start, node.end);
+        break;
+      case 'FunctionDeclaration':
+        if (node.id && (isTop.has(node) || isTop.has(parent as Node))) head.push(`__scope.${node.id.name} = ${node.id.name};`);
+        break;
+      case 'ClassDeclaration':
+        if (node.id && (isTop.has(node) || (isTop.has(parent as Node) && parent?.type !== 'ExportDefaultDeclaration'))) {
+          out.appendRight(node.start, `void (__scope.${node.id.name} = `);
+          out.appendLeft(node.end, ');');
+        }
+        break;
+      case 'ExportNamedDeclaration':
+      case 'ExportDefaultDeclaration':
+      case 'ExportAllDeclaration':
+        exportOf(out, node, head, exported);
+        if (!node.declaration) for (const start of places.keys()) if (start >= node.start && start < node.end) places.delete(start);
+        break;
+      default:
+    }
+  });
+
+  const last = tree.body.at(-1) as Node | undefined;
+  if (last?.type === 'ExpressionStatement' && last.expression.left?.name === LAST) {
+    out.update(last.expression.start, last.expression.right.start, 'return { value: (');
+    out.appendRight(last.expression.end, ') }');
+  }
+  // One line with the rest, so that the lines of the map stay true.
+  return { code: `"use strict"; ${head.join(' ')} ${out.toString()}`, names, exports: exported };
+}
+
+/** Where the given variables and references stand: start -> name. A function's own name is a local one too, and stays. */
+function identifiers(variables: Variable[], through: Reference[]): Map<number, string> {
+  const places = new Map<number, string>();
+  const add = ({ start, name }: Reference['identifier']) => places.set(start, name);
+  for (const variable of variables) {
+    for (const reference of variable.references) add(reference.identifier);
+    for (const { type, name } of variable.defs) if (type === 'Variable') add(name);
+  }
+  for (const reference of through) add(reference.identifier);
+  return places;
+}
+
+function useScope(out: MagicString, node: Node, parent: Node | undefined): void {
+  const called =
+    (parent?.type === 'CallExpression' && parent.callee === node) || (parent?.type === 'TaggedTemplateExpression' && parent.tag === node);
+  out.update(node.start, node.end, called ? `(0, __scope.${node.name})` : `__scope.${node.name}`);
+}
+
+/** The identifiers that a pattern binds. */
+function bound(pattern: Node | null): Node[] {
+  switch (pattern?.type) {
+    case 'Identifier':
+      return [pattern];
+    case 'ObjectPattern':
+      return pattern.properties.flatMap((p: Node) => bound(p.type === 'Property' ? p.value : p.argument));
+    case 'ArrayPattern':
+      return pattern.elements.flatMap(bound);
+    case 'AssignmentPattern':
+      return bound(pattern.left);
+    case 'RestElement':
+      return bound(pattern.argument);
+    default:
+      return [];
+  }
+}
+
+/** `const a = 1, { b } = c;` -> `void (__scope.a = 1, { b: __scope.b } = c);`, and `var i` in the head of a loop -> `__scope.i`. */
+function assign(out: MagicString, node: Node, parent: Node): void {
+  const [first, ...rest] = node.declarations as Node[];
+  if (/^For(In|Of)Statement$/.test(parent.type) && parent.left === node) return void out.remove(node.start, first.start);
+  out.update(node.start, first.start, 'void (');
+  // `let a;` sets it anew at each run of the cell, `var a;` keeps what is there
+  for (const declaration of [first, ...rest])
+    if (!declaration.init) out.appendLeft(declaration.end, node.kind === 'var' ? ` = __scope.${declaration.id.name}` : ' = undefined');
+  out.appendLeft((rest.at(-1) ?? first).end, ')');
+}
+
+function importOf({ source, specifiers, attributes }: Node, number: number): string {
+  const options = attributes?.length
+    ? `, { with: {${attributes.map((a: Node) => `${a.key.name ?? JSON.stringify(a.key.value)}: ${JSON.stringify(a.value.value)}`).join()}} }`
+    : '';
+  const module = `__module${number}`;
+  const taken = specifiers.map(({ type, local, imported }: Node) => {
+    if (type === 'ImportNamespaceSpecifier') return `__scope.${local.name} = ${module};`;
+    const name = type === 'ImportDefaultSpecifier' ? 'default' : (imported.name ?? imported.value);
+    return `__scope.${local.name} = ${module}[${JSON.stringify(name)}];`;
+  });
+  return `const ${module} = await __import(${JSON.stringify(source.value)}${options}); ${taken.join(' ')}`;
+}
+
+/** Exports mean nothing in a cell, and are noted for files that cells import. */
+function exportOf(out: MagicString, node: Node, head: string[], exported: [string, string][]): void {
+  const nameOf = (n: Node): string => n.name ?? n.value;
+  if (node.type === 'ExportAllDeclaration') {
+    const name = node.exported ? nameOf(node.exported) : '*';
+    head.push(`__scope[${JSON.stringify(`export ${name} ${head.length}`)}] = await __import(${JSON.stringify(node.source.value)});`);
+    exported.push([name, `export ${name} ${head.length - 1}`]);
+    out.remove(node.start, node.end);
+  } else if (node.type === 'ExportDefaultDeclaration') {
+    const { declaration } = node;
+    const name = declaration.id?.name ?? 'default';
+    exported.push(['default', name]);
+    if (declaration.type === 'FunctionDeclaration' && declaration.id) return void out.remove(node.start, declaration.start);
+    out.update(node.start, declaration.start, `void (__scope.${name} = `);
+    if (out.original[node.end - 1] === ';') out.appendLeft(node.end - 1, ')');
+    else out.appendRight(node.end, ');');
+  } else if (node.declaration) {
+    const { declaration } = node;
+    const names = declaration.id ? [declaration.id] : declaration.declarations.flatMap((d: Node) => bound(d.id));
+    for (const { name } of names) exported.push([name, name]);
+    out.remove(node.start, declaration.start);
+  } else {
+    const module = `__module${head.length}`;
+    if (node.source) head.push(`const ${module} = await __import(${JSON.stringify(node.source.value)});`);
+    for (const specifier of node.specifiers as Node[]) {
+      const name = nameOf(specifier.exported);
+      if (node.source) {
+        const at = `export ${name}`;
+        head.push(`__scope[${JSON.stringify(at)}] = ${module}[${JSON.stringify(nameOf(specifier.local))}];`);
+        exported.push([name, at]);
+      } else exported.push([name, nameOf(specifier.local)]);
+    }
+    out.remove(node.start, node.end);
+  }
+}

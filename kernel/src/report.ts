@@ -1,0 +1,79 @@
+import { GREATEST_LOWER_BOUND, LEAST_UPPER_BOUND, originalPositionFor, TraceMap } from '@jridgewell/trace-mapping';
+import type { Complaint } from './language';
+
+/** An error as Jupyter's messages hold it. */
+export interface ErrorContent {
+  ename: string;
+  evalue: string;
+  traceback: string[];
+}
+
+const RED = '\x1b[31m';
+const BOLD = '\x1b[1m';
+const DIM = '\x1b[2m';
+const PLAIN = '\x1b[0m';
+
+/** The line, with a mark under the part that is meant. */
+function excerpt(code: string, { line, column, length }: { line: number; column: number; length: number }): string {
+  const source = code.split('\n')[line - 1];
+  if (source === undefined) return '';
+  return `\n    ${source}\n    ${' '.repeat(column - 1)}${RED}${'^'.repeat(Math.max(1, Math.min(length, source.length - column + 1)))}${PLAIN}`;
+}
+
+export function typeErrors(code: string, complaints: Complaint[]): ErrorContent {
+  const shown = complaints.map((complaint) => `line ${complaint.line}:${complaint.column}  ${complaint.text}${excerpt(code, complaint)}`);
+  return {
+    ename: 'TypeCheckError',
+    evalue: complaints[0].text,
+    traceback: [`${BOLD}TypeCheckError${PLAIN}: the cell was not run.\n${shown.join('\n')}`],
+  };
+}
+
+export function syntaxError(code: string, { message, line, column }: { message: string; line: number; column: number }): ErrorContent {
+  const place = { line, column: column + 1, length: 1 };
+  const traceback = [`${BOLD}SyntaxError${PLAIN}: the cell was not run.\nline ${line}:${column + 1}  ${message}${excerpt(code, place)}`];
+  return { ename: 'SyntaxError', evalue: message, traceback };
+}
+
+/** Where each cell's JavaScript comes from. */
+export class Sources {
+  private readonly cells = new Map<string, { code: string; map: TraceMap }>();
+
+  add(file: string, code: string, map: string): void {
+    this.cells.set(file, { code, map: new TraceMap(map) });
+  }
+
+  /** What a cell threw, with the places in cells that it came through. */
+  thrown({ ename, evalue, stack }: { ename: string; evalue: string; stack: string }): ErrorContent {
+    const first = `${RED}${BOLD}${ename}${PLAIN}: ${evalue}`;
+    // An error that was written for its reader needs no stack.
+    if (OWN.test(ename) || !stack) return { ename, evalue, traceback: [first] };
+    const frames: string[] = [];
+    let shown = '';
+    for (const line of stack.split('\n')) {
+      if (/^Caused by: /.test(line)) frames.push(line);
+      const [, name, file, row] = line.match(/^\s+at (?:(?:async )?(.*?) \()?(cell-\d+\.ts):(\d+):\d+\)?$/) ?? [];
+      const cell = this.cells.get(file);
+      if (!cell) continue;
+      const at = { line: Number(row), column: 0 };
+      const found = originalPositionFor(cell.map, { ...at, bias: LEAST_UPPER_BOUND });
+      const place = found.line === null ? originalPositionFor(cell.map, { ...at, bias: GREATEST_LOWER_BOUND }) : found;
+      if (place.line === null) continue;
+      frames.push(
+        `    ${DIM}at${PLAIN} ${name && name !== 'eval' ? `${name}, ` : ''}${file.replace(/-(\d+)\.ts/, ' [$1]')} line ${place.line}`,
+      );
+      const source = cell.code.split('\n')[place.line - 1];
+      if (!shown && source !== undefined) shown = `    ${place.line} | ${source}`;
+    }
+    return { ename, evalue, traceback: [first, ...(shown ? [shown] : []), ...frames] };
+  }
+}
+
+/** Of the library, which says what to do in a sentence. */
+const OWN = /^(Tunebook|Option|File|Data|Training|Shape|Memory)Error$/;
+
+export const interrupted: ErrorContent = {
+  ename: 'Interrupted',
+  evalue: 'the cell was interrupted',
+  traceback: [`${BOLD}Interrupted${PLAIN}: the cell was interrupted. What earlier cells and this one had set is kept.`],
+};

@@ -1,0 +1,296 @@
+import { CellSyntaxError, convert } from './convert';
+import type { Frame } from './frames';
+import { Language } from './language';
+import { loadLocal } from './local';
+import { type Magic, magicOf, npm, refuse } from './magics';
+import type { Header, Message, NoParent } from './protocol';
+import { type ErrorContent, interrupted, Sources, syntaxError, typeErrors } from './report';
+import type { Sockets } from './sockets';
+import { CellWorker } from './worker';
+import type { Outcome } from './worker/values';
+
+/** A cell that the worker is on. */
+interface Running {
+  message: Message;
+  interrupts: number;
+  done(how: { outcome: Outcome; results: Record<string, object> }): void;
+}
+
+export interface Request {
+  code: string;
+  silent: boolean;
+  expressions: Record<string, string>;
+}
+
+export type Result = { error: ErrorContent } | { data?: Record<string, unknown>; results: Record<string, object> };
+
+const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+/** How long a cell that listens for interrupts may take to end itself once it has been told to end at once. */
+const GRACE = 3000;
+/** What a cell may need to reach its next yield before its JavaScript is stopped. */
+const PROMPT = 10;
+const REMEMBERED = 2000;
+/** Characters of output in one message. */
+const LARGEST = 1 << 20;
+
+/** The notebook's cells: their types, their values (in the worker), and what becomes of their output. */
+export class Session {
+  readonly language: Language;
+  private readonly worker: CellWorker;
+  private readonly sources = new Sources();
+  private readonly running = new Map<number, Running>();
+  /** The requests that output belongs to, by the number of their cell. */
+  private readonly parents = new Map<number, Header>();
+  private readonly names = new Set<string>();
+  private readonly questions: { message: Message; id: number }[] = [];
+  private readonly comms = new Map<string, string>();
+  private printed?: { cell: number; name: string; texts: string[]; size: number };
+  private count = 0;
+  private last = 0;
+  /** The last checkpoint that a run in this notebook told of. */
+  private checkpoint?: string;
+
+  constructor(
+    private readonly folder: string,
+    root: string,
+    private readonly sockets: Sockets,
+  ) {
+    this.language = new Language(folder, root);
+    this.worker = new CellWorker(root, folder, { frame: (frame) => this.take(frame), died: (how) => this.died(how) });
+  }
+
+  async start(): Promise<void> {
+    this.language.start();
+    await this.worker.start();
+  }
+
+  get isBusy(): boolean {
+    return this.running.size > 0;
+  }
+
+  /** What the running cells were asked by. */
+  get busyWith(): Header | undefined {
+    return [...this.running.values()][0]?.message.header;
+  }
+
+  /** A number for what a message will put out. */
+  number(header: Header): number {
+    const cell = ++this.count;
+    this.last = cell;
+    this.parents.set(cell, header);
+    if (this.parents.size > REMEMBERED) this.parents.delete(this.parents.keys().next().value as number);
+    return cell;
+  }
+
+  async execute(message: Message, { code, silent, expressions }: Request): Promise<Result> {
+    const magic = magicOf(code);
+    if (!magic) return this.run(message, code, expressions);
+    const cell = this.number(message.header);
+    const say = (text: string) => this.take({ type: 'stream', cell, name: 'stdout', text });
+    const fail = (evalue: string): Result => ({ error: { ename: 'MagicError', evalue, traceback: [`MagicError: ${evalue}`] } });
+    switch (magic.name) {
+      case '%time': {
+        const start = performance.now();
+        const result = await this.execute(message, { code: [magic.argument, magic.rest].filter(Boolean).join('\n'), silent, expressions });
+        const ms = performance.now() - start;
+        say(`Wall time: ${ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(2)} s`}\n`);
+        return result;
+      }
+      case '%reset':
+        await this.reset();
+        say('All names are forgotten; cells start afresh.\n');
+        break;
+      case '%npm': {
+        const code = await npm(magic.argument, this.folder, say);
+        this.language.packagesChanged();
+        if (code) return fail(`npm ${magic.argument} ended with code ${code}.`);
+        break;
+      }
+      default:
+        return fail(refuse(magic as Magic));
+    }
+    return magic.rest.trim() ? this.execute(message, { code: magic.rest, silent, expressions }) : { results: {} };
+  }
+
+  private async run(message: Message, code: string, expressions: Record<string, string>): Promise<Result> {
+    const cell = this.number(message.header);
+    const file = `cell-${cell}.ts`;
+    try {
+      const converted = await convert(code, file, this.names);
+      const complaints = await this.language.check(cell, code);
+      if (complaints.length) return { error: typeErrors(code, complaints) };
+      this.sources.add(file, code, converted.map);
+      for (const name of converted.names) this.names.add(name);
+      const asked: Record<string, string> = {};
+      for (const [name, expression] of Object.entries(expressions))
+        asked[name] = await convert(`(${expression})`, 'expression', this.names).then(
+          (c) => c.code,
+          (error) => `throw new SyntaxError(${JSON.stringify(String(error.message))})`,
+        );
+      const ended = new Promise<{ outcome: Outcome; results: Record<string, object> }>((done) =>
+        this.running.set(cell, { message, interrupts: 0, done }),
+      );
+      await this.worker.tell({ type: 'run', cell, code: converted.code, names: converted.names, file, expressions: asked });
+      const { outcome, results } = await ended;
+      if (outcome.ok) return { data: outcome.data, results };
+      return { error: /^Interrupted(Error)?$/.test(outcome.ename) ? interrupted : this.sources.thrown(outcome) };
+    } catch (error) {
+      if (error instanceof CellSyntaxError) return { error: syntaxError(code, error) };
+      throw error;
+    } finally {
+      this.running.delete(cell);
+    }
+  }
+
+  /**
+   * The first interrupt belongs to whoever in a cell listens for it (a trainer saves and stops). The second, or one that nobody
+   * listens for, ends the cell: by itself if it yields or comes to a native op soon, else by stopping its JavaScript.
+   */
+  interrupt(): void {
+    for (const [cell, running] of this.running) {
+      running.interrupts++;
+      const heard = this.worker.guards > 0;
+      if (heard) void this.worker.tell({ type: 'signal' });
+      if (heard && running.interrupts === 1) continue;
+      if (running.interrupts > (heard ? 2 : 1)) continue; // it is being ended
+      void this.end(cell, heard ? GRACE : PROMPT);
+    }
+  }
+
+  private async end(cell: number, grace: number): Promise<void> {
+    this.worker.interruptOps();
+    if (grace === PROMPT) void this.worker.tell({ type: 'end', cell });
+    for (await wait(grace); this.running.has(cell); await wait(PROMPT)) {
+      this.worker.terminate();
+      void this.worker.tell({ type: 'end', cell });
+    }
+  }
+
+  /** What the worker has to say. */
+  private take(frame: Frame): void {
+    const cell = frame.cell ?? this.last;
+    const parent: Header | NoParent = this.parents.get(cell) ?? {};
+    const { sockets } = this;
+    if (frame.type !== 'stream') this.flush();
+    switch (frame.type) {
+      case 'stream':
+        this.print(cell, frame.name, frame.text);
+        return;
+      case 'display': {
+        const { data = {}, metadata = {}, transient = {} } = frame.content;
+        const run = Object.entries(data as Record<string, { checkpoints?: string[] }>).find(([type]) => /tunebook\.run/.test(type))?.[1];
+        this.checkpoint = run?.checkpoints?.at(-1) ?? this.checkpoint;
+        return void sockets.publish(frame.update ? 'update_display_data' : 'display_data', { data, metadata, transient }, parent);
+      }
+      case 'clear':
+        return void sockets.publish('clear_output', { wait: Boolean(frame.wait) }, parent);
+      case 'comm': {
+        const { comm_id: id, target_name: target } = frame.content;
+        if (frame.kind === 'comm_open') this.comms.set(id, target);
+        if (frame.kind === 'comm_close') this.comms.delete(id);
+        return void sockets.publish(frame.kind, frame.content, parent, { metadata: frame.metadata, buffers: frame.buffers });
+      }
+      case 'input':
+        this.ask(cell, frame);
+        return;
+      case 'load':
+        return void loadLocal(this.folder, frame.specifier).then(
+          (value) => this.worker.tell({ type: 'answer', id: frame.id, value }),
+          (error) => this.worker.tell({ type: 'answer', id: frame.id, error: error.message }),
+        );
+      case 'stray': {
+        const { traceback } = this.sources.thrown({ ename: frame.ename, evalue: frame.evalue, stack: frame.stack });
+        return void sockets.publish('stream', { name: 'stderr', text: `${frame.what} ${traceback.join('\n')}\n` }, parent);
+      }
+      case 'done':
+        this.running.get(cell)?.done({ outcome: frame.outcome, results: frame.results });
+        return;
+    }
+  }
+
+  /** Text that comes in one turn of the event loop goes out as one message. */
+  private print(cell: number, name: string, text: string): void {
+    const { printed } = this;
+    if (printed && printed.cell === cell && printed.name === name && printed.size < LARGEST) {
+      printed.texts.push(text);
+      printed.size += text.length;
+      return;
+    }
+    this.flush();
+    this.printed = { cell, name, texts: [text], size: text.length };
+    setImmediate(() => this.flush());
+  }
+
+  private flush(): void {
+    if (!this.printed) return;
+    const { cell, name, texts } = this.printed;
+    this.printed = undefined;
+    void this.sockets.publish('stream', { name, text: texts.join('') }, this.parents.get(cell) ?? {});
+  }
+
+  private ask(cell: number, { id, prompt, password }: Frame): void {
+    const message = this.running.get(cell)?.message;
+    if (!message?.content.allow_stdin) {
+      const error = message ? 'this front end cannot ask for input' : 'input() works while its cell runs, and not after';
+      return void this.worker.tell({ type: 'answer', id, error: `${error}.` });
+    }
+    this.questions.push({ message, id });
+    void this.sockets.askInput(message, { prompt, password });
+  }
+
+  /** What the reader typed. */
+  answer({ content }: Message): void {
+    const question = this.questions.shift();
+    if (question) void this.worker.tell({ type: 'answer', id: question.id, value: String(content.value ?? '') });
+  }
+
+  /** A comm message of a front end. */
+  comm({ header, content, metadata, buffers }: Message): void {
+    const { msg_type: kind } = header;
+    if (kind === 'comm_open') this.comms.set(content.comm_id, content.target_name);
+    if (kind === 'comm_close') this.comms.delete(content.comm_id);
+    void this.worker.tell({ type: 'comm', kind, cell: this.number(header), content, metadata, buffers });
+  }
+
+  commsOf(target?: string): Record<string, { target_name: string }> {
+    const open = [...this.comms].filter(([, name]) => target === undefined || name === target);
+    return Object.fromEntries(open.map(([id, target_name]) => [id, { target_name }]));
+  }
+
+  private forget(): void {
+    this.names.clear();
+    this.questions.length = 0;
+    this.comms.clear();
+    this.language.reset();
+  }
+
+  private async reset(): Promise<void> {
+    await this.worker.close();
+    this.forget();
+    await this.worker.start();
+  }
+
+  /** The worker died: says so where it hurts, and starts a fresh one. */
+  private died({ code, signal, complaint }: { code: number | null; signal: string | null; complaint: string }): void {
+    const memory = /heap out of memory|Allocation failed/.test(complaint) || signal === 'SIGKILL';
+    const why = signal
+      ? `it was ended by ${signal}${memory ? ', as a system does that is short of memory' : ''}`
+      : memory
+        ? 'JavaScript ran out of memory'
+        : `it ended with exit code ${code}`;
+    const saved = this.checkpoint
+      ? ` The last checkpoint is in ${this.checkpoint}: train({ resume_from_checkpoint: true }) goes on from there.`
+      : '';
+    const evalue = `The process that runs the cells is gone: ${why}. A fresh one is ready; values of earlier cells are lost, so run the cells that you need again.${saved}`;
+    const outcome: Outcome = { ok: false, ename: 'WorkerDied', evalue, stack: '' };
+    this.forget();
+    void this.worker.start();
+    if (!this.running.size) this.take({ type: 'stream', name: 'stderr', text: `${evalue}\n` });
+    for (const { done } of this.running.values()) done({ outcome, results: {} });
+  }
+
+  async close(): Promise<void> {
+    this.language.close();
+    await this.worker.close();
+  }
+}

@@ -1,0 +1,100 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { join } from 'node:path';
+import type { Writable } from 'node:stream';
+import { Decoder, type Frame } from './frames';
+
+/** What the front end tells the worker. */
+export type ToWorker =
+  | { type: 'run'; cell: number; code: string; names: string[]; file: string; expressions: Record<string, string> }
+  | { type: 'end'; cell: number }
+  | { type: 'signal' }
+  | { type: 'answer'; id: number; value?: unknown; error?: string }
+  | { type: 'comm'; kind: string; cell: number; content: object; metadata: Record<string, unknown>; buffers: Uint8Array[] }
+  | { type: 'quit' };
+
+export interface WorkerEvents {
+  frame(frame: Frame): void;
+  /** It is gone without having been asked to go. */
+  died(how: { code: number | null; signal: string | null; complaint: string }): void;
+}
+
+/** The process that runs the cells, seen from the front end. */
+export class CellWorker {
+  private child?: ChildProcess;
+  private started?: Promise<void>;
+  /** How many in the cells' code listen for interrupts. */
+  guards = 0;
+
+  constructor(
+    private readonly root: string,
+    private readonly folder: string,
+    private readonly events: WorkerEvents,
+  ) {}
+
+  get pid(): number | undefined {
+    return this.child?.pid;
+  }
+
+  start(): Promise<void> {
+    this.guards = 0;
+    this.started = new Promise((resolve) => {
+      // Ending the JavaScript of a timer's callback leaves Node's async stack unbalanced, which it would take for a fault.
+      const flags = ['--no-force-async-hooks-checks', '--no-warnings'];
+      const child = spawn(process.execPath, [...flags, join(__dirname, 'worker', 'main.js'), this.root], {
+        cwd: this.folder,
+        stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'ipc'],
+        serialization: 'advanced',
+      });
+      this.child = child;
+      const decoder = new Decoder();
+      child.stdio[3]?.on('data', (chunk: Buffer) => {
+        for (const frame of decoder.push(chunk)) {
+          if (frame.type === 'ready') resolve();
+          else if (frame.type === 'guards') this.guards = frame.count;
+          else this.events.frame(frame);
+        }
+      });
+      // What native code prints, and what Node says when it dies, does not come through the pipe.
+      let complaint = '';
+      for (const [name, stream] of [['stdout', child.stdout] as const, ['stderr', child.stderr] as const])
+        stream?.on('data', (chunk: Buffer) => {
+          complaint = (complaint + chunk).slice(-4000);
+          this.events.frame({ type: 'stream', name, text: chunk.toString() });
+        });
+      for (const stream of child.stdio) stream?.on('error', () => {}); // it has died; 'close' tells
+      child.on('error', () => {});
+      child.on('close', (code, signal) => {
+        if (this.child !== child) return;
+        this.child = undefined;
+        this.events.died({ code, signal, complaint });
+      });
+    });
+    return this.started;
+  }
+
+  async tell(message: ToWorker): Promise<void> {
+    await this.started;
+    if (this.child?.connected) this.child.send(message, () => {});
+  }
+
+  /** Lets the library's next native op throw; what was begun around it is cleaned up as after any error. */
+  interruptOps(): void {
+    (this.child?.stdio[4] as Writable | undefined)?.write('s');
+  }
+
+  /** Stops the JavaScript that runs at the moment, whatever it is. */
+  terminate(): void {
+    (this.child?.stdio[4] as Writable | undefined)?.write('x');
+  }
+
+  async close(): Promise<void> {
+    const { child } = this;
+    this.child = undefined;
+    if (!child || child.exitCode !== null) return;
+    const gone = new Promise((resolve) => child.once('exit', resolve));
+    if (child.connected) child.send({ type: 'quit' }, () => {});
+    const hard = setTimeout(() => child.kill('SIGKILL'), 500);
+    await gone;
+    clearTimeout(hard);
+  }
+}

@@ -1,0 +1,354 @@
+"""What the kernel promises, asked of a real one through Jupyter's own client. Each test has a kernel and a folder of its own, or
+shares those of its class."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import sys
+import tempfile
+import time
+import unittest
+
+from jupyter_client import KernelManager
+
+WAIT = 60
+
+
+class Kernel(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="tunebook-kernel-"))
+        cls.km = KernelManager(kernel_name="tunebook")
+        cls.km.start_kernel(cwd=str(cls.folder))
+        cls.kc = cls.km.client()
+        cls.kc.start_channels()
+        cls.kc.wait_for_ready(timeout=WAIT)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.kc.stop_channels()
+        cls.km.shutdown_kernel(now=True)
+
+    def send(self, code, **options):
+        return self.kc.execute(code, **options)
+
+    def until_idle(self, msg_id, on_output=None):
+        """All that a request puts out, and its reply."""
+        messages = []
+        while True:
+            message = self.kc.get_iopub_msg(timeout=WAIT)
+            if message["parent_header"].get("msg_id") != msg_id:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "status":
+                if content["execution_state"] == "idle":
+                    break
+                continue
+            messages.append((kind, content))
+            if on_output:
+                on_output(kind, content)
+        while True:
+            reply = self.kc.get_shell_msg(timeout=WAIT)
+            if reply["parent_header"].get("msg_id") == msg_id:
+                return reply["content"], messages
+
+    def run_cell(self, code, on_output=None, **options):
+        return self.until_idle(self.send(code, **options), on_output)
+
+    def value(self, code):
+        """What a cell shows as its value; fails where it fails."""
+        reply, messages = self.run_cell(code)
+        self.assertEqual(reply["status"], "ok", reply.get("traceback"))
+        return next((content["data"]["text/plain"] for kind, content in messages if kind == "execute_result"), None)
+
+    def text(self, messages, name="stdout"):
+        return "".join(content["text"] for kind, content in messages if kind == "stream" and content["name"] == name)
+
+    def failure(self, code):
+        reply, messages = self.run_cell(code)
+        self.assertEqual(reply["status"], "error", code)
+        self.assertEqual([kind for kind, _ in messages if kind == "error"], ["error"])
+        return re.sub(r"\x1b\[\d*m", "", "\n".join(reply["traceback"]))
+
+
+class Cells(Kernel):
+    def test_names_across_cells(self):
+        self.value("let a = 1; const b = 'x'; class P { n = 1 }; function f() { return a + 1 }")
+        self.assertEqual(self.value("a = 5; f()"), "6")
+        self.assertEqual(self.value("const b = 3; class P { n = 2 }; b + new P().n"), "5")
+        self.assertEqual(self.value("let f = (x: number) => x * b; f(4)"), "12")
+        self.value("interface Row { q: string }\ntype Rows = Row[];")
+        self.assertEqual(self.value("const rows: Rows = [{ q: 'why' }]; rows.length"), "1")
+        self.assertEqual(self.value("const { q, ...rest } = rows[0]; ({ q, rest })"), "{ q: 'why', rest: {} }")
+        self.assertEqual(self.value("for (var i = 0; i < 3; i++) {}\ni"), "3")
+        self.assertEqual(self.value("await Promise.resolve(7)"), "7")
+        self.assertEqual(self.value("'use strict'"), "'use strict'")
+        self.assertEqual(self.value("enum Colour { Red, Green }\nColour[1]"), "'Green'")
+        self.assertIsNone(self.value("const nothing = 1"))
+
+    def test_types(self):
+        self.value("const n: number = 1; let word = 'a';")
+        said = self.failure("console.log('not run');\nconst m: string = n;")
+        self.assertIn("line 2:7  Type 'number' is not assignable to type 'string'.\n    const m: string = n;\n          ^", said)
+        self.assertIn("Type 'number' is not assignable", self.failure("word = 5"))
+        self.assertIn("there is no", self.failure("throw new Error('there is no'); const late = 1"))
+        self.assertEqual(self.value("n + word"), "'1a'")
+        self.assertEqual(self.value("// @ts-nocheck\nconst k: string = 5; k"), "5")
+        self.assertIn("SyntaxError", self.failure("const = 5"))
+
+    def test_traceback(self):
+        self.value("function inner(): never {\n  throw new RangeError('deep');\n}")
+        said = self.failure("// a comment\n\ninner();")
+        self.assertRegex(said, r"RangeError: deep\n    2 \|   throw new RangeError\('deep'\);\n    at inner, cell \[\d+\] line 2\n    at cell \[\d+\] line 3$")
+
+    def test_modules(self):
+        package = self.folder / "node_modules" / "only-exports"
+        package.mkdir(parents=True)
+        (package / "package.json").write_text(json.dumps({"name": "only-exports", "type": "module", "exports": {"import": "./x.js"}}))
+        (package / "x.js").write_text("export const late = await Promise.resolve('late'); export default 9;")
+        (self.folder / "data.json").write_text('{"k": [1, 2]}')
+        (self.folder / "mine.ts").write_text("export const version: number = 1; export function twice(x: number) { return 2 * x }")
+        self.value("%reset")
+        self.assertEqual(self.value("// @ts-nocheck\nimport nine, { late } from 'only-exports';\nlate + nine"), "'late9'")
+        self.assertEqual(self.value("import data from './data.json';\ndata.k.length"), "2")
+        self.assertEqual(self.value("import { version, twice } from './mine';\n[version, twice(4)]"), "[ 1, 8 ]")
+        (self.folder / "mine.ts").write_text("export const version: number = 2; export const twice = (x: number) => x + x;")
+        self.assertEqual(self.value("import { version, twice } from './mine.ts';\n[version, twice(5)]"), "[ 2, 10 ]")
+        self.assertEqual(self.value("import { readFileSync as read } from 'node:fs';\nJSON.parse(read('data.json', 'utf8')).k[1]"), "2")
+        self.assertEqual(self.value("process.cwd()"), repr(str(self.folder)))
+        self.assertEqual(self.value("require('node:path').join('a', 'b')"), "'a/b'")
+        self.assertIn("%npm install no-such-thing", self.failure("// @ts-nocheck\nimport 'no-such-thing'"))
+
+    def test_decorators(self):
+        code = "function twice(f: any, _: any) { return function (this: any) { return 2 * f.call(this) } }\nclass D { @twice n() { return 4 } }\nnew D().n()"
+        self.assertEqual(self.value(code), "8")
+
+    def test_magics(self):
+        _, messages = self.run_cell("%time let t = 1")
+        self.assertRegex(self.text(messages), r"^Wall time: [\d.]+ ms\n$")
+        self.assertEqual(self.value("t"), "1")
+        self.assertIn("%npm install", self.failure("%pip install x"))
+        self.assertIn("execSync", self.failure("!ls"))
+        package = self.folder / "given"
+        package.mkdir()
+        (package / "package.json").write_text('{"name": "given", "version": "1.0.0", "main": "main.js", "types": "main.d.ts"}')
+        (package / "main.js").write_text("exports.answer = 42;")
+        (package / "main.d.ts").write_text("export const answer: number;")
+        reply, messages = self.run_cell("%npm install ./given")
+        self.assertEqual(reply["status"], "ok", self.text(messages))
+        self.assertEqual(self.value("import { answer } from 'given';\nanswer"), "42")
+        self.value("%reset")
+        self.assertIn("answer", self.failure("answer"))
+
+    def test_options(self):
+        before = self.run_cell("1")[0]["execution_count"]
+        reply, messages = self.run_cell("5", silent=True)
+        self.assertEqual(messages, [])
+        reply, messages = self.run_cell("6", store_history=False)
+        self.assertEqual(reply["execution_count"], before)
+        reply, _ = self.run_cell("const u = 4", user_expressions={"ok": "u * 2", "bad": "missing.x"})
+        self.assertEqual(reply["user_expressions"]["ok"]["data"]["text/plain"], "8")
+        self.assertEqual(reply["user_expressions"]["bad"]["status"], "error")
+
+    def test_stop_on_error(self):
+        ids = [self.send(code) for code in ("await new Promise(r => setTimeout(r, 200)); throw new Error('x')", "1", "2")]
+        self.assertEqual([self.until_idle(i)[0]["status"] for i in ids], ["error", "aborted", "aborted"])
+        ids = [self.send(code, stop_on_error=False) for code in ("throw new Error('x')", "1")]
+        self.assertEqual([self.until_idle(i)[0]["status"] for i in ids], ["error", "ok"])
+
+    def test_stray_errors_and_late_output(self):
+        seen = []
+        plain = self.kc.get_iopub_msg
+
+        def get(timeout=None):
+            seen.append(plain(timeout=timeout))
+            return seen[-1]
+
+        self.kc.get_iopub_msg = get
+        try:
+            first = self.send("setTimeout(() => console.log('in time'), 300);\nsetTimeout(() => { throw new Error('stray') }, 350);\nvoid Promise.reject(new Error('lost'))")
+            self.until_idle(first)
+            self.value("console.log('own'); await new Promise(r => setTimeout(r, 600))")
+        finally:
+            self.kc.get_iopub_msg = plain
+        streams = [m for m in seen if m["msg_type"] == "stream"]
+        for word in ("in time\n", "m: stray\n", "m: lost\n"):
+            found = [m for m in streams if word in m["content"]["text"].replace("Error\x1b[0", "")]
+            self.assertEqual([m["parent_header"]["msg_id"] for m in found], [first], word)
+        self.assertEqual([m["parent_header"]["msg_id"] == first for m in streams if m["content"]["text"] == "own\n"], [False])
+        self.assertEqual(self.value("1 + 1"), "2")
+
+    def test_much_output(self):
+        _, messages = self.run_cell("for (let i = 0; i < 100000; i++) console.log(i)")
+        self.assertEqual(self.text(messages), "".join(f"{i}\n" for i in range(100000)))
+        _, messages = self.run_cell("process.stdout.write('x'.repeat(50e6)); console.log('end')")
+        self.assertEqual(len(self.text(messages)), 50_000_004)
+
+    def test_order(self):
+        _, messages = self.run_cell("console.log(1); console.error(2); import * as tslab from 'tslab'; tslab.display.text('3'); console.log(4); 5")
+        self.assertEqual([kind for kind, _ in messages], ["execute_input", "stream", "stream", "display_data", "stream", "execute_result"])
+
+    def test_input(self):
+        msg_id = self.send("const name = await input('who? '); name + '!'", allow_stdin=True)
+        request = self.kc.get_stdin_msg(timeout=WAIT)
+        self.assertEqual(request["content"], {"prompt": "who? ", "password": False})
+        self.kc.input("Ada")
+        _, messages = self.until_idle(msg_id)
+        self.assertEqual(messages[-1][1]["data"]["text/plain"], "'Ada!'")
+        self.assertIn("cannot ask for input", "\n".join(self.run_cell("await input()", allow_stdin=False)[0]["traceback"]))
+
+    def test_comms(self):
+        _, messages = self.run_cell(
+            "const comms = (globalThis as any)[Symbol.for('tunebook.comms')]; const comm = comms.open('target', { a: 1 });\n"
+            "comm.onMessage = (data: any) => comm.send({ got: data });"
+        )
+        opened = next(content for kind, content in messages if kind == "comm_open")
+        self.assertEqual(opened["data"], {"a": 1})
+        self.kc.comm_info()
+        self.assertIn(opened["comm_id"], self.kc.get_shell_msg(timeout=WAIT)["content"]["comms"])
+        message = self.kc.session.msg("comm_msg", {"comm_id": opened["comm_id"], "data": {"b": 2}})
+        self.kc.shell_channel.send(message)
+        while True:
+            answer = self.kc.get_iopub_msg(timeout=WAIT)
+            if answer["msg_type"] == "comm_msg":
+                break
+        self.assertEqual(answer["content"]["data"], {"got": {"b": 2}})
+        self.assertEqual(answer["parent_header"]["msg_id"], message["header"]["msg_id"])
+
+    def test_answers_while_busy(self):
+        msg_id = self.send("while (true) {}")
+        time.sleep(0.3)
+        for ask in (lambda: self.kc.complete("Math.ma", 7), lambda: self.kc.kernel_info(), lambda: self.kc.inspect("parseInt", 3)):
+            asked = ask()
+            reply = self.kc.get_shell_msg(timeout=5)
+            self.assertEqual(reply["parent_header"]["msg_id"], asked)
+        self.assertTrue(self.kc.hb_channel.is_beating())
+        self.km.interrupt_kernel()
+        self.assertEqual(self.until_idle(msg_id)[0]["ename"], "Interrupted")
+
+    def test_subshells(self):
+        self.kc.control_channel.send(self.kc.session.msg("create_subshell_request"))
+        subshell = self.kc.get_control_msg(timeout=WAIT)["content"]["subshell_id"]
+        main = self.send("let go = false; while (!go) await new Promise(r => setTimeout(r, 10)); 'went'")
+        time.sleep(0.3)
+        message = self.kc.session.msg("execute_request", {"code": "go = true; 'beside'", "silent": False, "allow_stdin": False, "user_expressions": {}})
+        message["header"]["subshell_id"] = subshell
+        self.kc.shell_channel.send(message)
+        beside = self.kc.get_shell_msg(timeout=WAIT)
+        self.assertEqual((beside["parent_header"]["msg_id"], beside["content"]["status"]), (message["header"]["msg_id"], "ok"))
+        self.assertEqual(self.kc.get_shell_msg(timeout=WAIT)["parent_header"]["msg_id"], main)
+
+    def test_damaged_messages(self):
+        import zmq
+
+        socket = zmq.Context.instance().socket(zmq.DEALER)
+        socket.connect(f"tcp://127.0.0.1:{self.km.shell_port}")
+        good = self.kc.session.serialize(self.kc.session.msg("kernel_info_request"))
+        import random
+
+        draw = random.Random(1)
+        for i in range(2000):
+            frames = [bytearray(frame) for frame in good]
+            for _ in range(draw.randint(1, 4)):
+                frame = draw.choice(frames)
+                if frame:
+                    frame[draw.randrange(len(frame))] ^= 1 << draw.randrange(8)
+            del frames[draw.randint(1, len(frames)) :]
+            socket.send_multipart([bytes(frame) for frame in frames])
+        socket.send_multipart(good)
+        socket.send_multipart(good)  # a replay
+        self.assertTrue(socket.poll(5000))
+        socket.recv_multipart()
+        self.assertFalse(socket.poll(500))
+        socket.close()
+        self.assertEqual(self.value("2 + 2"), "4")
+
+
+class Interrupts(Kernel):
+    LOOPS = {
+        "sync": "console.log('go'); while (true) {}",
+        "caught": "console.log('go'); while (true) { try { while (true) {} } catch {} finally {} }",
+        "await": "console.log('go'); while (true) await null;",
+        "then sync": "console.log('go'); await null; while (true) {}",
+        "timers": "console.log('go'); while (true) { await new Promise(r => setTimeout(r, 1)); ticks++ }",
+        "promised timers": "import { setTimeout as sleep } from 'node:timers/promises'; console.log('go'); while (true) { await sleep(1); ticks++ }",
+        "interval": "console.log('go'); setInterval(() => ticks++, 1); await new Promise(() => {});",
+        "in a timer": "console.log('go'); setTimeout(() => { while (true) {} }); await new Promise(() => {});",
+        "regex": "console.log('go'); /^(a+)+$/.test('a'.repeat(40) + '!')",
+        "wasm": "console.log('go'); const bytes = new Uint8Array([0,97,115,109,1,0,0,0,1,4,1,96,0,0,3,2,1,0,7,5,1,1,102,0,0,10,9,1,7,0,3,64,12,0,11,11]); (new (globalThis as any).WebAssembly.Instance(new (globalThis as any).WebAssembly.Module(bytes)).exports.f as any)()",
+        "generator": "console.log('go'); function* g() { while (true) yield 1 }\nfor (const _ of g()) {}",
+    }
+
+    def test_state_is_kept(self):
+        self.value("let kept = 0; let ticks = 0;")
+        slowest = 0.0
+        times = int(os.environ.get("TUNEBOOK_INTERRUPTS", "3"))
+        for round in range(times):
+            for name, code in self.LOOPS.items():
+                with self.subTest(loop=name, round=round):
+                    began = []
+
+                    def stop(kind, content):
+                        if kind == "stream" and not began:
+                            time.sleep(0.02)
+                            began.append(time.time())
+                            self.km.interrupt_kernel()
+
+                    reply, _ = self.run_cell(code, stop)
+                    slowest = max(slowest, time.time() - began[0])
+                    self.assertEqual(reply["ename"], "Interrupted")
+                    self.assertEqual(self.value("++kept"), str(round * len(self.LOOPS) + list(self.LOOPS).index(name) + 1))
+                    before = self.value("ticks")
+                    time.sleep(0.03)
+                    self.assertEqual(self.value("ticks"), before, "the loop goes on")
+        print(f"slowest interrupt: {1000 * slowest:.0f} ms", file=sys.stderr)
+
+
+class Deaths(Kernel):
+    def test_worker(self):
+        self.value("let x = 1")
+        for code, why in (
+            ("process.kill(process.pid, 'SIGKILL'); while (true) {}", "SIGKILL"),
+            ("process.exit(3)", "exit code 3"),
+            ("process.abort()", "SIGABRT"),
+        ):
+            said = self.failure(f"console.log('before');\n{code}")
+            self.assertIn("WorkerDied", said)
+            self.assertIn(why, said)
+            self.assertIn("fresh one is ready", said)
+            self.assertEqual(self.value("1 + 1"), "2")
+        self.assertIn("x", self.failure("x"))
+
+    def test_front_end(self):
+        km = KernelManager(kernel_name="tunebook")
+        km.start_kernel(cwd=str(self.folder))
+        kc = km.client()
+        kc.start_channels()
+        kc.wait_for_ready(timeout=WAIT)
+        front = km.provisioner.pid
+        children = lambda: [int(p) for p in os.listdir("/proc") if p.isdigit() and parent(p) == front]
+
+        def parent(pid):
+            try:
+                return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                return 0
+
+        kc.execute("while (true) {}")
+        time.sleep(0.5)
+        pids = children()
+        self.assertGreaterEqual(len(pids), 2)
+        os.kill(front, signal.SIGKILL)
+        end = time.time() + 10
+        alive = lambda: [p for p in pids if os.path.exists(f"/proc/{p}") and "Z" not in pathlib.Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()[0]]
+        while alive() and time.time() < end:
+            time.sleep(0.1)
+        self.assertEqual(alive(), [])
+        kc.stop_channels()
+        km.cleanup_resources()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
