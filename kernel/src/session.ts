@@ -82,7 +82,16 @@ export class Session {
     return cell;
   }
 
-  async execute(message: Message, { code, silent, expressions }: Request): Promise<Result> {
+  /** Runs a cell; what it printed is on its way when this resolves. */
+  async execute(message: Message, request: Request): Promise<Result> {
+    try {
+      return await this.perform(message, request);
+    } finally {
+      this.flush();
+    }
+  }
+
+  private async perform(message: Message, { code, silent, expressions }: Request): Promise<Result> {
     const magic = magicOf(code);
     if (!magic) return this.run(message, code, expressions);
     const cell = this.number(message.header);
