@@ -2,6 +2,7 @@
 //                 -- full      the same, all weights trained in fp32
 //                 -- sft       the project's instruction rows as they are: rows a second
 //                 -- generate  64 tokens after 64, greedy
+//                 -- kernel    our kernel, ipykernel and tslab by Jupyter's protocol [--tries 200]
 //                 -- profile   our training step by op [--trace FILE: for ui.perfetto.dev]
 // [--base q4_1|nf4|bf16: what our weights are packed as] [--json] [--pairs N] [--batch 4] [--length 512] [--steps N] [--rank 16] [--dtype auto|float32|bfloat16] [--alone]
 // Our side and the peer's (transformers + PEFT, in training with and without gradient checkpointing) in turn, each in a process
@@ -13,7 +14,7 @@ import { cpus, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
-import { main, root, SetupError, setUp } from '../scripts/setup.mjs';
+import { main, root, SetupError, setUp, writeTslabKernelspec } from '../scripts/setup.mjs';
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
@@ -43,11 +44,35 @@ function side(command, args, what) {
 }
 
 const { cacheFolder } = createRequire(import.meta.url)('../scripts/native.cjs');
-const TASKS = { train: 'tokensPerSecond', full: 'tokensPerSecond', sft: 'rowsPerSecond', generate: 'tokensPerSecond', profile: null };
+const TASKS = {
+  train: 'tokensPerSecond',
+  full: 'tokensPerSecond',
+  sft: 'rowsPerSecond',
+  generate: 'tokensPerSecond',
+  kernel: null,
+  profile: null,
+};
 const UNITS = { tokensPerSecond: 'tokens/s', rowsPerSecond: 'rows/s' };
 
 /** Figures by name, each the median of its values. */
 const medians = (runs) => Object.fromEntries(Object.keys(runs[0]).map((key) => [key, median(runs.map((run) => run[key]))]));
+
+/** Our kernel beside others, each asked the same by one client. */
+async function kernels(tries, print) {
+  await setUp(['dependencies', 'native', 'build', 'jupyter', 'extension', 'peers']);
+  const kernels = mkdtempSync(join(tmpdir(), 'tunebook-kernels-'));
+  writeTslabKernelspec(join(kernels, 'kernels'));
+  process.env.JUPYTER_PATH = [join(root, '.venv/share/jupyter'), kernels].join(':');
+  const python = join(root, '.venv-test/bin/python');
+  const found = Object.fromEntries(
+    ['tunebook', 'python3', 'tslab'].map((name) => [name, side(python, ['bench/kernel.py', name, String(tries)], name)]),
+  );
+  for (const name of Object.keys(found.tunebook)) {
+    const row = { name, tunebook: found.tunebook[name], ipykernel: found.python3[name], tslab: found.tslab[name], cpu: cpu() };
+    const shown = (value) => (value === undefined ? '-' : value.toFixed(1)).padStart(10);
+    print(row, `${name.padEnd(40)} ${shown(row.tunebook)} ${shown(row.ipykernel)} ${shown(row.tslab)}`);
+  }
+}
 
 await main(async () => {
   const { positionals, values } = parseArgs({
@@ -63,6 +88,7 @@ await main(async () => {
       dtype: { type: 'string', default: 'auto' },
       base: { type: 'string', default: 'q4_1' },
       trace: { type: 'string' },
+      tries: { type: 'string', default: '200' },
     },
   });
   const [task] = positionals;
@@ -70,6 +96,7 @@ await main(async () => {
   const log = values.json ? () => {} : console.log;
   const print = (row, text) => process.stdout.write(values.json ? `${JSON.stringify(row)}\n` : `${text}\n`);
   if (values.json) console.log = () => {};
+  if (task === 'kernel') return kernels(Number(values.tries), print);
   await setUp([
     'dependencies',
     'native',

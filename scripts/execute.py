@@ -1,6 +1,6 @@
 """Executes a notebook with a real Jupyter client, prints its progress and final table, and keeps the executed notebook.
 
-usage: execute.py NOTEBOOK OUTPUT
+usage: execute.py NOTEBOOK OUTPUT KERNEL
 """
 
 import sys
@@ -10,7 +10,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-source, target = sys.argv[1:]
+source, target, kernel = sys.argv[1:]
 notebook = nbformat.read(source, as_version=4)
 total = sum(cell.cell_type == "code" for cell in notebook.cells)
 started = {}
@@ -36,6 +36,7 @@ def on_executed(cell, cell_index, execute_reply):
 client = NotebookClient(
     notebook,
     timeout=3600,
+    kernel_name=kernel,
     resources={"metadata": {"path": source.rpartition("/")[0] or "."}},
     on_cell_start=on_start,
     on_cell_executed=on_executed,

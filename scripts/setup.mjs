@@ -3,7 +3,18 @@
 
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -170,6 +181,23 @@ function writeKernelspec(folder) {
     language: 'typescript',
     interrupt_mode: 'message',
     metadata: { debugger: false },
+  };
+  writeFileSync(join(folder, 'kernel.json'), `${JSON.stringify(spec, null, 2)}\n`);
+}
+
+/**
+ * The stock tslab kernel beside ours, in a folder of kernels. Its type checker finds packages in node_modules only, so ours has to
+ * stand there.
+ */
+export function writeTslabKernelspec(kernels) {
+  const link = join(root, 'node_modules', 'tunebook');
+  if (!existsSync(link)) symlinkSync(root, link, 'dir');
+  const folder = join(kernels, 'tslab');
+  mkdirSync(folder, { recursive: true });
+  const spec = {
+    argv: [process.execPath, join(root, 'node_modules/tslab/bin/tslab'), 'kernel', '--config-path', '{connection_file}'],
+    display_name: 'TypeScript (tslab)',
+    language: 'typescript',
   };
   writeFileSync(join(folder, 'kernel.json'), `${JSON.stringify(spec, null, 2)}\n`);
 }

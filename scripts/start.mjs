@@ -1,11 +1,12 @@
 // npm start: sets everything up and opens JupyterLab on the first notebook.
 // npm start -- --headless: executes that notebook instead and prints its final table.
+// --with-tslab: installs the stock tslab kernel too; with --headless, the notebook is executed in that one.
 import { spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { checkMachine, main, root, SetupError, setUp } from './setup.mjs';
+import { checkMachine, main, root, SetupError, setUp, writeTslabKernelspec } from './setup.mjs';
 
 const NOTEBOOK = 'notebooks/01-first-fine-tune.ipynb';
 
@@ -31,6 +32,7 @@ await main(async () => {
       headless: { type: 'boolean', default: false },
       'no-browser': { type: 'boolean', default: false },
       'setup-only': { type: 'boolean', default: false },
+      'with-tslab': { type: 'boolean', default: false },
       port: { type: 'string' },
     },
   });
@@ -38,14 +40,16 @@ await main(async () => {
   if (values.port && !(await isFree(Number(values.port))))
     throw new SetupError(`Port ${values.port} is in use. Choose another: npm start -- --port ${Number(values.port) + 1}`);
   await setUp(['dependencies', 'native', 'build', 'jupyter', 'extension', 'model']);
+  if (values['with-tslab']) writeTslabKernelspec(join(root, '.venv/share/jupyter/kernels'));
   if (values['setup-only']) return 0;
   const bin = join(root, '.venv', 'bin');
   const env = { ...process.env, PATH: `${bin}:${process.env.PATH}` };
   if (values.headless) {
     console.log(`\nExecuting ${NOTEBOOK}`);
-    const output = join(root, 'notebooks', 'out', '01-first-fine-tune.executed.ipynb');
+    const kernel = values['with-tslab'] ? 'tslab' : 'tunebook';
+    const output = join(root, 'notebooks', 'out', `01-first-fine-tune.${kernel === 'tslab' ? 'tslab' : 'executed'}.ipynb`);
     mkdirSync(join(root, 'notebooks', 'out'), { recursive: true });
-    return foreground(join(bin, 'python'), [join(root, 'scripts/execute.py'), join(root, NOTEBOOK), output], { env });
+    return foreground(join(bin, 'python'), [join(root, 'scripts/execute.py'), join(root, NOTEBOOK), output, kernel], { env });
   }
   const args = [NOTEBOOK];
   if (values['no-browser']) args.push('--no-browser');

@@ -1,3 +1,4 @@
+/// <reference path="./eslint-scope.d.ts" />
 import { transform } from 'esbuild';
 import { analyze, type Reference, type Scope, type Variable } from 'eslint-scope';
 import MagicString from 'magic-string';
@@ -66,7 +67,7 @@ export async function convert(source: string, file: string, known: ReadonlySet<s
       throw found;
     },
   );
-  const { program, errors } = parseSync('cell.js', code, { sourceType: 'module', astType: 'js', range: true });
+  const { program, errors } = parseSync('cell.js', code, { sourceType: 'module', astType: 'js', range: true, showSemanticErrors: true });
   if (errors.length) throw new CellSyntaxError(errors[0].message, 1, 0, false);
   return { ...rewrite(code, program as unknown as Node, known), map };
 }
@@ -159,8 +160,10 @@ function rewrite(code: string, tree: Node, known: ReadonlySet<string>): Omit<Con
     }
   });
 
-  const last = tree.body.at(-1) as Node | undefined;
-  if (last?.type === 'ExpressionStatement' && last.expression.left?.name === LAST) {
+  const last: Node | undefined = tree.body.findLast(
+    (node: Node) => node.type === 'ExpressionStatement' && node.expression.left?.name === LAST,
+  );
+  if (last) {
     out.update(last.expression.start, last.expression.right.start, 'return { value: (');
     out.appendRight(last.expression.end, ') }');
   }

@@ -21,3 +21,14 @@ it('npm start -- --headless fine-tunes SmolLM2 and prints a perplexity at least 
   // a notebook file keeps texts as lists of lines
   expect([run['text/html']].flat().join('')).toMatch(/<img .*data:image\/png;base64.*<table>/s);
 });
+
+it('the same notebook runs from top to bottom in the stock tslab kernel', () => {
+  const result = spawnSync('npm', ['start', '--', '--headless', '--with-tslab'], { cwd: root, encoding: 'utf8', maxBuffer: 1 << 26 });
+  expect(result.status, result.stdout.slice(-2000) + result.stderr.slice(-2000)).toBe(0);
+  const executed = JSON.parse(readFileSync(join(root, 'notebooks/out/01-first-fine-tune.tslab.ipynb'), 'utf8'));
+  const outputs = executed.cells.flatMap((cell: { outputs?: { text?: string[] | string }[] }) => cell.outputs ?? []);
+  // tslab has no error messages: a cell that throws says so in its output.
+  const text = outputs.map((o: { text?: string[] | string }) => [o.text ?? ''].flat().join('')).join('\n');
+  expect(text).not.toMatch(/Error:/);
+  expect(text).toContain('The reloaded adapter gives the same answer');
+});

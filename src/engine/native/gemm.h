@@ -173,6 +173,21 @@ inline void packTile(const Left& left, int inner, long i, int count, uint32_t* t
   }
 }
 
+// Tiles [first, last) of a left-hand side whose columns are contiguous (a transposed matrix): a line of cache is used by all tiles
+// that share it.
+inline void packColumns(const Left& left, int inner, long rows, long first, long last, float* to) {
+  constexpr int kTile = F32::kTile, group = 16;
+  for (long t = first; t < last; t += group)
+    for (int k = 0; k < inner; k++) {
+      const float* from = left.data + k * left.column;
+      for (long u = t; u < std::min(last, t + group); u++) {
+        const long count = std::min<long>(kTile, rows - u * kTile);
+        float* at = to + (u * inner + k) * kTile;
+        for (int r = 0; r < kTile; r++) at[r] = r < count ? from[u * kTile + r] : 0;
+      }
+    }
+}
+
 // Makes a left-hand side ready in the given scratch slot, [tiles][stepsOf(inner)][kTile], on all threads or on the calling
 // one: a single stream, where rows in their own order are kTile streams, whose distance may be the one at which the
 // first-level cache collides.
@@ -181,6 +196,8 @@ inline Rows<P> rowsOf(const Left& left, long rows, int inner, int slot, bool par
   const long steps = stepsOf<P>(inner), tiles = (rows + P::kTile - 1) / P::kTile;
   typename P::T* packed = elements<P>(slot, tiles * P::kTile * steps);
   const auto pack = [&](long from, long to) {
+    if constexpr (P::kPack == 1)
+      if (left.row == 1 && left.column != 1) return packColumns(left, inner, rows, from, to, packed);
     for (long t = from; t < to; t++)
       packTile(left, inner, t * P::kTile, std::min<long>(P::kTile, rows - t * P::kTile), packed + t * P::kTile * steps);
   };

@@ -1,0 +1,168 @@
+import { expect, it } from 'vitest';
+import { type CellSyntaxError, convert } from '../../kernel/src/convert';
+import { Decoder, encode } from '../../kernel/src/frames';
+import { History } from '../../kernel/src/history';
+import { magicOf, refuse } from '../../kernel/src/magics';
+import { Random } from '../../src/core/random';
+
+const AsyncFunction = (async () => {}).constructor as new (
+  ...parts: string[]
+) => (...given: unknown[]) => Promise<{ value: unknown } | undefined>;
+
+/** A notebook without a kernel around it: runs cells and returns their values. */
+function notebook() {
+  const scope: Record<string, unknown> = {};
+  const known = new Set<string>();
+  return async (source: string): Promise<unknown> => {
+    const { code, names } = await convert(source, 'cell-1.ts', known);
+    for (const name of names) known.add(name);
+    return (await new AsyncFunction('__scope', '__import', code)(scope, (name: string) => import(name)))?.value;
+  };
+}
+
+it('cells keep the meaning that TypeScript gives them, across cells', async () => {
+  const run = notebook();
+  for (const [source, value] of [
+    ['1 + 1', 2],
+    ["'hello'", 'hello'],
+    ["'a' + 'b'", 'ab'],
+    ['({ a: 1 })', { a: 1 }],
+    [
+      'const a = await Promise.resolve(20); let b: number = a * 2, { c, d = 5, ...r } = { c: 3, e: 9 } as any;\n[a, b, c, d, r]',
+      [20, 40, 3, 5, { e: 9 }],
+    ],
+    ['const a = "again"; ({ a, b })', { a: 'again', b: 40 }],
+    ['function f(x: number): number { return x > 0 ? f(x - 1) + b : 0 }\nf(2)', 80],
+    ['b = 100; f(1)', 100],
+    ['class P { constructor(public x: number) {} static make() { return new P(3) } }\nP.make().x', 3],
+    ['class P { y = 4 }; new P().y', 4],
+    ['enum Colour { Red, Green }\nColour.Green', 1],
+    ['namespace N { export const v = 3 }\nN.v', 3],
+    ['for (var i = 0; i < 3; i++) {}\ni', 3],
+    ['for (const k of [1, 2]) { var last = k }\nlast', 2],
+    [
+      'import { join as j } from "node:path"; import path, * as all from "node:path";\nj("a", "b") + path.sep + typeof all.join',
+      'a/b/function',
+    ],
+    ['const { sep } = await import("node:path"); sep', '/'],
+    ['let x; x', undefined],
+    ['({ a } = { a: 7 } as any); a', 7],
+    ['[a, b] = [b, a] as any; a', 100],
+    ['({ a = 9 } = {} as any); a', 9],
+    ['typeof missing', 'undefined'],
+    ['interface I { a: string }\ntype T = I;', undefined],
+    ['try { throw 1 } catch (a) { a }\na', 9],
+    ['const g = function a() { return typeof a }; g()', 'function'],
+    ['const { p: { q: [z = 4] = [] as number[] } } = { p: { q: undefined } } as any; z', 4],
+    ['var kept = 5;', undefined],
+    ['var kept; kept', 5],
+    ['export const q = 1; export function h() { return q }\nh()', 1],
+    ['export default class { z = 1 }', undefined],
+    ['async function* gen() { yield 1 }\nfor await (const v of gen()) a = v;\na', 1],
+    ['(`x` + a) as string // a comment', 'x1'],
+    ['const o = { f() { return this }, a }; (o.f() as any) === o && o.a', 1],
+    ['f.name; (f as any)(0) satisfies number', 0],
+    ['label: for (;;) break label', undefined],
+    ['// nothing', undefined],
+    ['', undefined],
+  ] as const)
+    expect(await run(source), source).toEqual(value);
+  await expect(run('(0 as any).x.y')).rejects.toThrow(TypeError);
+});
+
+it('open code is told from wrong code', async () => {
+  const says = (source: string) =>
+    convert(source, 'cell-1.ts', new Set()).then(
+      () => 'complete',
+      (error: CellSyntaxError) => (error.incomplete ? 'incomplete' : 'invalid'),
+    );
+  for (const open of ['function f(', '`abc', 'if (true) {', '/* open', 'f(1,', '1 +', 'let y = ', 'class A {', 'const a = [1,'])
+    expect(await says(open), open).toBe('incomplete');
+  for (const wrong of ['const = 5', '"abc', 'let let = 1', ')', 'a b', 'class { }']) expect(await says(wrong), wrong).toBe('invalid');
+});
+
+it('any text is converted or refused with a place, never anything else', async () => {
+  const random = Random.seeded(5);
+  const pieces = [
+    'const a',
+    ' = ',
+    '{',
+    '}',
+    '(',
+    ')',
+    '`',
+    '${',
+    "'",
+    'await ',
+    'a',
+    '.b',
+    ';',
+    '\n',
+    '=>',
+    'import ',
+    'from "x"',
+    'export ',
+    'class ',
+    'enum E',
+    '/*',
+    '//',
+    '<T>',
+    ' as any',
+    '@',
+    '#',
+    '🙂',
+    '\\',
+    'for (',
+    'of ',
+    '...',
+    '?.',
+    '0x',
+    '%',
+    'yield ',
+    'async ',
+  ];
+  for (let i = 0; i < 1500; i++) {
+    const source = Array.from(
+      { length: 1 + Math.floor(random.uniform() * 12) },
+      () => pieces[Math.floor(random.uniform() * pieces.length)],
+    ).join('');
+    const outcome = await convert(source, 'cell-1.ts', new Set(['a'])).catch((error) => error);
+    if (outcome instanceof Error)
+      expect(outcome, source).toMatchObject({ name: 'SyntaxError', line: expect.any(Number), incomplete: expect.any(Boolean) });
+    else expect(() => new AsyncFunction(outcome.code), source).not.toThrow();
+  }
+});
+
+it('frames come out as they went in, however the stream is cut', () => {
+  const random = Random.seeded(3);
+  const frames = Array.from({ length: 200 }, (_, i) => ({
+    type: 'x',
+    text: 'é🙂'.repeat(i % 7),
+    ...(i % 3 ? {} : { buffers: [Buffer.alloc(i, i), Buffer.alloc(0)] }),
+  }));
+  const bytes = Buffer.concat(frames.map((frame) => encode(frame)));
+  const decoder = new Decoder();
+  const found = [];
+  for (let at = 0; at < bytes.length; ) {
+    const size = Math.ceil(random.uniform() * 300);
+    found.push(...decoder.push(bytes.subarray(at, at + size)));
+    at += size;
+  }
+  expect(found).toEqual(frames);
+});
+
+it('history gives the tail, a range, or what matches', () => {
+  const history = new History();
+  for (const [i, source] of ['a = 1', 'b = 2', 'a = 1', 'c?'].entries()) history.add(i + 1, source);
+  expect(history.find({ hist_access_type: 'tail', n: 2 }).map((e) => e[1])).toEqual([3, 4]);
+  expect(history.find({ hist_access_type: 'range', start: 2, stop: 4 }).map((e) => e[1])).toEqual([2, 3]);
+  expect(history.find({ hist_access_type: 'search', pattern: '* = *', unique: true }).map((e) => e[1])).toEqual([2, 3]);
+  expect(history.find({ hist_access_type: 'tail', n: 1, output: true })).toEqual([[1, 4, ['c?', null]]]);
+});
+
+it('magics are found at the beginning of a cell, and others refused with what to write', () => {
+  expect(magicOf('%npm install left-pad\nnext')).toEqual({ name: '%npm', argument: 'install left-pad', rest: 'next' });
+  expect(magicOf('a % b')).toBeUndefined();
+  expect(refuse(magicOf('%pip install x') as never)).toMatch(/%pip is not a magic.*%npm install/);
+  expect(refuse(magicOf('!ls -l') as never)).toMatch(/execSync\("ls -l"\)/);
+});
