@@ -19,7 +19,8 @@ void gather(Call& call) {
   for (int64_t i = 0; i < ids.size; i++) {
     const int32_t id = ids.data[i];
     if (id < 0 || id >= rows)
-      throw std::invalid_argument("embedding: token id " + std::to_string(id) + " is not in [0, " + std::to_string(rows) + ")");
+      throw std::invalid_argument("embedding: token id " + std::to_string(id) + " is not in [0, " + std::to_string(rows) +
+                                  "). Does the tokenizer belong to this model?");
     unpack(table, id, 0, dim, y + i * dim);
   }
 }
