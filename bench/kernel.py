@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +21,8 @@ cells = CELLS.get(name, CELLS["typescript"])
 def start():
     begin = time.perf_counter()
     km = KernelManager(kernel_name=name)
-    km.start_kernel(cwd=tempfile.mkdtemp())
+    # not our own streams: a kernel that outlives us would keep whoever reads them waiting
+    km.start_kernel(cwd=tempfile.mkdtemp(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     kc = km.client()
     kc.start_channels()
     kc.wait_for_ready(timeout=WAIT)

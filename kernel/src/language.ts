@@ -46,6 +46,10 @@ const KINDS: Record<number, string> = {
   21: 'constant',
 };
 
+/** The cell that is to run, and code that is asked about: changed in place, since that is quicker than a new file. */
+const CHECKED = 'checked.ts';
+const ASKED = 'asked.ts';
+
 /** What cells may use without an import, beside Node's own; worker/main.ts provides it. */
 const GLOBALS = `
 declare function input(prompt?: string, options?: { password?: boolean }): Promise<string>;
@@ -129,7 +133,9 @@ export class Language {
 
   start(): void {
     void this.client.start();
-    this.put('current.ts', 'export {};');
+    this.put(ASKED, 'export {};');
+    this.put(CHECKED, 'export {};');
+    void this.complaints(CHECKED); // so that Node's types are read before the first cell
   }
 
   private uri(name: string): string {
@@ -187,14 +193,11 @@ export class Language {
     const declared = await declarations(code);
     const used = new Set(code.match(/[\p{ID_Start}$_][\p{ID_Continue}$]*/gu) ?? []);
     const { text, from } = this.module(code, declared, used);
-    const file = `cell-${number}.ts`;
-    this.put(file, text);
     const unchecked = /^\s*\/\/\s*@ts-nocheck/.test(code);
-    const complaints = unchecked ? [] : await this.complaints(file);
-    if (complaints.length || !declared.length) {
-      this.drop(file);
-      return complaints;
-    }
+    if (!unchecked) this.put(CHECKED, text);
+    const complaints = unchecked ? [] : await this.complaints(CHECKED);
+    if (complaints.length || !declared.length) return complaints;
+    this.put(`cell-${number}.ts`, text);
     this.cells.set(number, { number, declared, from });
     for (const { name, mutable } of declared) this.names.set(name, { number, mutable });
     this.forget();
@@ -238,9 +241,9 @@ export class Language {
   /** Puts code that has not run yet where it sees all names, and says where in it `offset` is. */
   private async current(code: string, offset: number): Promise<object> {
     const { text } = this.module(code, await declarations(code), this.names.keys());
-    this.put('current.ts', text);
+    this.put(ASKED, text);
     const before = code.slice(0, offset).split('\n');
-    return { textDocument: { uri: this.uri('current.ts') }, position: { line: before.length, character: before.at(-1)?.length } };
+    return { textDocument: { uri: this.uri(ASKED) }, position: { line: before.length, character: before.at(-1)?.length } };
   }
 
   async complete(code: string, offset: number): Promise<Completion[]> {
