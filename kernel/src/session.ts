@@ -139,7 +139,10 @@ export class Session {
       const ended = new Promise<{ outcome: Outcome; results: Record<string, object> }>((done) =>
         this.running.set(cell, { message, interrupts: 0, done }),
       );
-      await this.worker.tell({ type: 'run', cell, code: converted.code, names: converted.names, file, expressions: asked });
+      if (!(await this.worker.tell({ type: 'run', cell, code: converted.code, names: converted.names, file, expressions: asked }))) {
+        const evalue = `The process that runs the cells does not start: ${this.worker.failure}`;
+        return { error: { ename: 'WorkerDied', evalue, traceback: [`WorkerDied: ${evalue}`] } };
+      }
       const { outcome, results } = await ended;
       if (outcome.ok) return { data: outcome.data, results };
       return { error: /^Interrupted(Error)?$/.test(outcome.ename) ? interrupted : this.sources.thrown(outcome) };

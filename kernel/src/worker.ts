@@ -24,6 +24,7 @@ export class CellWorker {
   private started?: Promise<void>;
   /** How many in the cells' code listen for interrupts. */
   guards = 0;
+  failure = '';
 
   constructor(
     private readonly root: string,
@@ -47,10 +48,13 @@ export class CellWorker {
       });
       this.child = child;
       const decoder = new Decoder();
+      let ready = false;
       child.stdio[3]?.on('data', (chunk: Buffer) => {
         for (const frame of decoder.push(chunk)) {
-          if (frame.type === 'ready') resolve();
-          else if (frame.type === 'guards') this.guards = frame.count;
+          if (frame.type === 'ready') {
+            ready = true;
+            resolve();
+          } else if (frame.type === 'guards') this.guards = frame.count;
           else this.events.frame(frame);
         }
       });
@@ -66,15 +70,21 @@ export class CellWorker {
       child.on('close', (code, signal) => {
         if (this.child !== child) return;
         this.child = undefined;
-        this.events.died({ code, signal, complaint });
+        // One that dies at once would do so again: the next cell tries anew.
+        if (ready) this.events.died({ code, signal, complaint });
+        else this.failure = complaint.trim() || `exit code ${code}${signal ? `, ${signal}` : ''}`;
+        resolve();
       });
     });
     return this.started;
   }
 
-  async tell(message: ToWorker): Promise<void> {
-    await this.started;
-    if (this.child?.connected) this.child.send(message, () => {});
+  /** False where there is no worker to tell: it does not start, and `failure` says why. */
+  async tell(message: ToWorker): Promise<boolean> {
+    await (this.child ? this.started : this.start());
+    if (!this.child?.connected) return false;
+    this.child.send(message, () => {});
+    return true;
   }
 
   /** Lets the library's next native op throw; what was begun around it is cleaned up as after any error. */

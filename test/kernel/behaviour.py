@@ -266,6 +266,28 @@ class Cells(Kernel):
         self.assertEqual(self.value("2 + 2"), "4")
 
 
+    def test_ports(self):
+        """Everything that listens does so on this machine alone, and only the five channels do."""
+        pids = [self.km.provisioner.pid, int(self.value("process.pid"))]
+        sockets = set()
+        for pid in pids:
+            for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+                try:
+                    sockets.add(re.sub(r"\D", "", os.readlink(fd))) if "socket:" in os.readlink(fd) else None
+                except OSError:
+                    pass
+        listening = []
+        for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in sockets:
+                listening.append(fields[1])
+        self.assertEqual({address.split(":")[0] for address in listening}, {"0100007F"})
+        self.assertEqual(len(listening), 5)
+        self.assertFalse(pathlib.Path("/proc/net/tcp6").exists() and any(
+            line.split()[3] == "0A" and line.split()[9] in sockets for line in pathlib.Path("/proc/net/tcp6").read_text().splitlines()[1:]
+        ))
+
+
 class Interrupts(Kernel):
     LOOPS = {
         "sync": "console.log('go'); while (true) {}",
