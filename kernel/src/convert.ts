@@ -2,7 +2,6 @@
 import { transform } from 'esbuild';
 import { analyze, type Reference, type Scope, type Variable } from 'eslint-scope';
 import MagicString from 'magic-string';
-import type { ParseResult } from 'oxc-parser' with { 'resolution-mode': 'import' };
 
 /** What a syntax tree of this file consists of: ESTree, with places in the text. */
 interface Node {
@@ -55,26 +54,27 @@ const OPTIONS = {
  */
 export async function convert(source: string, file: string, known: ReadonlySet<string>): Promise<Converted> {
   const { parseSync } = await import('oxc-parser');
-  const { code, map } = await transform(keepLast(source, parseSync('cell.ts', source)), { ...OPTIONS, sourcefile: file }).catch(
-    async (error) => {
-      const found = syntaxError(error);
-      // A template and a string in quotes are called the same when they are open; only a template may go on in the next line.
-      if (found instanceof CellSyntaxError && found.message === OPEN_STRING && !found.incomplete)
-        found.incomplete = await transform(`${source}\``, OPTIONS).then(
-          () => true,
-          (other) => other.errors?.[0]?.text !== OPEN_STRING,
-        );
-      throw found;
-    },
-  );
+  const { code, map } = await transform(keepLast(source, parseSync('cell.ts', source).program as unknown as Node), {
+    ...OPTIONS,
+    sourcefile: file,
+  }).catch(async (error) => {
+    const found = syntaxError(error);
+    // A template and a string in quotes are called the same when they are open; only a template may go on in the next line.
+    if (found instanceof CellSyntaxError && found.message === OPEN_STRING && !found.incomplete)
+      found.incomplete = await transform(`${source}\``, OPTIONS).then(
+        () => true,
+        (other) => other.errors?.[0]?.text !== OPEN_STRING,
+      );
+    throw found;
+  });
   const { program, errors } = parseSync('cell.js', code, { sourceType: 'module', astType: 'js', range: true, showSemanticErrors: true });
   if (errors.length) throw new CellSyntaxError(errors[0].message, 1, 0, false);
   return { ...rewrite(code, program as unknown as Node, known), map };
 }
 
 /** The last expression, assigned to a name, so that it is neither taken for a directive nor left out as useless. */
-function keepLast(source: string, { program }: ParseResult): string {
-  const last = program.body.at(-1);
+function keepLast(source: string, tree: Node): string {
+  const last: Node | undefined = tree.body.at(-1);
   if (last?.type !== 'ExpressionStatement') return source;
   const { start, end } = last.expression;
   return `${source.slice(0, start)}${LAST} = (${source.slice(start, end)})${source.slice(end)}`;

@@ -31,6 +31,7 @@ it('NF4, FP4, double quantisation and int8 agree with bitsandbytes', async () =>
     [2, 7, 1, 8, 2, 8],
   ];
   const config = {
+    model_type: 'llama',
     hidden_size: 64,
     num_hidden_layers: 2,
     num_attention_heads: 4,

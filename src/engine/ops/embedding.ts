@@ -14,7 +14,8 @@ export function embedding(ids: tf.Tensor, table: Weight): tf.Tensor {
   const size = rowBytes(table.format, dim);
   const values = new Float32Array(ids.size * dim);
   ids.dataSync().forEach((id, i) => {
-    if (id < 0 || id >= rows) throw new ShapeError(`embedding: token id ${id} is not in [0, ${rows}). Does the tokenizer belong to this model?`);
+    if (id < 0 || id >= rows)
+      throw new ShapeError(`embedding: token id ${id} is not in [0, ${rows}). Does the tokenizer belong to this model?`);
     values.set(table.format.decode(bytes.subarray(id * size, (id + 1) * size), dim), i * dim);
   });
   return tf.tensor(values, [...ids.shape, dim]);
