@@ -53,7 +53,6 @@ export class Kernel {
       shell: (message) => this.route(message),
       control: (message) => void this.handle('control', message),
       stdin: (message) => this.session.answer(message),
-      subscribed: () => void this.sockets.publish('iopub_welcome', { subscription: '' }, {}),
     });
     void this.sockets.publish('status', { execution_state: 'starting' }, {});
     await this.session.start();

@@ -8,9 +8,11 @@ export interface Handlers {
   shell(message: Message): void;
   control(message: Message): void;
   stdin(message: Message): void;
-  /** A client listens to the output now. */
-  subscribed(): void;
 }
+
+/** Milliseconds that output waits for a first listener. */
+const LONGEST = 1000;
+const wait = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 /** The five channels of a kernel. Sends wait their turn: a zeromq socket takes one at a time. */
 export class Sockets {
@@ -19,6 +21,7 @@ export class Sockets {
   private readonly iopub = new zmq.XPublisher({ sendHighWaterMark: 0 });
   private readonly heartbeat = new zmq.Reply();
   private readonly turns = new Map<object, Promise<void>>();
+  private greeted = false;
 
   constructor(private readonly connection: Connection) {
     this.wire = new Wire(connection.key);
@@ -38,9 +41,23 @@ export class Sockets {
     void (async () => {
       for await (const frames of heartbeat) await heartbeat.send(frames);
     })();
-    void (async () => {
-      for await (const [frame] of iopub) if (frame[0] === 1) handlers.subscribed();
-    })();
+    void this.greet();
+  }
+
+  /** Whoever begins to listen is told so, before anything else. Until somebody does, what is published waits a moment. */
+  private async greet(): Promise<void> {
+    const welcome: Outgoing = { type: 'iopub_welcome', content: { subscription: '' }, parent: {}, identities: ['iopub_welcome'] };
+    let begin = () => {};
+    this.turns.set(this.iopub, Promise.race([new Promise<void>((resolve) => (begin = resolve)), wait(LONGEST)]));
+    for await (const [frame] of this.iopub) {
+      if (frame[0] !== 1) continue;
+      const first = begin;
+      begin = () => {};
+      if (this.greeted) void this.send(this.iopub, welcome);
+      else await this.iopub.send(this.wire.frames(welcome)).catch(() => {});
+      this.greeted = true;
+      first();
+    }
   }
 
   private async listen(socket: zmq.Router, take: (message: Message) => void): Promise<void> {
