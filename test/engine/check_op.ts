@@ -1,9 +1,17 @@
 import { expect } from 'vitest';
-import { startBackend } from '../../src/engine/backend';
+import { isNative, startBackend } from '../../src/engine/backend';
 import type { FusedOp } from '../../src/engine/fused_op';
 import { type Precision, withPrecision } from '../../src/engine/precision';
 import { record } from '../../src/engine/tape';
 import * as tf from '../../src/engine/tf';
+import { Weight, type WeightFormat } from '../../src/engine/weights';
+import { f16, f32, q4_1 } from '../../src/quantize';
+
+/** What is tested must be the native engine. */
+export async function startNative(): Promise<void> {
+  await startBackend();
+  expect(isNative()).toBe(true);
+}
 
 /** Runs f with native tensors counted, and fails when any is left over. */
 export function withoutLeaks(f: () => void): void {
@@ -64,3 +72,42 @@ export async function checkOp(
 
 let seed = 1;
 export const normal = (shape: number[], scale = 1): tf.Tensor => tf.randomNormal(shape, 0, scale, 'float32', seed++);
+
+/** A weight of random bytes whose scales are small normal numbers. */
+export function randomWeight(format: WeightFormat, rows: number, columns: number): Weight {
+  const values = normal([rows * columns], 0.1).dataSync() as Float32Array;
+  if (format.encode) return new Weight(format, [rows, columns], format.encode(values, columns));
+  const bytes = new Uint8Array((rows * columns * format.blockBytes) / format.block);
+  if (format === f32) new Float32Array(bytes.buffer).set(values);
+  else {
+    const random = tf.randomUniform([bytes.length], 0, 256, 'int32', 11).dataSync();
+    bytes.set(random);
+    const halves = format.block === 32 ? (format === q4_1 ? [0, 2] : [0]) : [];
+    // fp16 0x2xxx and bf16 0x3dxx are numbers around 0.01 to 0.1
+    for (let at = 0; at < bytes.length; at += format.blockBytes)
+      for (const half of halves) bytes[at + half + 1] = 0x20 | (bytes[at + half + 1] & 3);
+    if (format.block === 1) for (let at = 1; at < bytes.length; at += 2) bytes[at] = (format === f16 ? 0x20 : 0x3d) | (bytes[at] & 0x80);
+  }
+  return new Weight(format, [rows, columns], bytes);
+}
+
+/** Checks an op over several projections, each with a random pair of its rank beside it. */
+export function checkProjections(
+  op: FusedOp<any, any>,
+  x: number[],
+  weights: Weight[],
+  ranks: readonly number[],
+  attributes: object,
+  precision: Precision,
+): Promise<void> {
+  const pairs = () =>
+    weights.flatMap(({ shape: [out, into] }, i) => [
+      [`a${i}`, normal([ranks[i], into], 0.3)] as const,
+      [`b${i}`, normal([out, ranks[i]], 0.3)] as const,
+    ]);
+  return checkOp(op, () => ({ x: normal(x), ...Object.fromEntries(pairs()) }), attributes, {
+    skip: ranks.flatMap((r, i) => (r ? [] : [`a${i}`, `b${i}`])),
+    precision,
+    tolerance: precision === 'bf16' ? 2e-2 : 3e-5,
+  });
+}

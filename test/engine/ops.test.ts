@@ -1,9 +1,4 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { MemoryError } from '../../src/core/errors';
-import { execute, Handle, isNative, plainError, startBackend } from '../../src/engine/backend';
-import type { FusedOp } from '../../src/engine/fused_op';
-import { accumulate } from '../../src/engine/ops/accumulate';
-import { adamwStep, adamwStep8, globalNorm, PackedMoment } from '../../src/engine/ops/adamw';
 import { add } from '../../src/engine/ops/add';
 import { attention, LayerCache } from '../../src/engine/ops/attention';
 import { dense } from '../../src/engine/ops/dense';
@@ -20,57 +15,14 @@ import { qkv } from '../../src/engine/ops/qkv';
 import { rmsNorm } from '../../src/engine/ops/rms_norm';
 import { rope } from '../../src/engine/ops/rope';
 import { swiglu } from '../../src/engine/ops/swiglu';
-import { type Precision, withPrecision } from '../../src/engine/precision';
-import { checkpoint, record } from '../../src/engine/tape';
+import { withPrecision } from '../../src/engine/precision';
+import { record } from '../../src/engine/tape';
 import * as tf from '../../src/engine/tf';
-import { Weight, type WeightFormat } from '../../src/engine/weights';
 import { rotaryTables } from '../../src/nn';
 import { bf16, f16, f32, fp4, int8, nf4, q4_1, q8_0 } from '../../src/quantize';
-import { checkOp, normal, withoutLeaks } from './check_op';
+import { checkOp, checkProjections, normal, randomWeight, startNative, withoutLeaks } from './check_op';
 
-/** A weight of random bytes whose scales are small normal numbers. */
-function randomWeight(format: WeightFormat, rows: number, columns: number): Weight {
-  const values = normal([rows * columns], 0.1).dataSync() as Float32Array;
-  if (format.encode) return new Weight(format, [rows, columns], format.encode(values, columns));
-  const bytes = new Uint8Array((rows * columns * format.blockBytes) / format.block);
-  if (format === f32) new Float32Array(bytes.buffer).set(values);
-  else {
-    const random = tf.randomUniform([bytes.length], 0, 256, 'int32', 11).dataSync();
-    bytes.set(random);
-    const halves = format.block === 32 ? (format === q4_1 ? [0, 2] : [0]) : [];
-    // fp16 0x2xxx and bf16 0x3dxx are numbers around 0.01 to 0.1
-    for (let at = 0; at < bytes.length; at += format.blockBytes)
-      for (const half of halves) bytes[at + half + 1] = 0x20 | (bytes[at + half + 1] & 3);
-    if (format.block === 1) for (let at = 1; at < bytes.length; at += 2) bytes[at] = (format === f16 ? 0x20 : 0x3d) | (bytes[at] & 0x80);
-  }
-  return new Weight(format, [rows, columns], bytes);
-}
-
-/** Checks an op over several projections, each with a random pair of its rank beside it. */
-function checkProjections(
-  op: FusedOp<any, any>,
-  x: number[],
-  weights: Weight[],
-  ranks: readonly number[],
-  attributes: object,
-  precision: Precision,
-): Promise<void> {
-  const pairs = () =>
-    weights.flatMap(({ shape: [out, into] }, i) => [
-      [`a${i}`, normal([ranks[i], into], 0.3)] as const,
-      [`b${i}`, normal([out, ranks[i]], 0.3)] as const,
-    ]);
-  return checkOp(op, () => ({ x: normal(x), ...Object.fromEntries(pairs()) }), attributes, {
-    skip: ranks.flatMap((r, i) => (r ? [] : [`a${i}`, `b${i}`])),
-    precision,
-    tolerance: precision === 'bf16' ? 2e-2 : 3e-5,
-  });
-}
-
-beforeAll(async () => {
-  await startBackend();
-  expect(isNative(), 'the native engine must be what is tested').toBe(true);
-});
+beforeAll(startNative);
 
 describe('native ops agree with their references', () => {
   for (const [rows, dim] of [
@@ -380,69 +332,16 @@ describe('native ops agree with their references', () => {
         expect(tf.max(tf.abs(tf.sub(embedding(ids, table), expected))).dataSync()[0]).toBeLessThan(1e-6);
         table.dispose();
       }));
-});
-
-describe('ops without a gradient', () => {
-  it('adamw follows the published update', () =>
+  it('gatherRows gathers, and scatters gradients back', () =>
     withoutLeaks(() => {
-      const states = [37, 20000, 1].map((n) => ({ p: normal([n]), g: normal([n]), m: normal([n], 0.1), v: tf.square(normal([n], 0.1)) }));
-      const hyper = { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, step: 3, factor: 0.5 };
-      const before = states.map(({ p, g, m, v }) => [p, g, m, v].map((t) => t.dataSync().slice()));
-      for (const [k, { p, m, v }] of adamwStep(states, hyper).entries()) {
-        const actual = [p, m, v].map((t) => t.dataSync());
-        const [P, G, M, V] = before[k];
-        let worst = 0;
-        for (let i = 0; i < P.length; i++) {
-          const gradient = G[i] * 0.5;
-          const newM = 0.9 * M[i] + 0.1 * gradient;
-          const newV = 0.999 * V[i] + 0.001 * gradient ** 2;
-          const newP = P[i] * (1 - 0.001) - (0.01 * (newM / (1 - 0.9 ** 3))) / (Math.sqrt(newV / (1 - 0.999 ** 3)) + 1e-8);
-          for (const [j, value] of [newP, newM, newV].entries())
-            worst = Math.max(worst, Math.abs(actual[j][i] - value) / Math.max(1, Math.abs(value)));
-        }
-        expect(worst).toBeLessThan(1e-5);
-      }
-    }));
-  it('globalNorm is the norm of all tensors together', async () => {
-    const tensors = [37, 20000, 1].map((n) => normal([n]));
-    const squares = tensors.flatMap((t) => Array.from(t.dataSync())).reduce((sum, g) => sum + g * g, 0);
-    expect(Math.abs((await globalNorm(tensors)) / Math.sqrt(squares) - 1)).toBeLessThan(1e-6);
-    for (const t of tensors) t.dispose();
-  });
-  it('adamw with 8-bit moments stays near the exact update, and its moments survive a checkpoint', () =>
-    withoutLeaks(() => {
-      const [n, hyper] = [10000, { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, factor: 1 }];
-      const start = normal([n]);
-      const own = () => tf.mul(start, 1); // changed in place
-      const exact = { p: own(), m: tf.zeros([n]), v: tf.zeros([n]) };
-      const packed = { p: own(), m: new PackedMoment([n], true), v: new PackedMoment([n], false) };
-      for (let step = 1; step <= 20; step++) {
-        const g = normal([n], 0.1);
-        adamwStep([{ ...exact, g }], { ...hyper, step });
-        adamwStep8([{ ...packed, g }], { ...hyper, step });
-      }
-      const moved = (p: tf.Tensor) => tf.sub(p, start);
-      const off = tf.norm(tf.sub(moved(packed.p), moved(exact.p))).dataSync()[0] / tf.norm(moved(exact.p)).dataSync()[0];
-      expect(off).toBeLessThan(0.03);
-      expect(off, 'really 8 bits').toBeGreaterThan(1e-5);
-      for (const moment of [packed.m, packed.v]) {
-        const before = moment.read();
-        moment.write(tf.tensor1d(before));
-        expect(moment.read()).toEqual(before);
-      }
-      const bytes = Handle.nativeBytes;
-      packed.m.dispose();
-      packed.v.dispose();
-      expect(bytes - Handle.nativeBytes).toBe(2 * 40 * 260);
-    }));
-  it('accumulate adds to its own sums', () =>
-    withoutLeaks(() => {
-      const shapes = [[3, 5], [20000], [1]];
-      const sums = shapes.map((shape) => normal(shape));
-      const parts = shapes.map((shape) => normal(shape));
-      const expected = sums.map((sum, i) => sum.dataSync().map((value, j) => Math.fround(value + parts[i].dataSync()[j])));
-      for (const [i, total] of accumulate(sums, parts).entries()) expect(Array.from(total.dataSync())).toEqual(Array.from(expected[i]));
-      expect(parts.every((part) => part.isDisposed)).toBe(true);
+      const x = normal([7, 3]) as tf.Tensor2D;
+      const places = tf.tensor1d([5, 0, 3], 'int32');
+      const [a, b] = [record(() => gatherRows(x, places)), record(() => tf.gather(x, places))];
+      const dy = normal([3, 3]);
+      expect(Array.from(a.value.dataSync())).toEqual(Array.from(b.value.dataSync()));
+      expect(Array.from(a.pullback([x], dy)[0].dataSync())).toEqual(Array.from(b.pullback([x], dy)[0].dataSync()));
+      a.dispose();
+      b.dispose();
     }));
   for (const window of [undefined, 20, 1])
     it(`attention through a cache equals attention over everything, window ${window}`, () =>
@@ -462,76 +361,4 @@ describe('ops without a gradient', () => {
         expect(() => cache.attend(all, 10, attributes)).toThrow(/holds 64 positions, but 70/);
         cache.dispose();
       }));
-});
-
-describe('errors from ops', () => {
-  it('name the shapes', () => {
-    expect(() => rmsNorm({ x: tf.zeros([2, 3]), weight: tf.zeros([4]) }, { eps: 1 })).toThrow(/\[2,3\].*\[4\]/);
-    expect(() => attention({ qkv: tf.zeros([1, 5, 3, 2]) }, { heads: 1, groups: 1, scale: 1, lengths: [2, 4] })).toThrow(
-      /2 \+ 4 .*5 tokens/,
-    );
-    expect(() => swiglu({ gate: tf.zeros([2]), up: tf.zeros([3]) }, {})).toThrow(/\[2\].*\[3\]/);
-    expect(() => new Weight(q4_1, [2, 40], new Uint8Array(50))).toThrow(/32 values along a row/);
-    expect(() => new Weight(q4_1, [2, 64], new Uint8Array(50))).toThrow(/80 bytes, but 50/);
-  });
-  it('come out of native code as exceptions', () => {
-    const table = randomWeight(f32, 5, 8);
-    expect(() => embedding(tf.tensor1d([5], 'int32'), table)).toThrow(/token id 5 is not in \[0, 5\)/);
-    const wrong = { kind: f32.code, rows: 5, dim: 9 };
-    expect(() => execute('TunebookEmbedding', [tf.tensor1d([1], 'int32'), table.handle!], wrong, 1)).toThrow(/160 bytes is not \[5, 9\]/);
-    table.dispose();
-  });
-  it('say what takes less where memory is short', () => {
-    const raw = new Error('Invalid TF_Status: 8\nMessage: an op asked for 12345 MiB, which the system does not give');
-    const error = plainError(raw);
-    expect(error).toBeInstanceOf(MemoryError);
-    expect(error.message).toMatch(/^Out of memory: an op asked for 12345 MiB.*smaller per_device_train_batch_size/);
-    expect(plainError(new Error('something else')).message).toBe('something else');
-  });
-});
-
-it('gatherRows gathers, and scatters gradients back', () =>
-  withoutLeaks(() => {
-    const x = normal([7, 3]) as tf.Tensor2D;
-    const places = tf.tensor1d([5, 0, 3], 'int32');
-    const [a, b] = [record(() => gatherRows(x, places)), record(() => tf.gather(x, places))];
-    const dy = normal([3, 3]);
-    expect(Array.from(a.value.dataSync())).toEqual(Array.from(b.value.dataSync()));
-    expect(Array.from(a.pullback([x], dy)[0].dataSync())).toEqual(Array.from(b.pullback([x], dy)[0].dataSync()));
-    a.dispose();
-    b.dispose();
-  }));
-
-describe('the tape', () => {
-  it('frees what was saved when a forward pass throws, and when it is not used', () =>
-    withoutLeaks(() => {
-      const x = normal([3, 4]);
-      expect(() =>
-        record(() => {
-          tf.square(tf.square(x));
-          throw new Error('no');
-        }),
-      ).toThrow('no');
-      record(() => tf.sum(tf.square(tf.square(x)))).dispose();
-    }));
-  it('gives the same gradients with recomputation', () =>
-    withoutLeaks(() => {
-      const [x, w] = [normal([3, 4]), normal([4, 4])];
-      const f = (h: tf.Tensor) => tf.tanh(tf.matMul(h as tf.Tensor2D, w as tf.Tensor2D));
-      const plain = record(() => tf.sum(f(f(x))));
-      const cheap = record(() => tf.sum(checkpoint(f, checkpoint(f, x, [w]), [w])));
-      const [a, b] = [plain.pullback([x, w]), cheap.pullback([x, w])];
-      for (const i of [0, 1]) expect(Array.from(b[i].dataSync())).toEqual(Array.from(a[i].dataSync()));
-      plain.dispose();
-      cheap.dispose();
-    }));
-  it('counts native bytes', () => {
-    const before = Handle.nativeBytes;
-    const handle = Handle.create(new Uint8Array(100));
-    expect(Handle.nativeBytes).toBe(before + 100);
-    handle.dispose();
-    handle.dispose();
-    expect(Handle.nativeBytes).toBe(before);
-    expect(() => handle.tensorId).toThrow(/disposed/);
-  });
 });
