@@ -2,15 +2,7 @@
 import { transform } from 'esbuild';
 import { analyze, type Reference, type Scope, type Variable } from 'eslint-scope';
 import MagicString from 'magic-string';
-
-/** What a syntax tree of this file consists of: ESTree, with places in the text. */
-interface Node {
-  type: string;
-  start: number;
-  end: number;
-  // biome-ignore lint/suspicious/noExplicitAny: ESTree's kinds of node differ in everything else
-  [name: string]: any;
-}
+import { bound, type Node, nameOf, walk } from './syntax';
 
 export interface Converted {
   /** The body of an async function of (__scope, __import, __meta, require, module, exports, __filename, __dirname). */
@@ -88,17 +80,6 @@ function syntaxError(error: { errors?: { text: string; location: { line: number;
   if (!first) return error as Error;
   const { line, column } = first.location ?? { line: 1, column: 0 };
   return new CellSyntaxError(first.text, line, column, /end of file|to terminate multi-line comment/.test(first.text));
-}
-
-const isNode = (value: unknown): value is Node => typeof (value as Node | null)?.type === 'string';
-
-/** Calls `visit` with each node and the one that it is part of. */
-function walk(node: Node, visit: (node: Node, parent?: Node) => void, parent?: Node): void {
-  visit(node, parent);
-  for (const value of Object.values(node))
-    if (Array.isArray(value)) {
-      for (const item of value) if (isNode(item)) walk(item, visit, node);
-    } else if (isNode(value)) walk(value, visit, node);
 }
 
 function rewrite(code: string, tree: Node, known: ReadonlySet<string>): Omit<Converted, 'map'> {
@@ -189,24 +170,6 @@ function useScope(out: MagicString, node: Node, parent: Node | undefined): void 
   out.update(node.start, node.end, called ? `(0, __scope.${node.name})` : `__scope.${node.name}`);
 }
 
-/** The identifiers that a pattern binds. */
-function bound(pattern: Node | null): Node[] {
-  switch (pattern?.type) {
-    case 'Identifier':
-      return [pattern];
-    case 'ObjectPattern':
-      return pattern.properties.flatMap((p: Node) => bound(p.type === 'Property' ? p.value : p.argument));
-    case 'ArrayPattern':
-      return pattern.elements.flatMap(bound);
-    case 'AssignmentPattern':
-      return bound(pattern.left);
-    case 'RestElement':
-      return bound(pattern.argument);
-    default:
-      return [];
-  }
-}
-
 /** `const a = 1, { b } = c;` -> `void (__scope.a = 1, { b: __scope.b } = c);`, and `var i` in the head of a loop -> `__scope.i`. */
 function assign(out: MagicString, node: Node, parent: Node): void {
   const [first, ...rest] = node.declarations as Node[];
@@ -225,7 +188,7 @@ function importOf({ source, specifiers, attributes }: Node, number: number): str
   const module = `__module${number}`;
   const taken = specifiers.map(({ type, local, imported }: Node) => {
     if (type === 'ImportNamespaceSpecifier') return `__scope.${local.name} = ${module};`;
-    const name = type === 'ImportDefaultSpecifier' ? 'default' : (imported.name ?? imported.value);
+    const name = type === 'ImportDefaultSpecifier' ? 'default' : nameOf(imported);
     return `__scope.${local.name} = ${module}[${JSON.stringify(name)}];`;
   });
   return `const ${module} = await __import(${JSON.stringify(source.value)}${options}); ${taken.join(' ')}`;
@@ -233,7 +196,6 @@ function importOf({ source, specifiers, attributes }: Node, number: number): str
 
 /** Exports mean nothing in a cell, and are noted for files that cells import. */
 function exportOf(out: MagicString, node: Node, head: string[], exported: [string, string][]): void {
-  const nameOf = (n: Node): string => n.name ?? n.value;
   if (node.type === 'ExportAllDeclaration') {
     const name = node.exported ? nameOf(node.exported) : '*';
     head.push(`__scope[${JSON.stringify(`export ${name} ${head.length}`)}] = await __import(${JSON.stringify(node.source.value)});`);

@@ -174,7 +174,7 @@ export class Kernel {
     }
     const execution_count = this.count;
     if (!silent) void this.sockets.publish('execute_input', { code, execution_count }, header);
-    const result = await this.session.execute(message, { code, silent, expressions: user_expressions });
+    const result = await this.session.execute(message, code, user_expressions);
     if ('error' in result) {
       if (!silent) void this.sockets.publish('error', result.error, header);
       if (stop) shell.failed = true;
@@ -184,6 +184,7 @@ export class Kernel {
     return { status: 'ok', execution_count, payload: [], user_expressions: result.results };
   }
 
+  /** Tells those who sent the cells behind a failed one that they were not run. */
   private async abort(shell: Shell): Promise<void> {
     shell.failed = false;
     for (const message of shell.queue.splice(0)) {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { LanguageClient } from './lsp';
+import { type Declared, declarations } from './syntax';
 
 /** Something that the type checker says of a cell; line and column from 1. */
 export interface Complaint {
@@ -16,12 +17,6 @@ export interface Completion {
   label: string;
   /** As Jupyter's front ends name kinds. */
   kind: string;
-}
-
-interface Declared {
-  name: string;
-  /** Later cells may give it a new value. */
-  mutable: boolean;
 }
 
 interface CellFile {
@@ -184,8 +179,8 @@ export class Language {
       else imports.set(found.number, [...(imports.get(found.number) ?? []), name]);
     }
     const head = [...imports].map(([number, names]) => `import { ${names.join(', ')} } from "./cell-${number}";`);
-    const exported = [...own].filter((name) => !new RegExp(`\\bexport\\b[^;]*\\b${name.replaceAll('$', '\\$')}\\b`).test(code));
-    return { text: `${[...head, ...variables].join(' ')}\n${code}\nexport { ${exported.join(', ')} };`, from };
+    const toExport = declared.filter((d) => !d.exported).map((d) => d.name);
+    return { text: `${[...head, ...variables].join(' ')}\n${code}\nexport { ${toExport.join(', ')} };`, from };
   }
 
   /** What the type checker finds wrong in a cell; where nothing is wrong, later cells see what it declares. */
@@ -193,6 +188,7 @@ export class Language {
     const declared = await declarations(code);
     const used = new Set(code.match(/[\p{ID_Start}$_][\p{ID_Continue}$]*/gu) ?? []);
     const { text, from } = this.module(code, declared, used);
+    // Not a comment of ours: a cell whose first line says this asks for no check, as a file of TypeScript does.
     const unchecked = /^\s*\/\/\s*@ts-nocheck/.test(code);
     if (!unchecked) this.put(CHECKED, text);
     const complaints = unchecked ? [] : await this.complaints(CHECKED);
@@ -278,27 +274,4 @@ export class Language {
     this.client.close();
     rmSync(this.base, { recursive: true, force: true });
   }
-}
-
-/** Names that a cell declares at its top level, types too. Of a cell with errors, what could be read. */
-async function declarations(code: string): Promise<Declared[]> {
-  const { parseSync } = await import('oxc-parser');
-  const { program } = parseSync('cell.ts', code, { sourceType: 'module' });
-  const found = new Map<string, boolean>();
-  // biome-ignore lint/suspicious/noExplicitAny: ESTree's kinds of node differ in everything
-  const pattern = (node: any, mutable: boolean): void => {
-    if (node?.type === 'Identifier') found.set(node.name, mutable);
-    else if (node?.type === 'ObjectPattern') for (const p of node.properties) pattern(p.value ?? p.argument, mutable);
-    else if (node?.type === 'ArrayPattern') for (const element of node.elements) pattern(element, mutable);
-    else if (node?.type === 'AssignmentPattern') pattern(node.left, mutable);
-    else if (node?.type === 'RestElement') pattern(node.argument, mutable);
-  };
-  // biome-ignore lint/suspicious/noExplicitAny: as above
-  for (const statement of program.body as any[]) {
-    const node = statement.declaration ?? statement;
-    if (node.type === 'VariableDeclaration') for (const d of node.declarations) pattern(d.id, node.kind === 'let' || node.kind === 'var');
-    else if (node.type === 'ImportDeclaration') for (const { local } of node.specifiers) found.set(local.name, false);
-    else if (/Declaration$/.test(node.type) && node.id?.name) found.set(node.id.name, false);
-  }
-  return [...found].map(([name, mutable]) => ({ name, mutable }));
 }

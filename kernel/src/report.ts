@@ -13,6 +13,13 @@ const BOLD = '\x1b[1m';
 const DIM = '\x1b[2m';
 const PLAIN = '\x1b[0m';
 
+/** An error that says all there is to say in a sentence. */
+export const plainError = (ename: string, evalue: string): ErrorContent => ({
+  ename,
+  evalue,
+  traceback: [`${RED}${BOLD}${ename}${PLAIN}: ${evalue}`],
+});
+
 /** The line, with a mark under the part that is meant. */
 function excerpt(code: string, { line, column, length }: { line: number; column: number; length: number }): string {
   const source = code.split('\n')[line - 1];
@@ -35,19 +42,22 @@ export function syntaxError(code: string, { message, line, column }: { message: 
   return { ename: 'SyntaxError', evalue: message, traceback };
 }
 
-/** Where each cell's JavaScript comes from. */
+const REMEMBERED = 2000;
+
+/** Where each cell's JavaScript comes from; of the latest cells. */
 export class Sources {
   private readonly cells = new Map<string, { code: string; map: TraceMap }>();
 
   add(file: string, code: string, map: string): void {
     this.cells.set(file, { code, map: new TraceMap(map) });
+    if (this.cells.size > REMEMBERED) this.cells.delete(this.cells.keys().next().value as string);
   }
 
   /** What a cell threw, with the places in cells that it came through. */
   thrown({ ename, evalue, stack }: { ename: string; evalue: string; stack: string }): ErrorContent {
-    const first = `${RED}${BOLD}${ename}${PLAIN}: ${evalue}`;
+    const plain = plainError(ename, evalue);
     // An error that was written for its reader needs no stack.
-    if (OWN.test(ename) || !stack) return { ename, evalue, traceback: [first] };
+    if (OWN.test(ename) || !stack) return plain;
     const frames: string[] = [];
     let shown = '';
     for (const line of stack.split('\n')) {
@@ -65,7 +75,7 @@ export class Sources {
       const source = cell.code.split('\n')[place.line - 1];
       if (!shown && source !== undefined) shown = `    ${place.line} | ${source}`;
     }
-    return { ename, evalue, traceback: [first, ...(shown ? [shown] : []), ...frames] };
+    return { ...plain, traceback: [...plain.traceback, ...(shown ? [shown] : []), ...frames] };
   }
 }
 

@@ -1,10 +1,11 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { CellSyntaxError, convert } from './convert';
 import type { Frame } from './frames';
 import { Language } from './language';
 import { loadLocal } from './local';
-import { type Magic, magicOf, npm, refuse } from './magics';
+import { magicOf, npm, refuse } from './magics';
 import type { Header, Message, NoParent } from './protocol';
-import { type ErrorContent, interrupted, Sources, syntaxError, typeErrors } from './report';
+import { type ErrorContent, interrupted, plainError, Sources, syntaxError, typeErrors } from './report';
 import type { Sockets } from './sockets';
 import { CellWorker } from './worker';
 import type { Outcome } from './worker/values';
@@ -16,15 +17,8 @@ interface Running {
   done(how: { outcome: Outcome; results: Record<string, object> }): void;
 }
 
-export interface Request {
-  code: string;
-  silent: boolean;
-  expressions: Record<string, string>;
-}
-
 export type Result = { error: ErrorContent } | { data?: Record<string, unknown>; results: Record<string, object> };
 
-const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 /** How long a cell that listens for interrupts may take to end itself once it has been told to end at once. */
 const GRACE = 3000;
 /** What a cell may need to reach its next yield before its JavaScript is stopped. */
@@ -64,10 +58,6 @@ export class Session {
     await this.worker.start();
   }
 
-  get isBusy(): boolean {
-    return this.running.size > 0;
-  }
-
   /** What the running cells were asked by. */
   get busyWith(): Header | undefined {
     return [...this.running.values()][0]?.message.header;
@@ -83,24 +73,24 @@ export class Session {
   }
 
   /** Runs a cell; what it printed is on its way when this resolves. */
-  async execute(message: Message, request: Request): Promise<Result> {
+  async execute(message: Message, code: string, expressions: Record<string, string>): Promise<Result> {
     try {
-      return await this.perform(message, request);
+      return await this.perform(message, code, expressions);
     } finally {
       this.flush();
     }
   }
 
-  private async perform(message: Message, { code, silent, expressions }: Request): Promise<Result> {
+  private async perform(message: Message, code: string, expressions: Record<string, string>): Promise<Result> {
     const magic = magicOf(code);
     if (!magic) return this.run(message, code, expressions);
     const cell = this.number(message.header);
     const say = (text: string) => this.take({ type: 'stream', cell, name: 'stdout', text });
-    const fail = (evalue: string): Result => ({ error: { ename: 'MagicError', evalue, traceback: [`MagicError: ${evalue}`] } });
+    const fail = (evalue: string): Result => ({ error: plainError('MagicError', evalue) });
     switch (magic.name) {
       case '%time': {
         const start = performance.now();
-        const result = await this.execute(message, { code: [magic.argument, magic.rest].filter(Boolean).join('\n'), silent, expressions });
+        const result = await this.perform(message, [magic.argument, magic.rest].filter(Boolean).join('\n'), expressions);
         const ms = performance.now() - start;
         say(`Wall time: ${ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(2)} s`}\n`);
         return result;
@@ -110,15 +100,15 @@ export class Session {
         say('All names are forgotten; cells start afresh.\n');
         break;
       case '%npm': {
-        const code = await npm(magic.argument, this.folder, say);
+        const status = await npm(magic.argument, this.folder, say);
         this.language.packagesChanged();
-        if (code) return fail(`npm ${magic.argument} ended with code ${code}.`);
+        if (status) return fail(`npm ${magic.argument} ended with code ${status}.`);
         break;
       }
       default:
-        return fail(refuse(magic as Magic));
+        return fail(refuse(magic));
     }
-    return magic.rest.trim() ? this.execute(message, { code: magic.rest, silent, expressions }) : { results: {} };
+    return magic.rest.trim() ? this.perform(message, magic.rest, expressions) : { results: {} };
   }
 
   private async run(message: Message, code: string, expressions: Record<string, string>): Promise<Result> {
@@ -140,8 +130,7 @@ export class Session {
         this.running.set(cell, { message, interrupts: 0, done }),
       );
       if (!(await this.worker.tell({ type: 'run', cell, code: converted.code, names: converted.names, file, expressions: asked }))) {
-        const evalue = `The process that runs the cells does not start: ${this.worker.failure}`;
-        return { error: { ename: 'WorkerDied', evalue, traceback: [`WorkerDied: ${evalue}`] } };
+        return { error: plainError('WorkerDied', `The process that runs the cells does not start: ${this.worker.failure}`) };
       }
       const { outcome, results } = await ended;
       if (outcome.ok) return { data: outcome.data, results };

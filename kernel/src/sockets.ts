@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import * as zmq from 'zeromq';
 import { type Connection, type Header, type Message, type NoParent, type Outgoing, Wire } from './protocol';
 
@@ -12,7 +13,6 @@ export interface Handlers {
 
 /** Milliseconds that output waits for a first listener. */
 const LONGEST = 1000;
-const wait = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 /** The five channels of a kernel. Sends wait their turn: a zeromq socket takes one at a time. */
 export class Sockets {
@@ -21,7 +21,6 @@ export class Sockets {
   private readonly iopub = new zmq.XPublisher({ sendHighWaterMark: 0 });
   private readonly heartbeat = new zmq.Reply();
   private readonly turns = new Map<object, Promise<void>>();
-  private greeted = false;
 
   constructor(private readonly connection: Connection) {
     this.wire = new Wire(connection.key);
@@ -47,16 +46,18 @@ export class Sockets {
   /** Whoever begins to listen is told so, before anything else. Until somebody does, what is published waits a moment. */
   private async greet(): Promise<void> {
     const welcome: Outgoing = { type: 'iopub_welcome', content: { subscription: '' }, parent: {}, identities: ['iopub_welcome'] };
-    let begin = () => {};
-    this.turns.set(this.iopub, Promise.race([new Promise<void>((resolve) => (begin = resolve)), wait(LONGEST)]));
+    let greeted = () => {};
+    const first = new Promise<void>((resolve) => {
+      greeted = resolve;
+    });
+    this.turns.set(this.iopub, Promise.race([first, wait(LONGEST)]));
+    let isFirst = true;
     for await (const [frame] of this.iopub) {
-      if (frame[0] !== 1) continue;
-      const first = begin;
-      begin = () => {};
-      if (this.greeted) void this.send(this.iopub, welcome);
-      else await this.iopub.send(this.wire.frames(welcome)).catch(() => {});
-      this.greeted = true;
-      first();
+      if (frame[0] !== 1) continue; // somebody leaves
+      if (isFirst) await this.iopub.send(this.wire.frames(welcome)).catch(() => {});
+      else void this.send(this.iopub, welcome);
+      isFirst = false;
+      greeted();
     }
   }
 

@@ -24,6 +24,7 @@ export class CellWorker {
   private started?: Promise<void>;
   /** How many in the cells' code listen for interrupts. */
   guards = 0;
+  /** Why it did not start. */
   failure = '';
 
   constructor(
@@ -31,10 +32,6 @@ export class CellWorker {
     private readonly folder: string,
     private readonly events: WorkerEvents,
   ) {}
-
-  get pid(): number | undefined {
-    return this.child?.pid;
-  }
 
   start(): Promise<void> {
     this.guards = 0;

@@ -87,6 +87,10 @@ class Cells(Kernel):
         self.assertEqual(self.value("'use strict'"), "'use strict'")
         self.assertEqual(self.value("enum Colour { Red, Green }\nColour[1]"), "'Green'")
         self.assertIsNone(self.value("const nothing = 1"))
+        self.value("// what others export, and so on\nconst exports2 = 6, other = 7")
+        self.assertEqual(self.value("exports2 * other"), "42")
+        self.value("export const shown = 1; const hidden = 2; export { hidden as visible }")
+        self.assertEqual(self.value("shown + hidden"), "3")
 
     def test_types(self):
         self.value("const n: number = 1; let word = 'a';")
@@ -342,6 +346,11 @@ class Deaths(Kernel):
             self.assertIn("fresh one is ready", said)
             self.assertEqual(self.value("1 + 1"), "2")
         self.assertIn("x", self.failure("x"))
+        self.value(
+            "const show = (globalThis as any)[Symbol.for('tunebook.display')];\n"
+            "show({ data: { 'application/vnd.tunebook.run.v1+json': { checkpoints: ['out/checkpoint-5'] } }, metadata: {}, transient: {} })"
+        )
+        self.assertIn("The last checkpoint is in out/checkpoint-5", self.failure("process.kill(process.pid, 'SIGKILL'); while (true) {}"))
 
     def test_front_end(self):
         km = KernelManager(kernel_name="tunebook")

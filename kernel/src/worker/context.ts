@@ -8,12 +8,23 @@ import { promisify } from 'node:util';
 let now = 0;
 /** The cell that was started last: code that comes from nowhere belongs to it. */
 let latest = 0;
+/** The timers of each running cell. */
 const pending = new Map<number, Set<object>>();
 
 export const cellNow = (): number => now;
 
 export function enterCell(cell: number): void {
   now = latest = cell;
+  pending.set(cell, new Set());
+}
+
+/** Its timers go on; with `cut` they end, so that a loop that waits for them does not go on. */
+export function leaveCell(cell: number, cut: boolean): void {
+  for (const timer of (cut && pending.get(cell)) || []) {
+    timers.clearTimeout(timer as never);
+    timers.clearImmediate(timer as never);
+  }
+  pending.delete(cell);
 }
 
 /** Runs f for a cell; what it awaits at once belongs to that too. */
@@ -41,23 +52,9 @@ function owned(start: Start, once: boolean): Start {
       },
       ...rest,
     );
-    let all = pending.get(cell);
-    if (!all) {
-      all = new Set();
-      pending.set(cell, all);
-    }
-    all.add(timer);
+    pending.get(cell)?.add(timer);
     return timer;
   };
-}
-
-/** Ends the timers that a cell has set, so that a loop that waits for them does not go on. */
-export function cutTimers(cell: number): void {
-  for (const timer of pending.get(cell) ?? []) {
-    timers.clearTimeout(timer as never);
-    timers.clearImmediate(timer as never);
-  }
-  pending.delete(cell);
 }
 
 /** Gives the process timers that know their cell, under all names that Node has for them. */

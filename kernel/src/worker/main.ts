@@ -9,7 +9,7 @@ import { Worker } from 'node:worker_threads';
 import type { LocalFile } from '../local';
 import type { ToWorker } from '../worker';
 import { openComms, receiveComm } from './comms';
-import { cutTimers, enterCell, followTimers, inCell } from './context';
+import { enterCell, followTimers, inCell, leaveCell } from './context';
 import { importFrom, withNames } from './modules';
 import { captureStreams, emit } from './output';
 import { bundle, failure, type Outcome } from './values';
@@ -161,7 +161,7 @@ async function run({ cell, code, names, file, expressions }: Extract<ToWorker, {
     );
   endings.delete(cell);
   // One that listens for interrupts ends itself, and needs its timers for that.
-  if (outcome === INTERRUPTED && !process.listenerCount('SIGINT')) cutTimers(cell);
+  leaveCell(cell, outcome === INTERRUPTED && !process.listenerCount('SIGINT'));
   emit({ type: 'done', cell, outcome, results });
 }
 const plainImmediate = setImmediate;
