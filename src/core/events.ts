@@ -1,8 +1,8 @@
 /** What happens while the library works. Those who show it (the notebook views, a progress line) listen here. */
 export interface Events {
   warning: { text: string };
-  /** A training run began, moved on or ended; `run` is the same object throughout. */
-  run: { run: object; what: 'begin' | 'step' | 'eval' | 'save' | 'end' };
+  /** A training run began, moved on or ended; `run` is the same object throughout, and `handle` takes what is asked of it. */
+  run: { run: object; handle: object; what: 'begin' | 'step' | 'change' | 'end' };
   /** A line of progress that replaces the one before it with the same id. */
   progress: { id: string; text: string; done?: boolean };
   /** Something worth a table or a marked-up text. */

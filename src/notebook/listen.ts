@@ -1,15 +1,20 @@
 import { on } from '../core/events';
+import type { Handle } from '../train/handle';
 import type { Run } from '../train/run';
 import { Display, inNotebook } from './display';
+import { LiveRuns } from './live';
 import { RunViews } from './run_view';
 
 /** Shows what the library tells: in the notebook's outputs, or as lines on a terminal. Called once. */
 export function listen(): void {
-  const runs = new RunViews();
+  const views = new RunViews();
+  const live = new LiveRuns();
   const lines = new Map<string, Display>();
   let lineOpen = false;
-  on('run', ({ run, what }) => {
-    if (inNotebook()) runs.update(run as Run, what);
+  on('run', ({ run, handle, what }) => {
+    if (!inNotebook()) return;
+    live.update(run as Run, handle as Handle, what);
+    views.update(run as Run, what);
   });
   on('progress', ({ id, text, done }) => {
     if (inNotebook()) {

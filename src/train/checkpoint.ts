@@ -38,6 +38,8 @@ export interface TrainerState {
       precision?: Precision;
       fingerprint: string;
       series: Run['series'];
+      samples?: Run['samples'];
+      base_learning_rate?: number;
       loss_since_log: [sum: number, count: number];
     };
   };

@@ -47,6 +47,8 @@ export interface TrainingOptions {
   /** The order of rows: 'random', 'sequential', or 'group_by_length': random, with rows of like length in a batch. */
   train_sampling_strategy: string;
   disable_tqdm: boolean;
+  /** What the model is asked at every checkpoint, so that one sees it learn. Empty: only on request, with the first rows' prompts. */
+  sample_prompts: string[];
 }
 
 export const TRAINING_DEFAULTS: TrainingOptions = {
@@ -84,6 +86,7 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   remove_unused_columns: true,
   train_sampling_strategy: 'random',
   disable_tqdm: false,
+  sample_prompts: [],
 };
 
 /** Names of older tutorials. */
@@ -130,6 +133,8 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   one('train_sampling_strategy', o.train_sampling_strategy, SAMPLING);
   if (o.fp16) throw new OptionError(`${owner}: fp16 = true is not supported. Leave it out, or use bf16: true.`);
   one('report_to', o.report_to, ['none', 'tensorboard']);
+  if (!Array.isArray(o.sample_prompts) || !o.sample_prompts.every((prompt) => typeof prompt === 'string' && prompt))
+    throw new OptionError(`${owner}: sample_prompts must be a list of texts, but is ${show(o.sample_prompts)}. [] takes no samples.`);
 }
 
 export const trainingOptions = <T extends TrainingOptions>(

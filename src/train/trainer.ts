@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import { FileError, InterruptedError, OptionError, TrainingError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
@@ -9,22 +8,25 @@ import { collate, labelCount, microBatches } from '../data/collate';
 import { rowOrder } from '../data/order';
 import type { Example } from '../data/sft';
 import { backend, take } from '../engine/backend';
-import { availableMemory, mebibytes, memoryUsage } from '../engine/memory';
+import { mebibytes, memoryUsage } from '../engine/memory';
 import { accumulate } from '../engine/ops/accumulate';
 import { globalNorm } from '../engine/ops/adamw';
 import { type Precision, withPrecision } from '../engine/precision';
 import { record } from '../engine/tape';
 import * as tf from '../engine/tf';
 import { type Evaluation, meanLoss } from '../evaluate/loss';
-import { EventFile } from '../formats/tfevents';
+import { generate } from '../generate/generate';
 import type { CausalLM } from '../models/causal_lm';
 import { type Module, training } from '../nn';
 import { baseOf, type PeftModel } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
+import { Board } from './board';
 import { checkpointSteps, checkWritable, findCheckpoint, loadState, saveCheckpoint, type TrainerState } from './checkpoint';
 import { isEightBit, type TrainingOptions } from './config';
+import { type Action, Handle } from './handle';
+import { type Plan, planMicroBatches } from './micro_batches';
 import { AdamW } from './optimizer';
-import { newRun, type Run, tell } from './run';
+import { type EventKind, newRun, type Run, tell, watchOverfitting } from './run';
 import { SCHEDULES } from './schedules';
 
 export interface TrainOutput {
@@ -45,6 +47,8 @@ export interface TrainerParts<M extends TrainedModel = TrainedModel> {
   train: Example[];
   eval?: Example[];
   tokenizer: Tokenizer;
+  /** What the model is asked whenever a sample is taken. */
+  prompts: string[];
 }
 
 /** What `bf16` asks for; by default what is fastest on this CPU. */
@@ -57,23 +61,6 @@ function choosePrecision(bf16: boolean | null): Precision {
 }
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
-const SIZES = [4096, 2048, 1024, 512, 256];
-
-/** As transformers names its TensorBoard folders: Nov21_10-15-30_host. */
-function runFolder(): string {
-  const now = new Date();
-  const two = (n: number) => String(n).padStart(2, '0');
-  const month = now.toLocaleString('en-US', { month: 'short' });
-  return `${month}${two(now.getDate())}_${two(now.getHours())}-${two(now.getMinutes())}-${two(now.getSeconds())}_${hostname()}`;
-}
-
-/** eval_x becomes eval/x, everything else train/x. */
-const boardNames = (entry: Record<string, number>): Record<string, number> =>
-  Object.fromEntries(
-    Object.entries(entry).flatMap(([name, v]) =>
-      name === 'step' ? [] : [[name.startsWith('eval_') ? `eval/${name.slice(5)}` : `train/${name}`, v]],
-    ),
-  );
 
 /**
  * The training loop: batches in a seeded order, gradients summed over micro-batches and normalised by all labelled tokens of
@@ -87,7 +74,10 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
   /** The run that `train` is on or was last on. */
   run?: Run;
   state?: { global_step: number; log_history: Record<string, number>[] };
-  private stopWanted = false;
+  /** What can be asked of the run while it is on. */
+  private readonly handle = new Handle();
+  /** What the schedule's rate is multiplied with: args.learning_rate, until another is set while training. */
+  private baseRate = 0;
   private precision: Precision = 'fp32';
   private running = false;
 
@@ -98,9 +88,37 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     this.precision = choosePrecision(parts.args.bf16);
   }
 
-  /** Asks a run to end after the step it is in; it saves a checkpoint first. */
-  stop(): void {
-    this.stopWanted = true;
+  /** Ends the run after the step it is in; resolves when its checkpoint is saved, and names it. */
+  stop(): Promise<string> {
+    return this.handle.open ? this.handle.ask('stop') : Promise.resolve('No run is on.');
+  }
+
+  /** Halts the run after the step it is in; nothing is lost, and its model can be used meanwhile. */
+  pause(): Promise<string> {
+    return this.handle.ask('pause');
+  }
+
+  resume(): Promise<string> {
+    return this.handle.ask('resume');
+  }
+
+  /** Sets the rate that the schedule's curve is multiplied with, from the next step on. */
+  setLearningRate(rate: number): Promise<string> {
+    return this.handle.ask('learning_rate', rate);
+  }
+
+  /** Writes on from the trainer's prompts (sample_prompts, or the first rows' own) with the model as it is now; greedy. */
+  async sample({ max_new_tokens = 48 }: { max_new_tokens?: number } = {}): Promise<{ step: number; prompt: string; text: string }[]> {
+    const { tokenizer, prompts } = this.parts;
+    const samples: Run['samples'] = [];
+    for (const prompt of prompts) {
+      const ids = tokenizer.chat_template
+        ? tokenizer.apply_chat_template([{ role: 'user', content: prompt }], { add_generation_prompt: true })
+        : tokenizer.encode(prompt);
+      const made = await generate(this.base, ids, { max_new_tokens });
+      samples.push({ step: this.run?.step ?? 0, prompt, text: tokenizer.decode(made, { skip_special_tokens: true }) });
+    }
+    return samples;
   }
 
   /** Trains to the end, or until stopped. `resume_from_checkpoint`: a path, or true for the last checkpoint in output_dir. */
@@ -112,12 +130,13 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     if (this.running) throw new OptionError('This trainer is already training. Stop it first (interrupt its cell, or trainer.stop()).');
     await checkWritable(this.args.output_dir);
     this.running = true;
-    this.stopWanted = false;
+    this.handle.begin();
+    this.baseRate = this.args.learning_rate;
     const onInterrupt = () => {
-      const text = this.stopWanted
+      const text = this.handle.stopWanted
         ? 'Second interrupt: ending at once, without saving.'
         : 'Interrupt received: finishing this step, then saving. A second one ends at once.';
-      this.stopWanted = true;
+      this.handle.stop();
       emit('progress', { id: 'interrupt', text, done: true });
     };
     process.on('SIGINT', onInterrupt);
@@ -137,6 +156,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     } finally {
       process.off('SIGINT', onInterrupt);
       optimizer.dispose();
+      this.handle.end(this.run ? (this.run.events.at(-1)?.text ?? `step ${this.run.step}`) : 'it did not begin');
       this.running = false;
     }
   }
@@ -161,12 +181,17 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     const total = args.max_steps > 0 ? args.max_steps : Math.ceil(args.num_train_epochs * stepsPerEpoch);
     const warmup = args.warmup_steps < 1 ? Math.ceil(args.warmup_steps * total) : args.warmup_steps;
     const lengths = parts.train.map((row) => row.input_ids.length);
-    const run = newRun(args.run_name ?? basename(args.output_dir), total, { ...args });
+    const run = newRun(args.run_name ?? basename(args.output_dir), args.output_dir, total, { ...args });
     this.run = run;
+    const note = (kind: EventKind, text: string) => run.events.push({ step: run.step, kind, text });
     let tokensSeen = 0;
     let sinceLog: [number, number] = [0, 0];
     let log: Record<string, number>[] = [];
-    let plan = this.planMicroBatches();
+    let plan = planMicroBatches(
+      args,
+      this.base.activationFloats(),
+      lengths.reduce((most, n) => Math.max(most, n), 0),
+    );
     const fingerprint = `${parts.train.length} rows, ${rowsPerStep} a step, seed ${args.data_seed ?? args.seed}${args.train_sampling_strategy === 'random' ? '' : `, ${args.train_sampling_strategy}`}`;
     if (checkpoint) {
       const state = await this.restore(checkpoint, optimizer);
@@ -178,7 +203,9 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       run.step = state.global_step;
       run.series = saved.series;
       run.checkpoints.push(checkpoint);
-      run.events.push({ step: run.step, kind: 'resumed', text: `resumed from ${basename(checkpoint)}` });
+      run.samples = saved.samples ?? [];
+      this.baseRate = saved.base_learning_rate ?? args.learning_rate;
+      note('resumed', `resumed from ${basename(checkpoint)}`);
       log = state.log_history;
       tokensSeen = state.num_input_tokens_seen;
       sinceLog = saved.loss_since_log;
@@ -186,15 +213,12 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       if (args.bf16 === null) this.precision = saved.precision ?? this.precision;
     }
     this.state = { global_step: run.step, log_history: log };
-    const board =
-      args.report_to === 'tensorboard'
-        ? new EventFile(process.env.TENSORBOARD_LOGGING_DIR ?? join(args.output_dir, 'runs', runFolder()))
-        : undefined;
+    const board = args.report_to === 'tensorboard' ? new Board(args.output_dir) : undefined;
     const logged = (entry: Record<string, number>) => {
       log.push(entry);
-      board?.scalars(run.step, boardNames(entry));
+      board?.log(run.step, entry);
     };
-    tell(run, 'begin');
+    tell(run, this.handle, 'begin');
     const began = performance.now();
     const firstStep = run.step;
     let lossSum = 0;
@@ -210,23 +234,63 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
         (to) => this.save_model(to),
       );
       run.checkpoints.push(folder);
-      run.events.push({ step: run.step, kind: 'checkpoint', text: `saved ${basename(folder)}` });
+      note('checkpoint', `saved ${basename(folder)}`);
       await this.forgetOld(run);
-      tell(run, 'save');
+      tell(run, this.handle, 'change');
       return folder;
     };
-    while (run.step < total && !this.stopWanted) {
+    const evaluate = async () => {
+      const result = await this.evaluate();
+      run.series.eval_loss.push([run.step, result.eval_loss]);
+      logged({ eval_loss: result.eval_loss, eval_runtime: result.eval_runtime, epoch: run.step / stepsPerEpoch, step: run.step });
+      watchOverfitting(run);
+      tell(run, this.handle, 'change');
+      return result;
+    };
+    const takeSamples = async () => {
+      run.samples.push(...(await this.sample()));
+      tell(run, this.handle, 'change');
+    };
+    const act = async (action: Action, value?: number): Promise<string> => {
+      switch (action) {
+        case 'pause':
+          if (run.status === 'paused') return 'It is paused already.';
+          this.handle.paused = true;
+          run.status = 'paused';
+          note('paused', `paused after step ${run.step}`);
+          break;
+        case 'resume':
+          if (run.status !== 'paused') return 'It is training.';
+          this.handle.paused = false;
+          run.status = 'running';
+          note('resumed', `resumed after step ${run.step}`);
+          break;
+        case 'sample':
+          if (!parts.prompts.length) throw new OptionError('There is nothing to ask the model: give SFTConfig sample_prompts.');
+          await takeSamples();
+          return `${parts.prompts.length === 1 ? 'One sample' : `${parts.prompts.length} samples`} taken after step ${run.step}.`;
+        case 'evaluate':
+          return `Evaluation loss after step ${run.step}: ${(await evaluate()).eval_loss.toFixed(4)}.`;
+        case 'learning_rate':
+          note('learning_rate', `learning rate ${this.baseRate} set to ${value} (the schedule's curve goes on)`);
+          this.baseRate = value as number;
+      }
+      tell(run, this.handle, 'change');
+      return `${run.events.at(-1)?.text}.`.replace(/^./, (c) => c.toUpperCase());
+    };
+    while (run.step < total && !this.handle.stopWanted) {
       const epoch = Math.floor(run.step / stepsPerEpoch);
       if (order?.epoch !== epoch)
         order = { epoch, rows: rowOrder(args.train_sampling_strategy, lengths, rowsPerStep, args.data_seed ?? args.seed, epoch) };
       const from = (run.step % stepsPerEpoch) * rowsPerStep;
       const rows = order.rows.slice(from, from + rowsPerStep).map((i) => parts.train[i]);
       const start = performance.now();
-      const lr = args.learning_rate * SCHEDULES[args.lr_scheduler_type](run.step, warmup, total);
+      const lr = this.baseRate * SCHEDULES[args.lr_scheduler_type](run.step, warmup, total);
       const { gradients, loss } = await this.gradients(rows, plan, run.step);
       const norm = await globalNorm([...gradients.values()]);
       if (!Number.isFinite(loss) || !Number.isFinite(norm)) {
         for (const gradient of gradients.values()) gradient.dispose();
+        note('nan', `the ${Number.isFinite(loss) ? 'gradient norm' : 'loss'} of step ${run.step + 1} is not a number`);
         const last = run.step > 0 ? await save().catch(() => run.checkpoints.at(-1) ?? null) : null;
         throw new TrainingError(
           `Training stopped at step ${run.step + 1}: the ${Number.isFinite(loss) ? `gradient norm is ${norm}` : `loss is ${loss}`}. ` +
@@ -241,7 +305,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       tokensSeen += tokens;
       lossSum += loss;
       sinceLog = [sinceLog[0] + loss, sinceLog[1] + 1];
-      this.note(run, { loss, lr, norm, speed: tokens / ((performance.now() - start) / 1000) });
+      this.noteStep(run, { loss, lr, norm, speed: tokens / ((performance.now() - start) / 1000) });
       const due = (every: number) => run.step % Math.max(1, Math.round(every < 1 ? every * total : every)) === 0;
       if (due(args.logging_steps) || (run.step === 1 && args.logging_first_step)) {
         logged({
@@ -256,24 +320,24 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       }
       this.state = { global_step: run.step, log_history: log };
       this.progress(run, began, firstStep);
-      tell(run, 'step');
       const epochEnded = run.step % stepsPerEpoch === 0;
+      if (epochEnded) note('epoch', `epoch ${run.step / stepsPerEpoch} ended: every row was seen once more`);
+      tell(run, this.handle, 'step');
       if (
         parts.eval &&
         (args.eval_strategy === 'steps' ? due(args.eval_steps ?? args.logging_steps) : args.eval_strategy === 'epoch' && epochEnded)
-      ) {
-        const result = await this.evaluate();
-        run.series.eval_loss.push([run.step, result.eval_loss]);
-        logged({ eval_loss: result.eval_loss, eval_runtime: result.eval_runtime, epoch: run.step / stepsPerEpoch, step: run.step });
-        tell(run, 'eval');
-      }
-      if (args.save_strategy === 'steps' ? due(args.save_steps) : args.save_strategy === 'epoch' && epochEnded)
+      )
+        await evaluate();
+      if (args.save_strategy === 'steps' ? due(args.save_steps) : args.save_strategy === 'epoch' && epochEnded) {
+        if (args.sample_prompts.length) await takeSamples();
         await save().catch((error: Error) => {
           // The run is worth more than this checkpoint; the next one, or the last, may find room.
-          run.events.push({ step: run.step, kind: 'warning', text: error.message });
+          note('warning', error.message);
           emit('warning', { text: `${error.message} Training goes on without it; free some space before the next checkpoint.` });
         });
+      }
       await turn();
+      await this.handle.attend(act);
     }
     const stopped = run.step < total;
     const saved =
@@ -303,11 +367,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
   }
 
   /** Gradient of the step's mean loss over all its labelled tokens, summed over micro-batches. */
-  private async gradients(
-    rows: Example[],
-    plan: { tokens: number; recompute: boolean },
-    step: number,
-  ): Promise<{ gradients: Map<string, tf.Tensor>; loss: number }> {
+  private async gradients(rows: Example[], plan: Plan, step: number): Promise<{ gradients: Map<string, tf.Tensor>; loss: number }> {
     const parameters = [...this.model.namedParameters()];
     const labels = rows.reduce((n, row) => n + labelCount(row), 0);
     let sums: tf.Tensor[] | undefined;
@@ -338,28 +398,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
 
   private readonly parametersIn = (block: Module) => this.model.parametersIn(block);
 
-  /** How many tokens go through the model at once, and whether blocks are recomputed. */
-  private planMicroBatches(): { tokens: number; recompute: boolean } {
-    const limit = this.args.memory_limit <= 1 ? this.args.memory_limit * availableMemory() : this.args.memory_limit * 1024 * 1024;
-    const [kept, recomputed] = this.base.activationFloats();
-    const longest = Math.max(...this.parts.train.map((row) => row.input_ids.length));
-    const fits = (tokens: number, floats: number) => tokens * floats * 4 * 1.3 <= limit;
-    const forced = this.args.gradient_checkpointing;
-    // Larger micro-batches than this gain no speed, so memory is not spent on them.
-    const preferred = Math.max(512, longest);
-    if (forced !== true && fits(preferred, kept)) return { tokens: preferred, recompute: false };
-    const size = SIZES.find((tokens) => tokens <= Math.max(512, longest) && fits(tokens, recomputed)) ?? longest;
-    if (forced !== false && (forced || !fits(longest, kept))) {
-      if (!fits(longest, recomputed))
-        throw new OptionError(
-          `One row of ${longest} tokens needs about ${mebibytes(longest * recomputed * 4)} for its backward pass, but memory_limit leaves ${mebibytes(limit)}. Lower max_length, or raise memory_limit.`,
-        );
-      return { tokens: Math.max(size, longest), recompute: true };
-    }
-    return { tokens: longest, recompute: false };
-  }
-
-  private note(run: Run, { loss, lr, norm, speed }: { loss: number; lr: number; norm: number; speed: number }): void {
+  private noteStep(run: Run, { loss, lr, norm, speed }: { loss: number; lr: number; norm: number; speed: number }): void {
     const { resident, peak, machine } = memoryUsage();
     run.memory = { residentBytes: resident, peakBytes: peak, machineBytes: machine };
     run.series.loss.push([run.step, loss]);
@@ -389,7 +428,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     const run = this.run as Run;
     run.status = status;
     if (status === 'stopped' || status === 'failed') run.events.push({ step: run.step, kind: status, text });
-    tell(run, 'end');
+    tell(run, this.handle, 'end');
   }
 
   private async forgetOld(run: Run): Promise<void> {
@@ -442,7 +481,15 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       trial_name: null,
       trial_params: null,
       stateful_callbacks: {
-        tunebook: { micro_batch_tokens: microBatch, precision: this.precision, fingerprint, series: run.series, loss_since_log: sinceLog },
+        tunebook: {
+          micro_batch_tokens: microBatch,
+          precision: this.precision,
+          fingerprint,
+          series: run.series,
+          samples: run.samples,
+          base_learning_rate: this.baseRate,
+          loss_since_log: sinceLog,
+        },
       },
     };
   }

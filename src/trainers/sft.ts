@@ -7,7 +7,7 @@ import { type Prepared, prepareSft } from '../data/sft';
 import type { CausalLM } from '../models/causal_lm';
 import type { LoraConfig } from '../peft/config';
 import { get_peft_model, PeftModel } from '../peft/model';
-import { Tokenizer } from '../tokenizers/tokenizer';
+import { type Message, Tokenizer } from '../tokenizers/tokenizer';
 import { TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
 import { type TrainedModel, Trainer } from '../train/trainer';
 import { previewRows } from './preview';
@@ -98,9 +98,21 @@ export class SFTTrainer<M extends TrainedModel = PeftModel<CausalLM>> extends Tr
         done: true,
         text: `Packed ${train.examples.length} rows into ${rows.length} of at most ${args.max_length} tokens; a batch counts these.`,
       });
-    super({ model: model as M, args, train: rows, eval: test?.examples, tokenizer: o.processing_class });
+    const prompts = args.sample_prompts.length ? args.sample_prompts : promptsOf(o.eval_dataset ?? o.train_dataset);
+    super({ model: model as M, args, train: rows, eval: test?.examples, tokenizer: o.processing_class, prompts });
     emit('show', previewRows(train.examples, o.processing_class));
   }
+}
+
+/** What the first rows ask: a conversation's first question, a prompt, or the first words of a text. */
+function promptsOf(rows: Dataset, count = 2): string[] {
+  const first = [...rows].slice(0, count);
+  return first.flatMap(({ messages, prompt, text }) => {
+    const conversation: Message[] = Array.isArray(messages) ? messages : Array.isArray(prompt) ? prompt : [];
+    const asked = conversation.find(({ role }) => role === 'user')?.content ?? (typeof prompt === 'string' ? prompt : undefined);
+    const words = typeof text === 'string' ? text.split(/\s+/).slice(0, 12).join(' ') : '';
+    return (asked ?? words) || [];
+  });
 }
 
 /** Fails where a model is to be trained without an adapter and cannot be. */

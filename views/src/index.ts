@@ -1,15 +1,23 @@
+export { ACTIONS, type Action, type Ask, type Live, RUN_COMM } from './live';
 export {
-  MAX_POINTS,
-  type Point,
   parseRun,
   RUN_MIME,
   RUN_SCHEMA,
   RUN_SCHEMA_VERSION,
+  type RunData,
+  type RunDelta,
   type RunEvent,
   type RunPayload,
+  runDelta,
+  runPayload,
+  type Sample,
   SERIES,
   type SeriesName,
+  type Status,
+  type Told,
+  toldAll,
+  withDelta,
 } from './run';
-export { figure, movingAverage, thin } from './series';
+export { decodePoints, encodePoints, figure, MAX_POINTS, movingAverage, type Point, thin } from './series';
 export { runSvg } from './svg';
-export { summary } from './table';
+export { runCsv, summary } from './table';

@@ -1,128 +1,190 @@
+import { payloadFault, type Schema } from './schema';
+import { decodePoints, encodePoints, MAX_POINTS, type Point, thin } from './series';
+
 /** A training run as it travels from the library to its views. JSON Schema: RUN_SCHEMA. */
 export const RUN_MIME = 'application/vnd.tunebook.run.v1+json';
 export const RUN_SCHEMA_VERSION = 1;
 
-/** Points of a series that a payload holds at most. */
-export const MAX_POINTS = 1000;
-
-export type Point = [step: number, value: number];
 export const SERIES = ['loss', 'eval_loss', 'learning_rate', 'grad_norm', 'tokens_per_second', 'resident_bytes'] as const;
 export type SeriesName = (typeof SERIES)[number];
+export const STATUSES = ['running', 'paused', 'finished', 'stopped', 'failed'] as const;
+export type Status = (typeof STATUSES)[number];
 
+/** Something that happened at a step. */
 export interface RunEvent {
   step: number;
   kind: string;
+  /** A plain note for people. */
   text: string;
 }
 
-export interface RunPayload {
-  schemaVersion: number;
+/** What the model wrote after a prompt at a step. */
+export interface Sample {
+  step: number;
+  prompt: string;
+  text: string;
+}
+
+/** A run as views and pictures read it. */
+export interface RunData {
   id: string;
   name: string;
-  status: 'running' | 'finished' | 'stopped' | 'failed';
+  /** Where it saves: relative to the notebook's folder where it lies in it. */
+  folder: string;
+  status: Status;
+  /** ISO 8601, as updatedAt. */
   startedAt: string;
   updatedAt: string;
   step: number;
   totalSteps: number;
-  config: Record<string, unknown>;
+  config: Record<string, string | number | boolean | null>;
   series: Record<SeriesName, Point[]>;
   events: RunEvent[];
+  /** Paths, latest last. */
   checkpoints: string[];
+  samples: Sample[];
   memory: { residentBytes: number; peakBytes: number; machineBytes: number };
 }
 
-const point = { type: 'array', minItems: 2, maxItems: 2, items: { type: 'number' } };
-const text = (maxLength: number) => ({ type: 'string', maxLength });
-const count = { type: 'number', minimum: 0 };
+/** The same as JSON holds it: each series one text, "step:value step:value", since notebook files give every array element a line. */
+export type RunPayload = Omit<RunData, 'series'> & { schemaVersion: number; series: Record<SeriesName, string> };
 
-export const RUN_SCHEMA = {
+/** What changed since a view was told last: only new points, events and samples. */
+export type RunDelta = Pick<RunData, 'status' | 'updatedAt' | 'step' | 'checkpoints' | 'memory' | 'events' | 'samples'> & {
+  series: Record<SeriesName, string>;
+};
+
+const MOST = { events: 500, checkpoints: 200, samples: 100 };
+const text = (maxLength: number): Schema => ({ type: 'string', maxLength });
+const count: Schema = { type: 'number', minimum: 0, maximum: 1e15 };
+const list = (items: Schema, maxItems: number): Schema => ({ type: 'array', maxItems, items });
+const record = (properties: Record<string, Schema>): Schema => ({ type: 'object', required: Object.keys(properties), properties });
+
+const CHANGING = {
+  status: { enum: STATUSES },
+  updatedAt: text(40),
+  step: count,
+  series: record(
+    Object.fromEntries(SERIES.map((name) => [name, { type: 'string', maxLength: 60 * MAX_POINTS, pattern: '^[0-9.eE:+\\- ]*$' }])),
+  ),
+  events: list(record({ step: count, kind: text(40), text: text(2000) }), MOST.events),
+  checkpoints: list(text(4096), MOST.checkpoints),
+  samples: list(record({ step: count, prompt: text(4000), text: text(8000) }), MOST.samples),
+  memory: record({ residentBytes: count, peakBytes: count, machineBytes: count }),
+} satisfies Record<string, Schema>;
+
+export const RUN_SCHEMA: Schema = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   title: RUN_MIME,
-  type: 'object',
-  required: [
-    'schemaVersion',
-    'id',
-    'name',
-    'status',
-    'startedAt',
-    'updatedAt',
-    'step',
-    'totalSteps',
-    'config',
-    'series',
-    'events',
-    'checkpoints',
-    'memory',
-  ],
-  properties: {
+  ...record({
     schemaVersion: { const: RUN_SCHEMA_VERSION },
     id: text(100),
     name: text(500),
-    status: { enum: ['running', 'finished', 'stopped', 'failed'] },
+    folder: text(4096),
     startedAt: text(40),
-    updatedAt: text(40),
-    step: count,
     totalSteps: count,
-    config: { type: 'object' },
-    series: {
+    config: {
       type: 'object',
-      required: [...SERIES],
-      properties: Object.fromEntries(SERIES.map((name) => [name, { type: 'array', maxItems: MAX_POINTS + 2, items: point }])),
+      maxProperties: 200,
+      additionalProperties: { type: ['string', 'number', 'boolean', 'null'], maxLength: 1000 },
     },
-    events: {
-      type: 'array',
-      maxItems: 1000,
-      items: { type: 'object', required: ['step', 'kind', 'text'], properties: { step: count, kind: text(40), text: text(2000) } },
-    },
-    checkpoints: { type: 'array', maxItems: 1000, items: text(4096) },
-    memory: {
-      type: 'object',
-      required: ['residentBytes', 'peakBytes', 'machineBytes'],
-      properties: { residentBytes: count, peakBytes: count, machineBytes: count },
-    },
-  },
+    ...CHANGING,
+  }),
 };
+const DELTA_SCHEMA = record(CHANGING);
 
-const isNumber = (v: unknown): v is number => typeof v === 'number' && Number.isFinite(v);
-const isText = (v: unknown, most: number): v is string => typeof v === 'string' && v.length <= most;
-const isRecord = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
+type Encoded = Record<SeriesName, string>;
+const mapSeries = <A, B>(series: Record<SeriesName, A>, f: (points: A) => B) =>
+  Object.fromEntries(SERIES.map((name) => [name, f(series[name])])) as Record<SeriesName, B>;
 
-/** Checks a payload against the schema; returns it, or a sentence that says what is wrong. */
-export function parseRun(data: unknown): RunPayload | string {
-  if (!isRecord(data)) return 'This output is not a training run: it is no object.';
-  const { schemaVersion: version } = data;
-  if (version !== RUN_SCHEMA_VERSION)
-    return isNumber(version) && version > RUN_SCHEMA_VERSION
-      ? `This run was written by a newer tunebook (schema ${version}); this extension reads schema ${RUN_SCHEMA_VERSION}. Update the extension.`
-      : 'This output is not a training run: its schemaVersion is missing or unknown.';
-  for (const [name, most] of [
-    ['id', 100],
-    ['name', 500],
-    ['startedAt', 40],
-    ['updatedAt', 40],
-  ] as const)
-    if (!isText(data[name], most)) return `This run is damaged: ${name} is not a text.`;
-  if (!['running', 'finished', 'stopped', 'failed'].includes(data.status as string)) return 'This run is damaged: its status is unknown.';
-  for (const name of ['step', 'totalSteps'])
-    if (!isNumber(data[name]) || (data[name] as number) < 0) return `This run is damaged: ${name} is not a number.`;
-  if (!isRecord(data.config)) return 'This run is damaged: config is not an object.';
-  const { series, events, checkpoints, memory } = data;
-  if (!isRecord(series)) return 'This run is damaged: series is not an object.';
+function decodeSeries(series: Encoded): Record<SeriesName, Point[]> | string {
+  const decoded = {} as Record<SeriesName, Point[]>;
   for (const name of SERIES) {
-    const points = Object.hasOwn(series, name) ? series[name] : undefined;
-    if (!Array.isArray(points) || points.length > MAX_POINTS + 2) return `This run is damaged: the series ${name} is missing or too long.`;
-    if (!points.every((p) => Array.isArray(p) && p.length === 2 && p.every(isNumber)))
-      return `This run is damaged: the series ${name} holds something else than points.`;
+    const points = decodePoints(series[name]);
+    if (!points) return `This training run is damaged: series.${name} holds something else than points.`;
+    decoded[name] = points;
   }
-  if (
-    !Array.isArray(events) ||
-    events.length > 1000 ||
-    !events.every((e) => isRecord(e) && isNumber(e.step) && isText(e.kind, 40) && isText(e.text, 2000))
-  )
-    return 'This run is damaged: its events cannot be read.';
-  if (!Array.isArray(checkpoints) || checkpoints.length > 1000 || !checkpoints.every((c) => isText(c, 4096)))
-    return 'This run is damaged: its checkpoints cannot be read.';
-  if (!isRecord(memory) || !['residentBytes', 'peakBytes', 'machineBytes'].every((name) => isNumber(memory[name])))
-    return 'This run is damaged: its memory figures cannot be read.';
-  return data as unknown as RunPayload;
+  return decoded;
+}
+
+/** Checks a payload against the schema; returns the run, or a sentence that says what is wrong. */
+export function parseRun(data: unknown): RunData | string {
+  const wrong = payloadFault('training run', RUN_SCHEMA_VERSION, RUN_SCHEMA, data);
+  if (wrong) return wrong;
+  const { schemaVersion: _, series, ...rest } = data as RunPayload;
+  const decoded = decodeSeries(series);
+  return typeof decoded === 'string' ? decoded : { ...rest, series: decoded };
+}
+
+const short = (value: string, most: number) => (value.length > most ? `${value.slice(0, most - 1)}…` : value);
+
+function changing(run: RunData) {
+  return {
+    status: run.status,
+    updatedAt: run.updatedAt,
+    step: run.step,
+    events: run.events.slice(-MOST.events).map((e) => ({ ...e, text: short(e.text, 2000) })),
+    checkpoints: run.checkpoints.slice(-MOST.checkpoints),
+    samples: run.samples.slice(-MOST.samples).map((s) => ({ ...s, prompt: short(s.prompt, 4000), text: short(s.text, 8000) })),
+    memory: run.memory,
+  };
+}
+
+/** The run as JSON: at most MAX_POINTS a series, thinned so that spikes survive. */
+export function runPayload(run: RunData): RunPayload {
+  const config = Object.entries(run.config as Record<string, unknown>).map(([name, value]) => {
+    const plain = value === null || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value));
+    return [name, plain ? value : short(typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value)), 1000)];
+  });
+  const { id, name, folder, startedAt, totalSteps } = run;
+  return {
+    schemaVersion: RUN_SCHEMA_VERSION,
+    id,
+    name: short(name, 500),
+    folder,
+    startedAt,
+    totalSteps,
+    config: Object.fromEntries(config),
+    ...changing(run),
+    series: mapSeries(run.series, (points) => encodePoints(thin(points))),
+  };
+}
+
+/** How much of a run one of its views has been told. */
+export interface Told {
+  points: Record<SeriesName, number>;
+  events: number;
+  samples: number;
+}
+
+export const toldAll = (run: RunData): Told => ({
+  points: mapSeries(run.series, (points) => points.length),
+  events: run.events.length,
+  samples: run.samples.length,
+});
+
+/** What a view that was told so much does not know yet. */
+export function runDelta(run: RunData, told: Told): RunDelta {
+  const news = { ...run, events: run.events.slice(told.events), samples: run.samples.slice(told.samples) };
+  const series = Object.fromEntries(SERIES.map((name) => [name, encodePoints(thin(run.series[name].slice(told.points[name])))]));
+  return { ...changing(news), series: series as Encoded };
+}
+
+/** The run with what is new; or a sentence that says what is wrong with the delta. */
+export function withDelta(run: RunData, data: unknown): RunData | string {
+  const wrong = payloadFault('training run', RUN_SCHEMA_VERSION, DELTA_SCHEMA, { schemaVersion: RUN_SCHEMA_VERSION, ...(data as object) });
+  if (wrong) return wrong;
+  const delta = data as RunDelta;
+  const decoded = decodeSeries(delta.series);
+  if (typeof decoded === 'string') return decoded;
+  const series = {} as RunData['series'];
+  for (const name of SERIES) {
+    const joined = [...run.series[name], ...decoded[name]];
+    // Thinned only when there is twice too much, so that live points do not thin the same stretch over and over.
+    series[name] = joined.length > 2 * MAX_POINTS ? thin(joined) : joined;
+  }
+  const events = [...run.events, ...delta.events].slice(-MOST.events);
+  const samples = [...run.samples, ...delta.samples].slice(-MOST.samples);
+  const { status, updatedAt, step, checkpoints, memory } = delta;
+  return { ...run, status, updatedAt, step, checkpoints, memory, series, events, samples };
 }

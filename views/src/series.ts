@@ -1,24 +1,52 @@
-import { MAX_POINTS, type Point } from './run';
+export type Point = [step: number, value: number];
+
+/** Points of a series that a payload holds at most. */
+export const MAX_POINTS = 1000;
 
 /** At most `most` points that still show every spike: of each bucket the lowest and the highest, and both ends. */
 export function thin(points: readonly Point[], most = MAX_POINTS): Point[] {
   if (points.length <= most) return [...points];
   const buckets = Math.max(1, Math.floor((most - 2) / 2));
-  const inner = points.slice(1, -1);
+  const inner = points.length - 2;
   const kept: Point[] = [points[0]];
   for (let b = 0; b < buckets; b++) {
-    const bucket = inner.slice(Math.floor((b * inner.length) / buckets), Math.floor(((b + 1) * inner.length) / buckets));
-    if (!bucket.length) continue;
-    let low = bucket[0];
-    let high = bucket[0];
-    for (const p of bucket) {
-      if (p[1] < low[1]) low = p;
-      if (p[1] > high[1]) high = p;
+    const from = 1 + Math.floor((b * inner) / buckets);
+    const to = 1 + Math.floor(((b + 1) * inner) / buckets);
+    if (from === to) continue;
+    let low = points[from];
+    let high = points[from];
+    for (let i = from + 1; i < to; i++) {
+      if (points[i][1] < low[1]) low = points[i];
+      if (points[i][1] > high[1]) high = points[i];
     }
     kept.push(...(low === high ? [low] : low[0] < high[0] ? [low, high] : [high, low]));
   }
   kept.push(points[points.length - 1]);
   return kept;
+}
+
+/** Points as one text, "step:value step:value"; values to 6 digits, those that are not finite left out. */
+export const encodePoints = (points: readonly Point[]): string =>
+  points
+    .filter(([, value]) => Number.isFinite(value))
+    .map(([step, value]) => `${step}:${Number(value.toPrecision(6))}`)
+    .join(' ');
+
+/** The points of such a text; undefined where it is none, or has a step below 0, or more points than a payload may have. */
+export function decodePoints(text: string): Point[] | undefined {
+  if (!text) return [];
+  const parts = text.split(' ');
+  if (parts.length > 2 * MAX_POINTS + 2) return undefined;
+  const points: Point[] = [];
+  for (const part of parts) {
+    const colon = part.indexOf(':');
+    const step = colon > 0 ? Number(part.slice(0, colon)) : Number.NaN;
+    const value = part.length > colon + 1 ? Number(part.slice(colon + 1)) : Number.NaN;
+    // What is larger than this is no figure of a training run, and overflows the arithmetic of axes.
+    if (!(step >= 0 && step <= 1e15) || !(Math.abs(value) <= 1e100)) return undefined;
+    points.push([step, value]);
+  }
+  return points;
 }
 
 /** Exponential moving average with bias correction: early points are not pulled towards zero. */

@@ -1,5 +1,5 @@
-import type { Point, RunPayload } from './run';
-import { figure, movingAverage } from './series';
+import type { RunData } from './run';
+import { figure, movingAverage, type Point, thin } from './series';
 
 const COLOURS = { loss: '#9ecae1', mean: '#08519c', eval: '#d94801', rate: '#31a354', text: '#222', grid: '#ddd' };
 
@@ -16,7 +16,7 @@ export function ticks(low: number, high: number, count = 5): number[] {
 const escapeXml = (s: string) => s.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 
 /** The run as a picture: losses above, learning rate below. For notebooks that are read without the extension. */
-export function runSvg(run: RunPayload, width = 720, height = 360): string {
+export function runSvg(run: RunData, width = 720, height = 360): string {
   const left = 56;
   const right = 12;
   const steps = Math.max(run.totalSteps, 1);
@@ -47,6 +47,8 @@ export function runSvg(run: RunPayload, width = 720, height = 360): string {
     return `${grid.join('')}${drawn.join('')}<text x="${left}" y="${top - 6}">${label}</text>`;
   };
   const { loss, eval_loss, learning_rate } = run.series;
+  // A picture shows no more than this; the payload beside it does.
+  const few = (points: Point[]) => thin(points, 300);
   const split = Math.round(height * 0.68);
   const stepTicks = ticks(0, steps, 8).map((s) => `<text x="${x(s)}" y="${height - 6}" text-anchor="middle">${s}</text>`);
   const key = [
@@ -65,13 +67,13 @@ export function runSvg(run: RunPayload, width = 720, height = 360): string {
       40,
       split,
       [
-        { points: loss, colour: COLOURS.loss, width: 1.5 },
-        { points: movingAverage(loss), colour: COLOURS.mean, width: 2 },
-        { points: eval_loss, colour: COLOURS.eval, width: 2, dots: true },
+        { points: few(loss), colour: COLOURS.loss, width: 1.5 },
+        { points: few(movingAverage(loss)), colour: COLOURS.mean, width: 2 },
+        { points: few(eval_loss), colour: COLOURS.eval, width: 2, dots: true },
       ],
       'loss',
     ) +
-    panel(split + 28, height - 24, [{ points: learning_rate, colour: COLOURS.rate, width: 1.5 }], 'learning rate') +
+    panel(split + 28, height - 24, [{ points: few(learning_rate), colour: COLOURS.rate, width: 1.5 }], 'learning rate') +
     `${stepTicks.join('')}</svg>`
   );
 }

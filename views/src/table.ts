@@ -1,11 +1,11 @@
-import type { RunPayload } from './run';
+import { type RunData, SERIES } from './run';
 import { figure } from './series';
 
-const STATUS = { running: 'training', finished: 'finished', stopped: 'stopped and saved', failed: 'failed' };
+const STATUS = { running: 'training', paused: 'paused', finished: 'finished', stopped: 'stopped and saved', failed: 'failed' };
 const mebibytes = (bytes: number) => `${Math.round(bytes / 1048576).toLocaleString('en-US')} MiB`;
 
 /** What a run comes to, as label and value: for tables, summaries and plain text. */
-export function summary(run: RunPayload): [string, string][] {
+export function summary(run: RunData): [string, string][] {
   const { loss, eval_loss, tokens_per_second: speed } = run.series;
   const rows: [string, string][] = [['status', `${STATUS[run.status]}, step ${run.step} of ${run.totalSteps}`]];
   const first = loss[0];
@@ -25,4 +25,12 @@ export function summary(run: RunPayload): [string, string][] {
   if (run.checkpoints.length) rows.push(['last checkpoint', run.checkpoints[run.checkpoints.length - 1]]);
   for (const { kind, text } of run.events.filter((e) => e.kind === 'failed' || e.kind === 'stopped')) rows.push([kind, text]);
   return rows;
+}
+
+/** All figures of a run as comma-separated values: a row for each step at which something was noted. */
+export function runCsv(run: RunData): string {
+  const columns = SERIES.map((name) => new Map(run.series[name]));
+  const steps = [...new Set(columns.flatMap((column) => [...column.keys()]))].sort((a, b) => a - b);
+  const rows = steps.map((step) => [step, ...columns.map((column) => column.get(step) ?? '')].join(','));
+  return `${['step', ...SERIES].join(',')}\n${rows.join('\n')}\n`;
 }

@@ -1,0 +1,23 @@
+import type { TranslationBundle } from '@jupyterlab/translation';
+import type { ISignal } from '@lumino/signaling';
+
+/** What a user sets in JupyterLab's settings editor. */
+export interface ViewSettings {
+  /** Weight of the moving average: 0 none, below 1. */
+  smoothing: number;
+  logScale: boolean;
+  /** Draw the run before faintly behind each. */
+  ghost: boolean;
+}
+
+export const DEFAULT_SETTINGS: ViewSettings = { smoothing: 0.9, logScale: false, ghost: true };
+
+/** What views need of the application around them. */
+export interface Context {
+  readonly trans: TranslationBundle;
+  readonly settings: ViewSettings;
+  /** Settings or theme have changed. */
+  readonly restyled: ISignal<unknown, void>;
+  /** Opens a folder in the file browser; false where it is outside what the server shows. */
+  openFolder(folder: string, from: string | undefined): Promise<boolean>;
+}

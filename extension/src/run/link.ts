@@ -1,0 +1,88 @@
+import type { ISessionContext } from '@jupyterlab/apputils';
+import type { Kernel, KernelMessage } from '@jupyterlab/services';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { Signal } from '@lumino/signaling';
+import { type Action, type Live, RUN_COMM } from '@tunebook/views';
+
+const PATIENCE = 8000;
+
+/** The way from a view to the kernel that trains its run. It says when there is none, and why. */
+export class Link {
+  readonly changed = new Signal<this, void>(this);
+  readonly received = new Signal<this, Live>(this);
+  live = false;
+  /** Why nothing can be asked of the run; empty while it is live. */
+  reason: string;
+  private comm: Kernel.IComm | undefined;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(
+    private readonly session: ISessionContext,
+    private readonly run: string,
+    private readonly trans: TranslationBundle,
+  ) {
+    this.reason = trans.__('Connecting to the kernel.');
+    session.kernelChanged.connect(this.connect, this);
+    session.statusChanged.connect(this.onStatus, this);
+    session.connectionStatusChanged.connect(this.onConnection, this);
+    void session.ready.then(() => this.connect());
+  }
+
+  /** Sends what the user asks for; the answer comes by `received`. */
+  ask(action: Action, value?: number): void {
+    this.comm?.send({ action, ...(value !== undefined && { value }) });
+  }
+
+  dispose(): void {
+    Signal.clearData(this);
+    clearTimeout(this.timer);
+    if (this.comm && !this.comm.isDisposed) this.comm.close();
+    this.comm = undefined;
+  }
+
+  private connect(): void {
+    const kernel = this.session.session?.kernel;
+    this.comm = undefined;
+    if (!kernel) {
+      this.set(false, this.trans.__('No kernel is running.'));
+      return;
+    }
+    const comm = kernel.createComm(RUN_COMM);
+    this.comm = comm;
+    const end = (text: string) => {
+      if (this.comm !== comm) return;
+      this.comm = undefined;
+      this.set(false, text);
+    };
+    comm.onMsg = (message: KernelMessage.ICommMsgMsg) => {
+      if (this.comm !== comm) return;
+      clearTimeout(this.timer);
+      if (!this.live) this.set(true, '');
+      this.received.emit(message.content.data as unknown as Live);
+    };
+    comm.onClose = (message) => {
+      clearTimeout(this.timer);
+      const { text } = message.content.data as { text?: unknown };
+      end(typeof text === 'string' ? text.slice(0, 300) : this.trans.__('This kernel does not know the run.'));
+    };
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => end(this.trans.__('The kernel does not answer: it may not be the one that trained this run.')), PATIENCE);
+    comm.open({ run: this.run });
+  }
+
+  private onStatus(_: ISessionContext, status: string): void {
+    if (['restarting', 'autorestarting', 'dead', 'terminating'].includes(status))
+      this.set(false, this.trans.__('The kernel was restarted or has ended.'));
+  }
+
+  private onConnection(_: ISessionContext, status: string): void {
+    if (status === 'connected' && !this.live) this.connect();
+    if (status === 'disconnected') this.set(false, this.trans.__('The connection to the kernel is lost.'));
+  }
+
+  private set(live: boolean, reason: string): void {
+    this.live = live;
+    this.reason = reason;
+    this.changed.emit();
+  }
+}

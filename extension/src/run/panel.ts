@@ -1,0 +1,95 @@
+import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
+import type { Message } from '@lumino/messaging';
+import { Panel, Widget } from '@lumino/widgets';
+import { parseRun, RUN_MIME } from '@tunebook/views';
+import type { Context } from '../context';
+import { element, freshId } from '../dom';
+import type { RunEntry, RunStore } from './store';
+import { RunView } from './view';
+
+/** Reads the runs that a notebook's outputs hold, also of cells that were never scrolled to. */
+function collect(notebook: NotebookPanel, store: RunStore): void {
+  for (const cell of notebook.content.model?.cells ?? []) {
+    if (cell.type !== 'code') continue;
+    const { outputs } = cell as unknown as { outputs: { length: number; get(i: number): { data: Record<string, unknown> } } };
+    for (let i = 0; i < outputs.length; i++) {
+      const payload = outputs.get(i).data[RUN_MIME];
+      const run = payload === undefined ? '' : parseRun(payload);
+      if (typeof run !== 'string') store.take(run);
+    }
+  }
+}
+
+/** Follows the runs of the notebook that is in front: the latest, or the one chosen. */
+export class RunsPanel extends Panel {
+  private readonly choice: HTMLSelectElement;
+  private readonly empty = element('p', { className: 'tunebook-age' });
+  private store: RunStore | undefined;
+  private view: { entry: RunEntry; widget: RunView } | undefined;
+  /** The id of a run; empty: the latest. */
+  private wanted = '';
+
+  constructor(
+    private readonly notebooks: INotebookTracker,
+    private readonly storeOf: (notebook: NotebookPanel) => RunStore | undefined,
+    private readonly context: Context,
+  ) {
+    super();
+    const { trans } = context;
+    this.id = 'tunebook-runs';
+    this.addClass('tunebook-runs');
+    this.title.label = trans.__('Runs');
+    this.title.caption = trans.__('Training runs of this notebook');
+    const id = freshId();
+    this.choice = element('select', { id });
+    this.choice.onchange = () => {
+      this.wanted = this.choice.value;
+      this.refresh();
+    };
+    const label = element('label', { for: id, textContent: trans.__('Run') });
+    this.addWidget(new Widget({ node: element('div', { className: 'tunebook-runs-head' }, label, this.choice, this.empty) }));
+    notebooks.currentChanged.connect(this.follow, this);
+  }
+
+  /** The run that commands act on: the one shown, or the latest of the notebook in front. */
+  latest(): RunEntry | undefined {
+    this.follow();
+    return this.view?.entry;
+  }
+
+  protected override onAfterShow(_: Message): void {
+    this.follow();
+  }
+
+  private follow(): void {
+    const notebook = this.notebooks.currentWidget;
+    const store = notebook ? this.storeOf(notebook) : undefined;
+    if (store !== this.store) {
+      this.store?.changed.disconnect(this.refresh, this);
+      this.store = store;
+      this.wanted = '';
+      store?.changed.connect(this.refresh, this);
+    }
+    if (notebook && store) void notebook.context.ready.then(() => collect(notebook, store));
+    this.refresh();
+  }
+
+  private refresh(): void {
+    const { trans } = this.context;
+    const runs = this.store?.all() ?? [];
+    const options = runs.map(({ data }) => [data.id, `${data.name} · ${data.status} · ${data.step}/${data.totalSteps}`]);
+    const list = [['', trans.__('the latest')], ...options];
+    if (list.map(([, text]) => text).join('\n') !== [...this.choice.options].map((o) => o.text).join('\n')) {
+      this.choice.replaceChildren(...list.map(([value, text]) => element('option', { value, textContent: text })));
+      this.choice.value = this.wanted;
+    }
+    const entry = runs.find(({ data }) => data.id === this.wanted) ?? runs[0];
+    this.empty.textContent = entry ? '' : trans.__('No run in this notebook yet. It appears here when trainer.train() begins.');
+    if (entry === this.view?.entry) return;
+    this.view?.widget.dispose();
+    this.view = undefined;
+    if (!entry || !this.store) return;
+    this.view = { entry, widget: new RunView(entry, this.store, this.context) };
+    this.addWidget(this.view.widget);
+  }
+}

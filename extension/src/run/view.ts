@@ -1,0 +1,233 @@
+import { Widget } from '@lumino/widgets';
+import { runCsv, runSvg, summary } from '@tunebook/views';
+import type { Context } from '../context';
+import { download, element, fileName, freshId, tabs } from '../dom';
+import { Controls } from './controls';
+import { figure } from './figure';
+import { figuresPanel } from './figures';
+import type { Plot } from './plot';
+import { samplesPanel } from './samples';
+import type { RunEntry, RunStore } from './store';
+import { background, themeNow, words } from './theme';
+
+/** Views redraw at most so often, in milliseconds. */
+const BETWEEN = 250;
+
+/** One run: what it comes to, buttons, plot, samples, tables. It draws only while it can be seen. */
+export class RunView extends Widget {
+  private readonly heading = element('p', { className: 'tunebook-heading' });
+  private readonly age = element('p', { className: 'tunebook-age' });
+  private readonly still = element('img', { className: 'tunebook-still', alt: '' });
+  private readonly drawing = element('div', { className: 'tunebook-plot' });
+  private readonly plotPanel = element('div', {}, this.drawing);
+  private readonly samplesPanel = element('div', { tabIndex: 0 });
+  private readonly figuresPanel = element('div', { tabIndex: 0 });
+  private readonly compare = element('div', { className: 'tunebook-choices' });
+  private readonly controls: Controls;
+  /** Runs drawn beside this one, by their ids; the one before it is drawn faintly unless it is taken out. */
+  private readonly beside = new Map<string, boolean>();
+  private smoothing: number;
+  private logScale: boolean;
+  private tab = '';
+  private visible = false;
+  private stale = true;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private clock: ReturnType<typeof setInterval> | undefined;
+  private plot: Promise<Plot> | undefined;
+  private readonly observer: IntersectionObserver;
+  private readonly sizes: ResizeObserver;
+
+  constructor(
+    private readonly entry: RunEntry,
+    private readonly store: RunStore,
+    private readonly context: Context,
+  ) {
+    super();
+    const { trans, settings } = context;
+    this.addClass('tunebook-view');
+    this.smoothing = settings.smoothing;
+    this.logScale = settings.logScale;
+    this.controls = new Controls(entry, trans);
+    this.drawing.setAttribute('role', 'img');
+    const bar = tabs(
+      [
+        { name: trans.__('Plot'), panel: this.plotPanel },
+        { name: trans.__('Samples'), panel: this.samplesPanel },
+        { name: trans.__('Figures'), panel: this.figuresPanel },
+      ],
+      trans.__('Views of the run'),
+      (name) => {
+        this.tab = name;
+        this.changed();
+      },
+    );
+    const body = element('div', { className: 'tunebook-body' }, this.plotPanel, this.samplesPanel, this.figuresPanel);
+    this.node.append(this.heading, this.age, this.controls.node, element('div', { className: 'tunebook-bar' }, bar, this.tools()), body);
+    this.drawing.append(this.still);
+    entry.changed.connect(this.changed, this);
+    store.changed.connect(this.onStore, this);
+    context.restyled.connect(this.changed, this);
+    this.observer = new IntersectionObserver(([{ isIntersecting }]) => {
+      this.visible = isIntersecting;
+      if (isIntersecting && this.stale) this.changed();
+    });
+    this.observer.observe(this.node);
+    this.sizes = new ResizeObserver(() => this.changed());
+    this.sizes.observe(this.drawing);
+    this.showState();
+  }
+
+  /** Sliders and buttons that change how the run is drawn, and those that share it. */
+  private tools(): HTMLElement {
+    const { trans } = this.context;
+    const id = freshId();
+    const smoothing = element('input', { type: 'range', min: '0', max: '0.99', step: '0.01', id, value: String(this.smoothing) });
+    smoothing.oninput = () => {
+      this.smoothing = Number(smoothing.value);
+      this.changed();
+    };
+    const log = element('input', { type: 'checkbox', checked: this.logScale });
+    log.onchange = () => {
+      this.logScale = log.checked;
+      this.changed();
+    };
+    const button = (textContent: string, title: string, onclick: () => unknown) =>
+      element('button', { type: 'button', className: 'tunebook-button', textContent, title, onclick });
+    const { name } = this.entry.data;
+    const csv = () => download(`${fileName(name)}.csv`, new Blob([runCsv(this.entry.data)], { type: 'text/csv' }));
+    return element(
+      'div',
+      { className: 'tunebook-tools' },
+      element('label', { for: id, textContent: trans.__('Smoothing') }),
+      smoothing,
+      element('label', {}, log, trans.__('log scale')),
+      element('details', { className: 'tunebook-compare' }, element('summary', { textContent: trans.__('Compare') }), this.compare),
+      button(trans.__('PNG'), trans.__('Save the plot as a picture'), () => this.savePicture()),
+      button(trans.__('CSV'), trans.__('Save all figures as a table'), csv),
+      button(trans.__('Folder'), trans.__('Show where the run is saved'), () => this.openFolder()),
+    );
+  }
+
+  private async savePicture(): Promise<void> {
+    const plot = await this.plot;
+    if (plot) download(`${fileName(this.entry.data.name)}.png`, await plot.png(background()));
+  }
+
+  private async openFolder(): Promise<void> {
+    const { folder } = this.entry.data;
+    if (await this.context.openFolder(folder, this.store.path())) return;
+    this.age.textContent = this.context.trans.__('The run is saved in %1, which the file browser does not reach.', folder);
+  }
+
+  /** Which runs are drawn beside this one. */
+  private listOthers(): void {
+    const others = this.store.others(this.entry).slice(0, 50);
+    const { trans } = this.context;
+    const boxes = others.map(({ data }, i) => {
+      const checked = this.beside.get(data.id) ?? (i === 0 && this.isBefore(data.startedAt) && this.context.settings.ghost);
+      const box = element('input', { type: 'checkbox', checked });
+      box.onchange = () => {
+        this.beside.set(data.id, box.checked);
+        this.changed();
+      };
+      return element('label', {}, box, `${data.name} (${data.startedAt.slice(0, 16).replace('T', ' ')})`);
+    });
+    this.compare.replaceChildren(...(boxes.length ? boxes : [trans.__('There is no other run in this notebook.')]));
+  }
+
+  private isBefore = (startedAt: string) => startedAt <= this.entry.data.startedAt;
+
+  private onStore(_: RunStore, entry: RunEntry): void {
+    if (entry !== this.entry) this.changed();
+  }
+
+  /** Asks for a redraw: at once, or when the last one is long enough ago; while nobody sees the view, not at all. */
+  private changed(): void {
+    this.stale = true;
+    if (this.timer || this.isDisposed) return;
+    this.showState();
+    if (!this.visible) return;
+    this.timer = setTimeout(() => {
+      this.timer = undefined;
+      if (this.stale && this.visible) void this.draw();
+    }, BETWEEN);
+    if (this.plot === undefined || this.tab !== this.context.trans.__('Plot')) void this.draw();
+  }
+
+  /** The lines above the plot: cheap, and never late. */
+  private showState(): void {
+    const { data } = this.entry;
+    const [[, state], ...rest] = summary(data);
+    const loss = rest.find(([label]) => label.includes('loss'))?.[1];
+    this.heading.textContent = [`${data.name}: ${state}`, loss && `${this.context.trans.__('loss')} ${loss}`].filter(Boolean).join(' · ');
+    this.controls.update();
+    clearInterval(this.clock);
+    const showAge = () => {
+      this.age.textContent = this.entry.current ? '' : this.oldText();
+    };
+    showAge();
+    if (!this.entry.current) this.clock = setInterval(showAge, 30_000);
+  }
+
+  private oldText(): string {
+    const { trans } = this.context;
+    const seconds = Math.max(0, (Date.now() - Date.parse(this.entry.data.updatedAt)) / 1000);
+    if (!Number.isFinite(seconds)) return trans.__('Shown is what was saved; training may have gone on.');
+    const age =
+      seconds < 90
+        ? trans.__('%1 s', Math.round(seconds))
+        : seconds < 5400
+          ? trans.__('%1 minutes', Math.round(seconds / 60))
+          : trans.__('%1 hours', Math.round(seconds / 3600));
+    return trans.__('Shown is what was known %1 ago (%2).', age, new Date(this.entry.data.updatedAt).toLocaleString());
+  }
+
+  private async draw(): Promise<void> {
+    this.stale = false;
+    const { data } = this.entry;
+    const { trans, settings } = this.context;
+    const named = words(trans);
+    this.listOthers();
+    if (this.tab === trans.__('Samples')) return this.samplesPanel.replaceChildren(samplesPanel(data.samples, trans));
+    if (this.tab === trans.__('Figures')) return this.figuresPanel.replaceChildren(figuresPanel(data, named, trans));
+    this.drawing.setAttribute(
+      'aria-label',
+      summary(data)
+        .map(([name, value]) => `${name}: ${value}`)
+        .join('; '),
+    );
+    // A still picture is there at once; it stays if the plot's code cannot be loaded.
+    if (!this.plot) this.still.src = `data:image/svg+xml,${encodeURIComponent(runSvg(data))}`;
+    this.plot ??= import('./plot').then(({ Plot }) => new Plot(this.drawing));
+    const plot = await this.plot.catch(() => undefined);
+    if (!plot || this.isDisposed || !this.visible) return;
+    const chosen = this.store
+      .others(this.entry)
+      .filter(({ data: { id, startedAt } }, i) => this.beside.get(id) ?? (i === 0 && settings.ghost && this.isBefore(startedAt)));
+    const [first] = this.store.others(this.entry);
+    const ghost = chosen.includes(first) && this.isBefore(first.data.startedAt) ? first.data : undefined;
+    this.still.remove();
+    await plot.draw(
+      figure(data, {
+        ...{ smoothing: this.smoothing, logScale: this.logScale, width: this.drawing.clientWidth, theme: themeNow(), words: named, ghost },
+        overlays: chosen.map((other) => other.data).filter((other) => other !== ghost),
+      }),
+    );
+  }
+
+  override dispose(): void {
+    if (this.isDisposed) return;
+    clearTimeout(this.timer);
+    clearInterval(this.clock);
+    this.observer.disconnect();
+    this.sizes.disconnect();
+    this.entry.changed.disconnect(this.changed, this);
+    this.store.changed.disconnect(this.onStore, this);
+    this.context.restyled.disconnect(this.changed, this);
+    void this.plot?.then(
+      (plot) => plot.dispose(),
+      () => {},
+    );
+    super.dispose();
+  }
+}

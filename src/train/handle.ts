@@ -1,0 +1,80 @@
+import { OptionError } from '../core/errors';
+
+/** What can be asked of a run while it trains. */
+export type Action = 'pause' | 'resume' | 'stop' | 'sample' | 'evaluate' | 'learning_rate';
+
+interface Request {
+  action: Action;
+  value?: number;
+  resolve: (answer: string) => void;
+  reject: (error: Error) => void;
+}
+
+/**
+ * What a trainer can be asked for while it trains, from another cell, a console or the view's buttons. Requests wait until the
+ * step is done that the trainer is in; each answer says what came of it.
+ */
+export class Handle {
+  /** Training ends after the step it is in. */
+  stopWanted = false;
+  paused = false;
+  private isOpen = false;
+  private waiting: Request[] = [];
+  private wake = () => {};
+
+  /** Whether a run is on that can be asked. */
+  get open(): boolean {
+    return this.isOpen;
+  }
+
+  begin(): void {
+    Object.assign(this, { stopWanted: false, paused: false, isOpen: true, waiting: [] });
+  }
+
+  /** Ends the run's time; what was still waiting is answered by `text`. */
+  end(text: string): void {
+    this.isOpen = false;
+    this.paused = false;
+    for (const { action, resolve, reject } of this.waiting.splice(0))
+      if (action === 'stop') resolve(text);
+      else reject(new OptionError(`Training is over: ${text}.`));
+  }
+
+  /** Resolves with a sentence once it is done; rejects where it cannot be. */
+  ask(action: Action, value?: number): Promise<string> {
+    if (!this.isOpen) return Promise.reject(new OptionError('Training is over or has not begun: there is nothing to act on.'));
+    if (action === 'learning_rate' && !(typeof value === 'number' && Number.isFinite(value) && value >= 0))
+      return Promise.reject(new OptionError(`learning_rate must be a number of at least 0, but is ${value}. 1e-4 is common for LoRA.`));
+    if (action === 'stop') this.stopWanted = true;
+    if (action === 'resume') this.paused = false;
+    return new Promise((resolve, reject) => {
+      this.waiting.push({ action, value, resolve, reject });
+      this.wake();
+    });
+  }
+
+  /** Ends training after its step, and a pause at once. */
+  stop(): void {
+    this.stopWanted = true;
+    this.wake();
+  }
+
+  /** Between steps: does what was asked for, and stays while the run is paused. A stop is answered when all is saved. */
+  async attend(act: (action: Action, value?: number) => Promise<string>): Promise<void> {
+    for (;;) {
+      const stops: Request[] = [];
+      for (let request = this.waiting.shift(); request; request = this.waiting.shift()) {
+        if (request.action === 'stop') {
+          stops.push(request);
+          continue;
+        }
+        await act(request.action, request.value).then(request.resolve, request.reject);
+      }
+      this.waiting.push(...stops);
+      if (!this.paused || this.stopWanted) return;
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+    }
+  }
+}

@@ -1,0 +1,37 @@
+import { OptionError } from '../core/errors';
+import { availableMemory, mebibytes } from '../engine/memory';
+import type { TrainingOptions } from './config';
+
+/** How many tokens go through the model at once, and whether blocks are recomputed in the backward pass. */
+export interface Plan {
+  tokens: number;
+  recompute: boolean;
+}
+
+const SIZES = [4096, 2048, 1024, 512, 256];
+
+/**
+ * The micro-batches that fit the memory allowed. `kept` and `recomputed`: fp32 values that a token's activations take without and
+ * with recomputation; `longest`: tokens of the longest row.
+ */
+export function planMicroBatches(
+  args: Pick<TrainingOptions, 'memory_limit' | 'gradient_checkpointing'>,
+  [kept, recomputed]: [kept: number, recomputed: number],
+  longest: number,
+): Plan {
+  const { memory_limit: allowed, gradient_checkpointing: forced } = args;
+  const limit = allowed <= 1 ? allowed * availableMemory() : allowed * 1024 * 1024;
+  const fits = (tokens: number, floats: number) => tokens * floats * 4 * 1.3 <= limit;
+  // Larger micro-batches than this gain no speed, so memory is not spent on them.
+  const preferred = Math.max(512, longest);
+  if (forced !== true && fits(preferred, kept)) return { tokens: preferred, recompute: false };
+  const size = SIZES.find((tokens) => tokens <= Math.max(512, longest) && fits(tokens, recomputed)) ?? longest;
+  if (forced !== false && (forced || !fits(longest, kept))) {
+    if (!fits(longest, recomputed))
+      throw new OptionError(
+        `One row of ${longest} tokens needs about ${mebibytes(longest * recomputed * 4)} for its backward pass, but memory_limit leaves ${mebibytes(limit)}. Lower max_length, or raise memory_limit.`,
+      );
+    return { tokens: Math.max(size, longest), recompute: true };
+  }
+  return { tokens: longest, recompute: false };
+}

@@ -1,0 +1,75 @@
+import { expect, it } from 'vitest';
+import { type FigureOptions, figure } from '../../extension/src/run/figure';
+import { Random } from '../../src/core/random';
+import { parseRun, runPayload } from '../../views/src';
+import { hostile } from '../views/hostile';
+import { longRun, runData } from '../views/runs';
+
+const theme = { text: '#222', grid: '#ddd', font: 'sans-serif', dark: false };
+const words = new Proxy({}, { get: (_, name) => String(name) }) as FigureOptions['words'];
+const options: FigureOptions = { smoothing: 0.9, logScale: false, width: 900, theme, overlays: [], words };
+type Trace = { name: string; x: number[]; y: number[]; text?: string[]; xaxis?: string; line?: { color?: string } };
+const draw = (run = longRun(100), more: Partial<FigureOptions> = {}) => {
+  const { traces, layout } = figure(run, { ...options, ...more });
+  return { traces: traces as Trace[], layout: layout as any, names: (traces as Trace[]).map(({ name }) => name) };
+};
+
+it('shows raw loss, its average, evaluations, events, rate, norm, speed and memory', () => {
+  const run = longRun(100);
+  run.series.loss[49][1] = 99;
+  const { traces, names, layout } = draw(run);
+  const all = ['loss', 'mean', 'eval_loss', 'events', 'learning_rate', 'grad_norm', 'tokens_per_second', 'resident_bytes'];
+  expect(names.slice(0, 8)).toEqual(all);
+  expect(names[8]).toMatch(/^machine: 3.725 GiB$/);
+  expect(traces[0].y[49], 'a spike stays in the raw line whatever the smoothing').toBe(99);
+  expect(traces[1].y[49]).toBeLessThan(20);
+  expect(layout.xaxis2.matches).toBe('x');
+});
+
+it('zoom is kept while points arrive, and starts afresh on another kind of axis', () => {
+  const [a, b] = [draw(longRun(50)), draw(longRun(60))];
+  expect([a.layout.uirevision, a.layout.yaxis.uirevision]).toEqual([b.layout.uirevision, b.layout.yaxis.uirevision]);
+  const log = draw(longRun(60), { logScale: true });
+  expect(log.layout.yaxis.type).toBe('log');
+  expect(log.layout.yaxis.uirevision).not.toBe(b.layout.yaxis.uirevision);
+  const zero = runData();
+  zero.series.loss[0][1] = 0;
+  expect(draw(zero, { logScale: true }).layout.yaxis.type, 'a loss of 0 has no logarithm').toBe('linear');
+});
+
+it('other runs are drawn beside it, the one before faintly', () => {
+  const other = { ...longRun(30), name: 'other' };
+  expect(draw(undefined, { ghost: other, overlays: [other] }).names.slice(0, 2)).toEqual(['before: other', 'other']);
+});
+
+it('fits narrow places by two columns', () => {
+  expect(draw(undefined, { width: 300 }).layout.xaxis4.domain[0]).toBe(0);
+  expect(draw(undefined, { width: 900 }).layout.xaxis4.domain[0]).toBeGreaterThan(0.4);
+});
+
+it('every line differs from every other in colour or dash, in both themes', () => {
+  for (const dark of [false, true]) {
+    const { traces } = draw(undefined, { theme: { ...theme, dark } });
+    const colours = traces.slice(0, 3).map((trace) => trace.line?.color);
+    expect(new Set(colours).size).toBe(3);
+  }
+});
+
+it('markup in a payload stays text', () => {
+  const run = runData({ events: [{ step: 1, kind: 'warning', text: 'a <a href="javascript:alert(1)">b</a> & c' }] });
+  const { traces } = draw(run, { overlays: [run] });
+  const events = traces.find(({ name }) => name === 'events')!;
+  expect(events.text).toEqual(['a &lt;a href="javascript:alert(1)"&gt;b&lt;/a&gt; &amp; c']);
+  expect(traces[0].name).toBe('&lt;script&gt;alert(1)&lt;/script&gt;');
+});
+
+it('whatever passes the schema can be drawn', () => {
+  const random = Random.seeded(3);
+  for (let i = 0; i < 5000; i++) {
+    const run = parseRun(hostile(random, JSON.parse(JSON.stringify(runPayload(runData())))));
+    if (typeof run === 'string') continue;
+    const text = JSON.stringify(draw(run, { logScale: i % 2 === 0, ghost: run, overlays: [run] }));
+    expect(text).not.toMatch(/:null,"(x|y)"/);
+    expect(text.length).toBeLessThan(2e6);
+  }
+});

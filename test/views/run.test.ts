@@ -1,0 +1,148 @@
+import { expect, it } from 'vitest';
+import { Random } from '../../src/core/random';
+import {
+  decodePoints,
+  encodePoints,
+  MAX_POINTS,
+  movingAverage,
+  type Point,
+  parseRun,
+  RUN_SCHEMA,
+  type RunData,
+  runCsv,
+  runDelta,
+  runPayload,
+  runSvg,
+  SERIES,
+  summary,
+  thin,
+  toldAll,
+  withDelta,
+} from '../../views/src';
+import { hostile } from './hostile';
+import { longRun, runData } from './runs';
+
+const viaJson = (value: unknown) => JSON.parse(JSON.stringify(value));
+
+it('thinning keeps ends, order and every spike', () => {
+  const points: Point[] = Array.from({ length: 50000 }, (_, i) => [i, Math.sin(i / 1000)]);
+  for (const at of [7, 12345, 49998]) points[at][1] = 99;
+  points[30000][1] = -99;
+  const kept = thin(points);
+  expect(kept.length).toBeLessThanOrEqual(MAX_POINTS);
+  expect(kept.every((p, i) => i === 0 || p[0] > kept[i - 1][0])).toBe(true);
+  expect(kept.filter((p) => p[1] === 99).map((p) => p[0])).toEqual([7, 12345, 49998]);
+  expect(kept.some((p) => p[1] === -99)).toBe(true);
+  expect([kept[0], kept.at(-1)]).toEqual([points[0], points.at(-1)]);
+  expect(thin(points.slice(0, 5))).toEqual(points.slice(0, 5));
+});
+
+it('points travel as text: 6 digits, no figures that JSON lacks', () => {
+  const points: Point[] = [
+    [1, 2.3456789],
+    [2, Number.NaN],
+    [3, -1e-12],
+    [4, 7.8e9],
+  ];
+  expect(encodePoints(points)).toBe('1:2.34568 3:-1e-12 4:7800000000');
+  expect(decodePoints(encodePoints(points))).toEqual([
+    [1, 2.34568],
+    [3, -1e-12],
+    [4, 7.8e9],
+  ]);
+  expect(decodePoints('')).toEqual([]);
+  for (const wrong of ['1', '1:', ':1', '1:x', '-1:2', '1:2  3:4', '1:1e300', '1:2:3', `${'1:1 '.repeat(3000)}1:1`])
+    expect(decodePoints(wrong), wrong.slice(0, 20)).toBeUndefined();
+});
+
+it('the moving average is unbiased from the first point', () => {
+  const flat = [1, 2, 3].map((step): Point => [step, 4]);
+  expect(movingAverage(flat).map((p) => p[1])).toEqual([4, 4, 4].map((v) => expect.closeTo(v, 10)));
+});
+
+it('a run survives its payload, and others are refused with what is wrong', () => {
+  const payload = viaJson(runPayload(runData()));
+  expect(parseRun(payload)).toEqual(runData());
+  expect(parseRun(null)).toMatch(/no object/);
+  expect(parseRun({ ...payload, schemaVersion: 2 })).toMatch(/newer tunebook \(schema 2\).*reads schema 1\. Update/);
+  expect(parseRun({ ...payload, schemaVersion: '1' })).toMatch(/schemaVersion is missing or unknown/);
+  expect(parseRun({ ...payload, series: { ...payload.series, loss: '1:2 x' } })).toMatch(/series.loss cannot be read/);
+  expect(parseRun({ ...payload, series: { ...payload.series, loss: '1:2 e' } })).toMatch(/series.loss holds something else/);
+  expect(parseRun({ ...payload, series: { ...payload.series, loss: '1:1 '.repeat(5000) } })).toMatch(/holds something else|too long/);
+  expect(parseRun({ ...payload, status: 'x' })).toMatch(/status is none of running, paused/);
+  expect(parseRun({ ...payload, events: Array(501).fill(payload.events[0]) })).toMatch(/events is too long/);
+  expect(parseRun({ ...payload, memory: { ...payload.memory, peakBytes: '1' } })).toMatch(/memory.peakBytes is not of type number/);
+  expect(Object.keys(RUN_SCHEMA.properties!.series.properties!)).toEqual([...SERIES]);
+});
+
+it('the schema is what ajv, a validator of the whole standard, takes it for', async () => {
+  const { default: Ajv } = await import('ajv/dist/2020');
+  const validate = new Ajv({ allowUnionTypes: true }).compile(RUN_SCHEMA);
+  expect(validate(viaJson(runPayload(longRun(5000))))).toBe(true);
+  const random = Random.seeded(5);
+  let refused = 0;
+  for (let i = 0; i < 2000; i++) {
+    const payload = hostile(random, viaJson(runPayload(runData())));
+    // Ours also reads the texts of points, so it may refuse more; never less.
+    if (!validate(payload)) {
+      refused++;
+      expect(typeof parseRun(payload), JSON.stringify(payload)?.slice(0, 300)).toBe('string');
+    }
+  }
+  expect(refused).toBeGreaterThan(1000);
+});
+
+it('20,000 hostile payloads are refused with a sentence or drawn, quickly', () => {
+  const random = Random.seeded(11);
+  let taken = 0;
+  for (let i = 0; i < 20_000; i++) {
+    const result = parseRun(hostile(random, viaJson(runPayload(runData()))));
+    if (typeof result === 'string') {
+      expect(result).toMatch(/^This (output is not a|training run (was|is damaged)).*\.$/s);
+      expect(result.length).toBeLessThan(600);
+      continue;
+    }
+    taken++;
+    const svg = runSvg(result);
+    expect(svg).not.toMatch(/NaN|Infinity|<script|<img/);
+    summary(result);
+  }
+  expect(taken).toBeGreaterThan(100);
+  expect(({} as { polluted?: unknown }).polluted).toBeUndefined();
+});
+
+it('deltas bring a view to where the run is, with only what is new', () => {
+  const run = longRun(40);
+  const early: RunData = { ...run, step: 10, series: viaJson(run.series), events: [], samples: [] };
+  for (const name of SERIES) early.series[name] = early.series[name].filter(([step]) => step <= 10);
+  const delta = viaJson(runDelta(run, toldAll(early)));
+  expect(delta.series.loss.split(' ')).toHaveLength(30);
+  const whole = parseRun(viaJson(runPayload(run))) as RunData;
+  expect(withDelta(parseRun(viaJson(runPayload(early))) as RunData, delta)).toEqual(whole);
+  expect(withDelta(run, { ...delta, step: 'x' })).toMatch(/damaged: step is not of type number/);
+});
+
+it('a view that takes 50,000 live points stays small and keeps its spikes', () => {
+  const run = longRun(50_000);
+  run.series.loss[31_007][1] = 77;
+  let shown: RunData = { ...runData(), series: Object.fromEntries(SERIES.map((name) => [name, []])) as never };
+  for (let at = 0; at < 50_000; at += 10) {
+    const now: RunData = { ...run, series: Object.fromEntries(SERIES.map((name) => [name, run.series[name].slice(at, at + 10)])) as never };
+    shown = withDelta(
+      shown,
+      runDelta(now, toldAll(runData({ events: [], samples: [], series: { ...shown.series, ...empty } }))),
+    ) as RunData;
+  }
+  expect(shown.series.loss.length).toBeLessThanOrEqual(2 * MAX_POINTS);
+  expect(shown.series.loss).toContainEqual([31_008, 77]);
+  expect(shown.series.loss.at(-1)![0]).toBe(50_000);
+});
+const empty = Object.fromEntries(SERIES.map((name) => [name, []])) as unknown as RunData['series'];
+
+it('pictures and tables escape names and survive empty series', () => {
+  expect(runSvg(runData())).not.toContain('<script>');
+  expect(runSvg(runData({ series: empty }))).toContain('<svg');
+  const labels = ['status', 'training loss', 'evaluation loss', 'speed', 'memory', 'last checkpoint'];
+  expect(summary(runData()).map(([label]) => label)).toEqual(labels);
+  expect(runCsv(runData())).toBe(`step,${SERIES.join(',')}\n1,2.5,,0,,100,\n2,2,2.2,0.0001,,,\n`);
+});

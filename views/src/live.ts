@@ -1,0 +1,21 @@
+import type { RunDelta, RunPayload } from './run';
+
+/** The comm target that a view opens, with {run: id}, to follow a run and to ask something of it. */
+export const RUN_COMM = 'tunebook.run';
+
+/** What a view may ask of a run that trains. */
+export const ACTIONS = ['pause', 'resume', 'stop', 'sample', 'evaluate', 'learning_rate'] as const;
+export type Action = (typeof ACTIONS)[number];
+
+/** View to kernel. `value`: the new rate, for learning_rate. */
+export interface Ask {
+  action: Action;
+  value?: number;
+}
+
+/** Kernel to view. A view is sent a snapshot first, then deltas; every Ask gets `heard` at once and `answer` when it is done. */
+export type Live =
+  | { type: 'snapshot'; run: RunPayload }
+  | { type: 'delta'; delta: RunDelta }
+  | { type: 'heard'; action: Action; text: string }
+  | { type: 'answer'; action: Action; ok: boolean; text: string };
