@@ -2,6 +2,7 @@
 //                 -- full      the same, all weights trained in fp32
 //                 -- sft       the project's instruction rows as they are: rows a second
 //                 -- generate  64 tokens after 64, greedy
+//                 -- inspect   an adapter of Llama-2-7B's shape, r = 16 and r = 64
 //                 -- kernel    our kernel, ipykernel and tslab by Jupyter's protocol [--tries 200]
 //                 -- profile   our training step by op [--trace FILE: for ui.perfetto.dev]
 // [--base q4_1|nf4|bf16: what our weights are packed as] [--json] [--pairs N] [--batch 4] [--length 512] [--steps N] [--rank 16] [--dtype auto|float32|bfloat16] [--alone]
@@ -49,6 +50,7 @@ const TASKS = {
   full: 'tokensPerSecond',
   sft: 'rowsPerSecond',
   generate: 'tokensPerSecond',
+  inspect: null,
   kernel: null,
   profile: null,
 };
@@ -100,6 +102,20 @@ await main(async () => {
   const log = values.json ? () => {} : console.log;
   const print = (row, text) => process.stdout.write(values.json ? `${JSON.stringify(row)}\n` : `${text}\n`);
   if (values.json) console.log = () => {};
+  if (task === 'inspect') {
+    await setUp(['dependencies', 'native', 'build']);
+    for (const rank of [16, 64]) {
+      const runs = Array.from({ length: Number(values.pairs) }, () =>
+        side(process.execPath, ['bench/inspect.mjs', JSON.stringify({ rank })], 'inspect'),
+      );
+      const seconds = median(runs.map((run) => run.seconds));
+      print(
+        { name: `inspect, r = ${rank}`, seconds, runs: runs.length, cpu: cpu() },
+        `inspect, 224 modules, r = ${rank}: ${seconds.toFixed(2)} s`,
+      );
+    }
+    return;
+  }
   if (task === 'kernel') return kernels(Number(values.tries), print);
   await setUp(['dependencies', 'native', 'build', 'model', ...(values.alone || task === 'profile' ? [] : ['peers'])]);
   const file = join(mkdtempSync(join(tmpdir(), 'tunebook-bench-')), 'task.json');

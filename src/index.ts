@@ -10,6 +10,7 @@ export { generate } from './generate/generate';
 export { pipeline } from './generate/pipeline';
 export { TextStreamer } from './generate/streamer';
 export { AutoModelForCausalLM, AutoTokenizer } from './models/auto';
+export { AdapterReport, type InspectOptions, inspect } from './notebook/inspect';
 export { showTable } from './notebook/table';
 export { LoraConfig } from './peft/config';
 export { get_peft_model, PeftModel } from './peft/model';

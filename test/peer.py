@@ -181,6 +181,29 @@ def board(data):
     return {tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
+def spectra(data):
+    """Singular values of B A from the dense product, and overlaps of spans, for pairs of saved adapters."""
+    from safetensors.numpy import load_file
+
+    def pairs(folder):
+        tensors = load_file(f"{folder}/adapter_model.safetensors")
+        names = sorted(n[: -len(".lora_A.weight")] for n in tensors if n.endswith(".lora_A.weight"))
+        return {n: (tensors[f"{n}.lora_A.weight"].astype("float64"), tensors[f"{n}.lora_B.weight"].astype("float64")) for n in names}
+
+    first, second = pairs(data["folder"]), pairs(data["other"])
+    found = {}
+    for name, (a, b) in first.items():
+        a2, b2 = second[name]
+        span = lambda m: (lambda u, s, _: u[:, s > s[0] * 1e-7] if s[0] > 0 else u[:, :0])(*np.linalg.svd(m, full_matrices=False))
+        share = lambda x, y: float(np.sum((x.T @ y) ** 2) / max(1, min(x.shape[1], y.shape[1])))
+        found[name.removeprefix("base_model.model.")] = {
+            "sigma": np.linalg.svd(b @ a, compute_uv=False)[: a.shape[0]].tolist(),
+            "reads": share(span(a.T), span(a2.T)),
+            "writes": share(span(b), span(b2)),
+        }
+    return found
+
+
 def quantized(data):
     """What bitsandbytes makes of matrices, and the logits of a model loaded with it."""
     import bitsandbytes.functional as bnb
@@ -214,5 +237,5 @@ def quantized(data):
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
     torch.set_num_threads(os.cpu_count())
-    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "saved": saved, "adapters": adapters, "board": board, "quantized": quantized}[task](json.load(open(source)))
+    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "saved": saved, "adapters": adapters, "board": board, "quantized": quantized, "spectra": spectra}[task](json.load(open(source)))
     json.dump(result, open(target, "w"))

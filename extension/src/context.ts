@@ -1,4 +1,5 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { Token } from '@lumino/coreutils';
 import type { ISignal } from '@lumino/signaling';
 
 /** What a user sets in JupyterLab's settings editor. */
@@ -21,3 +22,5 @@ export interface Context {
   /** Opens a folder in the file browser; false where it is outside what the server shows. */
   openFolder(folder: string, from: string | undefined): Promise<boolean>;
 }
+
+export const IContext = new Token<Context>('@tunebook/jupyterlab:IContext', 'What the views of tunebook need of the application.');

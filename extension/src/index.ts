@@ -6,9 +6,11 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { Signal } from '@lumino/signaling';
-import { RUN_MIME } from '@tunebook/views';
+import { ADAPTER_MIME, RUN_MIME } from '@tunebook/views';
+import { AdapterFactory, FileModelFactory } from './adapter/document';
+import { AdapterRenderer } from './adapter/renderer';
 import { addCommands } from './commands';
-import { type Context, DEFAULT_SETTINGS, type ViewSettings } from './context';
+import { type Context, DEFAULT_SETTINGS, IContext, type ViewSettings } from './context';
 import { serverPath } from './paths';
 import { RunsPanel } from './run/panel';
 import { RunRenderer } from './run/renderer';
@@ -16,27 +18,35 @@ import { RunStore } from './run/store';
 
 const NAME = '@tunebook/jupyterlab';
 
-/** Renders training runs and follows them in a side panel. */
-const runs: JupyterFrontEndPlugin<void> = {
+/** Settings, theme and language, which all views share. */
+const context: JupyterFrontEndPlugin<Context> = {
   id: `${NAME}:plugin`,
-  description: 'Shows the training runs of tunebook as live plots, and takes what is asked of them.',
+  description: 'Settings of the views of tunebook.',
   autoStart: true,
-  requires: [IRenderMimeRegistry],
-  optional: [INotebookTracker, ICommandPalette, IThemeManager, ISettingRegistry, ITranslator],
+  provides: IContext,
+  optional: [IThemeManager, ISettingRegistry, ITranslator],
   activate: (
     app: JupyterFrontEnd,
-    registry: IRenderMimeRegistry,
-    notebooks: INotebookTracker | null,
-    commandPalette: ICommandPalette | null,
     themes: IThemeManager | null,
     settingRegistry: ISettingRegistry | null,
     translator: ITranslator | null,
-  ) => {
-    const trans = (translator ?? nullTranslator).load('tunebook');
+  ): Context => {
     const settings: ViewSettings = { ...DEFAULT_SETTINGS };
     const restyled = new Signal<object, void>(app);
-    const context: Context = {
-      trans,
+    themes?.themeChanged.connect(() => restyled.emit());
+    settingRegistry?.load(`${NAME}:plugin`).then(
+      (loaded) => {
+        const read = () => {
+          Object.assign(settings, DEFAULT_SETTINGS, loaded.composite);
+          restyled.emit();
+        };
+        loaded.changed.connect(read);
+        read();
+      },
+      () => {}, // without its schema the defaults hold
+    );
+    return {
+      trans: (translator ?? nullTranslator).load('tunebook'),
       settings,
       restyled,
       async openFolder(folder, from) {
@@ -48,18 +58,24 @@ const runs: JupyterFrontEndPlugin<void> = {
         );
       },
     };
-    themes?.themeChanged.connect(() => restyled.emit());
-    void settingRegistry?.load(`${NAME}:plugin`).then(
-      (loaded) => {
-        const read = () => {
-          Object.assign(settings, DEFAULT_SETTINGS, loaded.composite);
-          restyled.emit();
-        };
-        loaded.changed.connect(read);
-        read();
-      },
-      () => {}, // without its schema the defaults hold
-    );
+  },
+};
+
+/** Renders training runs and follows them in a side panel. */
+const runs: JupyterFrontEndPlugin<void> = {
+  id: `${NAME}:runs`,
+  description: 'Shows the training runs of tunebook as live plots, and takes what is asked of them.',
+  autoStart: true,
+  requires: [IRenderMimeRegistry, IContext],
+  optional: [INotebookTracker, ICommandPalette],
+  activate: (
+    app: JupyterFrontEnd,
+    registry: IRenderMimeRegistry,
+    context: Context,
+    notebooks: INotebookTracker | null,
+    palette: ICommandPalette | null,
+  ) => {
+    const { trans } = context;
     const factory = (store: RunStore) => ({
       safe: true,
       mimeTypes: [RUN_MIME],
@@ -81,8 +97,41 @@ const runs: JupyterFrontEndPlugin<void> = {
     notebooks.widgetAdded.connect((_, notebook) => adopt(notebook));
     const panel = new RunsPanel(notebooks, (notebook) => stores.get(notebook), context);
     app.shell.add(panel, 'right', { rank: 600, type: 'Training runs' });
-    addCommands(app, panel, trans, commandPalette);
+    addCommands(app, panel, trans, palette);
   },
 };
 
-export default [runs];
+/** Renders what `inspect` says of an adapter, and opens saved adapters from the file browser. */
+const adapters: JupyterFrontEndPlugin<void> = {
+  id: `${NAME}:adapters`,
+  description: 'Shows what a LoRA adapter adds to its base model.',
+  autoStart: true,
+  requires: [IRenderMimeRegistry, IContext],
+  activate: (app: JupyterFrontEnd, registry: IRenderMimeRegistry, context: Context) => {
+    registry.addFactory({ safe: true, mimeTypes: [ADAPTER_MIME], defaultRank: 10, createRenderer: () => new AdapterRenderer(context) }, 10);
+    const { docRegistry, serviceManager } = app;
+    const fileType = 'tunebook-adapter';
+    const { trans } = context;
+    docRegistry.addFileType({
+      name: fileType,
+      displayName: trans.__('LoRA adapter'),
+      pattern: '^adapter_model\\.safetensors$',
+      mimeTypes: ['application/octet-stream'],
+      fileFormat: 'base64',
+      contentType: 'file',
+    });
+    docRegistry.addModelFactory(new FileModelFactory());
+    docRegistry.addWidgetFactory(
+      new AdapterFactory(serviceManager.contents, context, {
+        name: 'tunebook-adapter-inspector',
+        label: trans.__('Adapter Inspector'),
+        modelName: 'tunebook-file',
+        fileTypes: [fileType],
+        defaultFor: [fileType],
+        readOnly: true,
+      }),
+    );
+  },
+};
+
+export default [context, runs, adapters];

@@ -18,7 +18,8 @@ export type BaseModel = Module & { readonly config: { _name_or_path: string } };
 
 /** A frozen base model with a trained adapter beside it. */
 export class PeftModel<M extends BaseModel = BaseModel> extends Module {
-  private readonly pairs = new Map<string, LowRank>();
+  /** The low-rank terms by the paths of the modules they stand beside. */
+  readonly pairs = new Map<string, LowRank>();
   private attached = true;
 
   private constructor(

@@ -1,3 +1,38 @@
+export {
+  ADAPTER_MIME,
+  ADAPTER_SCHEMA,
+  ADAPTER_SCHEMA_VERSION,
+  type AdapterData,
+  type AdapterModule,
+  type AdapterMoment,
+  type AdapterOverlap,
+  type AdapterPayload,
+  adapterCsv,
+  adapterPayload,
+  adapterSummary,
+  cumulativeEnergy,
+  effectiveRank,
+  kindsOf,
+  type MergeCheck,
+  parseAdapter,
+  placeOf,
+  sizeOf,
+  stableRank,
+  usedRank,
+} from './adapter';
+export {
+  type AdapterTensor,
+  inspectFile,
+  moduleOf,
+  NO_BASE,
+  NO_DELTA,
+  NO_SCALE,
+  pairsOf,
+  type SavedPair,
+  scaleOf,
+  tensorOf,
+} from './adapter_file';
+export { type ChartSpec, type ChartTheme, heatmapSpec, historySpec, overlapSpec, PAPER, spectrumSpec } from './charts';
 export { ACTIONS, type Action, type Ask, type Live, RUN_COMM } from './live';
 export {
   parseRun,
@@ -19,5 +54,6 @@ export {
   withDelta,
 } from './run';
 export { decodePoints, encodePoints, figure, MAX_POINTS, movingAverage, type Point, thin } from './series';
+export { type LowRankUpdate, overlap, singularValues } from './spectrum';
 export { runSvg } from './svg';
 export { runCsv, summary } from './table';

@@ -56,7 +56,7 @@ export class Controls {
     this.pause.title = paused ? trans.__('Go on training') : trans.__('Halt after this step; the model can be used meanwhile');
     for (const button of this.buttons) button.disabled = Boolean(why);
     this.rate.disabled = Boolean(why);
-    const text = why && entry.over ? entry.said || why : why || entry.said;
+    const text = entry.over ? entry.said || why : why || entry.said;
     if (this.said.textContent !== text) this.said.textContent = text;
     if (document.activeElement !== this.rate && !this.rate.value) {
       const rate = entry.data.config.learning_rate;

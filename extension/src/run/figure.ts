@@ -168,7 +168,7 @@ function layout(run: RunData, { theme, width, logScale, words }: FigureOptions, 
   const gap = columns === 4 ? 0.075 : 0.14;
   const span = (1 - gap * (columns - 1)) / columns;
   const top = rows === 1 ? 0.42 : 0.5;
-  const high = rows === 1 ? 0.22 : 0.14;
+  const high = rows === 1 ? 0.22 : 0.13;
   const axes: Record<string, object> = {};
   const annotations: object[] = [];
   for (let i = 0; i < 4; i++) {
@@ -215,7 +215,7 @@ function layout(run: RunData, { theme, width, logScale, words }: FigureOptions, 
     // What the reader zoomed stays while points arrive; another kind of axis starts afresh.
     uirevision: run.id,
     dragmode: 'zoom',
-    xaxis: { ...axis, domain: [0, 1], anchor: 'y', range: steps, title: { text: words.step, standoff: 4 } },
+    xaxis: { ...axis, domain: [0, 1], anchor: 'y', range: steps, title: { text: rows === 1 ? words.step : '', standoff: 4 } },
     yaxis: {
       ...axis,
       title: { text: words.loss, standoff: 4 },

@@ -4,6 +4,7 @@ import { Signal } from '@lumino/signaling';
 import { type Live, parseRun, type RunData, withDelta } from '@tunebook/views';
 import { Link } from './link';
 
+const LINGER = 5000;
 const isOpen = ({ status }: RunData) => status === 'running' || status === 'paused';
 
 /** A run as all its views in one notebook share it. */
@@ -50,6 +51,7 @@ export class RunEntry {
   }
 
   private set(data: RunData): void {
+    if (!this.over && !isOpen(data)) this.said = '';
     this.data = data;
     this.follow();
     this.changed.emit();
@@ -58,8 +60,10 @@ export class RunEntry {
   /** Only a run that goes on is followed. */
   private follow(): void {
     if (!isOpen(this.data)) {
-      this.link?.dispose();
+      // The answer to a stop comes after the end.
+      const { link } = this;
       this.link = undefined;
+      if (link) setTimeout(() => link.dispose(), LINGER);
     } else if (!this.link && this.session) {
       this.link = new Link(this.session, this.data.id, this.trans);
       this.link.changed.connect(() => this.changed.emit());

@@ -2,13 +2,13 @@ import { Widget } from '@lumino/widgets';
 import { runCsv, runSvg, summary } from '@tunebook/views';
 import type { Context } from '../context';
 import { download, element, fileName, freshId, tabs } from '../dom';
+import { background, themeNow, words } from '../theme';
 import { Controls } from './controls';
 import { figure } from './figure';
 import { figuresPanel } from './figures';
 import type { Plot } from './plot';
 import { samplesPanel } from './samples';
 import type { RunEntry, RunStore } from './store';
-import { background, themeNow, words } from './theme';
 
 /** Views redraw at most so often, in milliseconds. */
 const BETWEEN = 250;
@@ -144,9 +144,9 @@ export class RunView extends Widget {
   /** Asks for a redraw: at once, or when the last one is long enough ago; while nobody sees the view, not at all. */
   private changed(): void {
     this.stale = true;
-    if (this.timer || this.isDisposed) return;
+    if (this.isDisposed) return;
     this.showState();
-    if (!this.visible) return;
+    if (this.timer || !this.visible) return;
     this.timer = setTimeout(() => {
       this.timer = undefined;
       if (this.stale && this.visible) void this.draw();

@@ -1,0 +1,260 @@
+import { Widget } from '@lumino/widgets';
+import {
+  type AdapterData,
+  type AdapterModule,
+  adapterCsv,
+  adapterSummary,
+  type ChartSpec,
+  effectiveRank,
+  figure,
+  heatmapSpec,
+  historySpec,
+  overlapSpec,
+  placeOf,
+  sizeOf,
+  spectrumSpec,
+  stableRank,
+  usedRank,
+} from '@tunebook/views';
+import type { Context } from '../context';
+import { download, element, fileName, freshId, table, tabs } from '../dom';
+import { background, themeNow } from '../theme';
+import { blockDrawing } from './block';
+import type { Chart } from './chart';
+
+/** A chart's place: its name for those who do not see it, and the chart once it is loaded. */
+class Place {
+  readonly node = element('div', { className: 'tunebook-chart', role: 'img' });
+  private chart: Promise<Chart> | undefined;
+
+  async draw(label: string, spec: ChartSpec, click?: (datum: Record<string, unknown>) => void): Promise<void> {
+    this.node.setAttribute('aria-label', label);
+    this.chart ??= import('./chart').then(({ Chart }) => new Chart(this.node));
+    await (await this.chart).draw(spec, click);
+  }
+
+  async png(): Promise<Blob | undefined> {
+    return (await this.chart)?.png();
+  }
+
+  dispose(): void {
+    void this.chart?.then(
+      (chart) => chart.dispose(),
+      () => {},
+    );
+  }
+}
+
+/** An adapter: a page for learners, one for experts, and all figures as a table. */
+export class AdapterView extends Widget {
+  private readonly heatmap = new Place();
+  private readonly spectrum = new Place();
+  private readonly history = new Place();
+  private readonly overlap = new Place();
+  private readonly choice: HTMLSelectElement;
+  private readonly about = element('p');
+  /** The chosen module, on the page that is open. */
+  private readonly detail = element('div');
+  private readonly learner: HTMLElement;
+  private readonly expert: HTMLElement;
+  private readonly figures = element('div', { tabIndex: 0 });
+  private readonly dense: AdapterModule[];
+  private selected: AdapterModule | undefined;
+  private tab = '';
+
+  constructor(
+    private readonly data: AdapterData,
+    private readonly context: Context,
+  ) {
+    super();
+    const { trans } = context;
+    this.addClass('tunebook-view');
+    this.addClass('tunebook-adapter');
+    this.dense = data.modules.filter(({ singular }) => singular.length);
+    this.selected = this.dense.reduce<AdapterModule | undefined>((best, m) => (!best || sizeOf(m) > sizeOf(best) ? m : best), undefined);
+    const id = freshId();
+    const options = data.modules.map(({ name }) => element('option', { value: name, textContent: name }));
+    this.choice = element('select', { id }, ...options);
+    this.choice.onchange = () => this.select(this.choice.value);
+    const chooser = element('p', {}, element('label', { for: id, textContent: trans.__('Module') }), ' ', this.choice);
+    this.detail.append(chooser, this.about, this.spectrum.node);
+    const notes = data.notes.map((note) => element('p', { className: 'tunebook-age', textContent: note }));
+    const summary = () => table(adapterSummary(data), { caption: trans.__('What the adapter adds') });
+    this.learner = element(
+      'div',
+      { tabIndex: 0 },
+      summary(),
+      this.dense.length > 0 && blockDrawing(data, trans),
+      element('p', {
+        textContent: trans.__(
+          'How much each module changes, layer by layer. Choose a cell, or a module below, to see the directions that its update uses.',
+        ),
+      }),
+      this.heatmap.node,
+    );
+    this.expert = element('div', { tabIndex: 0 });
+    if (data.history.length > 1)
+      this.expert.append(element('h4', { textContent: trans.__('Growth over checkpoints (mean over layers)') }), this.history.node);
+    if (data.overlap)
+      this.expert.append(
+        element('h4', { textContent: trans.__('Shared with %1: 100 % where both use the same directions', data.overlap.other) }),
+        this.overlap.node,
+      );
+    const bar = tabs(
+      [
+        { name: trans.__('For learners'), panel: this.learner },
+        { name: trans.__('For experts'), panel: this.expert },
+        { name: trans.__('Figures'), panel: this.figures },
+      ],
+      trans.__('Views of the adapter'),
+      (name) => {
+        this.tab = name;
+        if (this.isAttached) void this.draw();
+      },
+    );
+    const button = (textContent: string, title: string, onclick: () => unknown) =>
+      element('button', { type: 'button', className: 'tunebook-button', textContent, title, onclick });
+    const tools = element(
+      'div',
+      { className: 'tunebook-tools' },
+      button(trans.__('PNG'), trans.__('Save the heatmap as a picture'), () => this.savePicture()),
+      button(trans.__('CSV'), trans.__('Save all figures as a table'), () =>
+        download(`${fileName(data.name)}.csv`, new Blob([adapterCsv(data)], { type: 'text/csv' })),
+      ),
+    );
+    this.node.append(
+      element('p', { className: 'tunebook-heading', textContent: trans.__('Adapter %1', data.name) }),
+      ...notes,
+      element('div', { className: 'tunebook-bar' }, bar, tools),
+      element('div', { className: 'tunebook-pages' }, this.learner, this.expert, this.figures),
+    );
+    context.restyled.connect(this.redraw, this);
+  }
+
+  protected override onAfterAttach(): void {
+    void this.draw();
+  }
+
+  private select(name: string): void {
+    this.selected = this.data.modules.find((m) => m.name === name) ?? this.selected;
+    void this.draw();
+  }
+
+  private redraw(): void {
+    void this.draw();
+  }
+
+  private async draw(): Promise<void> {
+    const { data, selected } = this;
+    const { trans } = this.context;
+    const theme = themeNow();
+    if (this.tab === trans.__('Figures')) this.drawFigures();
+    else if (this.tab === trans.__('For learners')) {
+      const known = data.modules.every(({ weight }) => weight);
+      const label = known ? trans.__('Size of each module’s update against its weight') : trans.__('Size of each module’s update');
+      await this.heatmap.draw(
+        `${label}. ${trans.__('The table under “Figures” has the values.')}`,
+        heatmapSpec(data, theme, selected?.name),
+        (datum) => {
+          if (typeof datum.module !== 'string') return;
+          this.select(datum.module);
+        },
+      );
+      await this.showSelected(this.learner);
+    } else {
+      await this.showSelected(this.expert);
+      if (data.history.length > 1)
+        await this.history.draw(trans.__('Norm and effective rank of the update at each checkpoint'), historySpec(data, theme));
+      if (data.overlap) await this.overlap.draw(trans.__('Shared directions, by layer and module'), overlapSpec(data, theme));
+    }
+  }
+
+  /** The chosen module, on the page that is open: what it changes, and its spectrum. */
+  private async showSelected(page: HTMLElement): Promise<void> {
+    const { selected: m } = this;
+    if (!m) return;
+    if (this.detail.parentElement !== page) page.insertBefore(this.detail, page === this.expert ? page.firstChild : null);
+    this.choice.value = m.name;
+    const { trans } = this.context;
+    const { singular: s } = m;
+    const size = m.weight
+      ? trans.__('changes its weight by %1 %', figure((100 * m.delta) / m.weight))
+      : trans.__('has an update of norm %1', figure(m.delta));
+    this.about.textContent = s.length
+      ? trans.__(
+          '%1 %2 and uses %3 of its %4 directions (stable rank %5, effective rank %6).',
+          m.name,
+          size,
+          usedRank(s),
+          m.rank,
+          figure(stableRank(s)),
+          figure(effectiveRank(s)),
+        )
+      : trans.__('%1 %2; its method has no dense update.', m.name, size);
+    this.spectrum.node.hidden = !s.length;
+    if (s.length) await this.spectrum.draw(trans.__('Singular values and cumulative energy of %1', m.name), spectrumSpec([m], themeNow()));
+  }
+
+  private drawFigures(): void {
+    if (this.figures.childElementCount) return;
+    const { data } = this;
+    const { trans } = this.context;
+    const rows = data.modules.slice(0, 1000).map((m) => {
+      const { layer } = placeOf(m.name);
+      const used = m.singular.length ? `${usedRank(m.singular)} / ${m.rank}` : '-';
+      const ranks = [stableRank(m.singular), effectiveRank(m.singular)].map((v) => (m.singular.length ? figure(v) : '-'));
+      const share = m.weight ? `${figure((100 * m.delta) / m.weight)} %` : '-';
+      return [m.name, layer < 0 ? '-' : String(layer), `${m.outFeatures} x ${m.inFeatures}`, figure(m.delta), share, used, ...ranks];
+    });
+    const heads = [
+      trans.__('module'),
+      trans.__('layer'),
+      trans.__('shape'),
+      '|dW|',
+      '|dW| / |W|',
+      trans.__('uses'),
+      trans.__('stable rank'),
+      trans.__('effective rank'),
+    ];
+    this.figures.append(
+      table(adapterSummary(data), { caption: trans.__('Summary') }),
+      table(rows, { caption: trans.__('Modules'), heads }),
+    );
+    if (data.history.length) {
+      const growth = data.history.map(({ step, deltas, effectiveRanks }) => {
+        const mean = (values: number[]) => figure(values.reduce((a, b) => a + b, 0) / Math.max(1, values.length));
+        return [String(step), mean(deltas), mean(effectiveRanks)];
+      });
+      this.figures.append(
+        table(growth, {
+          caption: trans.__('Means over all modules at each checkpoint'),
+          heads: [trans.__('step'), '|dW|', trans.__('effective rank')],
+        }),
+      );
+    }
+  }
+
+  private async savePicture(): Promise<void> {
+    const picture = await this.heatmap.png();
+    if (picture) download(`${fileName(this.data.name)}.png`, await onBackground(picture));
+  }
+
+  override dispose(): void {
+    if (this.isDisposed) return;
+    this.context.restyled.disconnect(this.redraw, this);
+    for (const place of [this.heatmap, this.spectrum, this.history, this.overlap]) place.dispose();
+    super.dispose();
+  }
+}
+
+/** A transparent picture as it looks on the page. */
+async function onBackground(picture: Blob): Promise<Blob> {
+  const image = await createImageBitmap(picture);
+  const canvas = element('canvas', { width: image.width, height: image.height });
+  const draw = canvas.getContext('2d');
+  if (!draw) return picture;
+  draw.fillStyle = background();
+  draw.fillRect(0, 0, image.width, image.height);
+  draw.drawImage(image, 0, 0);
+  return new Promise((resolve) => canvas.toBlob((blob) => resolve(blob ?? picture)));
+}

@@ -1,0 +1,291 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { inspect as nodeInspect } from 'node:util';
+import {
+  ADAPTER_MIME,
+  type AdapterData,
+  type AdapterModule,
+  adapterPayload,
+  adapterSummary,
+  effectiveRank,
+  heatmapSpec,
+  moduleOf,
+  NO_BASE,
+  NO_DELTA,
+  NO_SCALE,
+  overlap,
+  PAPER,
+  pairsOf,
+  scaleOf,
+  tensorOf,
+} from '../../views';
+import { FileError, OptionError } from '../core/errors';
+import { escapeHtml } from '../core/html';
+import { readOptions } from '../core/options';
+import { take } from '../engine/backend';
+import * as tf from '../engine/tf';
+import { mergeCheck } from '../evaluate/merge_check';
+import { floats } from '../formats/floats';
+import { readJson } from '../formats/json';
+import { readSafetensors, type SafeTensor } from '../formats/safetensors';
+import { readPart } from '../formats/slices';
+import type { CausalLM } from '../models/causal_lm';
+import { type Linear, Parameter } from '../nn';
+import { PeftModel } from '../peft/model';
+import type { Tokenizer } from '../tokenizers/tokenizer';
+import { chartPng, loadVega } from './chart';
+import { type Bundle, Display, inNotebook } from './display';
+import { type LazyUpdate, spectra } from './spectra';
+
+export interface InspectOptions {
+  /** Folders of checkpoints, to see how the adapter grew; by default those beside or in the folder. */
+  checkpoints: string[] | null;
+  /** Another adapter's folder: how much the two share. */
+  compare: string | null;
+  /** A text on which the merged model is compared with the adapter beside its base; needs a model and its tokenizer. */
+  merge_check: string | null;
+  tokenizer: Tokenizer | null;
+}
+
+const DEFAULTS: InspectOptions = { checkpoints: null, compare: null, merge_check: null, tokenizer: null };
+const FILE = 'adapter_model.safetensors';
+
+/** An adapter's modules before their spectra are known. */
+interface Source {
+  name: string;
+  method: string;
+  base: string;
+  total: number | null;
+  notes: string[];
+  updates: { module: string; update: LazyUpdate; weight: () => Promise<number | null> }[];
+  others: AdapterModule[];
+  close: () => Promise<void>;
+}
+
+/** What `inspect` finds. As a cell's last value it shows itself; `show()` does so anywhere. */
+export class AdapterReport {
+  constructor(
+    readonly data: AdapterData,
+    private readonly picture: Buffer,
+  ) {}
+
+  get modules(): AdapterModule[] {
+    return this.data.modules;
+  }
+
+  /** The report for all readers: our view, a table with the picture in it, the picture, text. */
+  bundle(): Bundle {
+    const rows = adapterSummary(this.data);
+    const png = this.picture.toString('base64');
+    const cells = rows.map(
+      ([label, value]) =>
+        `<tr><th style="text-align:left">${escapeHtml(label)}</th><td style="text-align:left">${escapeHtml(value)}</td></tr>`,
+    );
+    return {
+      [ADAPTER_MIME]: adapterPayload(this.data),
+      'text/html': `<img alt="Size of the update of each module of ${escapeHtml(this.data.name)}" src="data:image/png;base64,${png}"><table>${cells.join('')}</table>`,
+      'image/png': png,
+      'text/plain': this.text(),
+    };
+  }
+
+  [Symbol.for('Jupyter.display')](): Bundle {
+    return this.bundle();
+  }
+
+  [nodeInspect.custom](): string {
+    return this.text();
+  }
+
+  show(): void {
+    const bundle = this.bundle();
+    if (inNotebook()) new Display(`tunebook-adapter-${Date.now()}`).show(bundle);
+    else console.log(bundle['text/plain']);
+  }
+
+  private text(): string {
+    const rows = adapterSummary(this.data).map(([label, value]) => `${label}: ${value}`);
+    return [`Adapter ${this.data.name}`, ...this.data.notes, ...rows].join('\n');
+  }
+}
+
+async function fromFolder(folder: string): Promise<Source> {
+  const path = join(folder, FILE);
+  if (!existsSync(path))
+    throw new FileError(
+      `'${folder}' has no ${FILE}: it is not a saved adapter. A folder written by trainer.save_model() or save_pretrained is expected.`,
+    );
+  const configPath = join(folder, 'adapter_config.json');
+  const config = existsSync(configPath) ? await readJson(configPath) : undefined;
+  const { pairs, others } = pairsOf((await readSafetensors(path)).tensors.values());
+  const file = await open(path, 'r');
+  const values = async (tensor: SafeTensor) => {
+    const decode = floats[tensor.type as keyof typeof floats];
+    if (!decode) throw new FileError(`${path}: ${tensor.name} is stored as ${tensor.type}; F32, F16 or BF16 is expected.`);
+    const bytes = await readPart(file, tensor);
+    const count = tensor.shape.reduce((product, n) => product * n, 1);
+    // fp32 as it is, without another copy.
+    return tensor.type === 'F32' ? new Float32Array(bytes.buffer as ArrayBuffer, 0, count) : decode(bytes, count);
+  };
+  return {
+    name: folder,
+    method: String(config?.peft_type ?? 'LORA'),
+    base: String(config?.base_model_name_or_path ?? ''),
+    total: null,
+    notes: [NO_BASE, ...(others.length ? [NO_DELTA] : []), ...(typeof config?.lora_alpha === 'number' ? [] : [NO_SCALE])],
+    updates: pairs.map(({ module, a, b }) => {
+      const [r, inFeatures] = a.shape;
+      const scale = scaleOf(config, module, r) ?? 1;
+      return {
+        module,
+        update: { r, inFeatures, outFeatures: b.shape[0], scale, values: async () => ({ a: await values(a), b: await values(b) }) },
+        weight: async () => null,
+      };
+    }),
+    others: await Promise.all(others.map(async (tensor) => tensorOf(tensor, await values(tensor)))),
+    close: () => file.close(),
+  };
+}
+
+/** Norms of frozen weights: they do not change while training. */
+const norms = new WeakMap<object, number>();
+
+async function normOf({ weight }: Linear): Promise<number> {
+  const known = norms.get(weight);
+  if (known !== undefined) return known;
+  const squares = tf.tidy(() => {
+    const w = weight instanceof Parameter ? weight.tensor : weight.dequantize();
+    return tf.sum(tf.square(w));
+  });
+  const norm = Math.sqrt((await take(squares))[0]);
+  if (!(weight instanceof Parameter)) norms.set(weight, norm);
+  return norm;
+}
+
+function fromModel(model: PeftModel<CausalLM>): Source {
+  const base = model.base_model;
+  const linears = new Map<string, Linear>();
+  for (const [path, module] of base.namedModules()) if (model.pairs.has(path)) linears.set(path, module as Linear);
+  const copy = async ({ tensor }: Parameter) => Float32Array.from((await tensor.data()) as Float32Array);
+  return {
+    name: `beside ${basename(base.config._name_or_path)}`,
+    method: model.peft_config.peft_type,
+    base: base.config._name_or_path,
+    total: base.numParameters(),
+    notes: [],
+    updates: [...model.pairs].map(([module, { a, b, scale }]) => ({
+      module,
+      update: {
+        ...{ r: a.shape[0], inFeatures: a.shape[1], outFeatures: b.shape[0], scale },
+        values: async () => ({ a: await copy(a), b: await copy(b) }),
+      },
+      weight: () => normOf(linears.get(module) as Linear),
+    })),
+    others: [],
+    close: async () => {},
+  };
+}
+
+/** Its modules with their spectra. A source from a folder holds a file open until it is closed. */
+async function modulesOf({ updates, others }: Source): Promise<AdapterModule[]> {
+  const singular = await spectra(updates.map(({ update }) => update));
+  const found: AdapterModule[] = [];
+  for (const [i, { module, update, weight }] of updates.entries()) found.push(moduleOf(module, update, singular[i], await weight()));
+  return [...found, ...others];
+}
+
+/** checkpoint-N folders in a folder, or beside it where it is one of them. */
+function checkpointsOf(folder: string): string[] {
+  const inside = (parent: string) =>
+    existsSync(parent)
+      ? readdirSync(parent)
+          .filter((name) => /^checkpoint-\d+$/.test(name) && existsSync(join(parent, name, FILE)))
+          .map((name) => join(parent, name))
+      : [];
+  const step = (path: string) => Number(path.slice(path.lastIndexOf('-') + 1));
+  const found = /^checkpoint-\d+$/.test(basename(folder)) ? inside(join(folder, '..')) : inside(folder);
+  return found.sort((a, b) => step(a) - step(b)).slice(-200);
+}
+
+async function overlapWith(source: Source, another: Source): Promise<AdapterData['overlap']> {
+  const other = new Map(another.updates.map((u) => [u.module, u.update]));
+  const shares: { reads: number | null; writes: number | null }[] = [];
+  for (const { module, update: x } of source.updates) {
+    const y = other.get(module);
+    const comparable = y && y.inFeatures === x.inFeatures && y.outFeatures === x.outFeatures;
+    shares.push(comparable ? overlap({ ...x, ...(await x.values()) }, { ...y, ...(await y.values()) }) : { reads: null, writes: null });
+  }
+  if (shares.every(({ reads }) => reads === null))
+    throw new OptionError(
+      `inspect: '${another.name}' has no update of a module that this adapter updates. Compare adapters of the same base model.`,
+    );
+  const none = Array<null>(source.others.length).fill(null);
+  return { other: another.name, reads: [...shares.map((s) => s.reads), ...none], writes: [...shares.map((s) => s.writes), ...none] };
+}
+
+/**
+ * What an adapter adds to its base model: for every module the norm and singular values of its update, against the weight where
+ * the model is given; how it grew over checkpoints; how much it shares with another; what merging would change.
+ */
+export async function inspect(
+  adapter: PeftModel<CausalLM> | string,
+  options: Partial<InspectOptions> & Record<string, unknown> = {},
+): Promise<AdapterReport> {
+  const o = readOptions<InspectOptions>('inspect', options, DEFAULTS);
+  const isModel = adapter instanceof PeftModel;
+  if (!isModel && typeof adapter !== 'string')
+    throw new OptionError('inspect takes a model with an adapter (get_peft_model, trainer.model), or the folder of a saved one.');
+  const checkpoints = o.checkpoints ?? (isModel ? [] : checkpointsOf(adapter));
+  let folder = isModel ? '' : adapter;
+  // The output folder of a run that was stopped: its last checkpoint is what there is.
+  if (!isModel && !existsSync(join(folder, FILE)) && checkpoints.length) folder = checkpoints[checkpoints.length - 1];
+  loadVega().catch(() => {}); // while the spectra are computed; if it fails, the chart says so
+  const opened: Source[] = [];
+  const folderSource = async (path: string) => {
+    const source = await fromFolder(path);
+    opened.push(source);
+    return source;
+  };
+  try {
+    const source = isModel ? fromModel(adapter) : await folderSource(folder);
+    const modules = await modulesOf(source);
+    const wrong = modules.find(({ delta }) => !Number.isFinite(delta));
+    if (wrong)
+      throw new FileError(
+        `${source.name}: ${wrong.name} holds values that are no numbers. Its training failed; take an earlier checkpoint.`,
+      );
+    const history: AdapterData['history'] = [];
+    for (const path of checkpoints) {
+      const at = new Map((await modulesOf(await folderSource(path))).map((m) => [m.name, m]));
+      history.push({
+        step: Number(path.match(/(\d+)\/*$/)?.[1] ?? history.length),
+        deltas: modules.map(({ name }) => at.get(name)?.delta ?? 0),
+        effectiveRanks: modules.map(({ name }) => effectiveRank(at.get(name)?.singular ?? [])),
+      });
+    }
+    const data: AdapterData = {
+      ...{ name: source.name, method: source.method, base: source.base, total: source.total, notes: source.notes },
+      createdAt: new Date().toISOString(),
+      modules,
+      history,
+      overlap: o.compare === null ? null : await overlapWith(source, await folderSource(o.compare)),
+      merge: o.merge_check === null ? null : await mergeCheck(...mergeInput(adapter, o)),
+    };
+    return new AdapterReport(data, await chartPng(heatmapSpec(data, PAPER)));
+  } finally {
+    await Promise.all(opened.map((source) => source.close()));
+  }
+}
+
+/** The model and the tokens that the merge check runs on. */
+function mergeInput(
+  adapter: PeftModel<CausalLM> | string,
+  { merge_check: text, tokenizer }: InspectOptions,
+): [PeftModel<CausalLM>, number[]] {
+  if (!(adapter instanceof PeftModel) || !tokenizer || typeof text !== 'string')
+    throw new OptionError(
+      'inspect: merge_check needs a text, the model (not a folder) and its tokenizer: inspect(model, { merge_check: "a text", tokenizer }).',
+    );
+  return [adapter, tokenizer.encode(text).slice(0, 256)];
+}

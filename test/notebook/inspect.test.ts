@@ -1,0 +1,89 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { inspect as show } from 'node:util';
+import { expect, it } from 'vitest';
+import * as tf from '../../src/engine/tf';
+import { BitsAndBytesConfig, get_peft_model, inspect, LoraConfig } from '../../src/index';
+import { AutoModelForCausalLM } from '../../src/models/auto';
+import { ADAPTER_MIME, parseAdapter } from '../../views/src';
+import { scratch, tinyLlama, tinyTokenizer } from '../tiny';
+
+async function tiny(options: object = {}) {
+  const model = await AutoModelForCausalLM.from_pretrained(await tinyLlama(3, { hidden_size: 64, intermediate_size: 64 }), {
+    progress: false,
+    ...options,
+  });
+  // Both halves random, as after training.
+  return get_peft_model(model, new LoraConfig({ r: 4, lora_alpha: 8, target_modules: 'all-linear', init_lora_weights: false }));
+}
+
+it('a model says the same of its adapter as the saved file does, and sets it against its weights', async () => {
+  const model = await tiny();
+  const folder = scratch('adapter');
+  await model.save_pretrained(folder);
+  const [beside, saved] = [await inspect(model), await inspect(folder)];
+  expect(beside.modules).toHaveLength(14);
+  const order = new Map(saved.modules.map((m) => [m.name, m]));
+  for (const module of beside.modules) {
+    const other = order.get(module.name)!;
+    expect(other.singular.map((s, i) => s / module.singular[i])).toEqual(module.singular.map(() => expect.closeTo(1, 6)));
+    expect(other.weight).toBeNull();
+    const linear = [...model.base_model.namedModules()].find(([path]) => path === module.name)![1] as unknown as {
+      weight: { dequantize(): tf.Tensor };
+    };
+    expect(module.weight).toBeCloseTo(
+      tf.tidy(() => tf.norm(linear.weight.dequantize()).dataSync()[0]),
+      3,
+    );
+  }
+  expect(beside.data.total).toBe(model.base_model.numParameters());
+  expect(saved.data.notes).toEqual(['The base model is not at hand: |dW| is shown alone, and not against |W|.']);
+  const bundle = beside.bundle();
+  expect(Object.keys(bundle)).toEqual([ADAPTER_MIME, 'text/html', 'image/png', 'text/plain']);
+  expect(parseAdapter(JSON.parse(JSON.stringify(bundle[ADAPTER_MIME])))).toMatchObject({ method: 'LORA' });
+  expect(bundle['text/html']).not.toContain('<script');
+  expect(show(beside)).toMatch(/^Adapter beside .*\nadapter: LORA beside 14 modules/);
+});
+
+it('growth over checkpoints and what two adapters share', async () => {
+  const model = await tiny();
+  const out = scratch('run');
+  for (const step of [10, 20]) {
+    for (const parameter of model.namedParameters().values()) parameter.assign(tf.keep(tf.mul(parameter.tensor, 2)));
+    await model.save_pretrained(join(out, `checkpoint-${step}`));
+  }
+  const report = await inspect(out, { compare: join(out, 'checkpoint-10') });
+  expect(report.data.name).toBe(join(out, 'checkpoint-20'));
+  expect(report.data.history.map(({ step }) => step)).toEqual([10, 20]);
+  const [a, b] = report.data.history;
+  expect(b.deltas[0] / a.deltas[0]).toBeCloseTo(4, 5);
+  for (const share of [...report.data.overlap!.reads, ...report.data.overlap!.writes]) expect(share).toBeCloseTo(1, 6);
+});
+
+it.each([
+  ['fp32', {}],
+  ['NF4', { quantization_config: new BitsAndBytesConfig({ load_in_4bit: true, bnb_4bit_quant_type: 'nf4' }) }],
+])('the merge check on %s leaves the model as it was', async (_, options) => {
+  const model = await tiny(options);
+  const tokenizer = tinyTokenizer();
+  const ids = tf.tensor2d([tokenizer.encode('What is it?')], undefined, 'int32');
+  const logits = () => Array.from(tf.tidy(() => model.base_model.forward(ids).dataSync()));
+  const before = logits();
+  const { merge } = (await inspect(model, { merge_check: 'What is it?', tokenizer })).data;
+  expect(logits()).toEqual(before);
+  expect(merge).toMatchObject({ format: 'bf16', tokens: ids.shape[1] });
+  expect(merge!.drift).toBeGreaterThan(0);
+  expect(merge!.drift).toBeLessThan(merge!.spread);
+});
+
+it('what cannot be inspected is refused with what to do', async () => {
+  await expect(inspect(scratch('empty'))).rejects.toThrow(/has no adapter_model.safetensors.*save_model/);
+  await expect(inspect(7 as never)).rejects.toThrow(/takes a model with an adapter.*or the folder/);
+  const model = await tiny();
+  await expect(inspect(model, { merge_check: 'x' })).rejects.toThrow(/merge_check needs a text, the model/);
+  await expect(inspect(model, { mergeCheck: 'x' })).rejects.toThrow(/Did you mean merge_check/);
+  const folder = scratch('other');
+  await model.save_pretrained(folder);
+  writeFileSync(join(folder, 'adapter_config.json'), '{');
+  await expect(inspect(folder)).rejects.toThrow(/is not JSON/);
+});

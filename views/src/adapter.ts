@@ -1,0 +1,284 @@
+import { payloadFault, type Schema } from './schema';
+import { figure } from './series';
+
+/** An adapter as it travels from the library to its inspector. JSON Schema: ADAPTER_SCHEMA. */
+export const ADAPTER_MIME = 'application/vnd.tunebook.adapter.v1+json';
+export const ADAPTER_SCHEMA_VERSION = 1;
+
+/** What an adapter adds beside one module of the base model. */
+export interface AdapterModule {
+  /** The module's path: model.layers.3.self_attn.q_proj. */
+  name: string;
+  outFeatures: number;
+  inFeatures: number;
+  /** 0 where the method has no dense update: then `delta` is the Frobenius norm of its tensors. */
+  rank: number;
+  /** Trained values. */
+  trained: number;
+  /** Frobenius norm of the update dW. */
+  delta: number;
+  /** Of the base weight W; null where only the adapter's file is at hand. */
+  weight: number | null;
+  /** Singular values of dW, descending; empty where there is no dense update. */
+  singular: number[];
+}
+
+/** How the modules stood at one checkpoint: a value for each module, in their order. */
+export interface AdapterMoment {
+  step: number;
+  deltas: number[];
+  effectiveRanks: number[];
+}
+
+export interface AdapterOverlap {
+  /** Name of the other adapter. */
+  other: string;
+  /** For each module, 0 to 1; null where the other has no update there. */
+  reads: (number | null)[];
+  writes: (number | null)[];
+}
+
+/** What merging the adapter into the weights changes. */
+export interface MergeCheck {
+  /** What the merged weights are kept as. */
+  format: string;
+  tokens: number;
+  /** Largest change of a logit, and the standard deviation of logits to compare it with. */
+  drift: number;
+  spread: number;
+  /** Share of tokens whose most likely next token stays the same. */
+  agreement: number;
+}
+
+export interface AdapterData {
+  name: string;
+  /** PEFT's name of the method. */
+  method: string;
+  base: string;
+  createdAt: string;
+  /** All parameters of the base model; null where it is not at hand. */
+  total: number | null;
+  /** Said above everything: what is assumed or missing. */
+  notes: string[];
+  modules: AdapterModule[];
+  history: AdapterMoment[];
+  overlap: AdapterOverlap | null;
+  merge: MergeCheck | null;
+}
+
+type Wire<T, K extends keyof T> = Omit<T, K> & Record<K, string>;
+/** As JSON holds it: lists of numbers are texts, since notebook files give every array element a line. */
+export interface AdapterPayload extends Omit<AdapterData, 'modules' | 'history' | 'overlap'> {
+  schemaVersion: number;
+  modules: Wire<AdapterModule, 'singular'>[];
+  history: Wire<AdapterMoment, 'deltas' | 'effectiveRanks'>[];
+  overlap: Wire<AdapterOverlap, 'reads' | 'writes'> | null;
+}
+
+const MODULES = 4000;
+const text = (maxLength: number): Schema => ({ type: 'string', maxLength });
+const count: Schema = { type: 'number', minimum: 0, maximum: 1e15 };
+const numbers: Schema = { type: 'string', maxLength: 14 * MODULES, pattern: '^[0-9.eE+\\-x ]*$' };
+const record = (properties: Record<string, Schema>, nullable = false): Schema => ({
+  type: nullable ? ['object', 'null'] : 'object',
+  required: Object.keys(properties),
+  properties,
+});
+const list = (items: Schema, maxItems: number): Schema => ({ type: 'array', maxItems, items });
+const share: Schema = { type: 'number', minimum: 0, maximum: 1 };
+
+export const ADAPTER_SCHEMA: Schema = {
+  $schema: 'https://json-schema.org/draft/2020-12/schema',
+  title: ADAPTER_MIME,
+  ...record({
+    schemaVersion: { const: ADAPTER_SCHEMA_VERSION },
+    name: text(4096),
+    method: text(100),
+    base: text(4096),
+    createdAt: text(40),
+    total: { ...count, type: ['number', 'null'] },
+    notes: list(text(2000), 20),
+    modules: list(
+      record({
+        name: text(500),
+        outFeatures: count,
+        inFeatures: count,
+        rank: { type: 'integer', minimum: 0, maximum: 4096 },
+        trained: count,
+        delta: count,
+        weight: { ...count, type: ['number', 'null'] },
+        singular: numbers,
+      }),
+      MODULES,
+    ),
+    history: list(record({ step: count, deltas: numbers, effectiveRanks: numbers }), 200),
+    overlap: record({ other: text(4096), reads: numbers, writes: numbers }, true),
+    merge: record({ format: text(100), tokens: count, drift: count, spread: count, agreement: share }, true),
+  }),
+};
+
+const encode = (values: readonly (number | null)[]): string =>
+  values.map((value) => (value === null ? 'x' : String(Number(value.toPrecision(6))))).join(' ');
+
+/** `most`: values that may be there at most. Undefined where the text is no list of numbers of at least 0. */
+function decode(encoded: string, most: number): (number | null)[] | undefined {
+  if (!encoded) return [];
+  const values = encoded.split(' ').map((part) => (part === 'x' ? null : part ? Number(part) : Number.NaN));
+  return values.length <= most && values.every((v) => v === null || (v >= 0 && v <= 1e100)) ? values : undefined;
+}
+
+export const adapterPayload = (data: AdapterData): AdapterPayload => ({
+  ...data,
+  schemaVersion: ADAPTER_SCHEMA_VERSION,
+  modules: data.modules.map((module) => ({ ...module, singular: encode(module.singular) })),
+  history: data.history.map(({ step, deltas, effectiveRanks }) => ({
+    step,
+    deltas: encode(deltas),
+    effectiveRanks: encode(effectiveRanks),
+  })),
+  overlap: data.overlap && { other: data.overlap.other, reads: encode(data.overlap.reads), writes: encode(data.overlap.writes) },
+});
+
+/** Checks a payload against the schema; returns the adapter, or a sentence that says what is wrong. */
+export function parseAdapter(data: unknown): AdapterData | string {
+  const wrong = payloadFault('adapter report', ADAPTER_SCHEMA_VERSION, ADAPTER_SCHEMA, data);
+  if (wrong) return wrong;
+  const { schemaVersion: _, ...payload } = data as AdapterPayload;
+  let damaged = false;
+  const values = (encoded: string, length: number, exactly: boolean) => {
+    const found = decode(encoded, length);
+    if (!found || (exactly && found.length !== length)) damaged = true;
+    return found ?? [];
+  };
+  const whole = (encoded: string, length: number, exactly: boolean) => values(encoded, length, exactly).map((v) => v ?? 0);
+  const n = payload.modules.length;
+  const result: AdapterData = {
+    ...payload,
+    modules: payload.modules.map((m) => ({ ...m, singular: whole(m.singular, m.rank, true) })),
+    history: payload.history.map((h) => ({
+      step: h.step,
+      deltas: whole(h.deltas, n, true),
+      effectiveRanks: whole(h.effectiveRanks, n, true),
+    })),
+    overlap: payload.overlap && {
+      other: payload.overlap.other,
+      reads: values(payload.overlap.reads, n, true),
+      writes: values(payload.overlap.writes, n, true),
+    },
+  };
+  return damaged ? 'This adapter report is damaged: its lists of numbers do not fit its modules.' : result;
+}
+
+/** Energy is the sum of squared singular values. */
+export const cumulativeEnergy = (singular: readonly number[]): number[] => {
+  const total = singular.reduce((sum, s) => sum + s * s, 0);
+  let sum = 0;
+  return singular.map((s) => {
+    sum += s * s;
+    return total > 0 ? sum / total : 0;
+  });
+};
+
+/** How many directions hold 99 % of the update's energy: "uses k of r". */
+export const usedRank = (singular: readonly number[]): number => {
+  const energy = cumulativeEnergy(singular);
+  return energy.at(-1) ? energy.findIndex((share) => share >= 0.99 - 1e-12) + 1 : 0;
+};
+
+/** |dW|_F^2 / sigma_1^2 (Rudelson and Vershynin, 2007). */
+export const stableRank = (singular: readonly number[]): number =>
+  singular[0] > 0 ? singular.reduce((sum, s) => sum + s * s, 0) / singular[0] ** 2 : 0;
+
+/** Exponential of the entropy of the singular values' shares (Roy and Vetterli, 2007). */
+export const effectiveRank = (singular: readonly number[]): number => {
+  const total = singular.reduce((sum, s) => sum + s, 0);
+  if (!(total > 0)) return 0;
+  return Math.exp(singular.reduce((sum, s) => sum - (s > 0 ? (s / total) * Math.log(s / total) : 0), 0));
+};
+
+/** The size of a module's update: against its weight where that is known. */
+export const sizeOf = ({ delta, weight }: AdapterModule): number => (weight ? delta / weight : delta);
+
+/** Block and kind of a module, for the rows and columns of a heatmap: model.layers.3.self_attn.q_proj is [3, q_proj]. */
+export function placeOf(name: string): { layer: number; kind: string } {
+  const found = name.match(/\.(\d+)\./);
+  return { layer: found ? Number(found[1]) : -1, kind: name.slice(name.lastIndexOf('.') + 1) };
+}
+
+/** As a block of a transformer uses them. */
+const ORDER = ['q_proj', 'k_proj', 'v_proj', 'qkv_proj', 'o_proj', 'gate_proj', 'up_proj', 'gate_up_proj', 'down_proj'];
+
+/** The kinds of modules that there are, in the order of a block; others after them as they come. */
+export function kindsOf(modules: readonly AdapterModule[]): string[] {
+  const place = (kind: string) => (ORDER.includes(kind) ? ORDER.indexOf(kind) : ORDER.length);
+  return [...new Set(modules.map(({ name }) => placeOf(name).kind))].sort((a, b) => place(a) - place(b));
+}
+
+const thousands = (n: number) => Math.round(n).toLocaleString('en-US');
+
+/** What an adapter comes to, as label and value: for tables, summaries and plain text. */
+export function adapterSummary(data: AdapterData): [string, string][] {
+  const { modules } = data;
+  const trained = modules.reduce((sum, m) => sum + m.trained, 0);
+  const dense = modules.filter((m) => m.singular.length);
+  const rows: [string, string][] = [
+    ['adapter', `${data.method} beside ${modules.length} modules of ${data.base || 'an unknown base model'}`],
+    [
+      'parameters trained',
+      data.total === null
+        ? thousands(trained)
+        : `${thousands(trained)} of ${thousands(data.total)} (${figure((100 * trained) / data.total)} %)`,
+    ],
+  ];
+  if (dense.length) {
+    const one = dense.find(({ name }) => placeOf(name).kind === kindsOf(dense)[0]) as AdapterModule;
+    rows.push([
+      'for one module',
+      `${placeOf(one.name).kind}, ${thousands(one.outFeatures)} x ${thousands(one.inFeatures)}: ${thousands(one.outFeatures * one.inFeatures)} values stay frozen; at r = ${one.rank}, ` +
+        `${one.rank} x (${thousands(one.inFeatures)} + ${thousands(one.outFeatures)}) = ${thousands(one.rank * (one.inFeatures + one.outFeatures))} are trained`,
+    ]);
+    const largest = dense.reduce((best, m) => (sizeOf(m) > sizeOf(best) ? m : best));
+    const known = largest.weight !== null;
+    rows.push([
+      known ? 'largest |dW| / |W|' : 'largest |dW|',
+      `${known ? `${figure(100 * sizeOf(largest))} %` : figure(largest.delta)} in ${largest.name}`,
+    ]);
+    const used = dense.map((m) => usedRank(m.singular));
+    rows.push([
+      'directions in use',
+      `${Math.min(...used)} to ${Math.max(...used)} of ${Math.max(...dense.map((m) => m.rank))} hold 99 % of an update`,
+    ]);
+  }
+  if (data.overlap) {
+    const mean = (values: (number | null)[]) => {
+      const known = values.filter((v) => v !== null);
+      return known.length ? `${figure((100 * known.reduce((a, b) => a + b, 0)) / known.length)} %` : 'nothing';
+    };
+    rows.push([
+      `shared with ${data.overlap.other}`,
+      `${mean(data.overlap.reads)} of what modules read, ${mean(data.overlap.writes)} of what they write`,
+    ]);
+  }
+  if (data.merge) {
+    const { drift, spread, agreement, tokens, format } = data.merge;
+    rows.push([
+      'merge check',
+      `merged into ${format}, a logit moves by ${figure(drift)} at most (logits deviate by ${figure(spread)}); ${figure(100 * agreement)} % of ${tokens} next tokens stay the same`,
+    ]);
+  }
+  return rows;
+}
+
+/** All figures as comma-separated values: a row for each module. */
+export function adapterCsv(data: AdapterData): string {
+  const quote = (value: string | number) => (typeof value === 'number' ? String(value) : `"${value.replaceAll('"', '""')}"`);
+  const ranks = Math.max(0, ...data.modules.map((m) => m.singular.length));
+  const heads = ['module', 'out', 'in', 'rank', 'trained', 'delta_norm', 'weight_norm', 'used_rank', 'stable_rank', 'effective_rank'];
+  const sigmas = Array.from({ length: ranks }, (_, i) => `sigma_${i + 1}`);
+  const rows = data.modules.map((m) => {
+    const { singular: s } = m;
+    const figures = [m.outFeatures, m.inFeatures, m.rank, m.trained, m.delta, m.weight ?? '', usedRank(s), stableRank(s), effectiveRank(s)];
+    return [m.name, ...figures, ...sigmas.map((_, i) => s[i] ?? '')].map(quote).join(',');
+  });
+  return `${[...heads, ...sigmas].join(',')}\n${rows.join('\n')}\n`;
+}

@@ -1,0 +1,152 @@
+import type { AdapterModule } from './adapter';
+import { type LowRankUpdate, singularValues } from './spectrum';
+
+/** One tensor of an adapter's file. */
+export interface AdapterTensor {
+  name: string;
+  shape: readonly number[];
+}
+
+/** A pair that PEFT saved beside one module, by the names of its tensors. */
+export interface SavedPair<T extends AdapterTensor> {
+  module: string;
+  a: T;
+  b: T;
+}
+
+const PAIR = /^(?:base_model\.model\.)?(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight$/;
+
+/** Sorts an adapter's tensors into low-rank pairs and others. */
+export function pairsOf<T extends AdapterTensor>(tensors: Iterable<T>): { pairs: SavedPair<T>[]; others: T[] } {
+  const halves = new Map<string, { A?: T; B?: T }>();
+  const others: T[] = [];
+  for (const tensor of tensors) {
+    const [, module, half] = tensor.name.match(PAIR) ?? [];
+    if (module && tensor.shape.length === 2) halves.set(module, { ...halves.get(module), [half]: tensor });
+    else others.push(tensor);
+  }
+  const pairs: SavedPair<T>[] = [];
+  for (const [module, { A: a, B: b }] of halves)
+    if (a && b && a.shape[0] === b.shape[1] && a.shape[0] <= 4096) pairs.push({ module, a, b });
+    else others.push(...[a, b].filter((half) => half !== undefined));
+  // Layer 10 after layer 9.
+  const order = new Intl.Collator('en', { numeric: true }).compare;
+  return { pairs: pairs.sort((x, y) => order(x.module, y.module)), others };
+}
+
+/** lora_alpha / r of one module as adapter_config.json says it; undefined where it does not. */
+export function scaleOf(config: Record<string, unknown> | undefined, module: string, r: number): number | undefined {
+  if (typeof config?.lora_alpha !== 'number') return undefined;
+  const patterns = Object.entries((config.alpha_pattern ?? {}) as Record<string, unknown>);
+  const ends = (pattern: string) => module === pattern || module.endsWith(`.${pattern}`);
+  const alpha = Number(patterns.find(([pattern]) => ends(pattern))?.[1] ?? config.lora_alpha);
+  return alpha / (config.use_rslora === true ? Math.sqrt(r) : r);
+}
+
+/** What is said of a module whose update is known by its singular values. */
+export function moduleOf(name: string, update: Omit<LowRankUpdate, 'a' | 'b'>, singular: number[], weight: number | null): AdapterModule {
+  const { r, inFeatures, outFeatures } = update;
+  const delta = Math.sqrt(singular.reduce((sum, s) => sum + s * s, 0));
+  return { name, outFeatures, inFeatures, rank: r, trained: r * (inFeatures + outFeatures), delta, weight, singular };
+}
+
+/** What is said of a tensor whose method has no dense update: its norm. */
+export function tensorOf({ name, shape }: AdapterTensor, values: ArrayLike<number>): AdapterModule {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] * values[i];
+  const [rows = 1, columns = 1] = shape;
+  return {
+    name,
+    outFeatures: rows,
+    inFeatures: columns,
+    rank: 0,
+    trained: values.length,
+    delta: Math.sqrt(sum),
+    weight: null,
+    singular: [],
+  };
+}
+
+/** For methods whose tensors are no pairs. */
+export const NO_DELTA = 'Some tensors of this adapter are no low-rank pairs: of them the norms are shown, and no update of the weights.';
+export const NO_SCALE = 'adapter_config.json is not at hand: updates are shown as if lora_alpha were r.';
+export const NO_BASE = 'The base model is not at hand: |dW| is shown alone, and not against |W|.';
+
+/** One tensor of a safetensors file in memory. */
+export interface FileTensor extends AdapterTensor {
+  dtype: string;
+  from: number;
+  to: number;
+}
+
+const SIZES: Record<string, number> = { F32: 4, F16: 2, BF16: 2 };
+
+/** The floating-point tensors of a safetensors file (https://github.com/huggingface/safetensors#format); or what is wrong with it. */
+export function readTensors(file: ArrayBuffer): FileTensor[] | string {
+  const view = new DataView(file);
+  const length = file.byteLength < 8 ? 0 : Number(view.getBigUint64(0, true));
+  const start = 8 + length;
+  if (length < 2 || start > file.byteLength) return 'This is no whole safetensors file.';
+  try {
+    const header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(new Uint8Array(file, 8, length)));
+    return Object.entries(header as Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>)
+      .filter(([name]) => name !== '__metadata__')
+      .map(
+        ([
+          name,
+          {
+            dtype,
+            shape,
+            data_offsets: [from, to],
+          },
+        ]) => {
+          const values = shape.reduce((product, n) => product * n, 1);
+          const whole = shape.every((n) => Number.isSafeInteger(n) && n >= 0) && Number.isSafeInteger(from) && from >= 0;
+          if (!(dtype in SIZES)) throw new Error(`tensor ${name.slice(0, 100)} is of type ${String(dtype).slice(0, 20)}`);
+          if (!whole || to - from !== values * SIZES[dtype] || start + to > file.byteLength)
+            throw new Error(`tensor ${name.slice(0, 100)} is cut off`);
+          return { name, shape, dtype, from: start + from, to: start + to };
+        },
+      );
+  } catch (error) {
+    return `This safetensors file is damaged: ${(error as Error).message}.`;
+  }
+}
+
+/** A tensor's values in fp32. */
+export function valuesOf(file: ArrayBuffer, { dtype, from, to }: FileTensor): Float32Array {
+  const bytes = file.slice(from, to);
+  if (dtype === 'F32') return new Float32Array(bytes);
+  const halves = new Uint16Array(bytes);
+  if (dtype === 'BF16') return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer);
+  return Float32Array.from(halves, (bits) => {
+    const exponent = (bits >> 10) & 31;
+    const mantissa = bits & 1023;
+    const size = exponent === 31 ? Number.NaN : exponent ? 2 ** (exponent - 25) * (1024 + mantissa) : 2 ** -24 * mantissa;
+    return bits & 0x8000 ? -size : size;
+  });
+}
+
+/** Modules of an adapter's file. `pause` is awaited now and then, so that a page stays alive. */
+export async function inspectFile(
+  file: ArrayBuffer,
+  config: Record<string, unknown> | undefined,
+  pause: () => Promise<void> = async () => {},
+): Promise<{ modules: AdapterModule[]; notes: string[] } | string> {
+  const tensors = readTensors(file);
+  if (typeof tensors === 'string') return tensors;
+  const { pairs, others } = pairsOf(tensors);
+  const modules: AdapterModule[] = [];
+  for (const { module, a, b } of pairs) {
+    const [r, inFeatures] = a.shape;
+    const shape = { r, inFeatures, outFeatures: b.shape[0], scale: scaleOf(config, module, r) ?? 1 };
+    modules.push(moduleOf(module, shape, singularValues({ ...shape, a: valuesOf(file, a), b: valuesOf(file, b) }), null));
+    await pause();
+  }
+  for (const tensor of others) modules.push(tensorOf(tensor, valuesOf(file, tensor)));
+  if (!modules.length) return 'This file holds no tensors.';
+  if (!modules.every(({ delta }) => Number.isFinite(delta)))
+    return 'This adapter holds values that are no numbers (NaN or infinite): its training failed.';
+  const notes = [NO_BASE, ...(others.length ? [NO_DELTA] : []), ...(typeof config?.lora_alpha === 'number' ? [] : [NO_SCALE])];
+  return { modules, notes };
+}

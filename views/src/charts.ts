@@ -1,0 +1,162 @@
+import { type AdapterData, type AdapterModule, cumulativeEnergy, kindsOf, placeOf, sizeOf, usedRank } from './adapter';
+
+/** Colours of the page a chart stands on. */
+export interface ChartTheme {
+  text: string;
+  grid: string;
+  font: string;
+}
+
+export const PAPER: ChartTheme = { text: '#222', grid: '#ddd', font: 'DejaVu Sans' };
+
+/** A vega-lite specification: the same for the page and for the picture that readers without the extension see. */
+export type ChartSpec = Record<string, unknown>;
+
+const config = ({ text, grid, font }: ChartTheme) => ({
+  font,
+  background: 'transparent',
+  axis: { labelColor: text, titleColor: text, gridColor: grid, domainColor: grid, tickColor: grid, titleFontWeight: 'normal' },
+  legend: { labelColor: text, titleColor: text, titleFontWeight: 'normal' },
+  title: { color: text, fontWeight: 'normal', fontSize: 12, anchor: 'start' },
+  view: { stroke: 'transparent' },
+  // Okabe and Ito's colours, told apart with any kind of colour vision.
+  range: { category: ['#0072b2', '#e69f00', '#009e73', '#d55e00', '#56b4e9', '#cc79a7', '#999999', '#b3a100'] },
+});
+
+const SCHEMA = 'https://vega.github.io/schema/vega-lite/v6.json';
+const chart = (theme: ChartTheme, spec: ChartSpec): ChartSpec => ({ $schema: SCHEMA, config: config(theme), ...spec });
+
+/** Layer by module: the size of each update, against its weight where that is known. A click on a cell selects `module`. */
+export function heatmapSpec({ modules }: AdapterData, theme: ChartTheme, selected?: string): ChartSpec {
+  const known = modules.every(({ weight }) => weight);
+  const values = modules.map((m) => {
+    const { layer, kind } = placeOf(m.name);
+    const uses = m.singular.length ? `uses ${usedRank(m.singular)} of ${m.rank}` : 'no dense update';
+    return { module: m.name, layer: layer < 0 ? '-' : layer, kind, size: sizeOf(m), uses, selected: m.name === selected };
+  });
+  const layers = new Set(values.map(({ layer }) => layer)).size;
+  return chart(theme, {
+    width: { step: 58 },
+    height: { step: layers > 40 ? 9 : 14 },
+    data: { values },
+    mark: { type: 'rect', cursor: 'pointer' },
+    encoding: {
+      x: { field: 'kind', type: 'nominal', sort: kindsOf(modules), title: null, axis: { orient: 'top', labelAngle: 0, labelLimit: 56 } },
+      y: { field: 'layer', type: 'ordinal', title: 'layer', sort: 'ascending' },
+      color: {
+        field: 'size',
+        type: 'quantitative',
+        scale: { scheme: 'viridis' },
+        legend: { title: known ? '|dW| / |W|' : '|dW|', format: known ? '.2%' : '.3~g' },
+      },
+      stroke: { condition: { test: 'datum.selected', value: theme.text }, value: null },
+      strokeWidth: { condition: { test: 'datum.selected', value: 2.5 }, value: 0 },
+      tooltip: [
+        { field: 'module', title: 'module' },
+        { field: 'size', title: known ? '|dW| / |W|' : '|dW|', format: known ? '.3%' : '.4~g' },
+        { field: 'uses', title: 'directions' },
+      ],
+    },
+  });
+}
+
+/** Singular values of modules on a logarithmic axis, beside how much of the energy the first of them hold. */
+export function spectrumSpec(modules: readonly AdapterModule[], theme: ChartTheme): ChartSpec {
+  const values = modules.flatMap(({ name, singular }) => {
+    const energy = cumulativeEnergy(singular);
+    // Below this, fp64 rounding of the arithmetic is all there is.
+    return singular.flatMap((sigma, i) => (sigma > singular[0] * 1e-7 ? [{ module: name, i: i + 1, sigma, energy: energy[i] }] : []));
+  });
+  const shared = {
+    width: 260,
+    height: 200,
+    mark: { type: 'line', point: { size: 24 } },
+  };
+  const x = { field: 'i', type: 'quantitative', title: 'direction', axis: { tickMinStep: 1, format: 'd' } };
+  const color = {
+    field: 'module',
+    type: 'nominal',
+    legend: modules.length > 1 ? { orient: 'bottom', columns: 1, labelLimit: 500, title: null } : null,
+  };
+  const tooltip = [
+    { field: 'module' },
+    { field: 'i', title: 'direction' },
+    { field: 'sigma', format: '.4~g' },
+    { field: 'energy', format: '.2%' },
+  ];
+  return chart(theme, {
+    data: { values },
+    hconcat: [
+      {
+        ...shared,
+        title: 'singular values of dW',
+        encoding: {
+          x,
+          y: { field: 'sigma', type: 'quantitative', scale: { type: 'log' }, title: null, axis: { format: '.2~g', tickCount: 5 } },
+          color,
+          tooltip,
+        },
+      },
+      {
+        ...shared,
+        title: 'cumulative energy',
+        encoding: {
+          x,
+          y: { field: 'energy', type: 'quantitative', scale: { domain: [0, 1] }, title: null, axis: { format: '.0%' } },
+          color,
+          tooltip,
+        },
+      },
+    ],
+  });
+}
+
+/** How |dW| and the effective rank grew over the checkpoints: a line for each kind of module, its mean over the layers. */
+export function historySpec({ modules, history }: AdapterData, theme: ChartTheme): ChartSpec {
+  const values = history.flatMap(({ step, deltas, effectiveRanks }) =>
+    modules.map(({ name }, i) => ({ step, kind: placeOf(name).kind, delta: deltas[i], rank: effectiveRanks[i] })),
+  );
+  const panel = (field: string, title: string) => ({
+    width: 260,
+    height: 200,
+    title,
+    mark: { type: 'line', point: { size: 24 } },
+    encoding: {
+      x: { field: 'step', type: 'quantitative', axis: { tickMinStep: 1 } },
+      y: { aggregate: 'mean', field, type: 'quantitative', title: null },
+      color: { field: 'kind', type: 'nominal', sort: kindsOf(modules), title: null },
+    },
+  });
+  return chart(theme, { data: { values }, hconcat: [panel('delta', '|dW|'), panel('rank', 'effective rank')] });
+}
+
+/** Layer by module: how much two adapters share of what a module reads and of what it writes. */
+export function overlapSpec({ modules, overlap }: AdapterData, theme: ChartTheme): ChartSpec {
+  const values = modules.flatMap(({ name }, i) => {
+    const { layer, kind } = placeOf(name);
+    return (['reads', 'writes'] as const).flatMap((side) => {
+      const share = overlap?.[side][i];
+      return share === null || share === undefined ? [] : [{ layer: layer < 0 ? '-' : layer, kind, side, share }];
+    });
+  });
+  return chart(theme, {
+    data: { values },
+    facet: { column: { field: 'side', title: null, header: { labelColor: theme.text } } },
+    spec: {
+      width: { step: 40 },
+      height: { step: 12 },
+      mark: 'rect',
+      encoding: {
+        x: { field: 'kind', type: 'nominal', sort: kindsOf(modules), title: null },
+        y: { field: 'layer', type: 'ordinal', title: 'layer' },
+        color: {
+          field: 'share',
+          type: 'quantitative',
+          scale: { scheme: 'viridis', domain: [0, 1] },
+          legend: { format: '.0%', title: null },
+        },
+        tooltip: [{ field: 'kind' }, { field: 'layer' }, { field: 'share', format: '.1%' }],
+      },
+    },
+  });
+}
