@@ -31,7 +31,7 @@ function files(paths) {
     if (!existsSync(full)) return [];
     if (statSync(full).isFile()) return [full];
     return readdirSync(full)
-      .filter((name) => !['node_modules', 'lib', '.venv', '.venv-test'].includes(name))
+      .filter((name) => !['node_modules', 'lib', 'labextension', '.venv', '.venv-test'].includes(name))
       .flatMap((name) => files([join(path, name)]));
   });
 }
@@ -130,12 +130,16 @@ export const stages = {
     more: process.execPath,
     async make() {
       await tsc('extension');
+      rmSync(join(root, 'extension/labextension'), { recursive: true, force: true });
       await run(join(root, '.venv/bin/jupyter-builder'), ['build', '.'], {
         cwd: join(root, 'extension'),
         env: { ...process.env, PATH: `${join(root, '.venv/bin')}:${process.env.PATH}` },
         what: 'Building the JupyterLab extension',
         remedy: 'This is a fault of tunebook or of a local change.',
       });
+      const installed = join(root, '.venv/share/jupyter/labextensions/@tunebook/jupyterlab');
+      rmSync(installed, { recursive: true, force: true });
+      cpSync(join(root, 'extension/labextension'), installed, { recursive: true });
       writeKernelspec(join(root, '.venv/share/jupyter/kernels/tunebook'));
     },
   }),

@@ -1,5 +1,6 @@
-import { readFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
 import { Kernel } from './kernel';
 import type { Connection } from './protocol';
 
@@ -10,4 +11,18 @@ if (!file) {
   process.exit(2);
 }
 const connection = JSON.parse(readFileSync(file, 'utf8')) as Connection;
-void new Kernel(connection, process.cwd(), process.env.TUNEBOOK_ROOT ?? resolve(dirname(__dirname), '..')).start();
+
+/** The library that cells import as 'tunebook': the repository that this kernel lies in, or the package beside it or the notebook. */
+function library(): string {
+  const repository = resolve(__dirname, '..', '..');
+  if (existsSync(join(repository, 'kernel', 'package.json'))) return repository;
+  for (const from of [join(process.cwd(), 'cell.js'), __filename])
+    try {
+      return dirname(createRequire(from).resolve('tunebook/package.json'));
+    } catch {
+      // looked for in the next place
+    }
+  return repository;
+}
+
+void new Kernel(connection, process.cwd(), process.env.TUNEBOOK_ROOT ?? library()).start();

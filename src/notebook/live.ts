@@ -19,6 +19,7 @@ const comms = () => (globalThis as Record<symbol, unknown>)[Symbol.for('tunebook
 
 /** At most 4 a second. */
 const BETWEEN = 250;
+const MOST_VIEWS = 16;
 
 /** A run of this process and the views that follow it. */
 class LiveRun {
@@ -39,13 +40,20 @@ class LiveRun {
   follow(comm: Comm): void {
     const send = (message: Live) => comm.send(message);
     comm.onClose = () => this.views.delete(comm);
-    comm.onMessage = (({ action, value }: Ask) => {
+    comm.onMessage = ((asked: Ask) => {
+      if (asked.action === 'ping') {
+        send({ type: 'alive' });
+        return;
+      }
+      const { action, value } = asked;
       send({ type: 'heard', action, text: this.run.status === 'paused' ? '' : 'Waiting for the step to end.' });
       const answer = (ok: boolean) => (said: unknown) =>
         send({ type: 'answer', action, ok, text: said instanceof Error ? said.message : String(said) });
       void this.handle.ask(action, value).then(answer(true), answer(false));
     }) as Comm['onMessage'];
     this.views.set(comm, toldAll(this.run as never));
+    // A page that was closed does not say so: the oldest view makes room.
+    if (this.views.size > MOST_VIEWS) this.views.delete(this.views.keys().next().value as Comm);
     send({ type: 'snapshot', run: runPayload(runData(this.run)) });
   }
 

@@ -1,236 +1,328 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { type Browser, chromium, type Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { scratch, tinyLlama, tinyTokenizer } from '../tiny';
+import type { Page } from 'playwright-core';
+import { expect, it } from 'vitest';
+import { Random } from '../../src/core/random';
+import { ADAPTER_MIME, parseRun, RUN_MIME, type RunData, runPayload } from '../../views/src';
+import { hostile } from '../views/hostile';
+import { longRun, runData } from '../views/runs';
+import { executablePath, kernelIs, LOAD, press, runCells, save, shots, textIs, trainCell, useLab } from './lab';
 
+const lab = useLab();
+const browserIt = it.skipIf(!executablePath);
 const root = resolve(__dirname, '../..');
-const executablePath = process.env.TUNEBOOK_CHROMIUM;
-const shots = join(root, 'test-results');
+const HEADING = '.tunebook-run .tunebook-heading';
+const outputsOf = (name: string): { data?: Record<string, unknown> }[] =>
+  JSON.parse(readFileSync(join(lab.folder, name), 'utf8')).cells.flatMap((cell: { outputs: object[] }) => cell.outputs);
+const savedRun = (name: string) => parseRun(outputsOf(name).find((o) => o.data?.[RUN_MIME])?.data?.[RUN_MIME]) as RunData;
+const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 
-const CELLS = [
-  "import { AutoModelForCausalLM, AutoTokenizer, load_dataset, LoraConfig, SFTConfig, SFTTrainer } from 'tunebook';\nconst model = await AutoModelForCausalLM.from_pretrained('model');\nconst tokenizer = await AutoTokenizer.from_pretrained('tok');\nconst { train } = await load_dataset('rows.jsonl');",
-  "const trainer = new SFTTrainer({ model, processing_class: tokenizer, train_dataset: train, eval_dataset: train, peft_config: new LoraConfig({ r: 2, target_modules: 'all-linear' }), args: new SFTConfig({ output_dir: 'out', max_steps: 300, per_device_train_batch_size: 4, eval_strategy: 'steps', eval_steps: 100, learning_rate: 1e-2, lr_scheduler_type: 'cosine', assistant_only_loss: true }) });\nawait trainer.train();",
-];
-
-const notebookOf = (sources: string[]) => ({
-  cells: sources.map((source, i) => ({ cell_type: 'code', id: `c${i}`, metadata: {}, execution_count: null, outputs: [], source })),
-  metadata: { kernelspec: { name: 'tunebook', display_name: 'TypeScript (tunebook)', language: 'typescript' } },
-  nbformat: 4,
-  nbformat_minor: 5,
-});
-
-/** A folder with a notebook that trains a tiny model. */
-async function workplace(): Promise<string> {
-  const folder = scratch('lab');
-  cpSync(await tinyLlama(8), join(folder, 'model'), { recursive: true });
-  mkdirSync(join(folder, 'tok'));
-  await tinyTokenizer().save_pretrained(join(folder, 'tok'));
-  const rows = Array.from({ length: 40 }, (_, i) => ({
-    messages: [
-      { role: 'user', content: `What is ${i}?` },
-      { role: 'assistant', content: `It is ${i}.` },
-    ],
-  }));
-  writeFileSync(join(folder, 'rows.jsonl'), rows.map((row) => JSON.stringify(row)).join('\n'));
-  writeFileSync(join(folder, 'train.ipynb'), JSON.stringify(notebookOf(CELLS)));
-  return folder;
+/** Accessibility faults in our own nodes. */
+async function faults(page: Page, selector: string): Promise<string[]> {
+  await page.evaluate(axe);
+  const found = await page.evaluate((s) => (window as any).axe.run(s), selector);
+  return found.violations.flatMap((v: any) => v.nodes.map((node: any) => `${v.id}: ${node.html.slice(0, 200)}`));
 }
 
-const freePort = () =>
-  new Promise<number>((done) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => done(port));
-    });
-  });
-
-let folder: string;
-let server: ChildProcess;
-let browser: Browser;
-let url: string;
-
-beforeAll(async () => {
-  if (!executablePath) return;
-  folder = await workplace();
-  const port = await freePort();
-  url = `http://127.0.0.1:${port}/lab`;
-  mkdirSync(shots, { recursive: true });
-  const bin = join(root, '.venv/bin');
-  const args = [
-    '--no-browser',
-    '--allow-root',
-    `--port=${port}`,
-    '--port-retries=0',
-    '--IdentityProvider.token=',
-    '--ServerApp.password=',
-    `--ServerApp.root_dir=${folder}`,
-    '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate',
-  ];
-  server = spawn(join(bin, 'jupyter-lab'), args, {
-    env: {
-      ...process.env,
-      PATH: `${bin}:${process.env.PATH}`,
-      JUPYTER_CONFIG_DIR: scratch('config'),
-      JUPYTERLAB_WORKSPACES_DIR: scratch('ws'),
-      JUPYTERLAB_SETTINGS_DIR: scratch('settings'),
-    },
-    stdio: 'ignore',
-  });
-  for (
-    let i = 0;
-    i < 120 &&
-    !(await fetch(`${url}/api/..`).then(
-      () => true,
-      () => false,
-    ));
-    i++
-  )
-    await new Promise((r) => setTimeout(r, 500));
-  browser = await chromium.launch({
-    executablePath,
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--no-first-run',
-      '--disable-quic',
-    ],
-  });
-});
-afterAll(async () => {
-  await browser?.close();
-  server?.kill('SIGTERM');
-});
-
-async function open(notebook: string): Promise<{ page: Page; errors: string[] }> {
-  const page = await browser.newPage({ viewport: { width: 1280, height: 1400 } });
-  const errors: string[] = [];
-  page.on('pageerror', (error) => errors.push(String(error)));
-  await page.goto(`${url}/tree/${notebook}?reset`);
-  await page.waitForSelector('.jp-Notebook .jp-Cell', { timeout: 120_000 });
-  return { page, errors };
-}
-
-it.skipIf(!executablePath)('a run draws itself live under its cell, and is still there after saving and reloading', async () => {
-  const { page, errors } = await open('train.ipynb');
-  await page.waitForFunction(() => document.querySelector('#jp-main-statusbar')?.textContent?.includes('| Idle'), undefined, {
-    timeout: 120_000,
-  });
-  await page.click('.jp-Notebook .jp-Cell >> nth=0');
-  await page.keyboard.press('Shift+Enter');
-  await page.keyboard.press('Shift+Enter');
-  // While the run is on: the view stands and says so.
-  await page.waitForFunction(
-    () => /training, step \d+ of 300/.test(document.querySelector('.tunebook-run p')?.textContent ?? ''),
-    undefined,
-    { timeout: 120_000, polling: 50 },
-  );
+browserIt('a run draws itself live under its cell, and is still there after saving and reloading', async () => {
+  lab.write('train.ipynb', [LOAD, trainCell('out', 300)]);
+  const { page, errors } = await lab.open('train.ipynb');
+  await runCells(page, 2);
+  await textIs(page, HEADING, /training, step \d+ of 300/);
   await page.waitForSelector('.tunebook-run .js-plotly-plot .trace', { timeout: 60_000, state: 'attached' });
-  await page.waitForFunction(
-    () => document.querySelector('.tunebook-run p')?.textContent?.includes('finished, step 300 of 300'),
-    undefined,
-    { timeout: 180_000 },
-  );
+  await textIs(page, HEADING, /finished, step 300 of 300/);
   expect(await page.locator('.tunebook-run').count(), 'one view, updated in place').toBe(1);
   const legend = await page.locator('.tunebook-run .legendtext').allTextContents();
-  expect(legend).toEqual(['training loss', 'moving average', 'evaluation loss', 'learning rate']);
+  expect(legend).toEqual(['training loss', 'moving average', 'evaluation loss']);
   await page.screenshot({ path: join(shots, 'run.png') });
-  await page.keyboard.press('Control+s');
-  await page.waitForTimeout(2000);
-  const saved = JSON.parse(readFileSync(join(folder, 'train.ipynb'), 'utf8'));
-  const bundle = saved.cells[1].outputs
-    .map((o: { data?: Record<string, unknown> }) => o.data)
-    .find((d: Record<string, unknown>) => d?.['application/vnd.tunebook.run.v1+json']);
-  expect(Object.keys(bundle).sort()).toEqual(['application/vnd.tunebook.run.v1+json', 'image/png', 'text/html', 'text/plain']);
+  await save(page, join(lab.folder, 'train.ipynb'));
+  const bundle = outputsOf('train.ipynb').find((o) => o.data?.[RUN_MIME])?.data as Record<string, unknown>;
+  expect(Object.keys(bundle).sort()).toEqual([RUN_MIME, 'image/png', 'text/html', 'text/plain']);
+  expect(savedRun('train.ipynb').series.loss.length, 'every step is in the file').toBe(300);
   expect(errors).toEqual([]);
   await page.close();
-  const again = await open('train.ipynb');
+  const again = await lab.open('train.ipynb');
   await again.page.waitForSelector('.tunebook-run .js-plotly-plot .trace', { timeout: 60_000, state: 'attached' });
-  expect(await again.page.locator('.tunebook-run p').first().textContent()).toContain('finished, step 300 of 300');
+  expect(await again.page.textContent(HEADING)).toContain('finished, step 300 of 300');
+  expect(await again.page.textContent('.tunebook-run .tunebook-said')).toBe('Training is over.');
   expect(again.errors).toEqual([]);
   await again.page.close();
 });
 
-it.skipIf(!executablePath)(
-  "JupyterLab's interrupt button ends a run after its step; a reload meanwhile keeps what was saved; it resumes",
-  async () => {
-    const resume =
-      "const result = await trainer.train({ resume_from_checkpoint: true });\nconsole.log('resumed at', trainer.run!.events[0].step);";
-    const long = CELLS[1].replace('max_steps: 300', 'max_steps: 4000').replace("'out'", "'long'");
-    const notebook = notebookOf([CELLS[0], long, resume]);
-    writeFileSync(join(folder, 'long.ipynb'), JSON.stringify(notebook));
-    const { page } = await open('long.ipynb');
-    const status = (pattern: RegExp) =>
-      page.waitForFunction((p) => new RegExp(p).test(document.querySelector('.tunebook-run p')?.textContent ?? ''), pattern.source, {
-        timeout: 120_000,
-        polling: 50,
-      });
-    const idle = () =>
-      page.waitForFunction(() => document.querySelector('#jp-main-statusbar')?.textContent?.includes('| Idle'), undefined, {
-        timeout: 120_000,
-      });
-    await idle();
-    await page.click('.jp-Notebook .jp-Cell >> nth=0');
-    await page.keyboard.press('Shift+Enter');
-    await page.keyboard.press('Shift+Enter');
-    await status(/training, step \d{2,} of 4000/);
-    await page.keyboard.press('Control+s');
-    await page.waitForTimeout(1500);
-    page.once('dialog', (dialog) => dialog.accept());
-    await page.reload();
-    await page.waitForSelector('.tunebook-run p', { timeout: 120_000 });
-    await page.screenshot({ path: join(shots, 'reloaded.png') });
-    // The kernel trains on: it is busy, and its button still reaches it.
-    await page.waitForFunction(() => document.querySelector('#jp-main-statusbar')?.textContent?.includes('| Busy'), undefined, {
-      timeout: 60_000,
-    });
-    await page.click('[data-command="notebook:interrupt-kernel"], jp-button[data-command="notebook:interrupt-kernel"]');
-    await idle();
-    const [checkpoint] = readdirSync(join(folder, 'long')).filter((name) => name.startsWith('checkpoint-'));
-    const step = Number(checkpoint.slice('checkpoint-'.length));
-    expect(step).toBeGreaterThan(10);
-    expect(step).toBeLessThan(4000);
-    await page.click('.jp-Notebook .jp-Cell >> nth=2');
-    await page.keyboard.press('Shift+Enter');
-    await page.waitForTimeout(3000);
-    await page.click('[data-command="notebook:interrupt-kernel"], jp-button[data-command="notebook:interrupt-kernel"]');
-    await page.waitForFunction((s) => document.body.textContent?.includes(`resumed at ${s}`), step, { timeout: 120_000 });
-    await page.screenshot({ path: join(shots, 'interrupted.png') });
-    await page.close();
-  },
-);
+browserIt('every button does what it says, from the view and from the side panel', async () => {
+  lab.write('buttons.ipynb', [LOAD, trainCell('buttons', 100_000)]);
+  const { page, errors } = await lab.open('buttons.ipynb');
+  await runCells(page, 2);
+  await page.waitForSelector('.tunebook-run .tunebook-button:enabled', { timeout: 60_000 });
+  const step = Number((await press(page, 'Pause', /paused after step/)).match(/\d+/)![0]);
+  await textIs(page, HEADING, new RegExp(`paused, step ${step} of`));
+  expect(await press(page, 'Sample now', /taken after/)).toBe(`2 samples taken after step ${step}.`);
+  expect(await press(page, 'Evaluate now', /evaluation loss/)).toMatch(new RegExp(`Evaluation loss after step ${step}: \\d`));
+  await page.fill('.tunebook-run .tunebook-controls input', 'much');
+  expect(await press(page, 'Set', /must be a number/)).toBe('The learning rate must be a number such as 2e-4.');
+  await page.fill('.tunebook-run .tunebook-controls input', '3e-3');
+  expect(await press(page, 'Set', /learning rate 0/)).toMatch(/^Learning rate 0.01 set to 0.003/);
+  await page.click('.tunebook-run >> role=tab[name="Samples"]');
+  await textIs(page, '.tunebook-samples caption', /What is \d+\?/);
+  await page.screenshot({ path: join(shots, 'samples.png') });
+  await page.click('.tunebook-run >> role=tab[name="Plot"]');
+  await press(page, 'Resume', /resumed after step/);
+  await textIs(page, HEADING, new RegExp(`training, step (?!${step} )\\d+ of`));
+  // The side panel follows the same run, and its buttons reach it as well.
+  await page.click('[data-id="tunebook-runs"]');
+  await page.waitForSelector('.tunebook-runs .tunebook-button:enabled');
+  await page.screenshot({ path: join(shots, 'panel.png') });
+  await page.click('.tunebook-runs >> role=button[name="Stop and save"]');
+  await textIs(page, '.tunebook-runs .tunebook-said', /stopped after step \d+; saved .*checkpoint-\d+/);
+  await textIs(page, HEADING, /stopped and saved/);
+  await kernelIs(page, 'Idle');
+  const [checkpoint] = readdirSync(join(lab.folder, 'buttons')).filter((name) => name.startsWith('checkpoint-'));
+  expect(await page.textContent('.tunebook-runs .tunebook-said')).toContain(checkpoint);
+  await save(page, join(lab.folder, 'buttons.ipynb'));
+  const run = savedRun('buttons.ipynb');
+  expect(new Map(run.series.learning_rate).get(step + 1)).toBeCloseTo(3e-3, 4);
+  expect(run.samples.map((sample) => sample.step)).toEqual([step, step]);
+  const files = async (button: string) => {
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click(`.tunebook-run >> role=button[name="${button}"]`)]);
+    return [download.suggestedFilename(), readFileSync(await download.path())] as const;
+  };
+  const [csv, table] = await files('CSV');
+  expect([csv, table.toString().split('\n')[0]]).toEqual([
+    'buttons.csv',
+    'step,loss,eval_loss,learning_rate,grad_norm,tokens_per_second,resident_bytes',
+  ]);
+  const [png, picture] = await files('PNG');
+  expect([png, picture.subarray(1, 4).toString()]).toEqual(['buttons.png', 'PNG']);
+  writeFileSync(join(shots, 'shared.png'), picture);
+  await page.click('.tunebook-run >> role=button[name="Folder"]');
+  await page.waitForSelector(`.jp-DirListing-item >> text=${checkpoint}`);
+  expect(errors).toEqual([]);
+  await page.close();
+});
 
-it.skipIf(!executablePath)('a damaged run is a plain sentence in the cell', async () => {
-  const notebook = JSON.parse(readFileSync(join(folder, 'train.ipynb'), 'utf8'));
-  const output = (data: unknown) => ({
-    output_type: 'display_data',
-    metadata: {},
-    data: { 'application/vnd.tunebook.run.v1+json': data, 'text/plain': 'x' },
+browserIt('a reload while training finds the run again, by its buttons too; the interrupt button saves; the run resumes', async () => {
+  const resume =
+    "const result = await trainer.train({ resume_from_checkpoint: true });\nconsole.log('resumed at', trainer.run!.events[0].step);";
+  lab.write('long.ipynb', [LOAD, trainCell('long', 100_000), resume]);
+  const { page } = await lab.open('long.ipynb');
+  await runCells(page, 2);
+  await textIs(page, HEADING, /training, step \d{2,} of/);
+  await save(page, join(lab.folder, 'long.ipynb'));
+  page.once('dialog', (dialog) => dialog.accept());
+  await page.reload();
+  await kernelIs(page, 'Busy');
+  // What was saved is shown; the comm brings what has happened since.
+  await page.waitForSelector('.tunebook-run .tunebook-button:enabled', { timeout: 60_000 });
+  const seen = Number(((await page.textContent(HEADING)) as string).match(/step (\d+) of/)![1]);
+  await page.waitForFunction(
+    ([selector, step]) => Number(document.querySelector(selector)?.textContent?.match(/step (\d+) of/)?.[1]) > step,
+    [HEADING, seen] as const,
+    { timeout: 60_000 },
+  );
+  await page.screenshot({ path: join(shots, 'reloaded.png') });
+  const interrupt = () => page.click('[data-command="notebook:interrupt-kernel"], jp-button[data-command="notebook:interrupt-kernel"]');
+  await interrupt();
+  await kernelIs(page, 'Idle');
+  await textIs(page, HEADING, /stopped and saved/);
+  const [checkpoint] = readdirSync(join(lab.folder, 'long')).filter((name) => name.startsWith('checkpoint-'));
+  const step = Number(checkpoint.slice('checkpoint-'.length));
+  expect(step).toBeGreaterThan(10);
+  await page.click('.jp-Notebook .jp-Cell >> nth=2');
+  await page.keyboard.press('Shift+Enter');
+  await page.waitForFunction(() => document.querySelectorAll('.tunebook-run .tunebook-button:enabled').length > 3, undefined, {
+    timeout: 60_000,
   });
-  notebook.cells = [
-    {
-      cell_type: 'code',
-      id: 'h',
-      metadata: {},
-      execution_count: 1,
-      source: '',
-      outputs: [output({ schemaVersion: 99 }), output({ schemaVersion: 1, name: '<img src=x onerror=alert(1)>' }), output([1])],
-    },
-  ];
-  writeFileSync(join(folder, 'hostile.ipynb'), JSON.stringify(notebook));
-  const { page, errors } = await open('hostile.ipynb');
-  await page.waitForSelector('.tunebook-run p');
-  const texts = await page.locator('.tunebook-run > p').allTextContents();
-  expect(texts).toEqual([
-    expect.stringMatching(/newer tunebook \(schema 99\)/),
-    expect.stringMatching(/damaged/),
+  await interrupt();
+  await page.waitForFunction((s) => document.body.textContent?.includes(`resumed at ${s}`), step, { timeout: 120_000 });
+  await page.screenshot({ path: join(shots, 'interrupted.png') });
+  await page.close();
+});
+
+browserIt('two tabs on one notebook, and a kernel that is restarted: each view says what it shows and how old it is', async () => {
+  lab.write('tabs.ipynb', [LOAD, trainCell('tabs', 100_000)]);
+  const { page } = await lab.open('tabs.ipynb');
+  await runCells(page, 2);
+  await textIs(page, HEADING, /training, step \d{2,} of/);
+  await save(page, join(lab.folder, 'tabs.ipynb'));
+  const second = await lab.open('tabs.ipynb');
+  await second.page.waitForSelector('.tunebook-run .tunebook-button:enabled', { timeout: 60_000 });
+  await press(second.page, 'Pause', /paused after/);
+  await textIs(page, HEADING, /paused, step/);
+  await page.click('[data-command="notebook:restart-kernel"], jp-button[data-command="notebook:restart-kernel"]');
+  await page.click('.jp-Dialog .jp-mod-accept');
+  for (const { page: each } of [{ page }, second]) {
+    await textIs(each, '.tunebook-run .tunebook-said', /restarted|does not know/);
+    await textIs(each, '.tunebook-run .tunebook-age', /Shown is what was known .* ago/);
+    expect(await each.locator('.tunebook-run .tunebook-controls button:enabled').count()).toBe(0);
+  }
+  await page.screenshot({ path: join(shots, 'restarted.png') });
+  await second.page.close();
+  await page.close();
+});
+
+browserIt('restart and run all; two notebooks train at once; runs of one notebook are compared', async () => {
+  lab.write('a.ipynb', [
+    LOAD,
+    trainCell('a1', 60),
+    trainCell('a2', 60, 'seed: 7')
+      .replace('const trainer', 'const other')
+      .replace('trainer.train', 'other.train')
+      .replace('{ model,', "{ model: await AutoModelForCausalLM.from_pretrained('model'),"),
+  ]);
+  lab.write('b.ipynb', [LOAD, trainCell('b', 60)]);
+  const [a, b] = [await lab.open('a.ipynb'), await lab.open('b.ipynb')];
+  for (const { page } of [a, b]) {
+    await kernelIs(page, 'Idle');
+    await page.click('[data-command="notebook:restart-run-all"], jp-button[data-command="notebook:restart-run-all"]');
+    await page.click('.jp-Dialog .jp-mod-accept');
+  }
+  await textIs(b.page, HEADING, /b: finished, step 60 of 60/);
+  await a.page.waitForFunction(
+    () =>
+      [...document.querySelectorAll('.tunebook-heading')].filter((node) => /finished, step 60 of 60/.test(node.textContent ?? ''))
+        .length === 2,
+    undefined,
+    { timeout: 120_000 },
+  );
+  const last = a.page.locator('.tunebook-run').last();
+  await last.scrollIntoViewIfNeeded();
+  await expect.poll(() => last.locator('.legendtext').allTextContents(), { timeout: 20_000 }).toContain('run before: a1');
+  await last.locator('text=Compare').click();
+  await a.page.screenshot({ path: join(shots, 'compared.png') });
+  await last.locator('.tunebook-choices input').uncheck();
+  await expect.poll(() => last.locator('.legendtext').allTextContents()).not.toContain('run before: a1');
+  await a.page.close();
+  await b.page.close();
+});
+
+/** A notebook of outputs that were made elsewhere. */
+const shown = (payload: unknown, mime: string = RUN_MIME) => ({
+  source: '',
+  outputs: [{ output_type: 'display_data', metadata: {}, data: { [mime]: payload, 'text/plain': 'x' } }],
+});
+
+browserIt('themes, keyboard and screen readers', async () => {
+  lab.write('look.ipynb', [
+    shown(runPayload({ ...longRun(200), id: 'x', status: 'finished', name: 'look' })),
+    LOAD,
+    `${trainCell('look', 30).replace('await trainer.train();', '')}await trainer.train();\nawait inspect(trainer.model)`,
+  ]);
+  const { page, errors } = await lab.open('look.ipynb');
+  await runCells(page, 3);
+  await page.waitForSelector('.tunebook-adapter .tunebook-chart svg', { timeout: 60_000 });
+  await page.waitForSelector('.tunebook-run .js-plotly-plot .trace', { timeout: 60_000, state: 'attached' });
+  await page.click('[data-id="tunebook-runs"]');
+  await page.waitForSelector('.tunebook-runs .js-plotly-plot .trace', { timeout: 60_000, state: 'attached' });
+  const tabsOf = ['Plot', 'Samples', 'Figures', 'For learners', 'For experts'];
+  for (const theme of ['JupyterLab Light', 'JupyterLab Dark', 'JupyterLab Dark High Contrast']) {
+    await page.evaluate((name) => (window as any).jupyterapp.commands.execute('apputils:change-theme', { theme: name }), theme);
+    await page.waitForTimeout(1500);
+    for (const name of tabsOf) {
+      for (const tab of await page.locator(`role=tab[name="${name}"]`).all()) await tab.click();
+      await page.waitForTimeout(400);
+      for (const selector of ['.tunebook-view', '.tunebook-runs'])
+        expect(await faults(page, selector), `${theme}, ${name}, ${selector}`).toEqual([]);
+    }
+    for (const name of ['Plot', 'For learners']) for (const tab of await page.locator(`role=tab[name="${name}"]`).all()) await tab.click();
+    await page.waitForTimeout(800);
+    await page.screenshot({ path: join(shots, `${theme.split(' ').slice(1).join('-').toLowerCase()}.png`) });
+  }
+  // Everything by keyboard: into the view, through its tabs, to every control that acts.
+  const tab = page.locator('.tunebook-run >> role=tab[name="Plot"]').first();
+  await tab.focus();
+  await page.keyboard.press('ArrowRight');
+  expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Samples');
+  await page.keyboard.press('End');
+  expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Figures');
+  const reached: string[] = [];
+  for (let i = 0; i < 8; i++) {
+    await page.keyboard.press('Tab');
+    reached.push(
+      await page.evaluate(() => (document.activeElement as any)?.labels?.[0]?.textContent || document.activeElement?.textContent || ''),
+    );
+  }
+  expect(reached.map((text) => text.slice(0, 9))).toEqual(
+    expect.arrayContaining(['Smoothing', 'log scale', 'Compare', 'PNG', 'CSV', 'Folder']),
+  );
+  expect(errors).toEqual([]);
+  await page.close();
+});
+
+browserIt('hostile payloads are plain sentences in the cell: no script runs, and the page stays alive', async () => {
+  const random = Random.seeded(21);
+  const made = Array.from({ length: 60 }, () => hostile(random, JSON.parse(JSON.stringify(runPayload(runData())))));
+  // What JSON cannot hold, and what Jupyter itself refuses to read (500 levels, half a surrogate pair), would not reach the page through a file.
+  const payloads = made.map((payload) => JSON.stringify(payload) ?? 'null').filter((text) => !/\[{99}|(\{"a":){99}|\\ud800/.test(text));
+  expect(payloads.length).toBeGreaterThan(30);
+  const fixed = [{ schemaVersion: 99 }, { schemaVersion: 1, name: '<img src=x onerror=alert(1)>' }, [1]];
+  lab.write(
+    'hostile.ipynb',
+    [...fixed, ...payloads.map((text) => JSON.parse(text))]
+      .map((payload) => shown(payload))
+      .concat(shown({ schemaVersion: 1, modules: '<script>' }, ADAPTER_MIME)),
+  );
+  const { page, errors } = await lab.open('hostile.ipynb');
+  page.on('dialog', (dialog) => {
+    errors.push(`a script ran: ${dialog.message()}`);
+    void dialog.dismiss();
+  });
+  await textIs(page, '.tunebook-run', /./);
+  for (let i = 0; i < 15; i++) {
+    await page.locator('.jp-WindowedPanel-outer, .jp-Notebook').first().hover();
+    await page.mouse.wheel(0, 3000);
+    await page.waitForTimeout(200);
+  }
+  await page.keyboard.press('Control+Home');
+  await page
+    .locator('.jp-WindowedPanel-outer')
+    .first()
+    .evaluate((node) => node.scrollTo(0, 0));
+  await page.waitForTimeout(500);
+  const texts = await page.locator('.tunebook-run').allTextContents();
+  expect(texts.slice(0, 3)).toEqual([
+    expect.stringMatching(/newer tunebook \(schema 99\).*Update the extension/),
+    expect.stringMatching(/damaged: id is missing/),
     expect.stringMatching(/not a training run/),
   ]);
+  expect(await page.evaluate(() => 1 + 1)).toBe(2);
   expect(errors).toEqual([]);
+  await page.close();
+});
+
+browserIt('the adapter inspector opens from the file browser, and its cells select', async () => {
+  const folder = readdirSync(join(lab.folder, 'out')).find((name) => name.startsWith('checkpoint-')) as string;
+  lab.write('empty.ipynb', ['1']);
+  const { page, errors } = await lab.open('empty.ipynb');
+  await page.evaluate(
+    (path) => (window as any).jupyterapp.commands.execute('docmanager:open', { path }),
+    `out/${folder}/adapter_model.safetensors`,
+  );
+  await page.waitForSelector('.tunebook-adapter .tunebook-chart svg', { timeout: 60_000 });
+  expect(await page.textContent('.tunebook-adapter')).toContain('LORA beside 14 modules of model');
+  expect(await page.textContent('.tunebook-adapter')).not.toContain('adapter_config.json is not at hand');
+  await page.locator('.tunebook-adapter .mark-rect.role-mark path').nth(3).click();
+  await textIs(page, '.tunebook-adapter', /model\.layers\.0\.self_attn\.k_proj has an update of norm .* uses \d of its 2 directions/);
+  await page.click('role=tab[name="For experts"]');
+  await page.selectOption('.tunebook-adapter select', 'model.layers.1.mlp.down_proj');
+  await textIs(page, '.tunebook-adapter', /model\.layers\.1\.mlp\.down_proj has an update/);
+  await page.screenshot({ path: join(shots, 'inspector.png') });
+  expect(errors).toEqual([]);
+  await page.close();
+});
+
+browserIt('an exported notebook shows picture and table without our extension', async () => {
+  const convert = spawnSync(join(root, '.venv/bin/jupyter'), ['nbconvert', '--to', 'html', join(lab.folder, 'train.ipynb')], {
+    encoding: 'utf8',
+  });
+  expect(convert.status, convert.stderr).toBe(0);
+  const page = await lab.browser.newPage({ viewport: { width: 1000, height: 900 }, javaScriptEnabled: false });
+  await page.goto(`file://${join(lab.folder, 'train.html')}`);
+  const picture = page.locator('img[alt^="Loss of the run"]');
+  expect(await picture.count()).toBe(1);
+  expect((await picture.boundingBox())!.width).toBeGreaterThan(600);
+  await picture.scrollIntoViewIfNeeded();
+  expect(await page.locator('th', { hasText: 'status' }).count()).toBeGreaterThan(0);
+  await page.screenshot({ path: join(shots, 'exported.png') });
   await page.close();
 });

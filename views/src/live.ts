@@ -7,14 +7,12 @@ export const RUN_COMM = 'tunebook.run';
 export const ACTIONS = ['pause', 'resume', 'stop', 'sample', 'evaluate', 'learning_rate'] as const;
 export type Action = (typeof ACTIONS)[number];
 
-/** View to kernel. `value`: the new rate, for learning_rate. */
-export interface Ask {
-  action: Action;
-  value?: number;
-}
+/** View to kernel. `value`: the new rate, for learning_rate. A ping is answered by `alive`, and does nothing. */
+export type Ask = { action: Action; value?: number } | { action: 'ping' };
 
 /** Kernel to view. A view is sent a snapshot first, then deltas; every Ask gets `heard` at once and `answer` when it is done. */
 export type Live =
+  | { type: 'alive' }
   | { type: 'snapshot'; run: RunPayload }
   | { type: 'delta'; delta: RunDelta }
   | { type: 'heard'; action: Action; text: string }

@@ -8,7 +8,7 @@ export class Chart {
 
   constructor(private readonly node: HTMLElement) {}
 
-  async draw(spec: ChartSpec, click?: (datum: Record<string, unknown>) => void): Promise<void> {
+  async draw(label: string, spec: ChartSpec, click?: (datum: Record<string, unknown>) => void): Promise<void> {
     this.view?.finalize();
     const view = new View(parse(compile(spec as unknown as TopLevelSpec).spec), { renderer: 'svg', container: this.node, hover: true });
     this.view = view;
@@ -17,7 +17,9 @@ export class Chart {
         if (item?.datum) click(item.datum as Record<string, unknown>);
       });
     await view.runAsync();
-    // The element around it has the name and a table behind it: its parts are no stops for a screen reader.
+    // Vega names the element after itself. Its parts are no stops for a screen reader: a table has the figures.
+    this.node.setAttribute('role', 'img');
+    this.node.setAttribute('aria-label', label);
     this.node.querySelector('svg')?.setAttribute('aria-hidden', 'true');
   }
 

@@ -24,13 +24,12 @@ import type { Chart } from './chart';
 
 /** A chart's place: its name for those who do not see it, and the chart once it is loaded. */
 class Place {
-  readonly node = element('div', { className: 'tunebook-chart', role: 'img' });
+  readonly node = element('div', { className: 'tunebook-chart', tabIndex: 0 });
   private chart: Promise<Chart> | undefined;
 
   async draw(label: string, spec: ChartSpec, click?: (datum: Record<string, unknown>) => void): Promise<void> {
-    this.node.setAttribute('aria-label', label);
     this.chart ??= import('./chart').then(({ Chart }) => new Chart(this.node));
-    await (await this.chart).draw(spec, click);
+    await (await this.chart).draw(label, spec, click);
   }
 
   async png(): Promise<Blob | undefined> {

@@ -4,7 +4,11 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { Signal } from '@lumino/signaling';
 import { type Action, type Live, RUN_COMM } from '@tunebook/views';
 
+/** For the first answer, in milliseconds. */
 const PATIENCE = 8000;
+/** So long without a word, the kernel is asked whether it is there; and so long, whether it is another one. */
+const SILENCE = 10_000;
+const LOST = 40_000;
 
 /** The way from a view to the kernel that trains its run. It says when there is none, and why. */
 export class Link {
@@ -15,6 +19,8 @@ export class Link {
   reason: string;
   private comm: Kernel.IComm | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private readonly watch: ReturnType<typeof setInterval>;
+  private heardAt = 0;
 
   constructor(
     private readonly session: ISessionContext,
@@ -26,6 +32,8 @@ export class Link {
     session.statusChanged.connect(this.onStatus, this);
     session.connectionStatusChanged.connect(this.onConnection, this);
     void session.ready.then(() => this.connect());
+    // A restart from another tab is told to nobody here.
+    this.watch = setInterval(() => this.check(), SILENCE / 2);
   }
 
   /** Sends what the user asks for; the answer comes by `received`. */
@@ -36,8 +44,16 @@ export class Link {
   dispose(): void {
     Signal.clearData(this);
     clearTimeout(this.timer);
+    clearInterval(this.watch);
     if (this.comm && !this.comm.isDisposed) this.comm.close();
     this.comm = undefined;
+  }
+
+  private check(): void {
+    if (!this.live) return;
+    const silent = Date.now() - this.heardAt;
+    if (silent > LOST) this.connect();
+    else if (silent > SILENCE) this.comm?.send({ action: 'ping' });
   }
 
   private connect(): void {
@@ -57,6 +73,7 @@ export class Link {
     comm.onMsg = (message: KernelMessage.ICommMsgMsg) => {
       if (this.comm !== comm) return;
       clearTimeout(this.timer);
+      this.heardAt = Date.now();
       if (!this.live) this.set(true, '');
       this.received.emit(message.content.data as unknown as Live);
     };
@@ -73,6 +90,7 @@ export class Link {
   private onStatus(_: ISessionContext, status: string): void {
     if (['restarting', 'autorestarting', 'dead', 'terminating'].includes(status))
       this.set(false, this.trans.__('The kernel was restarted or has ended.'));
+    else if (status === 'starting') this.connect();
   }
 
   private onConnection(_: ISessionContext, status: string): void {

@@ -5,8 +5,9 @@ import type { Figure } from './figure';
 export class Plot {
   constructor(private readonly node: HTMLElement) {}
 
-  draw({ traces, layout }: Figure): Promise<void> {
-    return Plotly.react(this.node, traces, layout, { displaylogo: false, modeBarButtonsToRemove: ['toImage', 'select2d', 'lasso2d'] });
+  async draw({ traces, layout }: Figure): Promise<void> {
+    await Plotly.react(this.node, traces, layout, { displaylogo: false, modeBarButtonsToRemove: ['toImage', 'select2d', 'lasso2d'] });
+    for (const svg of this.node.querySelectorAll('.main-svg')) svg.setAttribute('aria-hidden', 'true');
   }
 
   async png(background: string): Promise<Blob> {

@@ -48,7 +48,8 @@ export class RunView extends Widget {
     this.smoothing = settings.smoothing;
     this.logScale = settings.logScale;
     this.controls = new Controls(entry, trans);
-    this.drawing.setAttribute('role', 'img');
+    // Not an img: it holds the plot's own buttons.
+    this.drawing.setAttribute('role', 'figure');
     const bar = tabs(
       [
         { name: trans.__('Plot'), panel: this.plotPanel },
