@@ -3,6 +3,7 @@
 //                 -- sft       the project's instruction rows as they are: rows a second
 //                 -- generate  64 tokens after 64, greedy
 //                 -- inspect   an adapter of Llama-2-7B's shape, r = 16 and r = 64
+//                 -- views     a notebook of ten runs of 50,000 steps in JupyterLab: size, first paint, long tasks, cost of live views
 //                 -- kernel    our kernel, ipykernel and tslab by Jupyter's protocol [--tries 200]
 //                 -- profile   our training step by op [--trace FILE: for ui.perfetto.dev]
 // [--base q4_1|nf4|bf16: what our weights are packed as] [--json] [--pairs N] [--batch 4] [--length 512] [--steps N] [--rank 16] [--dtype auto|float32|bfloat16] [--alone]
@@ -51,6 +52,7 @@ const TASKS = {
   sft: 'rowsPerSecond',
   generate: 'tokensPerSecond',
   inspect: null,
+  views: null,
   kernel: null,
   profile: null,
 };
@@ -114,6 +116,13 @@ await main(async () => {
         `inspect, 224 modules, r = ${rank}: ${seconds.toFixed(2)} s`,
       );
     }
+    return;
+  }
+  if (task === 'views') {
+    await setUp(['dependencies', 'native', 'build', 'jupyter', 'extension', 'chromium']);
+    const found = medians(Array.from({ length: Number(values.pairs) }, () => side(process.execPath, ['bench/views.mjs'], 'views')));
+    for (const [name, value] of Object.entries(found))
+      print({ name, value, runs: Number(values.pairs), cpu: cpu() }, `${name.padEnd(30)} ${value.toPrecision(4)}`);
     return;
   }
   if (task === 'kernel') return kernels(Number(values.tries), print);

@@ -1,6 +1,12 @@
-/** Calls f at once and then at most once in so many milliseconds; the last call is never lost. */
+/** What is shown of a run shall cost it at most this share of its time. */
+const SHARE = 0.005;
+
+/**
+ * Calls f at once and then at most once in so many milliseconds, and so seldom that it takes at most half a percent of the time;
+ * the last call is never lost.
+ */
 export class Throttle {
-  private last = Number.NEGATIVE_INFINITY;
+  private next = Number.NEGATIVE_INFINITY;
   private timer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -10,7 +16,7 @@ export class Throttle {
 
   call(): void {
     if (this.timer) return;
-    const wait = this.last + this.milliseconds - performance.now();
+    const wait = this.next - performance.now();
     if (wait <= 0) this.flush();
     else this.timer = setTimeout(() => this.flush(), wait).unref();
   }
@@ -18,7 +24,9 @@ export class Throttle {
   flush(): void {
     clearTimeout(this.timer);
     this.timer = undefined;
-    this.last = performance.now();
+    const start = performance.now();
     this.f();
+    const now = performance.now();
+    this.next = now + Math.max(this.milliseconds, (now - start) / SHARE);
   }
 }

@@ -1,4 +1,4 @@
-import { figure as digits, movingAverage, type Point, type RunData, type SeriesName } from '@tunebook/views';
+import { figure as digits, movingAverage, type Point, type RunData, type SeriesName, thin } from '@tunebook/views';
 
 /** Colours of the page, and whether it is dark. */
 export interface Theme {
@@ -26,7 +26,15 @@ export type Words = Record<SeriesName | 'mean' | 'step' | 'machine' | 'events' |
 
 export interface Figure {
   traces: object[];
-  layout: object;
+  layout: Record<string, unknown>;
+}
+
+/** What is drawn of a run. Two plots: each is drawn in a turn of its own, so that the page is not held up. */
+export interface Figures {
+  /** Losses with everything that happened. */
+  main: Figure;
+  /** Rate, gradient norm, speed and memory; their axes follow the main one's. */
+  small: Figure;
 }
 
 /** Okabe and Ito's colours, told apart with any kind of colour vision; lightened where the page is dark. */
@@ -83,12 +91,17 @@ const line = (points: readonly Point[], name: string, extra: object) => ({
 /** Whether the loss can be drawn on a logarithmic axis. */
 const positive = (run: RunData) => [...run.series.loss, ...run.series.eval_loss].every(([, value]) => value > 0);
 
-/** The plot of a run: losses with everything that happened, and below them rate, gradient norm, speed and memory. */
-export function figure(run: RunData, options: FigureOptions): Figure {
+/** The plots of a run. */
+export function figures(run: RunData, options: FigureOptions): Figures {
+  return { main: losses(run, options), small: rates(run, options) };
+}
+
+function losses(run: RunData, options: FigureOptions): Figure {
   const { theme, words, ghost, overlays } = options;
   const colours = palette(theme.dark);
-  const { loss, eval_loss, learning_rate, grad_norm, tokens_per_second, resident_bytes } = run.series;
-  const mean = (points: readonly Point[]) => (options.smoothing > 0 ? movingAverage(points, options.smoothing) : [...points]);
+  const { loss, eval_loss } = run.series;
+  // A smooth line needs fewer points than a raw one, and a small plot has fewer pixels: drawing them all would hold up the page.
+  const mean = (points: readonly Point[]) => thin(options.smoothing > 0 ? movingAverage(points, options.smoothing) : points, 400);
   const traces: object[] = [];
   if (ghost)
     traces.push(
@@ -115,7 +128,7 @@ export function figure(run: RunData, options: FigureOptions): Figure {
       name: words.events,
       x: run.events.map((e) => e.step),
       y: run.events.map(() => 0.03),
-      yaxis: 'y6',
+      yaxis: 'y2',
       text: run.events.map((e) => wrap(e.text)),
       hovertemplate: '%{text}<extra></extra>',
       marker: {
@@ -127,6 +140,48 @@ export function figure(run: RunData, options: FigureOptions): Figure {
       showlegend: false,
     },
   );
+  return { traces, layout: lossLayout(run, options) };
+}
+
+const base = ({ theme, width }: FigureOptions, run: RunData) => ({
+  width: Math.max(width, 200),
+  paper_bgcolor: 'rgba(0,0,0,0)',
+  plot_bgcolor: 'rgba(0,0,0,0)',
+  font: { color: theme.text, family: theme.font, size: 12 },
+  // What the reader zoomed stays while points arrive.
+  uirevision: run.id,
+});
+
+const axisStyle = ({ grid }: Theme) => ({ gridcolor: grid, linecolor: grid, zeroline: false, automargin: false });
+const stepsOf = (run: RunData) => [0, Math.max(run.totalSteps, 1)];
+const isWide = ({ width }: FigureOptions) => width >= 620;
+
+/** Pixels of the two plots; together they fill the view. */
+export const HEIGHTS = { main: 285, small: 135 };
+
+function lossLayout(run: RunData, options: FigureOptions): Figure['layout'] {
+  const { theme, logScale, words } = options;
+  const axis = axisStyle(theme);
+  const type = logScale && positive(run) ? 'log' : 'linear';
+  return {
+    ...base(options, run),
+    height: HEIGHTS.main,
+    margin: { l: 52, r: 12, t: 8, b: isWide(options) ? 38 : 22 },
+    legend: { orientation: 'h', y: 1.14, yanchor: 'top', bgcolor: 'rgba(0,0,0,0)' },
+    hovermode: 'x',
+    hoverlabel: { align: 'left', namelength: -1 },
+    dragmode: 'zoom',
+    xaxis: { ...axis, range: stepsOf(run), title: { text: isWide(options) ? words.step : '', standoff: 4 } },
+    // Another kind of axis starts afresh.
+    yaxis: { ...axis, title: { text: words.loss, standoff: 4 }, domain: [0, 0.94], type, uirevision: `${run.id} ${type}` },
+    yaxis2: { domain: [0, 0.94], overlaying: 'y', range: [0, 1], visible: false, fixedrange: true },
+  };
+}
+
+function rates(run: RunData, options: FigureOptions): Figure {
+  const { theme, words } = options;
+  const colours = palette(theme.dark);
+  const { learning_rate, grad_norm, tokens_per_second, resident_bytes } = run.series;
   const memory = resident_bytes.map(([step, bytes]): Point => [step, bytes / 2 ** 30]);
   const small: [SeriesName, readonly Point[], string][] = [
     ['learning_rate', learning_rate, colours.rate],
@@ -134,97 +189,55 @@ export function figure(run: RunData, options: FigureOptions): Figure {
     ['tokens_per_second', tokens_per_second, colours.speed],
     ['resident_bytes', memory, colours.memory],
   ];
-  for (const [i, [name, points, color]] of small.entries())
-    traces.push(line(points, words[name], { xaxis: `x${i + 2}`, yaxis: `y${i + 2}`, line: { color, width: 1.5 }, showlegend: false }));
+  const numbered = (i: number) => ({ xaxis: `x${i || ''}`, yaxis: `y${i || ''}`, showlegend: false });
+  const at = (i: number) => numbered(i ? i + 1 : 0);
+  // A small plot has few pixels: drawing all points would hold up the page.
+  const traces: object[] = small.map(([name, points, color], i) =>
+    line(thin(points, 240), words[name], { ...at(i), line: { color, width: 1.5 } }),
+  );
   const machine = run.memory.machineBytes / 2 ** 30;
-  if (machine > 0 && machine < 1e6 && memory.length)
-    traces.push(
-      line(
-        [
-          [0, machine],
-          [Math.max(run.totalSteps, 1), machine],
-        ],
-        `${words.machine}: ${digits(machine)} GiB`,
-        {
-          ...{ xaxis: 'x5', yaxis: 'y5', line: { color: theme.text, width: 1, dash: 'dot' }, showlegend: false },
-        },
-      ),
-    );
-  return {
-    traces,
-    layout: layout(
-      run,
-      options,
-      small.map(([name]) => words[name]),
-    ),
-  };
-}
-
-function layout(run: RunData, { theme, width, logScale, words }: FigureOptions, titles: string[]): object {
-  const axis = { gridcolor: theme.grid, linecolor: theme.grid, zeroline: false, automargin: false };
-  const steps = [0, Math.max(run.totalSteps, 1)];
-  const columns = width >= 620 ? 4 : 2;
-  const rows = 4 / columns;
-  const gap = columns === 4 ? 0.075 : 0.14;
+  if (machine > 0 && machine < 1e6 && memory.length) {
+    const level = stepsOf(run).map((step): Point => [step, machine]);
+    const name = `${words.machine}: ${digits(machine)} GiB`;
+    traces.push(line(level, name, { ...at(3), line: { color: theme.text, width: 1, dash: 'dot' } }));
+  }
+  const wide = isWide(options);
+  const columns = wide ? 4 : 2;
+  const gap = wide ? 0.075 : 0.16;
   const span = (1 - gap * (columns - 1)) / columns;
-  const top = rows === 1 ? 0.42 : 0.5;
-  const high = rows === 1 ? 0.22 : 0.13;
   const axes: Record<string, object> = {};
   const annotations: object[] = [];
   for (let i = 0; i < 4; i++) {
     const left = (i % columns) * (span + gap);
-    const bottom = rows === 1 ? 0 : i < 2 ? 0.24 : 0;
-    axes[`xaxis${i + 2}`] = {
-      ...axis,
-      ...{ domain: [left, left + span], anchor: `y${i + 2}`, range: steps, matches: 'x', nticks: 4, tickfont: { size: 10 } },
-    };
-    axes[`yaxis${i + 2}`] = {
-      ...axis,
-      ...{
-        domain: [bottom, bottom + high],
-        anchor: `x${i + 2}`,
-        rangemode: 'tozero',
-        nticks: 4,
-        tickfont: { size: 10 },
-        exponentformat: 'e',
-      },
-    };
+    const [bottom, top] = wide ? [0, 0.88] : i < 2 ? [0.62, 0.93] : [0, 0.31];
+    const number = i ? i + 1 : '';
+    const style = { ...axisStyle(theme), nticks: 4, tickfont: { size: 10 }, fixedrange: true };
+    axes[`xaxis${number}`] = { ...style, domain: [left, left + span], anchor: `y${number}`, range: stepsOf(run) };
+    axes[`yaxis${number}`] = { ...style, domain: [bottom, top], anchor: `x${number}`, rangemode: 'tozero', exponentformat: 'e' };
     annotations.push({
-      text: titles[i],
+      text: words[small[i][0]],
       ...{
         x: left,
-        y: bottom + high + 0.005,
+        y: top + 0.01,
         xref: 'paper',
         yref: 'paper',
         xanchor: 'left',
         yanchor: 'bottom',
         showarrow: false,
-        font: { size: 11 },
+        font: { size: wide ? 11 : 10 },
       },
     });
   }
   return {
-    height: 420,
-    margin: { l: 52, r: 12, t: 8, b: 24 },
-    paper_bgcolor: 'rgba(0,0,0,0)',
-    plot_bgcolor: 'rgba(0,0,0,0)',
-    font: { color: theme.text, family: theme.font, size: 12 },
-    legend: { orientation: 'h', y: 1.1, yanchor: 'top', bgcolor: 'rgba(0,0,0,0)' },
-    hovermode: 'x',
-    hoverlabel: { align: 'left', namelength: -1 },
-    // What the reader zoomed stays while points arrive; another kind of axis starts afresh.
-    uirevision: run.id,
-    dragmode: 'zoom',
-    xaxis: { ...axis, domain: [0, 1], anchor: 'y', range: steps, title: { text: rows === 1 ? words.step : '', standoff: 4 } },
-    yaxis: {
-      ...axis,
-      title: { text: words.loss, standoff: 4 },
-      domain: [top, 0.97],
-      type: logScale && positive(run) ? 'log' : 'linear',
-      uirevision: `${run.id} ${logScale}`,
+    traces,
+    layout: {
+      ...base(options, run),
+      ...axes,
+      height: HEIGHTS.small,
+      margin: { l: 52, r: 12, t: 4, b: 20 },
+      hovermode: 'x',
+      dragmode: false,
+      annotations,
     },
-    yaxis6: { domain: [top, 0.97], overlaying: 'y', range: [0, 1], visible: false, fixedrange: true },
-    ...axes,
-    annotations,
   };
 }

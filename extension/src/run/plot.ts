@@ -1,28 +1,66 @@
-import Plotly from 'plotly.js-basic-dist-min';
-import type { Figure } from './figure';
+import Plotly, { type PlotElement } from 'plotly.js-basic-dist-min';
+import { element } from '../dom';
+import { type Figures, HEIGHTS } from './figure';
 
-/** Plotly in an element. Loaded with the first plot, not with JupyterLab. */
+const CONFIG = { displaylogo: false, modeBarButtonsToRemove: ['toImage', 'select2d', 'lasso2d'] };
+const nextTurn = () => new Promise<void>((resolve) => setTimeout(resolve));
+
+/** The plots of a run in an element. Plotly is loaded with the first of them, not with JupyterLab. */
 export class Plot {
-  constructor(private readonly node: HTMLElement) {}
+  private readonly main = element('div') as unknown as PlotElement;
+  private readonly small = element('div') as unknown as PlotElement;
+  private drawn: Figures | undefined;
 
-  async draw({ traces, layout }: Figure): Promise<void> {
-    await Plotly.react(this.node, traces, layout, { displaylogo: false, modeBarButtonsToRemove: ['toImage', 'select2d', 'lasso2d'] });
-    for (const svg of this.node.querySelectorAll('.main-svg')) svg.setAttribute('aria-hidden', 'true');
+  constructor(node: HTMLElement) {
+    node.append(this.main, this.small);
   }
 
+  async draw(figures: Figures): Promise<void> {
+    const first = !this.drawn;
+    this.drawn = figures;
+    await Plotly.react(this.main, figures.main.traces, figures.main.layout, CONFIG);
+    if (first) this.main.on('plotly_relayout', () => void this.drawSmall());
+    await nextTurn();
+    await this.drawSmall();
+    for (const node of [this.main, this.small])
+      for (const svg of node.querySelectorAll('.main-svg')) svg.setAttribute('aria-hidden', 'true');
+  }
+
+  /** The small plots show the steps that the main one is zoomed to. */
+  private async drawSmall(): Promise<void> {
+    if (!this.drawn) return;
+    const { traces, layout } = this.drawn.small;
+    const range = this.main.layout.xaxis?.range;
+    const axes = Object.entries(layout).map(([name, axis]) => [
+      name,
+      name.startsWith('xaxis') && range ? { ...(axis as object), range: [...range] } : axis,
+    ]);
+    await Plotly.react(this.small, traces, Object.fromEntries(axes), { staticPlot: false, displayModeBar: false });
+  }
+
+  /** Both plots as one picture. */
   async png(background: string): Promise<Blob> {
-    const plot = this.node.cloneNode(false) as HTMLElement & { data?: object[]; layout?: object };
-    const drawn = this.node as unknown as { data: object[]; layout: object };
-    try {
-      await Plotly.react(plot, drawn.data, { ...drawn.layout, paper_bgcolor: background, plot_bgcolor: background }, { staticPlot: true });
-      const url = await Plotly.toImage(plot, { format: 'png', width: 1000, height: 560, scale: 2 });
-      return await (await fetch(url)).blob();
-    } finally {
-      Plotly.purge(plot);
+    const width = 1000;
+    const scale = 2;
+    const canvas = element('canvas', { width: width * scale, height: (HEIGHTS.main + HEIGHTS.small) * scale });
+    const draw = canvas.getContext('2d') as CanvasRenderingContext2D;
+    draw.fillStyle = background;
+    draw.fillRect(0, 0, canvas.width, canvas.height);
+    let top = 0;
+    for (const [node, height] of [
+      [this.main, HEIGHTS.main],
+      [this.small, HEIGHTS.small],
+    ] as const) {
+      const url = await Plotly.toImage(node, { format: 'png', width, height, scale });
+      draw.drawImage(await createImageBitmap(await (await fetch(url)).blob()), 0, top);
+      top += height * scale;
     }
+    return new Promise((resolve, reject) =>
+      canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('The picture could not be made.')))),
+    );
   }
 
   dispose(): void {
-    Plotly.purge(this.node);
+    for (const node of [this.main, this.small]) Plotly.purge(node);
   }
 }

@@ -1,4 +1,9 @@
 declare module 'plotly.js-basic-dist-min' {
+  export type PlotElement = HTMLElement & {
+    data: object[];
+    layout: { xaxis?: { range?: [number, number] } };
+    on(event: 'plotly_relayout', listener: () => void): void;
+  };
   const Plotly: {
     react(node: HTMLElement, traces: object[], layout: object, config: object): Promise<void>;
     toImage(node: HTMLElement, options: { format: 'png'; width: number; height: number; scale?: number }): Promise<string>;

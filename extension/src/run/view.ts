@@ -4,7 +4,7 @@ import type { Context } from '../context';
 import { download, element, fileName, freshId, tabs } from '../dom';
 import { background, themeNow, words } from '../theme';
 import { Controls } from './controls';
-import { figure } from './figure';
+import { figures } from './figure';
 import { figuresPanel } from './figures';
 import type { Plot } from './plot';
 import { samplesPanel } from './samples';
@@ -209,7 +209,7 @@ export class RunView extends Widget {
     const ghost = chosen.includes(first) && this.isBefore(first.data.startedAt) ? first.data : undefined;
     this.still.remove();
     await plot.draw(
-      figure(data, {
+      figures(data, {
         ...{ smoothing: this.smoothing, logScale: this.logScale, width: this.drawing.clientWidth, theme: themeNow(), words: named, ghost },
         overlays: chosen.map((other) => other.data).filter((other) => other !== ghost),
       }),
