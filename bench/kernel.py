@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 
+import zmq
 from jupyter_client import KernelManager
 
 name, tries = sys.argv[1], int(sys.argv[2])
@@ -57,6 +58,39 @@ def ask(kc, code):
     return 1000 * (time.perf_counter() - begin)
 
 
+def control(kc):
+    begin = time.perf_counter()
+    message = kc.session.msg("kernel_info_request", {})
+    kc.control_channel.send(message)
+    while kc.get_control_msg(timeout=WAIT)["parent_header"].get("msg_id") != message["header"]["msg_id"]:
+        pass
+    return 1000 * (time.perf_counter() - begin)
+
+
+def comm(kc):
+    """Until the kernel has taken a comm message: its handler runs when the cell yields."""
+    begin = time.perf_counter()
+    message = kc.session.msg("comm_msg", {"comm_id": "nobody", "data": {}})
+    kc.shell_channel.send(message)
+    while True:
+        got = kc.get_iopub_msg(timeout=WAIT)
+        if got["parent_header"].get("msg_id") == message["header"]["msg_id"] and got["content"].get("execution_state") == "idle":
+            return 1000 * (time.perf_counter() - begin)
+
+
+def heartbeats(km, tries):
+    socket = zmq.Context.instance().socket(zmq.REQ)
+    socket.connect(f"tcp://{km.ip}:{km.hb_port}")
+    times = []
+    for _ in range(tries):
+        begin = time.perf_counter()
+        socket.send(b"ping")
+        assert socket.recv() == b"ping"
+        times.append(1000 * (time.perf_counter() - begin))
+    socket.close()
+    return times
+
+
 def resident(pid):
     """MiB of a process and all below it: what is shared counts once (Pss)."""
     total = 0
@@ -98,6 +132,12 @@ note("warm 1+1", [run(kc, cells["plain"])[0] for _ in range(tries)])
 for i in range(100):
     run(kc, cells["declare"].replace("{{", "{").replace("}}", "}").replace("{i}", str(i)))
 note("cell in a notebook of 100 cells", [run(kc, cells["plain"])[0] for _ in range(tries)])
+if name == "tunebook":
+    before = resident(km.provisioner.pid)
+    for i in range(100, 1000):
+        run(kc, cells["declare"].replace("{{", "{").replace("}}", "}").replace("{i}", str(i % 100)))
+    note("cell after 1,000 cells", [run(kc, cells["plain"])[0] for _ in range(tries)])
+    figures["memory after 1,000 cells against 100"] = resident(km.provisioner.pid) / before
 note("completion idle", [ask(kc, cells["name"]) for _ in range(tries)])
 if name != "tslab":  # which loses output and never gets idle, and answers nothing while a cell spins
     milliseconds, text = run(kc, cells["lines"])
@@ -120,6 +160,9 @@ if name == "tunebook":
     msg_id = kc.execute(cells["loop"])
     time.sleep(0.3)
     note("completion while a cell spins", [ask(kc, cells["name"]) for _ in range(tries)])
+    note("heartbeat while a cell spins", heartbeats(km, tries))
+    note("control while a cell spins", [control(kc) for _ in range(tries)])
+    note("comm message while a cell spins", [comm(kc) for _ in range(tries)])
     km.interrupt_kernel()
 kc.stop_channels()
 km.shutdown_kernel(now=True)

@@ -183,8 +183,8 @@ export class Language {
     return { text: `${[...head, ...variables].join(' ')}\n${code}\nexport { ${toExport.join(', ')} };`, from };
   }
 
-  /** What the type checker finds wrong in a cell; where nothing is wrong, later cells see what it declares. */
-  async check(number: number, code: string): Promise<Complaint[]> {
+  /** What the type checker finds wrong in a cell. `keep`: later cells see what it declares. */
+  async check(number: number, code: string): Promise<{ complaints: Complaint[]; keep: () => void }> {
     const declared = await declarations(code);
     const used = new Set(code.match(/[\p{ID_Start}$_][\p{ID_Continue}$]*/gu) ?? []);
     const { text, from } = this.module(code, declared, used);
@@ -192,12 +192,14 @@ export class Language {
     const unchecked = /^\s*\/\/\s*@ts-nocheck/.test(code);
     if (!unchecked) this.put(CHECKED, text);
     const complaints = unchecked ? [] : await this.complaints(CHECKED);
-    if (complaints.length || !declared.length) return complaints;
-    this.put(`cell-${number}.ts`, text);
-    this.cells.set(number, { number, declared, from });
-    for (const { name, mutable } of declared) this.names.set(name, { number, mutable });
-    this.forget();
-    return [];
+    const keep = () => {
+      if (!declared.length) return;
+      this.put(`cell-${number}.ts`, text);
+      this.cells.set(number, { number, declared, from });
+      for (const { name, mutable } of declared) this.names.set(name, { number, mutable });
+      this.forget();
+    };
+    return { complaints, keep };
   }
 
   private async complaints(file: string): Promise<Complaint[]> {

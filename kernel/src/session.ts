@@ -115,9 +115,13 @@ export class Session {
     const cell = this.number(message.header);
     const file = `cell-${cell}.ts`;
     try {
+      // Side by side: each waits for a process of its own. What cannot be parsed fails both; the converter says it better.
+      const checking = this.language.check(cell, code).catch((error: Error) => error);
       const converted = await convert(code, file, this.names);
-      const complaints = await this.language.check(cell, code);
-      if (complaints.length) return { error: typeErrors(code, complaints) };
+      const checked = await checking;
+      if (checked instanceof Error) throw checked;
+      if (checked.complaints.length) return { error: typeErrors(code, checked.complaints) };
+      checked.keep();
       this.sources.add(file, code, converted.map);
       for (const name of converted.names) this.names.add(name);
       const asked: Record<string, string> = {};
