@@ -51,10 +51,11 @@ export class RunsPanel extends Panel {
     notebooks.currentChanged.connect(this.follow, this);
   }
 
-  /** The run that commands act on: the one shown, or the latest of the notebook in front. */
+  /** The run that commands act on: the one shown, or the latest of the notebook in front. Asked often, so it reads no outputs. */
   latest(): RunEntry | undefined {
-    this.follow();
-    return this.view?.entry;
+    const notebook = this.notebooks.currentWidget;
+    const store = notebook ? this.storeOf(notebook) : undefined;
+    return store && store === this.store && this.view ? this.view.entry : store?.all()[0];
   }
 
   protected override onAfterShow(_: Message): void {

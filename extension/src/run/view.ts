@@ -26,6 +26,7 @@ export class RunView extends Widget {
   private readonly controls: Controls;
   /** Runs drawn beside this one, by their ids; the one before it is drawn faintly unless it is taken out. */
   private readonly beside = new Map<string, boolean>();
+  private listed = '';
   private smoothing: number;
   private logScale: boolean;
   private tab = '';
@@ -120,20 +121,25 @@ export class RunView extends Widget {
     this.age.textContent = this.context.trans.__('The run is saved in %1, which the file browser does not reach.', folder);
   }
 
-  /** Which runs are drawn beside this one. */
-  private listOthers(): void {
-    const others = this.store.others(this.entry).slice(0, 50);
-    const { trans } = this.context;
-    const boxes = others.map(({ data }, i) => {
-      const checked = this.beside.get(data.id) ?? (i === 0 && this.isBefore(data.startedAt) && this.context.settings.ghost);
-      const box = element('input', { type: 'checkbox', checked });
+  /** Whether another run is drawn beside this one: as its box says; before that, the one before it. */
+  private isBeside({ data: { id, startedAt } }: RunEntry, place: number): boolean {
+    return this.beside.get(id) ?? (place === 0 && this.isBefore(startedAt) && this.context.settings.ghost);
+  }
+
+  /** The runs that can be drawn beside this one. Made anew only where the list has changed: somebody may be in it. */
+  private listOthers(others: readonly RunEntry[]): void {
+    const labels = others.map(({ data }) => `${data.name} (${data.startedAt.slice(0, 16).replace('T', ' ')})`);
+    if (this.compare.childNodes.length && labels.join('\n') === this.listed) return;
+    this.listed = labels.join('\n');
+    const boxes = others.map((other, i) => {
+      const box = element('input', { type: 'checkbox', checked: this.isBeside(other, i) });
       box.onchange = () => {
-        this.beside.set(data.id, box.checked);
+        this.beside.set(other.data.id, box.checked);
         this.changed();
       };
-      return element('label', {}, box, `${data.name} (${data.startedAt.slice(0, 16).replace('T', ' ')})`);
+      return element('label', {}, box, labels[i]);
     });
-    this.compare.replaceChildren(...(boxes.length ? boxes : [trans.__('There is no other run in this notebook.')]));
+    this.compare.replaceChildren(...(boxes.length ? boxes : [this.context.trans.__('There is no other run in this notebook.')]));
   }
 
   private isBefore = (startedAt: string) => startedAt <= this.entry.data.startedAt;
@@ -186,9 +192,10 @@ export class RunView extends Widget {
   private async draw(): Promise<void> {
     this.stale = false;
     const { data } = this.entry;
-    const { trans, settings } = this.context;
+    const { trans } = this.context;
     const named = words(trans);
-    this.listOthers();
+    const others = this.store.others(this.entry).slice(0, 50);
+    this.listOthers(others);
     if (this.tab === trans.__('Samples')) return this.samplesPanel.replaceChildren(samplesPanel(data.samples, trans));
     if (this.tab === trans.__('Figures')) return this.figuresPanel.replaceChildren(figuresPanel(data, named, trans));
     this.drawing.setAttribute(
@@ -202,11 +209,8 @@ export class RunView extends Widget {
     this.plot ??= import('./plot').then(({ Plot }) => new Plot(this.drawing));
     const plot = await this.plot.catch(() => undefined);
     if (!plot || this.isDisposed || !this.visible) return;
-    const chosen = this.store
-      .others(this.entry)
-      .filter(({ data: { id, startedAt } }, i) => this.beside.get(id) ?? (i === 0 && settings.ghost && this.isBefore(startedAt)));
-    const [first] = this.store.others(this.entry);
-    const ghost = chosen.includes(first) && this.isBefore(first.data.startedAt) ? first.data : undefined;
+    const chosen = others.filter((other, i) => this.isBeside(other, i));
+    const ghost = chosen.length && chosen[0] === others[0] && this.isBefore(others[0].data.startedAt) ? others[0].data : undefined;
     this.still.remove();
     await plot.draw(
       figures(data, {
