@@ -68,6 +68,10 @@ browserIt('every button does what it says, from the view and from the side panel
   await page.screenshot({ path: join(shots, 'samples.png') });
   await page.click('.tunebook-run >> role=tab[name="Plot"]');
   await press(page, 'Resume', /resumed after step/);
+  const command = (name: string) => page.evaluate((id) => (window as any).jupyterapp.commands.execute(id), `tunebook:${name}`);
+  await command('pause');
+  await textIs(page, HEADING, /paused, step/);
+  await command('resume');
   await textIs(page, HEADING, new RegExp(`training, step (?!${step} )\\d+ of`));
   // The side panel follows the same run, and its buttons reach it as well.
   await page.click('[data-id="tunebook-runs"]');
