@@ -7,18 +7,18 @@
 const CHUNK = 512;
 
 /** Copies columns [from, from + count) of each of the r vectors into `to` [r, CHUNK]. */
-type Load = (from: number, count: number, to: Float64Array) => void;
+type Load = (from: number, count: number, to: Float32Array) => void;
 
 /** Vectors that are rows of [r, n]. */
 export const rowsOf =
-  (data: ArrayLike<number>, r: number, n: number): Load =>
+  (data: Float32Array, r: number, n: number): Load =>
   (from, count, to) => {
-    for (let i = 0; i < r; i++) for (let k = 0, at = i * n + from; k < count; k++) to[i * CHUNK + k] = data[at + k];
+    for (let i = 0; i < r; i++) to.set(data.subarray(i * n + from, i * n + from + count), i * CHUNK);
   };
 
 /** Vectors that are columns of [n, r]. */
 export const columnsOf =
-  (data: ArrayLike<number>, r: number): Load =>
+  (data: Float32Array, r: number): Load =>
   (from, count, to) => {
     for (let k = 0; k < count; k++) for (let i = 0, at = (from + k) * r; i < r; i++) to[i * CHUNK + k] = data[at + i];
   };
@@ -28,8 +28,8 @@ export function products(x: Load, rx: number, y: Load, ry: number, n: number): F
   const same = x === y;
   // Padded to whole tiles of 4 vectors, which stay zero.
   const [wx, wy] = [rx, ry].map((r) => Math.ceil(r / 4) * 4);
-  const a = new Float64Array(wx * CHUNK);
-  const b = same ? a : new Float64Array(wy * CHUNK);
+  const a = new Float32Array(wx * CHUNK);
+  const b = same ? a : new Float32Array(wy * CHUNK);
   const sums = new Float64Array(wx * wy);
   for (let from = 0; from < n; from += CHUNK) {
     const count = Math.min(CHUNK, n - from);
@@ -44,7 +44,7 @@ export function products(x: Load, rx: number, y: Load, ry: number, n: number): F
 }
 
 /** Adds 4 x 4 inner products; two columns at a time, so that their sums stay in registers. */
-function tile(a: Float64Array, i: number, b: Float64Array, j: number, count: number, sums: Float64Array, width: number): void {
+function tile(a: Float32Array, i: number, b: Float32Array, j: number, count: number, sums: Float64Array, width: number): void {
   const a0 = i * CHUNK;
   const a1 = a0 + CHUNK;
   const a2 = a1 + CHUNK;
@@ -188,8 +188,8 @@ export function eigenvalues(symmetric: Float64Array, n: number): number[] {
 
 /** A low-rank update: scale * b a, with a [r, in] and b [out, r]. */
 export interface LowRankUpdate {
-  a: ArrayLike<number>;
-  b: ArrayLike<number>;
+  a: Float32Array;
+  b: Float32Array;
   r: number;
   inFeatures: number;
   outFeatures: number;
