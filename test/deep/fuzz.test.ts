@@ -8,7 +8,6 @@ import { readSafetensors, writeSafetensors } from '../../src/formats/safetensors
 import { AutoTokenizer, LoraConfig } from '../../src/index';
 import { AutoModelForCausalLM } from '../../src/models/auto';
 import { PeftModel } from '../../src/peft/model';
-import { parseRun, runSvg, summary } from '../../views/src';
 import { damage, smallGguf } from '../formats/damage';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 
@@ -67,46 +66,4 @@ describe('damaged files, many of them', () => {
       const read = async () => (await PeftModel.from_pretrained(model, folder)).unload();
       await survives(readFileSync(join(folder, file)), join(folder, file), read, 2_000);
     });
-});
-
-it('20,000 hostile run payloads are refused with a sentence or drawn without script', () => {
-  const random = Random.seeded(8);
-  const evil = [null, Number.NaN, 1e308, -1, '<script>alert(1)</script>', [], {}, 'x'.repeat(5000), { __proto__: { a: 1 } }, [[1]], true];
-  const good = () => ({
-    schemaVersion: 1 as unknown,
-    id: 'a',
-    name: '<img src=x onerror=alert(1)>',
-    status: 'running',
-    startedAt: '2026-01-01T00:00:00Z',
-    updatedAt: '2026-01-01T00:00:01Z',
-    step: 2,
-    totalSteps: 10,
-    config: { learning_rate: 1e-4 },
-    series: { loss: [[1, 2.5]], eval_loss: [[2, 2.2]], learning_rate: [], grad_norm: [], tokens_per_second: [], resident_bytes: [] },
-    events: [{ step: 2, kind: 'checkpoint', text: 'saved' }],
-    checkpoints: ['out/checkpoint-2'],
-    memory: { residentBytes: 1e9, peakBytes: 2e9, machineBytes: 4e9 },
-  });
-  for (let i = 0; i < 20_000; i++) {
-    const payload = good() as Record<string, any>;
-    for (let n = random.below(3) + 1; n > 0; n--) {
-      let at: any = payload;
-      for (;;) {
-        const keys = Object.keys(at);
-        if (!keys.length) break;
-        const key = keys[random.below(keys.length)];
-        if (typeof at[key] === 'object' && at[key] !== null && random.uniform() < 0.6) at = at[key];
-        else {
-          at[key] = evil[random.below(evil.length)];
-          break;
-        }
-      }
-    }
-    const run = parseRun(payload);
-    if (typeof run === 'string') expect(run).toMatch(/^This (run|output) /);
-    else {
-      expect(runSvg(run)).not.toMatch(/<script|<img/);
-      expect(summary(run).length).toBeGreaterThan(0);
-    }
-  }
 });

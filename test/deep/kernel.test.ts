@@ -1,0 +1,11 @@
+import { expect, it } from 'vitest';
+import { runPython } from '../kernel/python';
+
+it('1,000 interrupts of eleven kinds of loop, values kept in every one', async () => {
+  const said = await runPython('behaviour.py', ['Interrupts.test_state_is_kept'], { TUNEBOOK_INTERRUPTS: '91' });
+  console.log(said.match(/slowest interrupt: .*/)?.[0]);
+});
+
+it('50,000 damaged messages do not disturb the kernel', async () => {
+  expect(await runPython('behaviour.py', ['Cells.test_damaged_messages'], { TUNEBOOK_DAMAGED: '50000' })).toMatch(/Ran 1 test/);
+});
