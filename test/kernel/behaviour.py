@@ -352,6 +352,32 @@ class Deaths(Kernel):
         )
         self.assertIn("The last checkpoint is in out/checkpoint-5", self.failure("process.kill(process.pid, 'SIGKILL'); while (true) {}"))
 
+    def test_out_of_memory(self):
+        """The worker is killed by the system's limit on its memory."""
+        pid = int(self.value("process.pid"))
+        group, why = None, "no cgroup filesystem"
+        for root, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+            folder = pathlib.Path(root) / f"tunebook-{os.getpid()}"
+            try:
+                folder.mkdir()
+                (folder / limit).write_text(str(600 << 20))
+                (folder / "cgroup.procs").write_text(str(pid))
+                group = folder
+                break
+            except OSError as error:
+                why = str(error)
+                if folder.exists():
+                    folder.rmdir()
+        if not group:
+            self.skipTest(f"memory cgroups are not delegated here: {why}")
+        try:
+            said = self.failure("const held: Buffer[] = [];\nfor (let i = 0; i < 60; i++) held.push(Buffer.alloc(1 << 25, 1));\nheld.length")
+            self.assertIn("WorkerDied", said)
+            self.assertIn("short of memory", said)
+            self.assertEqual(self.value("1 + 1"), "2")
+        finally:
+            group.rmdir()
+
     def test_front_end(self):
         km = KernelManager(kernel_name="tunebook")
         km.start_kernel(cwd=str(self.folder))
