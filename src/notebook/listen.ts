@@ -4,12 +4,13 @@ import type { Run } from '../train/run';
 import { Display, inNotebook } from './display';
 import { LiveRuns } from './live';
 import { RunViews } from './run_view';
+import { Throttle } from './throttle';
 
 /** Shows what the library tells: in the notebook's outputs, or as lines on a terminal. Called once. */
 export function listen(): void {
   const views = new RunViews();
   const live = new LiveRuns();
-  const lines = new Map<string, Display>();
+  const lines = new Map<string, { text: string; throttle: Throttle }>();
   let lineOpen = false;
   on('run', ({ run, handle, what }) => {
     if (!inNotebook()) return;
@@ -18,10 +19,18 @@ export function listen(): void {
   });
   on('progress', ({ id, text, done }) => {
     if (inNotebook()) {
-      const display = lines.get(id) ?? new Display(`tunebook-${id}-${Date.now()}`);
-      lines.set(id, display);
-      display.show({ 'text/plain': text });
-      if (done) lines.delete(id);
+      let line = lines.get(id);
+      if (!line) {
+        const display = new Display(`tunebook-${id}-${Date.now()}`);
+        const fresh = { text, throttle: new Throttle(250, () => display.show({ 'text/plain': fresh.text })) };
+        line = fresh;
+        lines.set(id, line);
+      }
+      line.text = text;
+      if (done) {
+        line.throttle.flush();
+        lines.delete(id);
+      } else line.throttle.call();
     } else if (process.stderr.isTTY) {
       process.stderr.write(`\r\x1b[K${text}${done ? '\n' : ''}`);
       lineOpen = !done;

@@ -14,6 +14,8 @@ export interface SavedPair<T extends AdapterTensor> {
   b: T;
 }
 
+/** Beyond this, an update is hardly of low rank, and its spectrum takes seconds. */
+const LARGEST_RANK = 1024;
 const PAIR = /^(?:base_model\.model\.)?(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight$/;
 
 /** Sorts an adapter's tensors into low-rank pairs and others. */
@@ -27,7 +29,7 @@ export function pairsOf<T extends AdapterTensor>(tensors: Iterable<T>): { pairs:
   }
   const pairs: SavedPair<T>[] = [];
   for (const [module, { A: a, B: b }] of halves)
-    if (a && b && a.shape[0] === b.shape[1] && a.shape[0] <= 4096) pairs.push({ module, a, b });
+    if (a && b && a.shape[0] === b.shape[1] && a.shape[0] <= LARGEST_RANK) pairs.push({ module, a, b });
     else others.push(...[a, b].filter((half) => half !== undefined));
   // Layer 10 after layer 9.
   const order = new Intl.Collator('en', { numeric: true }).compare;

@@ -63,6 +63,10 @@ export class Link {
       this.set(false, this.trans.__('No kernel is running.'));
       return;
     }
+    if (!kernel.handleComms) {
+      this.set(false, this.trans.__('Another view of this kernel has its comms: use that one.'));
+      return;
+    }
     const comm = kernel.createComm(RUN_COMM);
     this.comm = comm;
     const end = (text: string) => {
