@@ -5,7 +5,7 @@ import MagicString from 'magic-string';
 import { bound, type Node, nameOf, walk } from './syntax';
 
 export interface Converted {
-  /** The body of an async function of (__scope, __import, __meta, require, module, exports, __filename, __dirname). */
+  /** The body of an async function of (__scope, __import, __meta, __await, __iterate, require, module, exports, __filename, __dirname). */
   code: string;
   /** What it declares for later cells. */
   names: string[];
@@ -42,7 +42,8 @@ const OPTIONS = {
 /**
  * Makes JavaScript of a cell that runs as the body of an async function: what it declares at its top level lives in the
  * properties of `__scope`, where cells before and after find it and may declare it anew; imports become `await __import(...)`;
- * the last expression's value is returned as { value }. `known` are the names that earlier cells declared.
+ * what it awaits outside of functions goes through `__await` (and `__iterate`), which ends it there once it was interrupted; the
+ * last expression's value is returned as { value }. `known` are the names that earlier cells declared.
  */
 export async function convert(source: string, file: string, known: ReadonlySet<string>): Promise<Converted> {
   const { parseSync } = await import('oxc-parser');
@@ -139,6 +140,16 @@ function rewrite(code: string, tree: Node, known: ReadonlySet<string>): Omit<Con
         break;
       default:
     }
+  });
+
+  walk(tree, (node) => {
+    if (/^(Function|Arrow)/.test(node.type)) return false;
+    const waited = node.type === 'AwaitExpression' ? node.argument : node.type === 'ForOfStatement' && node.await ? node.right : undefined;
+    if (waited) {
+      out.appendRight(waited.start, waited === node.right ? '__iterate(' : '__await(');
+      out.appendLeft(waited.end, ')');
+    }
+    return true;
   });
 
   const last: Node | undefined = tree.body.findLast(

@@ -9,9 +9,9 @@ export interface Node {
 
 const isNode = (value: unknown): value is Node => typeof (value as Node | null)?.type === 'string';
 
-/** Calls `visit` with each node and the one that it is part of. */
-export function walk(node: Node, visit: (node: Node, parent?: Node) => void, parent?: Node): void {
-  visit(node, parent);
+/** Calls `visit` with each node and the one that it is part of; where it returns false, the node's parts are left out. */
+export function walk(node: Node, visit: (node: Node, parent?: Node) => unknown, parent?: Node): void {
+  if (visit(node, parent) === false) return;
   for (const value of Object.values(node))
     if (Array.isArray(value)) {
       for (const item of value) if (isNode(item)) walk(item, visit, node);

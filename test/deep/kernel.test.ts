@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
 import { runPython } from '../kernel/python';
 
-it('1,000 interrupts of eleven kinds of loop, values kept in every one', async () => {
-  const said = await runPython('behaviour.py', ['Interrupts.test_state_is_kept'], { TUNEBOOK_INTERRUPTS: '91' });
+it('1,000 interrupts of thirteen kinds of loop, values kept in every one', async () => {
+  const said = await runPython('behaviour.py', ['Interrupts.test_state_is_kept'], { TUNEBOOK_INTERRUPTS: '77' });
   console.log(said.match(/slowest interrupt: .*/)?.[0]);
 });
 

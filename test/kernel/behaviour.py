@@ -300,6 +300,8 @@ class Interrupts(Kernel):
         "then sync": "console.log('go'); await null; while (true) {}",
         "timers": "console.log('go'); while (true) { await new Promise(r => setTimeout(r, 1)); ticks++ }",
         "promised timers": "import { setTimeout as sleep } from 'node:timers/promises'; console.log('go'); while (true) { await sleep(1); ticks++ }",
+        "files": "import { readFile } from 'node:fs/promises'; console.log('go'); while (true) { await readFile('/proc/self/stat'); ticks++ }",
+        "stream": "import { Readable } from 'node:stream'; import { open } from 'node:fs/promises'; console.log('go'); const zero = await open('/dev/zero'); for await (const chunk of zero.createReadStream()) { ticks++ }",
         "interval": "console.log('go'); setInterval(() => ticks++, 1); await new Promise(() => {});",
         "in a timer": "console.log('go'); setTimeout(() => { while (true) {} }); await new Promise(() => {});",
         "regex": "console.log('go'); /^(a+)+$/.test('a'.repeat(40) + '!')",

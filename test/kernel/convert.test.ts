@@ -16,7 +16,9 @@ function notebook() {
   return async (source: string): Promise<unknown> => {
     const { code, names } = await convert(source, 'cell-1.ts', known);
     for (const name of names) known.add(name);
-    return (await new AsyncFunction('__scope', '__import', code)(scope, (name: string) => import(name)))?.value;
+    const same = (value: unknown) => value;
+    const given = [scope, (name: string) => import(name), same, same];
+    return (await new AsyncFunction('__scope', '__import', '__await', '__iterate', code)(...given))?.value;
   };
 }
 
@@ -46,6 +48,8 @@ it('cells keep the meaning that TypeScript gives them, across cells', async () =
     ],
     ['const { sep } = await import("node:path"); sep', '/'],
     ['let x; x', undefined],
+    ['let sum = 0; for await (const n of [1, 2, Promise.resolve(3)]) sum += n;\nsum', 6],
+    ['const w = async () => (await Promise.resolve(2)) * 2; (await w()) + (await await Promise.resolve(1))', 5],
     ['({ a } = { a: 7 } as any); a', 7],
     ['[a, b] = [b, a] as any; a', 100],
     ['({ a = 9 } = {} as any); a', 9],

@@ -32,7 +32,7 @@ const OWN: Record<string, () => string> = {
 };
 
 type Body = (...given: unknown[]) => Promise<{ value: unknown } | undefined>;
-const PARAMETERS = '__scope, __import, __meta, require, module, exports, __filename, __dirname';
+const PARAMETERS = '__scope, __import, __meta, __await, __iterate, require, module, exports, __filename, __dirname';
 
 function compile(code: string, file: string): Body {
   const head = `(async function (${PARAMETERS}) {`;
@@ -79,7 +79,7 @@ function localModule({ path, code, exports }: LocalFile): Promise<object> {
   const importThere = async (specifier: string, options?: object) =>
     loadThere(specifier, options).then(withNames, () => importModule(specifier, options));
   const module = (async () => {
-    await compile(code, path)(inside, importThere, there, requireThere, { exports: {} }, {}, path, there.dirname);
+    await compile(code, path)(inside, importThere, there, ...waits(), requireThere, { exports: {} }, {}, path, there.dirname);
     const made: Record<string, unknown> = {};
     for (const [name, at] of exports)
       if (name === '*') Object.assign(made, inside[at]);
@@ -132,8 +132,26 @@ function shareNames(names: string[]): void {
       });
 }
 
-async function evaluate(code: string, file: string): Promise<unknown> {
-  const result = await compile(code, file)(scope, importModule, meta, require_, { exports: {} }, {}, meta.filename, folder);
+/** Cells that were interrupted: what they wait for comes, and they do not go on. */
+const interrupted = new Set<number>();
+
+/** __await and __iterate of a cell; of other code without a number. */
+function waits(cell = 0): [(value: unknown) => unknown, (values: AsyncIterable<unknown>) => AsyncIterable<unknown>] {
+  const unless = (f: (value: never) => void) => (value: unknown) => {
+    if (!interrupted.has(cell)) f(value as never);
+  };
+  const wait = (value: unknown) =>
+    new Promise((resolve, reject) => {
+      Promise.resolve(value).then(unless(resolve), unless(reject));
+    });
+  async function* iterate(values: AsyncIterable<unknown>) {
+    for await (const value of values) yield await wait(value);
+  }
+  return [wait, iterate];
+}
+
+async function evaluate(code: string, file: string, cell?: number): Promise<unknown> {
+  const result = await compile(code, file)(scope, importModule, meta, ...waits(cell), require_, { exports: {} }, {}, meta.filename, folder);
   return result?.value;
 }
 
@@ -145,7 +163,7 @@ async function run({ cell, code, names, file, expressions }: Extract<ToWorker, {
     await null; // in a microtask, Node keeps no books that would be wrong if the code were stopped
     try {
       shareNames(names);
-      const value = await evaluate(code, file);
+      const value = await evaluate(code, file, cell);
       return value === undefined ? { ok: true } : { ok: true, data: bundle(value) };
     } catch (error) {
       return failure(error);
@@ -161,7 +179,9 @@ async function run({ cell, code, names, file, expressions }: Extract<ToWorker, {
     );
   endings.delete(cell);
   // One that listens for interrupts ends itself, and needs its timers for that.
-  leaveCell(cell, outcome === INTERRUPTED && !process.listenerCount('SIGINT'));
+  const cut = outcome === INTERRUPTED && !process.listenerCount('SIGINT');
+  if (cut) interrupted.add(cell);
+  leaveCell(cell, cut);
   emit({ type: 'done', cell, outcome, results });
 }
 const plainImmediate = setImmediate;
