@@ -18,7 +18,7 @@ const freePort = () =>
     });
   });
 
-/** Starts a server without a token on a free port; `stop` ends it. app: 'lab' or 'notebook'. */
+/** Starts a server without a token on a free port; `stop` ends it, `settings` is the folder of its user's settings. app: 'lab' or 'notebook'. */
 export async function startServer(folder, app = 'lab') {
   const port = await freePort();
   const bin = join(root, app === 'lab' ? '.venv/bin' : '.venv-test/bin');
@@ -31,6 +31,7 @@ export async function startServer(folder, app = 'lab') {
       '--LabApp.expose_app_in_browser=True',
     ],
   ];
+  const settings = temporary('settings');
   const server = spawn(join(bin, `jupyter-${app}`), args, {
     env: {
       ...process.env,
@@ -38,7 +39,7 @@ export async function startServer(folder, app = 'lab') {
       JUPYTER_PATH: join(root, '.venv/share/jupyter'),
       JUPYTER_CONFIG_DIR: temporary('config'),
       JUPYTERLAB_WORKSPACES_DIR: temporary('workspaces'),
-      JUPYTERLAB_SETTINGS_DIR: temporary('settings'),
+      JUPYTERLAB_SETTINGS_DIR: settings,
     },
     stdio: 'ignore',
   });
@@ -57,7 +58,7 @@ export async function startServer(folder, app = 'lab') {
       server.kill('SIGTERM');
       setTimeout(() => server.kill('SIGKILL'), 10_000).unref();
     });
-  return { base, stop };
+  return { base, settings, stop };
 }
 
 /** A headless Chromium that asks nobody for anything. */

@@ -52,10 +52,14 @@ const context: JupyterFrontEndPlugin<Context> = {
       async openFolder(folder, from) {
         const path = serverPath(folder, from, PageConfig.getOption('serverRoot'));
         if (path === undefined || !app.commands.hasCommand('filebrowser:open-path')) return false;
-        return app.commands.execute('filebrowser:open-path', { path }).then(
-          () => true,
-          () => false,
-        );
+        // Asked first, since the command shows a dialog of its own where the folder is gone, or the notebook was moved away from it.
+        return app.serviceManager.contents
+          .get(path, { content: false })
+          .then(() => app.commands.execute('filebrowser:open-path', { path }))
+          .then(
+            () => true,
+            () => false,
+          );
       },
     };
   },

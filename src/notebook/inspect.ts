@@ -34,7 +34,7 @@ import type { CausalLM } from '../models/causal_lm';
 import { type Linear, Parameter } from '../nn';
 import { PeftModel } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
-import { chartPng, loadVega } from './chart';
+import { ChartThread } from './chart';
 import { type Bundle, Display, inNotebook } from './display';
 import { type LazyUpdate, spectra } from './spectra';
 
@@ -240,7 +240,7 @@ export async function inspect(
   let folder = isModel ? '' : adapter;
   // The output folder of a run that was stopped: its last checkpoint is what there is.
   if (!isModel && !existsSync(join(folder, FILE)) && checkpoints.length) folder = checkpoints[checkpoints.length - 1];
-  loadVega().catch(() => {}); // while the spectra are computed; if it fails, the chart says so
+  const charts = new ChartThread();
   const opened: Source[] = [];
   const folderSource = async (path: string) => {
     const source = await fromFolder(path);
@@ -272,9 +272,9 @@ export async function inspect(
       overlap: o.compare === null ? null : await overlapWith(source, await folderSource(o.compare)),
       merge: o.merge_check === null ? null : await mergeCheck(...mergeInput(adapter, o)),
     };
-    return new AdapterReport(data, await chartPng(heatmapSpec(data, PAPER)));
+    return new AdapterReport(data, await charts.png(heatmapSpec(data, PAPER)));
   } finally {
-    await Promise.all(opened.map((source) => source.close()));
+    await Promise.all([charts.end(), ...opened.map((source) => source.close())]);
   }
 }
 

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Page } from 'playwright-core';
 import { expect, it } from 'vitest';
@@ -249,6 +249,28 @@ browserIt('themes, keyboard and screen readers', async () => {
   expect(reached.map((text) => text.slice(0, 9))).toEqual(
     expect.arrayContaining(['Smoothing', 'log scale', 'Compare', 'PNG', 'CSV', 'Folder']),
   );
+  expect(errors).toEqual([]);
+  await page.close();
+});
+
+browserIt('settings hold; a view whose notebook was moved, or that has no kernel of ours behind it, says so', async () => {
+  mkdirSync(join(lab.settings, '@tunebook/jupyterlab'), { recursive: true });
+  mkdirSync(join(lab.folder, 'elsewhere'), { recursive: true });
+  const file = join(lab.settings, '@tunebook/jupyterlab/plugin.jupyterlab-settings');
+  writeFileSync(file, JSON.stringify({ logScale: true, smoothing: 0.5 }));
+  const running = { ...longRun(50), id: 'gone', name: 'gone', folder: 'gone', updatedAt: new Date().toISOString() };
+  lab.write('moved.ipynb', [shown(runPayload(running))]);
+  const { page, errors } = await lab.open('moved.ipynb');
+  await page.waitForSelector('.tunebook-run .js-plotly-plot .trace', { timeout: 60_000, state: 'attached' });
+  expect(await page.isChecked('.tunebook-run .tunebook-tools input[type="checkbox"]')).toBe(true);
+  expect(await page.inputValue('.tunebook-run .tunebook-tools input[type="range"]')).toBe('0.5');
+  await textIs(page, '.tunebook-run .tunebook-said', /does not know the run/);
+  await textIs(page, '.tunebook-run .tunebook-age', /Shown is what was known/);
+  await page.evaluate(() => (window as any).jupyterapp.serviceManager.contents.rename('moved.ipynb', 'elsewhere/moved.ipynb'));
+  await page.click('.tunebook-run >> role=button[name="Folder"]');
+  await textIs(page, '.tunebook-run .tunebook-age', /The run is saved in gone, which the file browser does not reach/);
+  expect(await page.locator('.tunebook-run .trace').count(), 'the run is still shown').toBeGreaterThan(0);
+  rmSync(file);
   expect(errors).toEqual([]);
   await page.close();
 });

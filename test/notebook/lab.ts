@@ -19,6 +19,8 @@ export const trainCell = (output_dir: string, max_steps: number, more = ''): str
 
 export interface Lab {
   folder: string;
+  /** What a user has set in JupyterLab lies here. */
+  settings: string;
   base: string;
   browser: Browser;
   /** Writes a notebook into the folder. */
@@ -44,11 +46,12 @@ export function useLab(): Lab {
       ],
     }));
     writeFileSync(join(folder, 'rows.jsonl'), rows.map((row) => JSON.stringify(row)).join('\n'));
-    const { base, stop } = await startServer(folder);
+    const { base, settings, stop } = await startServer(folder);
     const browser: Browser = await startBrowser(executablePath);
     Object.assign(lab, {
       folder,
       base,
+      settings,
       stop,
       browser,
       write: (name: string, cells: (string | object)[]) => writeFileSync(join(folder, name), JSON.stringify(notebookOf(cells))),
