@@ -1,9 +1,10 @@
 """A Jupyter client for the kernel tests: runs cells, interrupts some, and prints all that comes back as JSON.
 
-usage: client.py FOLDER < [{"code": ..., "interrupt_on": TEXT?, "interrupts": 1}, {"request": "complete", ...}]
+usage: client.py FOLDER < [{"code": ..., "interrupt_on": PATTERN?, "interrupts": 1}, {"request": "complete", ...}]
 """
 
 import json
+import re
 import os
 import sys
 import time
@@ -32,7 +33,7 @@ for step in steps:
         if kind in ("status", "execute_input"):
             return
         messages.append({"type": kind, **content})
-        if waiting and waiting in json.dumps(content):
+        if waiting and re.search(waiting, json.dumps(content)):
             waiting = None
             for _ in range(step.get("interrupts", 1)):
                 km.interrupt_kernel()
