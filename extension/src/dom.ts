@@ -34,17 +34,17 @@ export function table(rows: readonly (readonly string[])[], { caption, heads }: 
   );
 }
 
+export const button = (textContent: string, title: string, onclick: () => unknown): HTMLButtonElement =>
+  element('button', { type: 'button', className: 'tunebook-button', textContent, title, onclick });
+
 let ids = 0;
 export const freshId = (): string => `tunebook-${++ids}`;
 
-export interface Tab {
-  name: string;
-  panel: HTMLElement;
-}
+export type Tab = readonly [name: string, panel: HTMLElement];
 
-/** Tabs as the ARIA practices have them: arrows move, Home and End jump. */
-export function tabs(list: readonly Tab[], label: string, shown: (name: string) => void): HTMLElement {
-  const buttons = list.map(({ name, panel }) => {
+/** Tabs as the ARIA practices have them: arrows move, Home and End jump. `shown` is told which panel is open, at first too. */
+export function tabs(list: readonly Tab[], label: string, shown: (panel: HTMLElement) => void): HTMLElement {
+  const buttons = list.map(([name, panel]) => {
     const id = freshId();
     panel.id = `${id}-panel`;
     panel.setAttribute('role', 'tabpanel');
@@ -55,10 +55,10 @@ export function tabs(list: readonly Tab[], label: string, shown: (name: string) 
     for (const [j, button] of buttons.entries()) {
       button.setAttribute('aria-selected', String(i === j));
       button.tabIndex = i === j ? 0 : -1;
-      list[j].panel.hidden = i !== j;
+      list[j][1].hidden = i !== j;
     }
     if (focus) buttons[i].focus();
-    shown(list[i].name);
+    shown(list[i][1]);
   };
   for (const [i, button] of buttons.entries()) {
     button.onclick = () => choose(i);

@@ -38,14 +38,14 @@ export async function mergeCheck(model: PeftModel<CausalLM>, ids: number[]): Pro
   const base = model.base_model;
   const logits = () => take(tf.tidy(() => base.forward(tf.tensor2d([ids], [1, ids.length], 'int32')).reshape([-1])));
   const before = await logits();
-  const changed: { linear: Linear; weight: Linear['weight']; lowRank: LowRank[]; bias: Linear['bias'] }[] = [];
+  const changed: { linear: Linear; weight: Linear['weight']; lowRank: LowRank[] }[] = [];
   let after: ArrayLike<number>;
   try {
     for (const [, linear] of base.namedModules()) {
       if (!(linear instanceof Linear) || !linear.lowRank.length) continue;
-      const { weight, lowRank, bias } = linear;
+      const { weight, lowRank } = linear;
       const whole = await merged(linear);
-      changed.push({ linear, weight, lowRank, bias });
+      changed.push({ linear, weight, lowRank });
       Object.assign(linear, { weight: whole, lowRank: [] });
     }
     after = await logits();

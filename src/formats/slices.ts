@@ -1,11 +1,12 @@
 import { type FileHandle, open } from 'node:fs/promises';
+import { FileError } from '../core/errors';
 
-/** Reads one part of an open file. */
-export async function readPart(file: FileHandle, { offset, bytes }: { offset: number; bytes: number }): Promise<Uint8Array> {
+/** Reads one part of an open file; `path` is for errors. */
+export async function readPart(path: string, file: FileHandle, { offset, bytes }: { offset: number; bytes: number }): Promise<Uint8Array> {
   const buffer = new Uint8Array(bytes);
   for (let done = 0; done < bytes; ) {
     const { bytesRead } = await file.read(buffer, done, bytes - done, offset + done);
-    if (!bytesRead) throw new Error('A file became shorter while it was read.');
+    if (!bytesRead) throw new FileError(`${path} became shorter while it was read. Is something else writing it?`);
     done += bytesRead;
   }
   return buffer;
@@ -18,7 +19,7 @@ export async function withFile<T>(
 ): Promise<T> {
   const file = await open(path, 'r');
   try {
-    return await use((part) => readPart(file, part));
+    return await use((part) => readPart(path, file, part));
   } finally {
     await file.close();
   }

@@ -21,7 +21,6 @@ import {
   tensorOf,
 } from '../../views';
 import { FileError, OptionError } from '../core/errors';
-import { escapeHtml } from '../core/html';
 import { readOptions } from '../core/options';
 import { take } from '../engine/backend';
 import * as tf from '../engine/tf';
@@ -34,6 +33,7 @@ import type { CausalLM } from '../models/causal_lm';
 import { type Linear, Parameter } from '../nn';
 import { PeftModel } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
+import { bundleOf } from './bundle';
 import { ChartThread } from './chart';
 import { type Bundle, Display, inNotebook } from './display';
 import { type LazyUpdate, spectra } from './spectra';
@@ -74,39 +74,28 @@ export class AdapterReport {
     return this.data.modules;
   }
 
-  /** The report for all readers: our view, a table with the picture in it, the picture, text. */
   bundle(): Bundle {
-    const rows = adapterSummary(this.data);
-    const png = this.picture.toString('base64');
-    const cells = rows.map(
-      ([label, value]) =>
-        `<tr><th style="text-align:left">${escapeHtml(label)}</th><td style="text-align:left">${escapeHtml(value)}</td></tr>`,
-    );
-    return {
-      [ADAPTER_MIME]: adapterPayload(this.data),
-      'text/html': `<img alt="Size of the update of each module of ${escapeHtml(this.data.name)}" src="data:image/png;base64,${png}"><table>${cells.join('')}</table>`,
-      'image/png': png,
-      'text/plain': this.text(),
-    };
+    return bundleOf({
+      mime: ADAPTER_MIME,
+      payload: adapterPayload(this.data),
+      title: `Adapter ${this.data.name}`,
+      notes: this.data.notes,
+      rows: adapterSummary(this.data),
+      picture: { png: this.picture, alt: `Size of the update of each module of ${this.data.name}` },
+    });
   }
 
   [Symbol.for('Jupyter.display')](): Bundle {
     return this.bundle();
   }
 
-  [nodeInspect.custom](): string {
-    return this.text();
+  [nodeInspect.custom](): unknown {
+    return this.bundle()['text/plain'];
   }
 
   show(): void {
-    const bundle = this.bundle();
-    if (inNotebook()) new Display(`tunebook-adapter-${Date.now()}`).show(bundle);
-    else console.log(bundle['text/plain']);
-  }
-
-  private text(): string {
-    const rows = adapterSummary(this.data).map(([label, value]) => `${label}: ${value}`);
-    return [`Adapter ${this.data.name}`, ...this.data.notes, ...rows].join('\n');
+    if (inNotebook()) new Display(`tunebook-adapter-${Date.now()}`).show(this.bundle());
+    else console.log(this);
   }
 }
 
@@ -123,7 +112,7 @@ async function fromFolder(folder: string): Promise<Source> {
   const values = async (tensor: SafeTensor) => {
     const decode = floats[tensor.type as keyof typeof floats];
     if (!decode) throw new FileError(`${path}: ${tensor.name} is stored as ${tensor.type}; F32, F16 or BF16 is expected.`);
-    const bytes = await readPart(file, tensor);
+    const bytes = await readPart(path, file, tensor);
     const count = tensor.shape.reduce((product, n) => product * n, 1);
     // fp32 as it is, without another copy.
     return tensor.type === 'F32' ? new Float32Array(bytes.buffer as ArrayBuffer, 0, count) : decode(bytes, count);

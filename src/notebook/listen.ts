@@ -6,11 +6,22 @@ import { LiveRuns } from './live';
 import { RunViews } from './run_view';
 import { Throttle } from './throttle';
 
+/** A line of progress that changes in place, at most four times a second. */
+class Line {
+  text = '';
+  readonly shown: Throttle;
+
+  constructor(id: string) {
+    const display = new Display(`tunebook-${id}-${Date.now()}`);
+    this.shown = new Throttle(250, () => display.show({ 'text/plain': this.text }));
+  }
+}
+
 /** Shows what the library tells: in the notebook's outputs, or as lines on a terminal. Called once. */
 export function listen(): void {
   const views = new RunViews();
   const live = new LiveRuns();
-  const lines = new Map<string, { text: string; throttle: Throttle }>();
+  const lines = new Map<string, Line>();
   let lineOpen = false;
   on('run', ({ run, handle, what }) => {
     if (!inNotebook()) return;
@@ -19,18 +30,15 @@ export function listen(): void {
   });
   on('progress', ({ id, text, done }) => {
     if (inNotebook()) {
-      let line = lines.get(id);
-      if (!line) {
-        const display = new Display(`tunebook-${id}-${Date.now()}`);
-        const fresh = { text, throttle: new Throttle(250, () => display.show({ 'text/plain': fresh.text })) };
-        line = fresh;
-        lines.set(id, line);
-      }
+      const line = lines.get(id) ?? new Line(id);
       line.text = text;
       if (done) {
-        line.throttle.flush();
         lines.delete(id);
-      } else line.throttle.call();
+        line.shown.flush();
+      } else {
+        lines.set(id, line);
+        line.shown.call();
+      }
     } else if (process.stderr.isTTY) {
       process.stderr.write(`\r\x1b[K${text}${done ? '\n' : ''}`);
       lineOpen = !done;

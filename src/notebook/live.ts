@@ -51,7 +51,7 @@ class LiveRun {
         send({ type: 'answer', action, ok, text: said instanceof Error ? said.message : String(said) });
       void this.handle.ask(action, value).then(answer(true), answer(false));
     }) as Comm['onMessage'];
-    this.views.set(comm, toldAll(this.run as never));
+    this.views.set(comm, toldAll(this.run));
     // A page that was closed does not say so: the oldest view makes room.
     if (this.views.size > MOST_VIEWS) this.views.delete(this.views.keys().next().value as Comm);
     send({ type: 'snapshot', run: runPayload(runData(this.run)) });

@@ -39,7 +39,8 @@ export interface TrainerState {
       fingerprint: string;
       series: Run['series'];
       samples?: Run['samples'];
-      base_learning_rate?: number;
+      /** Where another was set than args.learning_rate while training. */
+      learning_rate_set?: number;
       loss_since_log: [sum: number, count: number];
     };
   };

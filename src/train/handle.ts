@@ -1,4 +1,4 @@
-import { OptionError } from '../core/errors';
+import { InterruptedError, OptionError } from '../core/errors';
 
 /** What can be asked of a run while it trains. */
 export type Action = 'pause' | 'resume' | 'stop' | 'sample' | 'evaluate' | 'learning_rate';
@@ -46,7 +46,6 @@ export class Handle {
     if (action === 'learning_rate' && !(typeof value === 'number' && Number.isFinite(value) && value >= 0))
       return Promise.reject(new OptionError(`learning_rate must be a number of at least 0, but is ${value}. 1e-4 is common for LoRA.`));
     if (action === 'stop') this.stopWanted = true;
-    if (action === 'resume') this.paused = false;
     return new Promise((resolve, reject) => {
       this.waiting.push({ action, value, resolve, reject });
       this.wake();
@@ -68,7 +67,10 @@ export class Handle {
           stops.push(request);
           continue;
         }
-        await act(request.action, request.value).then(request.resolve, request.reject);
+        await act(request.action, request.value).then(request.resolve, (error: Error) => {
+          request.reject(error);
+          if (error instanceof InterruptedError) throw error; // it was meant for the run
+        });
       }
       this.waiting.push(...stops);
       if (!this.paused || this.stopWanted) return;

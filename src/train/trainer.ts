@@ -108,7 +108,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
   }
 
   /** Writes on from the trainer's prompts (sample_prompts, or the first rows' own) with the model as it is now; greedy. */
-  async sample({ max_new_tokens = 48 }: { max_new_tokens?: number } = {}): Promise<{ step: number; prompt: string; text: string }[]> {
+  async sample({ max_new_tokens = 48 }: { max_new_tokens?: number } = {}): Promise<Run['samples']> {
     const { tokenizer, prompts } = this.parts;
     const samples: Run['samples'] = [];
     for (const prompt of prompts) {
@@ -184,6 +184,10 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     const run = newRun(args.run_name ?? basename(args.output_dir), args.output_dir, total, { ...args });
     this.run = run;
     const note = (kind: EventKind, text: string) => run.events.push({ step: run.step, kind, text });
+    const setRate = (rate: number) => {
+      note('learning_rate', `learning rate ${this.baseRate} set to ${rate} (the schedule's curve goes on)`);
+      this.baseRate = rate;
+    };
     let tokensSeen = 0;
     let sinceLog: [number, number] = [0, 0];
     let log: Record<string, number>[] = [];
@@ -204,8 +208,8 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       run.series = saved.series;
       run.checkpoints.push(checkpoint);
       run.samples = saved.samples ?? [];
-      this.baseRate = saved.base_learning_rate ?? args.learning_rate;
       note('resumed', `resumed from ${basename(checkpoint)}`);
+      if (saved.learning_rate_set !== undefined) setRate(saved.learning_rate_set);
       log = state.log_history;
       tokensSeen = state.num_input_tokens_seen;
       sinceLog = saved.loss_since_log;
@@ -241,11 +245,18 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     };
     const evaluate = async () => {
       const result = await this.evaluate();
-      run.series.eval_loss.push([run.step, result.eval_loss]);
+      // Asked for twice at one step, it says the same.
+      if (run.series.eval_loss.at(-1)?.[0] !== run.step) run.series.eval_loss.push([run.step, result.eval_loss]);
       logged({ eval_loss: result.eval_loss, eval_runtime: result.eval_runtime, epoch: run.step / stepsPerEpoch, step: run.step });
       watchOverfitting(run);
       tell(run, this.handle, 'change');
       return result;
+    };
+    /** The run is worth more than one sample or checkpoint; the next may succeed. */
+    const goOn = (advice: string) => (error: Error) => {
+      if (error instanceof InterruptedError) throw error;
+      note('warning', error.message);
+      emit('warning', { text: `${error.message} ${advice}` });
     };
     const takeSamples = async () => {
       run.samples.push(...(await this.sample()));
@@ -272,8 +283,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
         case 'evaluate':
           return `Evaluation loss after step ${run.step}: ${(await evaluate()).eval_loss.toFixed(4)}.`;
         case 'learning_rate':
-          note('learning_rate', `learning rate ${this.baseRate} set to ${value} (the schedule's curve goes on)`);
-          this.baseRate = value as number;
+          setRate(value as number);
       }
       tell(run, this.handle, 'change');
       return `${run.events.at(-1)?.text}.`.replace(/^./, (c) => c.toUpperCase());
@@ -294,7 +304,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
         const last = run.step > 0 ? await save().catch(() => run.checkpoints.at(-1) ?? null) : null;
         throw new TrainingError(
           `Training stopped at step ${run.step + 1}: the ${Number.isFinite(loss) ? `gradient norm is ${norm}` : `loss is ${loss}`}. ` +
-            `${last ? `The last good state is saved in ${last}.` : 'No step had been taken.'} Lower learning_rate (now ${args.learning_rate}), add warmup_steps, or look at the rows of this step.`,
+            `${last ? `The last good state is saved in ${last}.` : 'No step had been taken.'} Lower learning_rate (now ${this.baseRate}), add warmup_steps, or look at the rows of this step.`,
         );
       }
       const factor = args.max_grad_norm > 0 ? Math.min(1, args.max_grad_norm / (norm + 1e-6)) : 1;
@@ -329,12 +339,8 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       )
         await evaluate();
       if (args.save_strategy === 'steps' ? due(args.save_steps) : args.save_strategy === 'epoch' && epochEnded) {
-        if (args.sample_prompts.length) await takeSamples();
-        await save().catch((error: Error) => {
-          // The run is worth more than this checkpoint; the next one, or the last, may find room.
-          note('warning', error.message);
-          emit('warning', { text: `${error.message} Training goes on without it; free some space before the next checkpoint.` });
-        });
+        if (args.sample_prompts.length) await takeSamples().catch(goOn('No sample could be taken.'));
+        await save().catch(goOn('Training goes on without it; free some space before the next checkpoint.'));
       }
       await turn();
       await this.handle.attend(act);
@@ -487,7 +493,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
           fingerprint,
           series: run.series,
           samples: run.samples,
-          base_learning_rate: this.baseRate,
+          learning_rate_set: this.baseRate === args.learning_rate ? undefined : this.baseRate,
           loss_since_log: sinceLog,
         },
       },

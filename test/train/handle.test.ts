@@ -1,7 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { beforeAll, expect, it } from 'vitest';
-import { Dataset, LoraConfig, on, SFTConfig, SFTTrainer } from '../../src/index';
+import { Dataset, InterruptedError, LoraConfig, on, SFTConfig, SFTTrainer } from '../../src/index';
 import { AutoModelForCausalLM } from '../../src/models/auto';
+import { Handle } from '../../src/train/handle';
 import { newRun, watchOverfitting } from '../../src/train/run';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 
@@ -103,6 +104,30 @@ it('a learning rate set on the way holds from the next step on, and after resumi
   const second = await make({ output_dir, lr_scheduler_type: 'constant', max_steps: 30 });
   await second.train({ resume_from_checkpoint: true });
   expect(second.run!.series.learning_rate.at(-1)).toEqual([30, 5e-3]);
+});
+
+it('a rate that was set on the way does not hide one that a resumed run is given', async () => {
+  const output_dir = scratch('rate');
+  const first = await make({ output_dir, lr_scheduler_type: 'constant', max_steps: 4, save_strategy: 'steps', save_steps: 2 });
+  await first.train();
+  const second = await make({ output_dir, lr_scheduler_type: 'constant', max_steps: 6, learning_rate: 1e-3 });
+  await second.train({ resume_from_checkpoint: true });
+  expect(second.run!.series.learning_rate.at(-1)).toEqual([6, 1e-3]);
+});
+
+it('an interrupt that ends a sample ends the run with it; what else goes wrong with one does not', async () => {
+  const handle = new Handle();
+  handle.begin();
+  const asked = handle.ask('sample');
+  asked.catch(() => {});
+  await expect(handle.attend(() => Promise.reject(new InterruptedError('now')))).rejects.toThrow('now');
+  await expect(asked).rejects.toThrow('now');
+  const trainer = await make({ sample_prompts: ['What?'], save_strategy: 'steps', save_steps: 2, max_steps: 4 });
+  trainer.sample = () => Promise.reject(new Error('the prompt is too long'));
+  expect((await trainer.train()).global_step).toBe(4);
+  expect(trainer.run!.events.filter(({ kind }) => kind === 'warning').map(({ text }) => text)).toEqual(
+    Array(2).fill('the prompt is too long'),
+  );
 });
 
 it('samples are taken at every checkpoint where prompts are given', async () => {

@@ -1,4 +1,4 @@
-import { payloadFault, type Schema } from './schema';
+import { count, list, orNull, payloadFault, payloadSchema, record, type Schema, text } from './schema';
 import { figure } from './series';
 
 /** An adapter as it travels from the library to its inspector. JSON Schema: ADAPTER_SCHEMA. */
@@ -76,46 +76,33 @@ export interface AdapterPayload extends Omit<AdapterData, 'modules' | 'history' 
 }
 
 const MODULES = 4000;
-const text = (maxLength: number): Schema => ({ type: 'string', maxLength });
-const count: Schema = { type: 'number', minimum: 0, maximum: 1e15 };
 const numbers: Schema = { type: 'string', maxLength: 14 * MODULES, pattern: '^[0-9.eE+\\-x ]*$' };
-const record = (properties: Record<string, Schema>, nullable = false): Schema => ({
-  type: nullable ? ['object', 'null'] : 'object',
-  required: Object.keys(properties),
-  properties,
-});
-const list = (items: Schema, maxItems: number): Schema => ({ type: 'array', maxItems, items });
 const share: Schema = { type: 'number', minimum: 0, maximum: 1 };
 
-export const ADAPTER_SCHEMA: Schema = {
-  $schema: 'https://json-schema.org/draft/2020-12/schema',
-  title: ADAPTER_MIME,
-  ...record({
-    schemaVersion: { const: ADAPTER_SCHEMA_VERSION },
-    name: text(4096),
-    method: text(100),
-    base: text(4096),
-    createdAt: text(40),
-    total: { ...count, type: ['number', 'null'] },
-    notes: list(text(2000), 20),
-    modules: list(
-      record({
-        name: text(500),
-        outFeatures: count,
-        inFeatures: count,
-        rank: { type: 'integer', minimum: 0, maximum: 4096 },
-        trained: count,
-        delta: count,
-        weight: { ...count, type: ['number', 'null'] },
-        singular: numbers,
-      }),
-      MODULES,
-    ),
-    history: list(record({ step: count, deltas: numbers, effectiveRanks: numbers }), 200),
-    overlap: record({ other: text(4096), reads: numbers, writes: numbers }, true),
-    merge: record({ format: text(100), tokens: count, drift: count, spread: count, agreement: share }, true),
-  }),
-};
+export const ADAPTER_SCHEMA: Schema = payloadSchema(ADAPTER_MIME, ADAPTER_SCHEMA_VERSION, {
+  name: text(4096),
+  method: text(100),
+  base: text(4096),
+  createdAt: text(40),
+  total: orNull(count),
+  notes: list(text(2000), 20),
+  modules: list(
+    record({
+      name: text(500),
+      outFeatures: count,
+      inFeatures: count,
+      rank: { type: 'integer', minimum: 0, maximum: 4096 },
+      trained: count,
+      delta: count,
+      weight: orNull(count),
+      singular: numbers,
+    }),
+    MODULES,
+  ),
+  history: list(record({ step: count, deltas: numbers, effectiveRanks: numbers }), 200),
+  overlap: orNull(record({ other: text(4096), reads: numbers, writes: numbers })),
+  merge: orNull(record({ format: text(100), tokens: count, drift: count, spread: count, agreement: share })),
+});
 
 const encode = (values: readonly (number | null)[]): string =>
   values.map((value) => (value === null ? 'x' : String(Number(value.toPrecision(6))))).join(' ');

@@ -1,4 +1,4 @@
-import { payloadFault, type Schema } from './schema';
+import { count, list, payloadFault, payloadSchema, record, type Schema, text } from './schema';
 import { decodePoints, encodePoints, MAX_POINTS, type Point, thin } from './series';
 
 /** A training run as it travels from the library to its views. JSON Schema: RUN_SCHEMA. */
@@ -55,10 +55,6 @@ export type RunDelta = Pick<RunData, 'status' | 'updatedAt' | 'step' | 'checkpoi
 };
 
 const MOST = { events: 500, checkpoints: 200, samples: 100 };
-const text = (maxLength: number): Schema => ({ type: 'string', maxLength });
-const count: Schema = { type: 'number', minimum: 0, maximum: 1e15 };
-const list = (items: Schema, maxItems: number): Schema => ({ type: 'array', maxItems, items });
-const record = (properties: Record<string, Schema>): Schema => ({ type: 'object', required: Object.keys(properties), properties });
 
 const CHANGING = {
   status: { enum: STATUSES },
@@ -73,24 +69,19 @@ const CHANGING = {
   memory: record({ residentBytes: count, peakBytes: count, machineBytes: count }),
 } satisfies Record<string, Schema>;
 
-export const RUN_SCHEMA: Schema = {
-  $schema: 'https://json-schema.org/draft/2020-12/schema',
-  title: RUN_MIME,
-  ...record({
-    schemaVersion: { const: RUN_SCHEMA_VERSION },
-    id: text(100),
-    name: text(500),
-    folder: text(4096),
-    startedAt: text(40),
-    totalSteps: count,
-    config: {
-      type: 'object',
-      maxProperties: 200,
-      additionalProperties: { type: ['string', 'number', 'boolean', 'null'], maxLength: 1000 },
-    },
-    ...CHANGING,
-  }),
-};
+export const RUN_SCHEMA: Schema = payloadSchema(RUN_MIME, RUN_SCHEMA_VERSION, {
+  id: text(100),
+  name: text(500),
+  folder: text(4096),
+  startedAt: text(40),
+  totalSteps: count,
+  config: {
+    type: 'object',
+    maxProperties: 200,
+    additionalProperties: { type: ['string', 'number', 'boolean', 'null'], maxLength: 1000 },
+  },
+  ...CHANGING,
+});
 const DELTA_SCHEMA = record(CHANGING);
 
 type Encoded = Record<SeriesName, string>;
@@ -157,7 +148,7 @@ export interface Told {
   samples: number;
 }
 
-export const toldAll = (run: RunData): Told => ({
+export const toldAll = (run: Pick<RunData, 'series' | 'events' | 'samples'>): Told => ({
   points: mapSeries(run.series, (points) => points.length),
   events: run.events.length,
   samples: run.samples.length,

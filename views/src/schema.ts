@@ -18,6 +18,20 @@ export interface Schema {
   readonly maximum?: number;
 }
 
+/** What the payloads' schemas are made of. */
+export const text = (maxLength: number): Schema => ({ type: 'string', maxLength });
+export const count: Schema = { type: 'number', minimum: 0, maximum: 1e15 };
+export const list = (items: Schema, maxItems: number): Schema => ({ type: 'array', maxItems, items });
+export const record = (properties: Record<string, Schema>): Schema => ({ type: 'object', required: Object.keys(properties), properties });
+export const orNull = (schema: Schema): Schema => ({ ...schema, type: [schema.type ?? [], 'null'].flat() });
+
+/** A whole payload: its version and what else it has. */
+export const payloadSchema = (title: string, version: number, properties: Record<string, Schema>): Schema => ({
+  $schema: 'https://json-schema.org/draft/2020-12/schema',
+  title,
+  ...record({ schemaVersion: { const: version }, ...properties }),
+});
+
 const isRecord = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
 
 const IS: Record<string, (v: unknown) => boolean> = {

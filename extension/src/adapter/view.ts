@@ -17,7 +17,7 @@ import {
   usedRank,
 } from '@tunebook/views';
 import type { Context } from '../context';
-import { download, element, fileName, freshId, table, tabs } from '../dom';
+import { button, download, element, fileName, freshId, table, tabs } from '../dom';
 import { background, themeNow } from '../theme';
 import { blockDrawing } from './block';
 import type { Chart } from './chart';
@@ -59,7 +59,7 @@ export class AdapterView extends Widget {
   private readonly figures = element('div', { tabIndex: 0 });
   private readonly dense: AdapterModule[];
   private selected: AdapterModule | undefined;
-  private tab = '';
+  private page: HTMLElement | undefined;
 
   constructor(
     private readonly data: AdapterData,
@@ -101,18 +101,16 @@ export class AdapterView extends Widget {
       );
     const bar = tabs(
       [
-        { name: trans.__('For learners'), panel: this.learner },
-        { name: trans.__('For experts'), panel: this.expert },
-        { name: trans.__('Figures'), panel: this.figures },
+        [trans.__('For learners'), this.learner],
+        [trans.__('For experts'), this.expert],
+        [trans.__('Figures'), this.figures],
       ],
       trans.__('Views of the adapter'),
-      (name) => {
-        this.tab = name;
+      (panel) => {
+        this.page = panel;
         if (this.isAttached) void this.draw();
       },
     );
-    const button = (textContent: string, title: string, onclick: () => unknown) =>
-      element('button', { type: 'button', className: 'tunebook-button', textContent, title, onclick });
     const tools = element(
       'div',
       { className: 'tunebook-tools' },
@@ -147,8 +145,8 @@ export class AdapterView extends Widget {
     const { data, selected } = this;
     const { trans } = this.context;
     const theme = themeNow();
-    if (this.tab === trans.__('Figures')) this.drawFigures();
-    else if (this.tab === trans.__('For learners')) {
+    if (this.page === this.figures) this.drawFigures();
+    else if (this.page === this.learner) {
       const known = data.modules.every(({ weight }) => weight);
       const label = known ? trans.__('Size of each module’s update against its weight') : trans.__('Size of each module’s update');
       await this.heatmap.draw(

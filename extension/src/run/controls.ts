@@ -1,6 +1,6 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Action } from '@tunebook/views';
-import { element, freshId } from '../dom';
+import { button, element, freshId } from '../dom';
 import type { RunEntry } from './store';
 
 /** Buttons that ask something of a run while it trains. Where they cannot act, they say why. */
@@ -15,8 +15,6 @@ export class Controls {
     private readonly entry: RunEntry,
     private readonly trans: TranslationBundle,
   ) {
-    const button = (textContent: string, title: string, click: () => void) =>
-      element('button', { type: 'button', className: 'tunebook-button', textContent, title, onclick: click });
     const ask = (action: Action) => () => entry.ask(action);
     this.pause = button('', '', () => entry.ask(entry.data.status === 'paused' ? 'resume' : 'pause'));
     const id = freshId();

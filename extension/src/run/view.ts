@@ -1,7 +1,7 @@
 import { Widget } from '@lumino/widgets';
 import { runCsv, runSvg, summary } from '@tunebook/views';
 import type { Context } from '../context';
-import { download, element, fileName, freshId, tabs } from '../dom';
+import { button, download, element, fileName, freshId, tabs } from '../dom';
 import { background, themeNow, words } from '../theme';
 import { Controls } from './controls';
 import { figures } from './figure';
@@ -29,7 +29,7 @@ export class RunView extends Widget {
   private listed = '';
   private smoothing: number;
   private logScale: boolean;
-  private tab = '';
+  private page: HTMLElement = this.plotPanel;
   private visible = false;
   private stale = true;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -53,13 +53,13 @@ export class RunView extends Widget {
     this.drawing.setAttribute('role', 'figure');
     const bar = tabs(
       [
-        { name: trans.__('Plot'), panel: this.plotPanel },
-        { name: trans.__('Samples'), panel: this.samplesPanel },
-        { name: trans.__('Figures'), panel: this.figuresPanel },
+        [trans.__('Plot'), this.plotPanel],
+        [trans.__('Samples'), this.samplesPanel],
+        [trans.__('Figures'), this.figuresPanel],
       ],
       trans.__('Views of the run'),
-      (name) => {
-        this.tab = name;
+      (panel) => {
+        this.page = panel;
         this.changed();
       },
     );
@@ -93,8 +93,6 @@ export class RunView extends Widget {
       this.logScale = log.checked;
       this.changed();
     };
-    const button = (textContent: string, title: string, onclick: () => unknown) =>
-      element('button', { type: 'button', className: 'tunebook-button', textContent, title, onclick });
     const { name } = this.entry.data;
     const csv = () => download(`${fileName(name)}.csv`, new Blob([runCsv(this.entry.data)], { type: 'text/csv' }));
     return element(
@@ -158,7 +156,7 @@ export class RunView extends Widget {
       this.timer = undefined;
       if (this.stale && this.visible) void this.draw();
     }, BETWEEN);
-    if (this.plot === undefined || this.tab !== this.context.trans.__('Plot')) void this.draw();
+    if (this.plot === undefined || this.page !== this.plotPanel) void this.draw();
   }
 
   /** The lines above the plot: cheap, and never late. */
@@ -196,8 +194,8 @@ export class RunView extends Widget {
     const named = words(trans);
     const others = this.store.others(this.entry).slice(0, 50);
     this.listOthers(others);
-    if (this.tab === trans.__('Samples')) return this.samplesPanel.replaceChildren(samplesPanel(data.samples, trans));
-    if (this.tab === trans.__('Figures')) return this.figuresPanel.replaceChildren(figuresPanel(data, named, trans));
+    if (this.page === this.samplesPanel) return this.samplesPanel.replaceChildren(samplesPanel(data.samples, trans));
+    if (this.page === this.figuresPanel) return this.figuresPanel.replaceChildren(figuresPanel(data, named, trans));
     this.drawing.setAttribute(
       'aria-label',
       summary(data)
