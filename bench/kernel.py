@@ -17,6 +17,25 @@ CELLS = {
     "typescript": {"plain": "1+1", "loop": "console.log('go'); while (true) {}", "declare": "const v{i} = {i}; function f{i}(n: number) {{ return n + v{i} }}", "name": "v", "lines": "for (let i = 0; i < 100000; i++) console.log(i)"},
 }
 cells = CELLS.get(name, CELLS["typescript"])
+# Kinds of loop that an interrupt has to end.
+LOOPS = [
+    cells["loop"],
+    "console.log('go'); while (true) await null;",
+    "console.log('go'); while (true) await new Promise((r) => setTimeout(r, 1));",
+    "console.log('go'); /^(a+)+$/.test('a'.repeat(40) + '!')",
+    "console.log('go'); const bytes = new Uint8Array([0,97,115,109,1,0,0,0,1,4,1,96,0,0,3,2,1,0,7,5,1,1,102,0,0,10,9,1,7,0,3,64,12,0,11,11]); "
+    "(new (globalThis as any).WebAssembly.Instance(new (globalThis as any).WebAssembly.Module(bytes)).exports.f as any)()",
+]
+TRAINER = """
+import { AutoModelForCausalLM, AutoTokenizer, Dataset, LoraConfig, SFTConfig, SFTTrainer } from 'tunebook';
+const model = await AutoModelForCausalLM.from_pretrained('HuggingFaceTB/SmolLM2-135M-Instruct');
+const trainer = new SFTTrainer({
+  model, processing_class: await AutoTokenizer.from_pretrained('HuggingFaceTB/SmolLM2-135M-Instruct'),
+  train_dataset: Dataset.from_list(Array.from({ length: 40 }, (_, i) => ({ prompt: 'What is ' + i + '?', completion: 'A number.' }))),
+  peft_config: new LoraConfig({ r: 4 }),
+  args: new SFTConfig({ output_dir: 'out', max_steps: 100000, per_device_train_batch_size: 1 }),
+});
+"""
 
 
 def start():
@@ -41,26 +60,28 @@ def run(kc, code, on_output=None):
             continue
         if message["msg_type"] == "stream":
             text.append(message["content"]["text"])
-            if on_output:
-                on_output()
+        if on_output and message["msg_type"] in ("stream", "display_data", "update_display_data"):
+            on_output()
         if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
             break
-    while kc.get_shell_msg(timeout=WAIT)["parent_header"].get("msg_id") != msg_id:
+    while (reply := kc.get_shell_msg(timeout=WAIT))["parent_header"].get("msg_id") != msg_id:
         pass
-    return 1000 * (time.perf_counter() - begin), "".join(text)
+    took = 1000 * (time.perf_counter() - begin)
+    assert reply["content"].get("ename") in (None, "Interrupted", "KeyboardInterrupt"), reply["content"]["traceback"]
+    return took, "".join(text)
 
 
-def ask(kc, code):
+def ask(kc, code, what="complete"):
     begin = time.perf_counter()
-    msg_id = kc.complete(code, len(code))
+    msg_id = getattr(kc, what)(code, len(code))
     while kc.get_shell_msg(timeout=WAIT)["parent_header"].get("msg_id") != msg_id:
         pass
     return 1000 * (time.perf_counter() - begin)
 
 
-def control(kc):
+def control(kc, what="kernel_info_request"):
     begin = time.perf_counter()
-    message = kc.session.msg("kernel_info_request", {})
+    message = kc.session.msg(what, {})
     kc.control_channel.send(message)
     while kc.get_control_msg(timeout=WAIT)["parent_header"].get("msg_id") != message["header"]["msg_id"]:
         pass
@@ -110,6 +131,27 @@ def p(values, share):
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
+def declare(i):
+    return cells["declare"].replace("{{", "{").replace("}}", "}").replace("{i}", str(i % 100))
+
+
+def interrupt(code, acknowledged=None):
+    """Milliseconds from an interrupt, sent when the cell has put something out, to idle."""
+    began = []
+
+    def stop():
+        if not began:
+            time.sleep(0.02)
+            began.append(time.perf_counter())
+            if acknowledged is None:
+                km.interrupt_kernel()
+            else:
+                acknowledged.append(control(kc, "interrupt_request"))
+
+    run(kc, code, stop)
+    return 1000 * (time.perf_counter() - began[0])
+
+
 figures = {}
 
 
@@ -126,44 +168,45 @@ for i in range(5):
         km.shutdown_kernel(now=True)
 figures["start to ready p50"] = p(starts, 0.5)
 time.sleep(2)
-figures["resident idle MiB"] = resident(km.provisioner.pid)
+figures["resident when idle, MiB"] = resident(km.provisioner.pid)
 run(kc, cells["plain"])
 note("warm 1+1", [run(kc, cells["plain"])[0] for _ in range(tries)])
+note("a new cell", [run(kc, f"2+{i}")[0] for i in range(tries)])
 for i in range(100):
-    run(kc, cells["declare"].replace("{{", "{").replace("}}", "}").replace("{i}", str(i)))
-note("cell in a notebook of 100 cells", [run(kc, cells["plain"])[0] for _ in range(tries)])
+    run(kc, declare(i))
+note("a new cell in a notebook of 100 cells", [run(kc, f"3+{i}")[0] for i in range(tries)])
+note("completion idle", [ask(kc, cells["name"]) for _ in range(tries)])
+note("inspection idle", [ask(kc, "f7", "inspect") for _ in range(tries)])
 if name == "tunebook":
     before = resident(km.provisioner.pid)
     for i in range(100, 1000):
-        run(kc, cells["declare"].replace("{{", "{").replace("}}", "}").replace("{i}", str(i % 100)))
-    note("cell after 1,000 cells", [run(kc, cells["plain"])[0] for _ in range(tries)])
+        run(kc, declare(i))
+    note("a new cell after 1,000 cells", [run(kc, f"4+{i}")[0] for i in range(tries)])
     figures["memory after 1,000 cells against 100"] = resident(km.provisioner.pid) / before
-note("completion idle", [ask(kc, cells["name"]) for _ in range(tries)])
 if name != "tslab":  # which loses output and never gets idle, and answers nothing while a cell spins
-    milliseconds, text = run(kc, cells["lines"])
+    figures["100,000 lines"], text = run(kc, cells["lines"])
     assert text.count("\n") == 100000
-    figures["100,000 lines"] = milliseconds
-    stops = []
-    for _ in range(max(10, tries // 4)):
-        began = []
-
-        def stop():
-            if not began:
-                time.sleep(0.02)
-                began.append(time.perf_counter())
-                km.interrupt_kernel()
-
-        run(kc, cells["loop"], stop)
-        stops.append(1000 * (time.perf_counter() - began[0]))
-    note("interrupt to idle", stops)
+    loops = LOOPS if name == "tunebook" else LOOPS[:1]
+    note("interrupt to idle", [interrupt(loops[i % len(loops)]) for i in range(5 * tries if name == "tunebook" else tries)])
 if name == "tunebook":
-    msg_id = kc.execute(cells["loop"])
-    time.sleep(0.3)
-    note("completion while a cell spins", [ask(kc, cells["name"]) for _ in range(tries)])
-    note("heartbeat while a cell spins", heartbeats(km, tries))
-    note("control while a cell spins", [control(kc) for _ in range(tries)])
-    note("comm message while a cell spins", [comm(kc) for _ in range(tries)])
-    km.interrupt_kernel()
+    run(kc, TRAINER)
+    ends = []
+    for i in range(tries // 4):
+        acknowledged = []
+        ends.append(interrupt("const { stopped } = await trainer.train({ resume_from_checkpoint: %s }); stopped" % ("true" if i else "false"), acknowledged))
+        figures.setdefault("acknowledged", []).append(acknowledged[0])
+    note("interrupt of a trainer acknowledged", figures.pop("acknowledged"))
+    note("interrupt of a trainer to idle: step finished, saved", ends)
+    for what, code in ("a cell spins", cells["loop"]), ("a cell trains", "await trainer.train()"):
+        kc.execute(code)
+        time.sleep(3)
+        note(f"completion while {what}", [ask(kc, cells["name"]) for _ in range(tries)])
+        note(f"inspection while {what}", [ask(kc, "f7", "inspect") for _ in range(tries)])
+        note(f"heartbeat while {what}", heartbeats(km, tries))
+        note(f"control while {what}", [control(kc) for _ in range(tries)])
+        note(f"comm message while {what}", [comm(kc) for _ in range(tries)])
+        km.interrupt_kernel()
+        run(kc, cells["plain"])
 kc.stop_channels()
 km.shutdown_kernel(now=True)
 print(json.dumps(figures))

@@ -9,8 +9,8 @@ export interface Converted {
   code: string;
   /** What it declares for later cells. */
   names: string[];
-  /** Of the lines of `code` in the source, as JSON. */
-  map: string;
+  /** Of the lines of `code` in the source, as JSON; absent where they are the same. */
+  map?: string;
   /** What it exports, as [exported name, name in its scope]; for files that cells import. */
   exports: [string, string][];
 }
@@ -47,10 +47,16 @@ const OPTIONS = {
  */
 export async function convert(source: string, file: string, known: ReadonlySet<string>): Promise<Converted> {
   const { parseSync } = await import('oxc-parser');
-  const { code, map } = await transform(keepLast(source, parseSync('cell.ts', source).program as unknown as Node), {
-    ...OPTIONS,
-    sourcefile: file,
-  }).catch(async (error) => {
+  const javaScript = (text: string) =>
+    parseSync('cell.js', text, { sourceType: 'module', astType: 'js', range: true, showSemanticErrors: true });
+  const given = parseSync('cell.ts', source);
+  const tree = given.program as unknown as Node;
+  const prepared = prepare(source, tree);
+  if (!given.errors.length && isPlain(tree)) {
+    const { program, errors } = javaScript(prepared);
+    if (!errors.length) return rewrite(prepared, program as unknown as Node, known);
+  }
+  const { code, map } = await transform(prepared, { ...OPTIONS, sourcefile: file }).catch(async (error) => {
     const found = syntaxError(error);
     // A template and a string in quotes are called the same when they are open; only a template may go on in the next line.
     if (found instanceof CellSyntaxError && found.message === OPEN_STRING && !found.incomplete)
@@ -60,17 +66,40 @@ export async function convert(source: string, file: string, known: ReadonlySet<s
       );
     throw found;
   });
-  const { program, errors } = parseSync('cell.js', code, { sourceType: 'module', astType: 'js', range: true, showSemanticErrors: true });
+  const { program, errors } = javaScript(code);
   if (errors.length) throw new CellSyntaxError(errors[0].message, 1, 0, false);
   return { ...rewrite(code, program as unknown as Node, known), map };
 }
 
-/** The last expression, assigned to a name, so that it is neither taken for a directive nor left out as useless. */
-function keepLast(source: string, tree: Node): string {
+/** Whether nothing in it has to be made JavaScript, with what Node.js 20 knows of it. Modifiers like `declare` are left to the parser. */
+function isPlain(tree: Node): boolean {
+  let plain = true;
+  walk(tree, ({ type, kind }) => {
+    plain &&= !/^(TS|Decorator$|AccessorProperty$)/.test(type) && !(type === 'VariableDeclaration' && /using/.test(kind));
+    return plain;
+  });
+  return plain;
+}
+
+const ENDED = /^((Expression|Return|Throw|Break|Continue|Debugger)Statement|(Variable|Import|ExportAll|ExportNamed)Declaration)$/;
+
+/**
+ * The source with a semicolon behind each statement that was written without one, since what comes in place of the next one may
+ * begin with a parenthesis; and the last expression assigned to a name, so that it is neither taken for a directive nor left out
+ * as useless.
+ */
+function prepare(source: string, tree: Node): string {
+  const out = new MagicString(source);
   const last: Node | undefined = tree.body.at(-1);
-  if (last?.type !== 'ExpressionStatement') return source;
-  const { start, end } = last.expression;
-  return `${source.slice(0, start)}${LAST} = (${source.slice(start, end)})${source.slice(end)}`;
+  if (last?.type === 'ExpressionStatement') {
+    out.appendRight(last.expression.start, `${LAST} = (`);
+    out.appendLeft(last.expression.end, ')');
+  }
+  walk(tree, (node, parent) => {
+    const inHead = /^For/.test(parent?.type ?? '') && parent?.body !== node;
+    if (ENDED.test(node.type) && !node.declaration && !inHead && source[node.end - 1] !== ';') out.appendLeft(node.end, ';');
+  });
+  return out.toString();
 }
 const LAST = '__last';
 

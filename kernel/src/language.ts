@@ -44,6 +44,7 @@ const KINDS: Record<number, string> = {
 /** The cell that is to run, and code that is asked about: changed in place, since that is quicker than a new file. */
 const CHECKED = 'checked.ts';
 const ASKED = 'asked.ts';
+const REMEMBERED = 200;
 
 /** What cells may use without an import, beside Node's own; worker/main.ts provides it. */
 const GLOBALS = `
@@ -63,6 +64,8 @@ export class Language {
   /** The cell that each name was declared in last. */
   private readonly names = new Map<string, { number: number; mutable: boolean }>();
   private readonly texts = new Map<string, { version: number; text: string }>();
+  /** Modules without errors that take nothing from files or packages: cells that are run again need no second check. */
+  private readonly correct = new Set<string>();
 
   constructor(
     private readonly notebook: string,
@@ -118,6 +121,7 @@ export class Language {
 
   /** Packages were installed beside the notebook. */
   packagesChanged(): void {
+    this.correct.clear();
     const link = join(this.folder, 'node_modules');
     const target = join(this.notebook, 'node_modules');
     if (!existsSync(link) && existsSync(target)) symlinkSync(target, link);
@@ -183,15 +187,17 @@ export class Language {
     return { text: `${[...head, ...variables].join(' ')}\n${code}\nexport { ${toExport.join(', ')} };`, from };
   }
 
-  /** What the type checker finds wrong in a cell. `keep`: later cells see what it declares. */
-  async check(number: number, code: string): Promise<{ complaints: Complaint[]; keep: () => void }> {
+  /** What the type checker finds wrong in a cell, unless told to `stop`. `keep`: later cells see what it declares. */
+  async check(number: number, code: string, stop?: AbortSignal): Promise<{ complaints: Complaint[]; keep: () => void }> {
     const declared = await declarations(code);
     const used = new Set(code.match(/[\p{ID_Start}$_][\p{ID_Continue}$]*/gu) ?? []);
     const { text, from } = this.module(code, declared, used);
     // Not a comment of ours: a cell whose first line says this asks for no check, as a file of TypeScript does.
-    const unchecked = /^\s*\/\/\s*@ts-nocheck/.test(code);
+    const unchecked = /^\s*\/\/\s*@ts-nocheck/.test(code) || this.correct.has(text);
     if (!unchecked) this.put(CHECKED, text);
-    const complaints = unchecked ? [] : await this.complaints(CHECKED);
+    const complaints = unchecked ? [] : await this.complaints(CHECKED, stop);
+    if (!complaints.length && !stop?.aborted && !/\b(import|export|require|declare)\b/.test(code)) this.correct.add(text);
+    if (this.correct.size > REMEMBERED) this.correct.delete(this.correct.values().next().value as string);
     const keep = () => {
       if (!declared.length) return;
       this.put(`cell-${number}.ts`, text);
@@ -202,8 +208,8 @@ export class Language {
     return { complaints, keep };
   }
 
-  private async complaints(file: string): Promise<Complaint[]> {
-    const result = await this.client.request('textDocument/diagnostic', { textDocument: { uri: this.uri(file) } });
+  private async complaints(file: string, stop?: AbortSignal): Promise<Complaint[]> {
+    const result = await this.client.request('textDocument/diagnostic', { textDocument: { uri: this.uri(file) } }, stop);
     const ERROR = 1;
     // biome-ignore lint/suspicious/noExplicitAny: a Diagnostic of the protocol
     return (result?.items ?? []).flatMap(({ severity, range: { start, end }, message }: any) =>
@@ -270,6 +276,7 @@ export class Language {
     for (const number of this.cells.keys()) this.drop(`cell-${number}.ts`);
     this.cells.clear();
     this.names.clear();
+    this.correct.clear();
   }
 
   close(): void {

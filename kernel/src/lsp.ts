@@ -90,10 +90,14 @@ export class LanguageClient {
     });
   }
 
-  /** The result; undefined where the server gives none or dies over it. */
-  async request(method: string, params: object): Promise<Result> {
+  /** The result; undefined where the server gives none, dies over it, or is told by `stop` to let it be. */
+  async request(method: string, params: object, stop?: AbortSignal): Promise<Result> {
     await this.start();
-    return this.send(method, params);
+    const result = this.send(method, params);
+    const id = this.count;
+    const cancel = () => this.write({ method: '$/cancelRequest', params: { id } });
+    stop?.addEventListener('abort', cancel, { once: true });
+    return result.finally(() => stop?.removeEventListener('abort', cancel));
   }
 
   notify(method: string, params: object): void {

@@ -39,15 +39,16 @@ export const refuse = ({ name }: Magic): string =>
     ? `${name}: shell commands are run with execSync("${name.slice(1).trim()}") of node:child_process; packages of npm are installed with %npm install <name>.`
     : `${name} is not a magic of this kernel, which has %time, %reset and %npm install.${INSTEAD[name] ? ` In TypeScript: ${INSTEAD[name]}.` : ''}`;
 
-/** Runs npm beside the notebook; a folder that is no package yet becomes a private one. Resolves with npm's exit code. */
-export function npm(argument: string, folder: string, say: (text: string) => void): Promise<number> {
+/** Runs npm beside the notebook, until `stop`; a folder that is no package yet becomes a private one. Resolves with npm's exit code. */
+export function npm(argument: string, folder: string, say: (text: string) => void, stop: AbortSignal): Promise<number> {
   if (!existsSync(join(folder, 'package.json'))) writeFileSync(join(folder, 'package.json'), '{ "private": true }\n');
   const words = argument.match(/[^\s"']+|"[^"]*"|'[^']*'/g)?.map((word) => word.replace(/^(["'])(.*)\1$/, '$2')) ?? [];
   return new Promise((resolve) => {
-    const child = spawn('npm', [...words, '--no-fund', '--no-audit'], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn('npm', [...words, '--no-fund', '--no-audit'], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], signal: stop });
     child.stdout.on('data', (chunk) => say(String(chunk)));
     child.stderr.on('data', (chunk) => say(String(chunk)));
     child.on('error', (error) => {
+      if (stop.aborted) return; // 'close' follows
       say(`npm could not be started: ${error.message}\n`);
       resolve(1);
     });

@@ -1,8 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
 import { Kernel } from './kernel';
 import type { Connection } from './protocol';
+
+// Messages die young: V8 would answer their number with 30 MiB more for new objects, and be no quicker.
+setFlagsFromString('--semi-space-growth-factor=1');
 
 /** Started by Jupyter as `node kernel/lib/main.js <connection file>`, in the notebook's folder. */
 const [file] = process.argv.slice(2);

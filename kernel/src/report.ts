@@ -42,14 +42,23 @@ export function syntaxError(code: string, { message, line, column }: { message: 
   return { ename: 'SyntaxError', evalue: message, traceback };
 }
 
+/** The line of the source that a line of its JavaScript comes from; null where none does. */
+function lineOf(line: number, map: string | undefined): number | null {
+  if (!map) return line;
+  const trace = new TraceMap(map);
+  const at = { line, column: 0 };
+  const found = originalPositionFor(trace, { ...at, bias: LEAST_UPPER_BOUND });
+  return (found.line === null ? originalPositionFor(trace, { ...at, bias: GREATEST_LOWER_BOUND }) : found).line;
+}
+
 const REMEMBERED = 2000;
 
 /** Where each cell's JavaScript comes from; of the latest cells. */
 export class Sources {
-  private readonly cells = new Map<string, { code: string; map: TraceMap }>();
+  private readonly cells = new Map<string, { code: string; map?: string }>();
 
-  add(file: string, code: string, map: string): void {
-    this.cells.set(file, { code, map: new TraceMap(map) });
+  add(file: string, code: string, map: string | undefined): void {
+    this.cells.set(file, { code, map });
     if (this.cells.size > REMEMBERED) this.cells.delete(this.cells.keys().next().value as string);
   }
 
@@ -65,15 +74,11 @@ export class Sources {
       const [, name, file, row] = line.match(/^\s+at (?:(?:async )?(.*?) \()?(cell-\d+\.ts):(\d+):\d+\)?$/) ?? [];
       const cell = this.cells.get(file);
       if (!cell) continue;
-      const at = { line: Number(row), column: 0 };
-      const found = originalPositionFor(cell.map, { ...at, bias: LEAST_UPPER_BOUND });
-      const place = found.line === null ? originalPositionFor(cell.map, { ...at, bias: GREATEST_LOWER_BOUND }) : found;
-      if (place.line === null) continue;
-      frames.push(
-        `    ${DIM}at${PLAIN} ${name && name !== 'eval' ? `${name}, ` : ''}${file.replace(/-(\d+)\.ts/, ' [$1]')} line ${place.line}`,
-      );
-      const source = cell.code.split('\n')[place.line - 1];
-      if (!shown && source !== undefined) shown = `    ${place.line} | ${source}`;
+      const at = lineOf(Number(row), cell.map);
+      if (at === null) continue;
+      frames.push(`    ${DIM}at${PLAIN} ${name && name !== 'eval' ? `${name}, ` : ''}${file.replace(/-(\d+)\.ts/, ' [$1]')} line ${at}`);
+      const source = cell.code.split('\n')[at - 1];
+      if (!shown && source !== undefined) shown = `    ${at} | ${source}`;
     }
     return { ...plain, traceback: [...plain.traceback, ...(shown ? [shown] : []), ...frames] };
   }

@@ -33,6 +33,8 @@ export class Session {
   private readonly worker: CellWorker;
   private readonly sources = new Sources();
   private readonly running = new Map<number, Running>();
+  /** Of the requests that are not in the worker yet: they wait for the type checker or for npm. */
+  private readonly preparing = new Set<AbortController>();
   /** The requests that output belongs to, by the number of their cell. */
   private readonly parents = new Map<number, Header>();
   private readonly names = new Set<string>();
@@ -74,23 +76,26 @@ export class Session {
 
   /** Runs a cell; what it printed is on its way when this resolves. */
   async execute(message: Message, code: string, expressions: Record<string, string>): Promise<Result> {
+    const stop = new AbortController();
+    this.preparing.add(stop);
     try {
-      return await this.perform(message, code, expressions);
+      return await this.perform(message, code, expressions, stop);
     } finally {
+      this.preparing.delete(stop);
       this.flush();
     }
   }
 
-  private async perform(message: Message, code: string, expressions: Record<string, string>): Promise<Result> {
+  private async perform(message: Message, code: string, expressions: Record<string, string>, stop: AbortController): Promise<Result> {
     const magic = magicOf(code);
-    if (!magic) return this.run(message, code, expressions);
+    if (!magic) return this.run(message, code, expressions, stop);
     const cell = this.number(message.header);
     const say = (text: string) => this.take({ type: 'stream', cell, name: 'stdout', text });
     const fail = (evalue: string): Result => ({ error: plainError('MagicError', evalue) });
     switch (magic.name) {
       case '%time': {
         const start = performance.now();
-        const result = await this.perform(message, [magic.argument, magic.rest].filter(Boolean).join('\n'), expressions);
+        const result = await this.perform(message, [magic.argument, magic.rest].filter(Boolean).join('\n'), expressions, stop);
         const ms = performance.now() - start;
         say(`Wall time: ${ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(2)} s`}\n`);
         return result;
@@ -100,26 +105,30 @@ export class Session {
         say('All names are forgotten; cells start afresh.\n');
         break;
       case '%npm': {
-        const status = await npm(magic.argument, this.folder, say);
+        const status = await npm(magic.argument, this.folder, say, stop.signal);
         this.language.packagesChanged();
+        if (stop.signal.aborted) return { error: interrupted };
         if (status) return fail(`npm ${magic.argument} ended with code ${status}.`);
         break;
       }
       default:
         return fail(refuse(magic));
     }
-    return magic.rest.trim() ? this.perform(message, magic.rest, expressions) : { results: {} };
+    return magic.rest.trim() ? this.perform(message, magic.rest, expressions, stop) : { results: {} };
   }
 
-  private async run(message: Message, code: string, expressions: Record<string, string>): Promise<Result> {
+  private async run(message: Message, code: string, expressions: Record<string, string>, stop: AbortController): Promise<Result> {
     const cell = this.number(message.header);
     const file = `cell-${cell}.ts`;
+    const stopped = new Promise<'stopped'>((resolve) => stop.signal.addEventListener('abort', () => resolve('stopped'), { once: true }));
     try {
       // Side by side: each waits for a process of its own. What cannot be parsed fails both; the converter says it better.
-      const checking = this.language.check(cell, code).catch((error: Error) => error);
+      const checking = this.language.check(cell, code, stop.signal).catch((error: Error) => error);
       const converted = await convert(code, file, this.names);
-      const checked = await checking;
+      const checked = await Promise.race([checking, stopped]);
       if (checked instanceof Error) throw checked;
+      if (checked === 'stopped' || stop.signal.aborted) return { error: interrupted };
+      this.preparing.delete(stop);
       if (checked.complaints.length) return { error: typeErrors(code, checked.complaints) };
       checked.keep();
       this.sources.add(file, code, converted.map);
@@ -152,6 +161,7 @@ export class Session {
    * listens for, ends the cell: by itself if it yields or comes to a native op soon, else by stopping its JavaScript.
    */
   interrupt(): void {
+    for (const stop of this.preparing) stop.abort();
     for (const [cell, running] of this.running) {
       running.interrupts++;
       const heard = this.worker.guards > 0;

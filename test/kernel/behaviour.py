@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -332,6 +333,29 @@ class Interrupts(Kernel):
                     time.sleep(0.03)
                     self.assertEqual(self.value("ticks"), before, "the loop goes on")
         print(f"slowest interrupt: {1000 * slowest:.0f} ms", file=sys.stderr)
+
+
+    def test_a_listener_is_heard_of_at_once(self):
+        listen = "let heard = 0; process.once('SIGINT', () => heard++); console.log('go');"
+        wait = "for (const end = Date.now() + 300; Date.now() < end; ) {} await new Promise((r) => setTimeout(r, 50)); heard"
+        reply, messages = self.run_cell(f"{listen} {wait}", lambda kind, content: kind == "stream" and self.km.interrupt_kernel())
+        self.assertEqual(messages[-1][1]["data"]["text/plain"], "1", reply)
+
+    def test_before_it_runs(self):
+        """While the type checker or npm is at work: neither is waited for, and what follows is not held up."""
+        build = 'type Build<N, A extends 0[] = []> = A["length"] extends N ? A : Build<N, [...A, 0]>;'
+        slow = "\n".join([build] + [f"type T{i} = Build<{990 - i}>; const t{i} = 0 as any as T{i};" for i in range(2000)])  # minutes
+        silent = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(silent.close)
+        npm = f"%npm view left-pad --registry http://127.0.0.1:{silent.getsockname()[1]}"
+        for code in (slow, npm, f"%time\n{slow}"):
+            with self.subTest(code=code[:20]):
+                msg_id = self.send(code)
+                time.sleep(1)
+                self.km.interrupt_kernel()
+                reply, _ = self.until_idle(msg_id)
+                self.assertEqual(reply.get("ename"), "Interrupted")
+                self.assertEqual(self.value("const after = 4; after"), "4")
 
 
 class Deaths(Kernel):

@@ -67,6 +67,17 @@ it('cells keep the meaning that TypeScript gives them, across cells', async () =
     ['const o = { f() { return this }, a }; (o.f() as any) === o && o.a', 1],
     ['f.name; (f as any)(0) satisfies number', 0],
     ['label: for (;;) break label', undefined],
+    // without semicolons, and without types: where the next line begins with a parenthesis once it is converted
+    ['let bare\n[1, 2].map((n) => n)\nbare = 3\nconst twice = (n) => n * 2\ntwice(bare)\ntwice(twice(bare))', 12],
+    ['const first = 1 // one\ntwice(first)', 2],
+    ['import { sep as s } from "node:path"\ntwice(s.length)\nexport { s }\ntwice(2)', 4],
+    ['if (bare) var deep = 1\nelse deep = 2\nfor (let i = 0, n = 2; i < n; i++) deep += i\ndeep', 2],
+    ['do deep++\nwhile (deep < 9)\ntwice(deep)', 18],
+    ['class Bare { a = 1\n b = twice(2)\n get() { return this.a + this.b\n } }\nnew Bare().get()', 5],
+    ['twice<number>(4)', 8],
+    ['{ using held = { [Symbol.dispose ?? Symbol.for("Symbol.dispose")]() { bare = 77 } } }\nbare', 77],
+    ['typeof this', 'undefined'],
+    ['"use strict"', 'use strict'],
     ['// nothing', undefined],
     ['', undefined],
   ] as const)

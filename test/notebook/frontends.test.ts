@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import type { Browser } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { expect, it } from 'vitest';
 // @ts-expect-error: plain JavaScript, shared with the benches
-import { notebookOf, startBrowser, startServer } from '../../scripts/lab.mjs';
+import { notebookOf, startBrowser, startHub, startServer } from '../../scripts/lab.mjs';
 import { RUN_MIME, runPayload } from '../../views/src';
 import { scratch } from '../tiny';
 import { longRun } from '../views/runs';
@@ -40,6 +40,14 @@ it('jupyter console runs lines', () => {
   expect(result.stdout + result.stderr).toContain('as told');
 });
 
+/** Runs the cell with this index and waits for what it shows. */
+async function runCell(page: Page, index: number, shown: string) {
+  await page.waitForSelector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', { timeout: 60_000, state: 'attached' });
+  await page.click(`.jp-Notebook .jp-Cell >> nth=${index}`);
+  await page.keyboard.press('Shift+Enter');
+  await page.waitForFunction((text) => document.body.textContent?.includes(text), shown, { timeout: 60_000 });
+}
+
 it.skipIf(!executablePath)('Notebook 7 runs cells and shows a run', async () => {
   const folder = scratch('notebook7');
   const data = { [RUN_MIME]: runPayload({ ...longRun(100), id: 'n', name: 'seven', status: 'finished' }), 'text/plain': 'x' };
@@ -54,12 +62,29 @@ it.skipIf(!executablePath)('Notebook 7 runs cells and shows a run', async () => 
     page.on('pageerror', (error) => error.stack?.includes('@tunebook') && errors.push(error.stack));
     await page.goto(`${base}/notebooks/seven.ipynb`);
     await page.waitForSelector('.tunebook-run .js-plotly-plot .trace', { timeout: 90_000, state: 'attached' });
-    await page.waitForSelector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', { timeout: 60_000, state: 'attached' });
-    await page.click('.jp-Notebook .jp-Cell >> nth=1');
-    await page.keyboard.press('Shift+Enter');
-    await page.waitForFunction(() => document.body.textContent?.includes("'from notebook 7'"), undefined, { timeout: 60_000 });
+    await runCell(page, 1, "'from notebook 7'");
     await page.screenshot({ path: join(shots, 'notebook7.png') });
     expect(errors).toEqual([]);
+  } finally {
+    await browser.close();
+    await stop();
+  }
+});
+
+it.skipIf(!executablePath)("JupyterHub's single-user server runs cells for the one who logged in", async () => {
+  const home = scratch('hub');
+  mkdirSync(join(home, 'ada'));
+  writeFileSync(join(home, 'ada/hub.ipynb'), JSON.stringify(notebookOf(["process.cwd().split('/').at(-1) + ' at the hub'"])));
+  const { base, stop } = await startHub(home);
+  const browser: Browser = await startBrowser(executablePath);
+  try {
+    const page = await browser.newPage();
+    const next = encodeURIComponent('/hub/user/ada/notebooks/hub.ipynb');
+    await page.goto(`${base}/hub/login?next=${encodeURIComponent(`/hub/spawn?next=${next}`)}`);
+    await page.fill('#username_input', 'ada');
+    await page.click('#login_submit');
+    await page.waitForSelector('.jp-Notebook', { timeout: 90_000 });
+    await runCell(page, 0, "'ada at the hub'");
   } finally {
     await browser.close();
     await stop();

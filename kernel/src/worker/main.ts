@@ -217,9 +217,9 @@ process.on('message', (message: ToWorker) => {
 process.on('disconnect', () => process.exit(0));
 
 // How many in the running code want to hear of an interrupt: told at once, since the code may not yield again.
-const count = () => emit({ type: 'guards', count: process.listenerCount('SIGINT') });
-process.on('newListener', (name) => name === 'SIGINT' && queueMicrotask(count));
-process.on('removeListener', (name) => name === 'SIGINT' && count());
+const count = (more: number) => emit({ type: 'guards', count: process.listenerCount('SIGINT') + more });
+process.on('newListener', (name) => name === 'SIGINT' && count(1)); // which is told before it is one
+process.on('removeListener', (name) => name === 'SIGINT' && count(0));
 
 const stray = (what: string) => (error: unknown) => {
   const outcome = failure(error) as Extract<Outcome, { ok: false }>;
