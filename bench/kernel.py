@@ -175,8 +175,8 @@ note("a new cell", [run(kc, f"2+{i}")[0] for i in range(tries)])
 for i in range(100):
     run(kc, declare(i))
 note("a new cell in a notebook of 100 cells", [run(kc, f"3+{i}")[0] for i in range(tries)])
-note("completion idle", [ask(kc, cells["name"]) for _ in range(tries)])
-note("inspection idle", [ask(kc, "f7", "inspect") for _ in range(tries)])
+note("completion idle", [ask(kc, f"{cells['name']}{i % 10}") for i in range(tries)])
+note("inspection idle", [ask(kc, f"f{i % 100}", "inspect") for i in range(tries)])
 if name == "tunebook":
     before = resident(km.provisioner.pid)
     for i in range(100, 1000):
@@ -200,8 +200,8 @@ if name == "tunebook":
     for what, code in ("a cell spins", cells["loop"]), ("a cell trains", "await trainer.train()"):
         kc.execute(code)
         time.sleep(3)
-        note(f"completion while {what}", [ask(kc, cells["name"]) for _ in range(tries)])
-        note(f"inspection while {what}", [ask(kc, "f7", "inspect") for _ in range(tries)])
+        note(f"completion while {what}", [ask(kc, f"{cells['name']}{i % 10}") for i in range(tries)])
+        note(f"inspection while {what}", [ask(kc, f"f{i % 100}", "inspect") for i in range(tries)])
         note(f"heartbeat while {what}", heartbeats(km, tries))
         note(f"control while {what}", [control(kc) for _ in range(tries)])
         note(f"comm message while {what}", [comm(kc) for _ in range(tries)])

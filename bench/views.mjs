@@ -100,10 +100,12 @@ try {
       await page.waitForTimeout(120);
     }
     const scrolling = await tasks();
+    await page.waitForTimeout(2000);
+    const resting = await tasks();
     const painted = await page.evaluate(() => window.painted);
     await page.close();
     const longest = (list) => Math.max(0, ...list);
-    return { opening: longest(opening), scrolling: longest(scrolling), painted };
+    return { opening: longest(opening), scrolling: longest(scrolling), resting: longest(resting), painted };
   };
   const empty = await open('empty.ipynb', '.jp-Notebook .jp-Cell');
   const runs = await open('runs.ipynb', '.tunebook-run .js-plotly-plot .trace');
@@ -113,6 +115,7 @@ try {
     plotAfterView: runs.painted.plot - runs.painted.view,
     longestTaskOpening: runs.opening,
     longestTaskScrolling: runs.scrolling,
+    longestTaskResting: runs.resting,
     longestTaskOpeningEmpty: empty.opening,
     snapshotMilliseconds: live.snapshot,
     deltaMilliseconds: live.delta,

@@ -44,6 +44,8 @@ const KINDS: Record<number, string> = {
 /** The cell that is to run, and code that is asked about: changed in place, since that is quicker than a new file. */
 const CHECKED = 'checked.ts';
 const ASKED = 'asked.ts';
+/** Where both find the names of the cells before. */
+const NAMES = 'names';
 const REMEMBERED = 200;
 
 /** What cells may use without an import, beside Node's own; worker/main.ts provides it. */
@@ -51,6 +53,8 @@ const GLOBALS = `
 declare function input(prompt?: string, options?: { password?: boolean }): Promise<string>;
 declare function clearOutput(wait?: boolean): void;
 `;
+
+const wordsOf = (code: string) => new Set(code.match(/[\p{ID_Start}$_][\p{ID_Continue}$]*/gu) ?? []);
 
 /**
  * Types across cells. Each cell that ran is a module of a project that exists for this notebook alone, in a folder of temporary
@@ -132,6 +136,7 @@ export class Language {
 
   start(): void {
     void this.client.start();
+    this.gather();
     this.put(ASKED, 'export {};');
     this.put(CHECKED, 'export {};');
     void this.complaints(CHECKED); // so that Node's types are read before the first cell
@@ -169,32 +174,39 @@ export class Language {
     for (const [name, { text }] of all) this.put(name, text);
   }
 
-  /** A cell as a module: a line that takes names from cells before, the cell, what it declares. */
-  private module(code: string, declared: Declared[], taken: Iterable<string>): { text: string; from: Set<number> } {
+  /**
+   * A cell as a module: a line that takes names from cells before, the cell, what it declares. `place`: the module that a name is
+   * taken from.
+   */
+  private module(code: string, declared: Declared[], taken: Iterable<string>, place = (_: number) => NAMES): string {
     const own = new Set(declared.map((d) => d.name));
-    const imports = new Map<number, string[]>();
+    const imports = new Map<string, string[]>();
     const variables: string[] = [];
-    const from = new Set<number>();
     for (const name of taken) {
       const found = this.names.get(name);
       if (!found || own.has(name)) continue;
-      from.add(found.number);
-      if (found.mutable) variables.push(`declare let ${name}: typeof import("./cell-${found.number}").${name};`);
-      else imports.set(found.number, [...(imports.get(found.number) ?? []), name]);
+      const module = place(found.number);
+      if (found.mutable) variables.push(`declare let ${name}: typeof import("./${module}").${name};`);
+      else imports.set(module, [...(imports.get(module) ?? []), name]);
     }
-    const head = [...imports].map(([number, names]) => `import { ${names.join(', ')} } from "./cell-${number}";`);
+    const head = [...imports].map(([module, names]) => `import { ${names.join(', ')} } from "./${module}";`);
     const toExport = declared.filter((d) => !d.exported).map((d) => d.name);
-    return { text: `${[...head, ...variables].join(' ')}\n${code}\nexport { ${toExport.join(', ')} };`, from };
+    return `${[...head, ...variables].join(' ')}\n${code}\nexport { ${toExport.join(', ')} };`;
   }
 
   /** What the type checker finds wrong in a cell, unless told to `stop`. `keep`: later cells see what it declares. */
   async check(number: number, code: string, stop?: AbortSignal): Promise<{ complaints: Complaint[]; keep: () => void }> {
     const declared = await declarations(code);
-    const used = new Set(code.match(/[\p{ID_Start}$_][\p{ID_Continue}$]*/gu) ?? []);
-    const { text, from } = this.module(code, declared, used);
+    const from = new Set<number>();
+    const words = wordsOf(code);
+    // Its own module takes each name from its cell; what is checked, from the one that holds them all.
+    const text = this.module(code, declared, words, (n) => {
+      from.add(n);
+      return `cell-${n}`;
+    });
     // Not a comment of ours: a cell whose first line says this asks for no check, as a file of TypeScript does.
     const unchecked = /^\s*\/\/\s*@ts-nocheck/.test(code) || this.correct.has(text);
-    if (!unchecked) this.put(CHECKED, text);
+    if (!unchecked) this.ask(CHECKED, code, declared, words);
     const complaints = unchecked ? [] : await this.complaints(CHECKED, stop);
     if (!complaints.length && !stop?.aborted && !/\b(import|export|require|declare)\b/.test(code)) this.correct.add(text);
     if (this.correct.size > REMEMBERED) this.correct.delete(this.correct.values().next().value as string);
@@ -204,8 +216,22 @@ export class Language {
       this.cells.set(number, { number, declared, from });
       for (const { name, mutable } of declared) this.names.set(name, { number, mutable });
       this.forget();
+      this.gather();
     };
     return { complaints, keep };
+  }
+
+  /** Puts code where it is asked about. It always imports one and the same module: the project's structure stays as it is. */
+  private ask(file: string, code: string, declared: Declared[], names: Iterable<string>): void {
+    this.put(file, `import "./${NAMES}"; ${this.module(code, declared, names)}`);
+  }
+
+  /** All names in one module. */
+  private gather(): void {
+    const cells = new Map<number, string[]>();
+    for (const [name, { number }] of this.names) cells.set(number, [...(cells.get(number) ?? []), name]);
+    const lines = [...cells].map(([number, names]) => `export { ${names.join(', ')} } from "./cell-${number}";`);
+    this.put(`${NAMES}.ts`, [...lines, 'export {};'].join('\n'));
   }
 
   private async complaints(file: string, stop?: AbortSignal): Promise<Complaint[]> {
@@ -242,16 +268,17 @@ export class Language {
       }
   }
 
-  /** Puts code that has not run yet where it sees all names, and says where in it `offset` is. */
-  private async current(code: string, offset: number): Promise<object> {
-    const { text } = this.module(code, await declarations(code), this.names.keys());
-    this.put(ASKED, text);
+  /** Puts code that has not run yet where it sees the names, and says where in it `offset` is. */
+  private async current(code: string, offset: number, names: Iterable<string>): Promise<object> {
+    this.ask(ASKED, code, await declarations(code), names);
     const before = code.slice(0, offset).split('\n');
     return { textDocument: { uri: this.uri(ASKED) }, position: { line: before.length, character: before.at(-1)?.length } };
   }
 
   async complete(code: string, offset: number): Promise<Completion[]> {
-    const result = await this.client.request('textDocument/completion', await this.current(code, offset));
+    // Of a member nothing but its object matters.
+    const names = /\.\s*[\p{ID_Continue}$]*$/u.test(code.slice(0, offset)) ? wordsOf(code) : this.names.keys();
+    const result = await this.client.request('textDocument/completion', await this.current(code, offset, names));
     const typed = /[\p{ID_Continue}$]*$/u.exec(code.slice(0, offset))?.[0].toLowerCase() ?? '';
     // biome-ignore lint/suspicious/noExplicitAny: a CompletionItem of the protocol
     type Item = any;
@@ -266,7 +293,7 @@ export class Language {
 
   /** What is known of the name at `offset`, as Markdown. */
   async inspect(code: string, offset: number): Promise<string | undefined> {
-    const result = await this.client.request('textDocument/hover', await this.current(code, offset));
+    const result = await this.client.request('textDocument/hover', await this.current(code, offset, wordsOf(code)));
     const contents = result?.contents;
     return typeof contents === 'string' ? contents : contents?.value;
   }
@@ -277,6 +304,7 @@ export class Language {
     this.cells.clear();
     this.names.clear();
     this.correct.clear();
+    this.gather();
   }
 
   close(): void {

@@ -7,6 +7,7 @@ import { Controls } from './controls';
 import { figures } from './figure';
 import { figuresPanel } from './figures';
 import type { Plot } from './plot';
+import { rested } from './rested';
 import { samplesPanel } from './samples';
 import type { RunEntry, RunStore } from './store';
 
@@ -206,7 +207,12 @@ export class RunView extends Widget {
     if (!this.plot) this.still.src = `data:image/svg+xml,${encodeURIComponent(runSvg(data))}`;
     this.plot ??= import('./plot').then(({ Plot }) => new Plot(this.drawing));
     const plot = await this.plot.catch(() => undefined);
-    if (!plot || this.isDisposed || !this.visible) return;
+    if (this.still.isConnected) await rested();
+    if (!plot || this.isDisposed) return;
+    if (!this.visible) {
+      this.stale = true;
+      return;
+    }
     const chosen = others.filter((other, i) => this.isBeside(other, i));
     const ghost = chosen.length && chosen[0] === others[0] && this.isBefore(others[0].data.startedAt) ? others[0].data : undefined;
     this.still.remove();
