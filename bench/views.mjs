@@ -100,6 +100,8 @@ try {
       await page.waitForTimeout(120);
     }
     const scrolling = await tasks();
+    // back from behind the last cell to a view: its plot is drawn where the reader stays
+    await scroller.evaluate((node) => node.scrollBy(0, -1500));
     await page.waitForTimeout(2000);
     const resting = await tasks();
     const painted = await page.evaluate(() => window.painted);

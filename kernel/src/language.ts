@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { LocalFiles } from './local';
 import { LanguageClient } from './lsp';
 import { type Declared, declarations } from './syntax';
 
@@ -70,12 +71,14 @@ export class Language {
   private readonly texts = new Map<string, { version: number; text: string }>();
   /** Modules without errors that take nothing from files or packages: cells that are run again need no second check. */
   private readonly correct = new Set<string>();
+  private readonly locals: LocalFiles;
 
   constructor(
     private readonly notebook: string,
     root: string,
   ) {
     this.folder = this.mirrorPackages();
+    this.locals = new LocalFiles(notebook);
     const here = (path: string) => join(root, path);
     const types = dirname(dirname(require.resolve('@types/node/package.json')));
     const config = {
@@ -196,6 +199,11 @@ export class Language {
 
   /** What the type checker finds wrong in a cell, unless told to `stop`. `keep`: later cells see what it declares. */
   async check(number: number, code: string, stop?: AbortSignal): Promise<{ complaints: Complaint[]; keep: () => void }> {
+    const changes = this.locals.changes(code).map(({ path, gone }) => ({ uri: pathToFileURL(path).href, type: gone ? 3 : 2 }));
+    if (changes.length) {
+      this.correct.clear();
+      this.client.notify('workspace/didChangeWatchedFiles', { changes });
+    }
     const declared = await declarations(code);
     const from = new Set<number>();
     const words = wordsOf(code);

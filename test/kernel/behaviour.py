@@ -103,6 +103,19 @@ class Cells(Kernel):
         self.assertEqual(self.value("// @ts-nocheck\nconst k: string = 5; k"), "5")
         self.assertIn("SyntaxError", self.failure("const = 5"))
 
+    def test_types_of_a_cell_that_is_run_again(self):
+        self.value("const kind = 'text'; let other = 1")
+        for _ in range(2):
+            self.assertEqual(self.value("kind.length"), "4")
+        self.value("const kind = 5")
+        self.assertIn("does not exist on type '5'", self.failure("kind.length"))
+        self.value("const kind = [1]; other = 2")
+        self.assertEqual(self.value("kind.length"), "1")
+        (self.folder / "again.ts").write_text("export const size = 'a'")
+        self.assertEqual(self.value("import { size } from './again.ts'; size.length"), "1")
+        (self.folder / "again.ts").write_text("export const size = 2")
+        self.assertIn("does not exist on type", self.failure("import { size } from './again.ts'; size.length"))
+
     def test_traceback(self):
         self.value("function inner(): never {\n  throw new RangeError('deep');\n}")
         said = self.failure("// a comment\n\ninner();")
