@@ -150,7 +150,7 @@ function rewrite(code: string, tree: Node, known: ReadonlySet<string>): Omit<Con
         break;
       case 'ImportDeclaration':
         head.push(importOf(node, head.length));
-        out.remove(node.start, node.end);
+        remove(out, node);
         break;
       case 'FunctionDeclaration':
         if (node.id && (isTop.has(node) || isTop.has(parent as Node))) head.push(`__scope.${node.id.name} = ${node.id.name};`);
@@ -204,6 +204,13 @@ function identifiers(variables: Variable[], through: Reference[]): Map<number, s
   return places;
 }
 
+/** Leaves nothing of it but its line breaks: errors are told by line. */
+function remove(out: MagicString, { start, end }: Node): void {
+  const breaks = out.original.slice(start, end).replace(/[^\n]/g, '');
+  if (breaks) out.update(start, end, breaks);
+  else out.remove(start, end);
+}
+
 function useScope(out: MagicString, node: Node, parent: Node | undefined): void {
   const called =
     (parent?.type === 'CallExpression' && parent.callee === node) || (parent?.type === 'TaggedTemplateExpression' && parent.tag === node);
@@ -240,7 +247,7 @@ function exportOf(out: MagicString, node: Node, head: string[], exported: [strin
     const name = node.exported ? nameOf(node.exported) : '*';
     head.push(`__scope[${JSON.stringify(`export ${name} ${head.length}`)}] = await __import(${JSON.stringify(node.source.value)});`);
     exported.push([name, `export ${name} ${head.length - 1}`]);
-    out.remove(node.start, node.end);
+    remove(out, node);
   } else if (node.type === 'ExportDefaultDeclaration') {
     const { declaration } = node;
     const name = declaration.id?.name ?? 'default';
@@ -265,6 +272,6 @@ function exportOf(out: MagicString, node: Node, head: string[], exported: [strin
         exported.push([name, at]);
       } else exported.push([name, nameOf(specifier.local)]);
     }
-    out.remove(node.start, node.end);
+    remove(out, node);
   }
 }

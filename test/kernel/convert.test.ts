@@ -1,3 +1,4 @@
+import { LEAST_UPPER_BOUND, originalPositionFor, TraceMap } from '@jridgewell/trace-mapping';
 import { expect, it } from 'vitest';
 import { type CellSyntaxError, convert } from '../../kernel/src/convert';
 import { Decoder, encode } from '../../kernel/src/frames';
@@ -83,6 +84,19 @@ it('cells keep the meaning that TypeScript gives them, across cells', async () =
   ] as const)
     expect(await run(source), source).toEqual(value);
   await expect(run('(0 as any).x.y')).rejects.toThrow(TypeError);
+});
+
+it('lines stay where they are', async () => {
+  for (const source of [
+    "import {\n  sep,\n  join,\n} from 'node:path'\nthrow new Error('here')",
+    "import {\n  sep as aSeparator, join as aJoin, resolve as aResolve, basename as aBasename, dirname as aDirname\n} from 'node:path';\n\n\nlet n: number = 1;\nthrow new Error('here')",
+    "const a = {\n  b: 1,\n}\nexport {\n  a,\n}\nthrow new Error('here')",
+  ]) {
+    const { code, map } = await convert(source, 'cell-1.ts', new Set());
+    const line = code.split('\n').findIndex((text) => text.includes('throw')) + 1;
+    const found = map ? originalPositionFor(new TraceMap(map), { line, column: 0, bias: LEAST_UPPER_BOUND }).line : line;
+    expect(source.split('\n')[(found ?? 0) - 1], code).toContain('throw');
+  }
 });
 
 it('open code is told from wrong code', async () => {
