@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { typeAdvice } from './advice';
 import { LocalFiles } from './local';
 import { LanguageClient } from './lsp';
 import { type Declared, declarations } from './syntax';
@@ -253,7 +254,7 @@ export class Language {
               line: start.line,
               column: start.character + 1,
               length: start.line === end.line ? end.character - start.character : 1,
-              text: message,
+              text: message + typeAdvice(message, this.names.keys()),
             },
           ]
         : [],

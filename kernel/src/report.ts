@@ -1,4 +1,5 @@
 import { GREATEST_LOWER_BOUND, LEAST_UPPER_BOUND, originalPositionFor, TraceMap } from '@jridgewell/trace-mapping';
+import { syntaxAdvice } from './advice';
 import type { Complaint } from './language';
 
 /** An error as Jupyter's messages hold it. */
@@ -36,7 +37,9 @@ export function typeErrors(code: string, complaints: Complaint[]): ErrorContent 
   };
 }
 
-export function syntaxError(code: string, { message, line, column }: { message: string; line: number; column: number }): ErrorContent {
+export function syntaxError(code: string, error: { message: string; line: number; column: number }): ErrorContent {
+  const { line, column } = error;
+  const message = error.message + syntaxAdvice(code.split('\n')[line - 1] ?? '');
   const place = { line, column: column + 1, length: 1 };
   const traceback = [`${BOLD}SyntaxError${PLAIN}: the cell was not run.\nline ${line}:${column + 1}  ${message}${excerpt(code, place)}`];
   return { ename: 'SyntaxError', evalue: message, traceback };

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { FileError, OptionError } from '../core/errors';
 import type { GgufValue } from '../formats/gguf';
 import { readJson } from '../formats/json';
@@ -140,6 +141,10 @@ export class Tokenizer {
 
   /** Token ids of a text. `add_special_tokens` adds those that the tokenizer puts around every text. */
   encode(text: string, { add_special_tokens = true }: { add_special_tokens?: boolean } = {}): number[] {
+    if (typeof text !== 'string')
+      throw new OptionError(
+        `encode takes a text, but got ${inspect(text, { depth: 0 })}. For several texts, encode each: texts.map((t) => tokenizer.encode(t)).`,
+      );
     return text ? this.hub.encode(text, { add_special_tokens }).ids : [];
   }
 

@@ -1,0 +1,55 @@
+/** What the checker and the parser do not say: that a notebook's cells run in any order, and that many come from Python. */
+
+/** Names of Python, and what stands for them. */
+const PYTHON: Record<string, string> = {
+  print: 'console.log(...)',
+  len: 'list.length',
+  range: 'Array.from({ length: n }, (_, i) => i)',
+  str: 'String(...)',
+  int: 'Number(...)',
+  None: 'null',
+  True: 'true',
+  False: 'false',
+  self: 'this',
+};
+
+/** How many letters have to be added, taken away or changed (Levenshtein). */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+    row = next;
+  }
+  return row[b.length];
+}
+
+function nearest(name: string, names: Iterable<string>): string | undefined {
+  const near = [...names]
+    .map((other) => ({ other, far: distance(name.toLowerCase(), other.toLowerCase()) }))
+    .filter(({ far }) => far <= Math.max(1, name.length / 3))
+    .sort((a, b) => a.far - b.far);
+  return near[0]?.other;
+}
+
+/** A sentence to stand behind what the type checker says, or nothing. `names`: those that earlier cells declared. */
+export function typeAdvice(text: string, names: Iterable<string>): string {
+  const missing = text.match(/^Cannot find name '([^']+)'\.$/)?.[1];
+  if (missing !== undefined) {
+    if (Object.hasOwn(PYTHON, missing)) return ` In TypeScript: ${PYTHON[missing]}.`;
+    const near = nearest(missing, names);
+    return near ? ` Did you mean '${near}'?` : ' If another cell declares it, run that one first.';
+  }
+  if (/ on type 'Promise</.test(text)) return " The value is still on its way: put 'await' before what makes it.";
+  const [, module] = text.match(/^Cannot find module '((?:@[^/']+\/)?[^./'@][^/']*)/) ?? [];
+  return module && !module.includes(':') ? ` The line %npm install ${module} in a cell puts it beside the notebook.` : '';
+}
+
+const PYTHONIC =
+  /^\s*(import\s+[\w.]+(\s+as\s+\w+)?|from\s+[\w.]+\s+import\b.*|(def|class)\s+\w+.*:|(for|if|elif|while|with|try|else|except)\b(?!\s*[({]).*:|print\s+["'].*)\s*(#.*)?$/;
+
+/** The same behind what the parser says of a line. */
+export const syntaxAdvice = (line: string): string =>
+  PYTHONIC.test(line)
+    ? " This reads like Python; cells are TypeScript: import { name } from 'package'; for (const x of list) { ... }; function f(x: number) { ... }."
+    : '';
