@@ -79,11 +79,16 @@ it.skipIf(!executablePath)("JupyterHub's single-user server runs cells for the o
   const browser: Browser = await startBrowser(executablePath);
   try {
     const page = await browser.newPage();
+    // A page that has no kernel yet shows itself idle.
+    const heard = new Promise<void>((resolve) => {
+      page.on('websocket', (socket) => socket.url().includes('/channels') && socket.once('framereceived', () => resolve()));
+    });
     const next = encodeURIComponent('/hub/user/ada/notebooks/hub.ipynb');
     await page.goto(`${base}/hub/login?next=${encodeURIComponent(`/hub/spawn?next=${next}`)}`);
     await page.fill('#username_input', 'ada');
     await page.click('#login_submit');
     await page.waitForSelector('.jp-Notebook', { timeout: 90_000 });
+    await heard;
     await runCell(page, 0, "'ada at the hub'");
   } finally {
     await browser.close();
