@@ -194,7 +194,8 @@ export class Kernel {
     }
   }
 
-  private async quit(): Promise<void> {
+  /** Ends the kernel and all its processes. */
+  async quit(): Promise<void> {
     await this.session.close();
     await this.sockets.close();
     process.exit(0);

@@ -29,4 +29,9 @@ function library(): string {
   return repository;
 }
 
-void new Kernel(connection, process.cwd(), process.env.TUNEBOOK_ROOT ?? library()).start();
+const kernel = new Kernel(connection, process.cwd(), process.env.TUNEBOOK_ROOT ?? library());
+void kernel.start();
+
+// jupyter_client sets this for kernels that are to end with whoever started them, which may die without a word.
+const { ppid } = process;
+if (process.env.JPY_PARENT_PID) setInterval(() => process.ppid !== ppid && void kernel.quit(), 1000).unref();

@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -372,6 +373,19 @@ class Interrupts(Kernel):
 
 
 class Deaths(Kernel):
+    def left(self, pids):
+        """Those of the processes that do not end."""
+        def alive(pid):
+            try:
+                return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+            except OSError:
+                return False
+
+        end = time.time() + WAIT
+        while time.time() < end and any(map(alive, pids)):
+            time.sleep(0.1)
+        return [pid for pid in pids if alive(pid)]
+
     def test_worker(self):
         self.value("let x = 1")
         for code, why in (
@@ -417,6 +431,19 @@ class Deaths(Kernel):
         finally:
             group.rmdir()
 
+    def test_server(self):
+        """A Jupyter server that is killed leaves no kernel behind."""
+        program = (
+            "import sys, time; from jupyter_client import KernelManager; km = KernelManager(kernel_name='tunebook'); km.start_kernel();"
+            "kc = km.client(); kc.start_channels(); kc.wait_for_ready(timeout=60); print(km.provisioner.pid, flush=True); time.sleep(600)"
+        )
+        server = subprocess.Popen([sys.executable, "-c", program], cwd=self.folder, stdout=subprocess.PIPE, text=True)
+        kernel = int(server.stdout.readline())
+        server.kill()
+        server.wait()
+        server.stdout.close()
+        self.assertEqual(self.left([kernel]), [])
+
     def test_front_end(self):
         km = KernelManager(kernel_name="tunebook")
         km.start_kernel(cwd=str(self.folder))
@@ -437,11 +464,7 @@ class Deaths(Kernel):
         pids = children()
         self.assertGreaterEqual(len(pids), 2)
         os.kill(front, signal.SIGKILL)
-        end = time.time() + 10
-        alive = lambda: [p for p in pids if os.path.exists(f"/proc/{p}") and "Z" not in pathlib.Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()[0]]
-        while alive() and time.time() < end:
-            time.sleep(0.1)
-        self.assertEqual(alive(), [])
+        self.assertEqual(self.left(pids), [])
         kc.stop_channels()
         km.cleanup_resources()
 
