@@ -209,7 +209,7 @@ function rates(run: RunData, options: FigureOptions): Figure {
   const annotations: object[] = [];
   for (let i = 0; i < 4; i++) {
     const left = (i % columns) * (span + gap);
-    const [bottom, top] = wide ? [0, 0.88] : i < 2 ? [0.62, 0.93] : [0, 0.31];
+    const [bottom, top] = wide ? [0, 0.88] : i < 2 ? [0.58, 0.87] : [0, 0.29];
     const number = i ? i + 1 : '';
     const style = { ...axisStyle(theme), nticks: 4, tickfont: { size: 10 }, fixedrange: true };
     axes[`xaxis${number}`] = { ...style, domain: [left, left + span], anchor: `y${number}`, range: stepsOf(run) };
