@@ -213,8 +213,9 @@ export class Language {
       from.add(n);
       return `cell-${n}`;
     });
-    // Not a comment of ours: a cell whose first line says this asks for no check, as a file of TypeScript does.
-    const unchecked = /^\s*\/\/\s*@ts-nocheck/.test(code) || this.correct.has(text);
+    // Reason: this silences nothing of ours. A reader's cell whose first line says it asks for no check, as a file of TypeScript may.
+    const declined = /^\s*\/\/\s*@ts-nocheck/.test(code);
+    const unchecked = declined || this.correct.has(text);
     if (!unchecked) this.ask(CHECKED, code, declared, words);
     const complaints = unchecked ? [] : await this.complaints(CHECKED, stop);
     if (!complaints.length && !stop?.aborted && !/\b(import|export|require|declare)\b/.test(code)) this.correct.add(text);

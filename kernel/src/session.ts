@@ -127,18 +127,21 @@ export class Session {
       const converted = await convert(code, file, this.names);
       const checked = await Promise.race([checking, stopped]);
       if (checked instanceof Error) throw checked;
-      if (checked === 'stopped' || stop.signal.aborted) return { error: interrupted };
-      this.preparing.delete(stop);
+      if (checked === 'stopped') return { error: interrupted };
       if (checked.complaints.length) return { error: typeErrors(code, checked.complaints) };
-      checked.keep();
-      this.sources.add(file, code, converted.map);
-      for (const name of converted.names) this.names.add(name);
+      const known = new Set([...this.names, ...converted.names]);
       const asked: Record<string, string> = {};
       for (const [name, expression] of Object.entries(expressions))
-        asked[name] = await convert(`(${expression})`, 'expression', this.names).then(
+        asked[name] = await convert(`(${expression})`, 'expression', known).then(
           (c) => c.code,
           (error) => `throw new SyntaxError(${JSON.stringify(String(error.message))})`,
         );
+      // From here on an interrupt finds the cell among the running ones: nothing is waited for in between.
+      if (stop.signal.aborted) return { error: interrupted };
+      this.preparing.delete(stop);
+      checked.keep();
+      this.sources.add(file, code, converted.map);
+      for (const name of converted.names) this.names.add(name);
       const ended = new Promise<{ outcome: Outcome; results: Record<string, object> }>((done) =>
         this.running.set(cell, { message, interrupts: 0, done }),
       );

@@ -1,13 +1,14 @@
 import { existsSync, readdirSync, renameSync } from 'node:fs';
 import { access, constants, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FileError } from '../core/errors';
+import { FileError, InterruptedError } from '../core/errors';
 import { sortedJson } from '../core/json';
 import type { Precision } from '../engine/precision';
 import * as tf from '../engine/tf';
 import { readJson } from '../formats/json';
 import { readSafetensors, type SafeTensor, writeSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
+import type { TrainingOptions } from './config';
 import type { AdamW } from './optimizer';
 import type { Run } from './run';
 
@@ -46,6 +47,39 @@ export interface TrainerState {
   };
 }
 
+type Ours = TrainerState['stateful_callbacks']['tunebook'];
+
+/** What is saved of a run where it is now. */
+export function trainerState(
+  args: TrainingOptions,
+  run: Run,
+  { stepsPerEpoch, tokensSeen, log }: { stepsPerEpoch: number; tokensSeen: number; log: TrainerState['log_history'] },
+  ours: Omit<Ours, 'series' | 'samples'>,
+): TrainerState {
+  return {
+    global_step: run.step,
+    epoch: run.step / stepsPerEpoch,
+    max_steps: run.totalSteps,
+    num_train_epochs: Math.ceil(run.totalSteps / stepsPerEpoch),
+    train_batch_size: args.per_device_train_batch_size,
+    num_input_tokens_seen: tokensSeen,
+    logging_steps: args.logging_steps,
+    eval_steps: args.eval_steps ?? args.logging_steps,
+    save_steps: args.save_steps,
+    best_metric: null,
+    best_global_step: null,
+    best_model_checkpoint: null,
+    log_history: log,
+    total_flos: 0,
+    is_hyper_param_search: false,
+    is_local_process_zero: true,
+    is_world_process_zero: true,
+    trial_name: null,
+    trial_params: null,
+    stateful_callbacks: { tunebook: { ...ours, series: run.series, samples: run.samples } },
+  };
+}
+
 /** Fails at once when nothing could be saved later. */
 export async function checkWritable(folder: string): Promise<void> {
   try {
@@ -80,6 +114,7 @@ export async function saveCheckpoint(
     await rm(old, { recursive: true, force: true });
   } catch (error) {
     await rm(partial, { recursive: true, force: true }).catch(() => {});
+    if (error instanceof InterruptedError) throw error; // it was meant for the run
     const code = (error as NodeJS.ErrnoException).code ?? '';
     const why = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code) ? `the disk is full (${code})` : (error as Error).message;
     throw new FileError(`The checkpoint '${folder}' could not be saved: ${why}.`);

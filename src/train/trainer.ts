@@ -3,28 +3,23 @@ import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { FileError, InterruptedError, OptionError, TrainingError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
-import { Random } from '../core/random';
-import { collate, labelCount, microBatches } from '../data/collate';
 import { rowOrder } from '../data/order';
 import type { Example } from '../data/sft';
-import { backend, take } from '../engine/backend';
+import { backend } from '../engine/backend';
 import { mebibytes, memoryUsage } from '../engine/memory';
-import { accumulate } from '../engine/ops/accumulate';
 import { globalNorm } from '../engine/ops/adamw';
-import { type Precision, withPrecision } from '../engine/precision';
-import { record } from '../engine/tape';
-import * as tf from '../engine/tf';
+import type { Precision } from '../engine/precision';
 import { type Evaluation, meanLoss } from '../evaluate/loss';
 import { generate } from '../generate/generate';
 import type { CausalLM } from '../models/causal_lm';
-import { type Module, training } from '../nn';
-import { baseOf, type PeftModel } from '../peft/model';
+import { baseOf } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
 import { Board } from './board';
-import { checkpointSteps, checkWritable, findCheckpoint, loadState, saveCheckpoint, type TrainerState } from './checkpoint';
+import { checkpointSteps, checkWritable, findCheckpoint, loadState, saveCheckpoint, type TrainerState, trainerState } from './checkpoint';
 import { isEightBit, type TrainingOptions } from './config';
+import { stepGradients, type TrainedModel, turn } from './gradients';
 import { type Action, Handle } from './handle';
-import { type Plan, planMicroBatches } from './micro_batches';
+import { planMicroBatches } from './micro_batches';
 import { AdamW } from './optimizer';
 import { type EventKind, newRun, type Run, tell, watchOverfitting } from './run';
 import { SCHEDULES } from './schedules';
@@ -37,9 +32,6 @@ export interface TrainOutput {
   checkpoint: string | null;
   metrics: Record<string, number>;
 }
-
-/** A model with an adapter that is trained, or one whose own tensors are. */
-export type TrainedModel = PeftModel<CausalLM> | CausalLM;
 
 export interface TrainerParts<M extends TrainedModel = TrainedModel> {
   model: M;
@@ -59,8 +51,6 @@ function choosePrecision(bf16: boolean | null): Precision {
     warnOnce('bf16 = true: this CPU has no bf16 instructions, so bf16 takes longer than fp32. Leave bf16 out to get what is faster here.');
   return (bf16 ?? info.bf16) && info.native ? 'bf16' : 'fp32';
 }
-
-const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /**
  * The training loop: batches in a seeded order, gradients summed over micro-batches and normalised by all labelled tokens of
@@ -230,13 +220,19 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     const save = async () => {
       const folder = join(args.output_dir, `checkpoint-${run.step}`);
       if (run.checkpoints.at(-1) === folder && checkpoint === folder) return folder;
-      await saveCheckpoint(
-        folder,
-        optimizer,
-        this.snapshot(run, total, stepsPerEpoch, tokensSeen, log, plan.tokens, fingerprint, sinceLog),
+      const state = trainerState(
         args,
-        (to) => this.save_model(to),
+        run,
+        { stepsPerEpoch, tokensSeen, log },
+        {
+          micro_batch_tokens: plan.tokens,
+          precision: this.precision,
+          fingerprint,
+          learning_rate_set: this.baseRate === args.learning_rate ? undefined : this.baseRate,
+          loss_since_log: sinceLog,
+        },
       );
+      await saveCheckpoint(folder, optimizer, state, args, (to) => this.save_model(to));
       run.checkpoints.push(folder);
       note('checkpoint', `saved ${basename(folder)}`);
       await this.forgetOld(run);
@@ -296,7 +292,12 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       const rows = order.rows.slice(from, from + rowsPerStep).map((i) => parts.train[i]);
       const start = performance.now();
       const lr = this.baseRate * SCHEDULES[args.lr_scheduler_type](run.step, warmup, total);
-      const { gradients, loss } = await this.gradients(rows, plan, run.step);
+      const { gradients, loss } = await stepGradients(this.model, rows, {
+        plan,
+        precision: this.precision,
+        seed: args.seed,
+        step: run.step,
+      });
       const norm = await globalNorm([...gradients.values()]);
       if (!Number.isFinite(loss) || !Number.isFinite(norm)) {
         for (const gradient of gradients.values()) gradient.dispose();
@@ -349,6 +350,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     const saved =
       stopped || (args.save_strategy !== 'no' && run.checkpoints.at(-1) !== join(args.output_dir, `checkpoint-${run.step}`))
         ? await save().catch((error: Error) => {
+            if (error instanceof InterruptedError) throw error;
             throw new FileError(
               `${error.message} What was trained is still in memory: free some space and call \`await trainer.save_model()\`, or give it another folder.`,
             );
@@ -371,38 +373,6 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       metrics: { train_runtime: seconds, train_steps_per_second: steps / seconds, train_loss: steps ? lossSum / steps : 0 },
     };
   }
-
-  /** Gradient of the step's mean loss over all its labelled tokens, summed over micro-batches. */
-  private async gradients(rows: Example[], plan: Plan, step: number): Promise<{ gradients: Map<string, tf.Tensor>; loss: number }> {
-    const parameters = [...this.model.namedParameters()];
-    const labels = rows.reduce((n, row) => n + labelCount(row), 0);
-    let sums: tf.Tensor[] | undefined;
-    let loss = 0;
-    try {
-      for (const [i, group] of microBatches(rows, plan.tokens).entries()) {
-        const pass = () => {
-          const { ids, lengths, positions, labels: targets } = collate(group);
-          const seed = Random.seeded(this.args.seed, step, i).bits();
-          const options = { lengths, ...(plan.recompute && { recompute: { parameters: this.parametersIn } }) };
-          const recorded = training(seed, () =>
-            record(() => tf.sum(tf.div(this.base.losses(ids, positions, targets, true, options), labels))),
-          );
-          const parts = training(seed, () => recorded.pullback(parameters.map(([, p]) => p.tensor)));
-          return { value: recorded.value, parts };
-        };
-        const { value, parts } = tf.tidy(() => withPrecision(this.precision, pass));
-        loss += (await take(value))[0];
-        sums = sums ? accumulate(sums, parts) : parts;
-        await turn();
-      }
-    } catch (error) {
-      for (const sum of sums ?? []) sum.dispose();
-      throw error;
-    }
-    return { gradients: new Map(parameters.map(([name], i) => [name, (sums as tf.Tensor[])[i]])), loss };
-  }
-
-  private readonly parametersIn = (block: Module) => this.model.parametersIn(block);
 
   private noteStep(run: Run, { loss, lr, norm, speed }: { loss: number; lr: number; norm: number; speed: number }): void {
     const { resident, peak, machine } = memoryUsage();
@@ -453,50 +423,5 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       throw new FileError(`'${checkpoint}' has no ${weightsFile}: it is not a whole checkpoint of this kind of training.`);
     await this.model.restore(checkpoint);
     return loadState(checkpoint, optimizer);
-  }
-
-  private snapshot(
-    run: Run,
-    total: number,
-    stepsPerEpoch: number,
-    tokens: number,
-    log: Record<string, number>[],
-    microBatch: number,
-    fingerprint: string,
-    sinceLog: [number, number],
-  ): TrainerState {
-    const { args } = this;
-    return {
-      global_step: run.step,
-      epoch: run.step / stepsPerEpoch,
-      max_steps: total,
-      num_train_epochs: Math.ceil(total / stepsPerEpoch),
-      train_batch_size: args.per_device_train_batch_size,
-      num_input_tokens_seen: tokens,
-      logging_steps: args.logging_steps,
-      eval_steps: args.eval_steps ?? args.logging_steps,
-      save_steps: args.save_steps,
-      best_metric: null,
-      best_global_step: null,
-      best_model_checkpoint: null,
-      log_history: log,
-      total_flos: 0,
-      is_hyper_param_search: false,
-      is_local_process_zero: true,
-      is_world_process_zero: true,
-      trial_name: null,
-      trial_params: null,
-      stateful_callbacks: {
-        tunebook: {
-          micro_batch_tokens: microBatch,
-          precision: this.precision,
-          fingerprint,
-          series: run.series,
-          samples: run.samples,
-          learning_rate_set: this.baseRate === args.learning_rate ? undefined : this.baseRate,
-          loss_since_log: sinceLog,
-        },
-      },
-    };
   }
 }

@@ -9,7 +9,8 @@ import type { LoraConfig } from '../peft/config';
 import { get_peft_model, PeftModel } from '../peft/model';
 import { type Message, Tokenizer } from '../tokenizers/tokenizer';
 import { TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
-import { type TrainedModel, Trainer } from '../train/trainer';
+import type { TrainedModel } from '../train/gradients';
+import { Trainer } from '../train/trainer';
 import { previewRows } from './preview';
 
 export interface SFTOptions extends TrainingOptions {

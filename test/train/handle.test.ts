@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { beforeAll, expect, it } from 'vitest';
 import { Dataset, InterruptedError, LoraConfig, on, SFTConfig, SFTTrainer } from '../../src/index';
@@ -128,6 +129,15 @@ it('an interrupt that ends a sample ends the run with it; what else goes wrong w
   expect(trainer.run!.events.filter(({ kind }) => kind === 'warning').map(({ text }) => text)).toEqual(
     Array(2).fill('the prompt is too long'),
   );
+});
+
+it('an interrupt that comes while a checkpoint is written ends the run, and leaves no part of one', async () => {
+  const output_dir = scratch('interrupted');
+  const trainer = await make({ output_dir, save_strategy: 'steps', save_steps: 2, max_steps: 4 });
+  trainer.save_model = () => Promise.reject(new InterruptedError('now'));
+  await expect(trainer.train()).rejects.toThrow(InterruptedError);
+  expect(trainer.run).toMatchObject({ status: 'stopped', step: 2 });
+  expect(readdirSync(output_dir)).toEqual([]);
 });
 
 it('samples are taken at every checkpoint where prompts are given', async () => {
