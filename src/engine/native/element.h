@@ -58,27 +58,35 @@ struct F32 {
   using T = float;
   static constexpr int kTile = kRows;  // rows of a register tile
   static constexpr int kPack = 1;  // values of the inner dimension in one element
+  static constexpr int kTurns = kLanes == 8 ? 4 : 1;  // steps of the inner dimension in one turn of a loop
   using V = Vec;
   static V loadRight(const T* p) { return load(p); }
   static V spread(T x) { return splat(x); }
-  static Vec multiplyAdd(Vec sum, V left, V right) { return sum + left * right; }
+  static void multiplyAdd(Vec& sum, V left, V right) {
+#if defined(__FMA__) && !defined(__AVX512F__)
+    // Written out, since with 16 registers the compiler (GCC 12) moves sums to and fro and reads the right side again from memory.
+    asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(left), "x"(right));
+#else
+    sum += left * right;
+#endif
+  }
 };
 
 struct BF16 {
   using T = uint32_t;  // the lower half comes first
   static constexpr int kTile = kHasBf16 ? kRows : 4;  // taking pairs apart needs registers too
-  static constexpr int kPack = 2;
+  static constexpr int kPack = 2, kTurns = 1;
   using V = VecBits;
   static V loadRight(const T* p) { return *reinterpret_cast<const UnalignedBits*>(p); }
   static V spread(T x) { return VecBits{} + x; }
   // In the order of VDPBF16PS: the upper halves first.
-  static Vec multiplyAdd(Vec sum, V left, V right) {
+  static void multiplyAdd(Vec& sum, V left, V right) {
 #if defined(__AVX512BF16__)
-    return reinterpret_cast<Vec>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(left), reinterpret_cast<__m512bh>(right)));
+    sum = reinterpret_cast<Vec>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(left), reinterpret_cast<__m512bh>(right)));
 #else
     const VecBits upper = VecBits{} + 0xffff0000u;
     sum += reinterpret_cast<Vec>(left & upper) * reinterpret_cast<Vec>(right & upper);
-    return sum + reinterpret_cast<Vec>(left << 16) * reinterpret_cast<Vec>(right << 16);
+    sum += reinterpret_cast<Vec>(left << 16) * reinterpret_cast<Vec>(right << 16);
 #endif
   }
 };

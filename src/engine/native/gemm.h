@@ -234,67 +234,83 @@ struct Target {
   bool add = false;
 };
 
-// Loops over the registers of a tile are unrolled by the language: as loops they would keep the sums in memory (GCC 12).
-// `row` is a constant where it can be one, which is worth 15 %.
-template <class P, int R, class Row>
-INLINE inline void multiply(const Product<P>& p, long i, Row row, Vec (&acc)[R][kVectors]) {
-  const long steps = stepsOf<P>(p.left.inner), step = p.left.step;
-  const typename P::T* a = p.left.from(i).data;
-  const typename P::T* b = p.panel;
-  for (long k = 0; k < steps; k++, a += step, b += kColumns) {
-    typename P::V right[kVectors];
-    unrolled<kVectors>([&](auto v) INLINE { right[v] = P::loadRight(b + v * kLanes); });
-    unrolled<R>([&](auto r) INLINE {
-      typename P::V left = P::spread(a[r * row]);
-      pin(left);
-      unrolled<kVectors>([&](auto v) INLINE { acc[r][v] = P::multiplyAdd(acc[r][v], left, right[v]); });
-    });
-  }
-}
-
-template <class P, int R>
-INLINE inline void multiply(const Product<P>& p, long i, Vec (&acc)[R][kVectors]) {
-  if (P::kPack > 1 || p.left.row == 1) multiply<P, R>(p, i, std::integral_constant<long, 1>{}, acc);
-  else multiply<P, R>(p, i, p.left.row, acc);
-}
-
-template <class P, int R>
-inline void tile(const Product<P>* products, int count, long i, const Target& to, long n, int columns) {
-  Vec acc[R][kVectors] = {};
-  for (int p = 0; p < count; p++) multiply<P, R>(products[p], i, acc);
-  for (int r = 0; r < R; r++) {
-    float* out = to.data + (i + r) * to.row + n * to.column;
-    if (to.column == 1 && columns == kColumns) {
-      for (int v = 0; v < kVectors; v++) {
-        const Vec value = acc[r][v] * to.alpha;
-        store(out + v * kLanes, to.add ? load(out + v * kLanes) + value : value);
-      }
-    } else {
-      float line[kColumns];
-      for (int v = 0; v < kVectors; v++) store(line + v * kLanes, acc[r][v]);
-      for (int j = 0; j < columns; j++) {
-        float& at = out[j * to.column];
-        at = (to.add ? at : 0) + line[j] * to.alpha;
-      }
-    }
-  }
-}
-
-// Rows [from, to) of one panel's columns.
+// How far a left side's values are apart, from row to row of a tile and from step to step: constants where they can be,
+// which is worth 15 %.
 template <class P>
+struct Interleaved {
+  static constexpr long row(const Rows<P>&) { return 1; }
+  static constexpr long step(const Rows<P>&) { return P::kTile; }
+};
+template <class P>
+struct ByRow {
+  static long row(const Rows<P>& left) { return left.row; }
+  static constexpr long step(const Rows<P>&) { return 1; }
+};
+template <class P>
+struct ByColumn {
+  static constexpr long row(const Rows<P>&) { return 1; }
+  static long step(const Rows<P>& left) { return left.step; }
+};
+
+// Loops over the registers of a tile are unrolled by the language, and so are some steps of the inner dimension: as loops they
+// would keep the sums in memory (GCC 12).
+template <class P, class Layout, int R>
+inline void tile(const Product<P>* products, int count, long i, const Target& to, long n, int columns) {
+  Vec acc[R][kVectors];
+  const auto each = [&](auto f) INLINE { unrolled<R>([&](auto r) INLINE { unrolled<kVectors>([&](auto v) INLINE { f(r, v); }); }); };
+  each([&](auto r, auto v) INLINE { acc[r][v] = Vec{}; });
+  for (int p = 0; p < count; p++) {
+    const Rows<P>& left = products[p].left;
+    const long steps = stepsOf<P>(left.inner), row = Layout::row(left), step = Layout::step(left);
+    const typename P::T* a = left.from(i).data;
+    const typename P::T* b = products[p].panel;
+    const auto times = [&](auto turn) INLINE {
+      typename P::V right[kVectors];
+      unrolled<kVectors>([&](auto v) INLINE { right[v] = P::loadRight(b + turn * kColumns + v * kLanes); });
+      unrolled<R>([&](auto r) INLINE {
+        typename P::V value = P::spread(a[turn * step + r * row]);
+        pin(value);
+        unrolled<kVectors>([&](auto v) INLINE { P::multiplyAdd(acc[r][v], value, right[v]); });
+      });
+    };
+    long k = 0;
+    for (; k + P::kTurns <= steps; k += P::kTurns, a += P::kTurns * step, b += P::kTurns * kColumns) unrolled<P::kTurns>(times);
+    for (; k < steps; k++, a += step, b += kColumns) times(std::integral_constant<int, 0>{});
+  }
+  float* out = to.data + i * to.row + n * to.column;
+  if (to.column == 1 && columns == kColumns) {
+    each([&](auto r, auto v) INLINE {
+      float* at = out + r * to.row + v * kLanes;
+      const Vec value = acc[r][v] * to.alpha;
+      store(at, to.add ? load(at) + value : value);
+    });
+  } else {
+    float lines[R * kColumns];
+    each([&](auto r, auto v) INLINE { store(lines + r * kColumns + v * kLanes, acc[r][v]); });
+    for (int r = 0; r < R; r++)
+      for (int j = 0; j < columns; j++) {
+        float& at = out[r * to.row + j * to.column];
+        at = (to.add ? at : 0) + lines[r * kColumns + j] * to.alpha;
+      }
+  }
+}
+
+// Rows [from, to) of one panel's columns; the left sides are all laid out alike.
+template <class P, class Layout>
 inline void panelRows(const Product<P>* products, int count, long from, long to, const Target& target, long n, int columns) {
   long i = from;
-  for (; i + P::kTile <= to; i += P::kTile) tile<P, P::kTile>(products, count, i, target, n, columns);
-  switch (to - i) {
-    case 7: tile<P, 7>(products, count, i, target, n, columns); break;
-    case 6: tile<P, 6>(products, count, i, target, n, columns); break;
-    case 5: tile<P, 5>(products, count, i, target, n, columns); break;
-    case 4: tile<P, 4>(products, count, i, target, n, columns); break;
-    case 3: tile<P, 3>(products, count, i, target, n, columns); break;
-    case 2: tile<P, 2>(products, count, i, target, n, columns); break;
-    case 1: tile<P, 1>(products, count, i, target, n, columns); break;
-    default: break;
-  }
+  for (; i + P::kTile <= to; i += P::kTile) tile<P, Layout, P::kTile>(products, count, i, target, n, columns);
+  unrolled<P::kTile - 1>([&](auto less) {
+    if (to - i == less + 1) tile<P, Layout, less + 1>(products, count, i, target, n, columns);
+  });
+}
+
+template <class P>
+inline void panelRows(const Product<P>& product, long from, long to, const Target& target, long n, int columns) {
+  const Rows<P>& left = product.left;
+  if (P::kPack > 1 || (left.row == 1 && left.step == P::kTile)) panelRows<P, Interleaved<P>>(&product, 1, from, to, target, n, columns);
+  else if (left.row == 1) panelRows<P, ByColumn<P>>(&product, 1, from, to, target, n, columns);
+  else panelRows<P, ByRow<P>>(&product, 1, from, to, target, n, columns);
 }
 
 // target[i, n] (+)= alpha * left[i, :] . panels[:, n], with panels that lie `steps` apart; on the calling thread.
@@ -302,7 +318,7 @@ template <class P>
 inline void multiplyPacked(const Rows<P>& left, const typename P::T* panels, long steps, long rows, long columns, const Target& target) {
   for (long n = 0; n < columns; n += kColumns) {
     const Product<P> product{left, panels + n * steps};
-    panelRows<P>(&product, 1, 0, rows, target, n, std::min<long>(kColumns, columns - n));
+    panelRows<P>(product, 0, rows, target, n, std::min<long>(kColumns, columns - n));
   }
 }
 
@@ -322,7 +338,7 @@ inline void multiplyTriangle(const Rows<P>& left, const typename P::T* panels, l
       const long first = from / P::kPack;
       const Rows<P> part{left.data + first * left.step, left.tile, left.step, left.row, static_cast<int>(to - first * P::kPack)};
       const Product<P> product{part, panels + n * steps + first * kColumns};
-      panelRows<P>(&product, 1, i, std::min<long>(rows, i + P::kTile), target, n, std::min<long>(kColumns, columns - n));
+      panelRows<P>(product, i, std::min<long>(rows, i + P::kTile), target, n, std::min<long>(kColumns, columns - n));
     }
 }
 
@@ -342,7 +358,7 @@ inline void gemm(long rows, long columns, const Term<P>* terms, int count, const
   const long steps = starts[count], panels = (columns + kColumns - 1) / kColumns;
   // Several panels at a time while they fit the second-level cache, so that the left side is read less often; and as many
   // tasks for one thread as for another.
-  const long threads = threadCount(), fit = std::max<long>(1, 65536 / (std::max<long>(steps, 1) * kColumns));
+  const long threads = threadCount(), fit = std::max<long>(1, 32768 / (std::max<long>(steps, 1) * kColumns));
   const long rounds = std::max<long>((panels + fit * threads - 1) / (fit * threads), panels >= 4 * threads ? 2 : 1);
   const long group = std::max<long>(1, (panels + rounds * threads - 1) / (rounds * threads)), tasks = (panels + group - 1) / group;
   parallelFor(static_cast<int>(tasks), [&](int task, int) {
@@ -358,7 +374,7 @@ inline void gemm(long rows, long columns, const Term<P>* terms, int count, const
         const long n = p * kColumns;
         Product<P> products[kMaxTerms];
         for (int t = 0; t < count; t++) products[t] = {terms[t].left, packed + ((p - first) * steps + starts[t]) * kColumns};
-        panelRows<P>(products, count, i, std::min(rows, i + block), target, n, std::min<long>(kColumns, columns - n));
+        panelRows<P, Interleaved<P>>(products, count, i, std::min(rows, i + block), target, n, std::min<long>(kColumns, columns - n));
       }
   });
 }
