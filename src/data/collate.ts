@@ -1,3 +1,4 @@
+import type { Layout } from '../engine/ops/attention';
 import * as tf from '../engine/tf';
 import type { Example } from './sft';
 
@@ -5,66 +6,96 @@ import type { Example } from './sft';
 export interface Batch {
   /** int32 [1, tokens] */
   ids: tf.Tensor2D;
-  /** Of the rows. */
-  lengths: number[];
-  /** int32 [labelled]: places in [tokens] whose successor is the label. */
+  layout: Layout;
+  /** int32 [labelled]: places in [tokens] whose successor is the label; one that several rows have in common stands there for each. */
   positions: tf.Tensor1D;
   /** int32 [labelled] */
   labels: tf.Tensor1D;
 }
 
-/** Lengths of the texts that a row is made of: one, or several that were packed into it. */
-const lengthsOf = (example: Example): number[] => example.lengths ?? [example.input_ids.length];
+/** A common beginning shorter than this is not worth the bookkeeping. */
+const SHORTEST_PREFIX = 8;
 
-/** Places in a row whose successor is a label; the first token of a text has nobody to predict it. */
-function labelledPlaces(example: Example): number[] {
-  const places: number[] = [];
-  let from = 0;
-  for (const length of lengthsOf(example)) {
-    for (let i = from + 1; i < from + length; i++) if (example.trained[i]) places.push(i - 1);
-    from += length;
-  }
-  return places;
+/** Texts that a row is made of: itself, or several that were packed into it. */
+function textsOf({ input_ids, trained, lengths }: Example): Text[] {
+  if (!lengths) return [{ input_ids, trained }];
+  let to = 0;
+  return lengths.map((length) => {
+    const from = to;
+    to += length;
+    return { input_ids: input_ids.slice(from, to), trained: trained.slice(from, to) };
+  });
 }
 
-export const labelCount = (example: Example): number => labelledPlaces(example).length;
+type Text = Pick<Example, 'input_ids' | 'trained'>;
 
-/** Nothing is padded, and no row sees another. */
+/** How many of `most` tokens two texts begin with alike. */
+function alike(a: number[], b: number[], most: number): number {
+  let n = 0;
+  while (n < most && a[n] === b[n]) n++;
+  return n;
+}
+
+/** Tokens that texts begin with in common, or 0 where that is too little to share. Each keeps one of its own. */
+function prefixOf(texts: Text[]): number {
+  let prefix = texts.reduce((least, { input_ids }) => Math.min(least, input_ids.length - 1), Number.POSITIVE_INFINITY);
+  for (const { input_ids } of texts) prefix = alike(input_ids, texts[0].input_ids, prefix);
+  return texts.length > 1 && prefix >= SHORTEST_PREFIX ? prefix : 0;
+}
+
+/** Of a text; its first token has nobody to predict it. */
+const labelsOf = ({ trained }: Text): number => trained.reduce((n, learned, i) => n + (learned && i ? 1 : 0), 0);
+
+export const labelCount = (example: Example): number => textsOf(example).reduce((n, text) => n + labelsOf(text), 0);
+
+/**
+ * Nothing is padded, and no text sees another. What all texts begin with (a system prompt, a template) stands there once: under
+ * causal attention its hidden states are the same in each of them, and gradients add up.
+ */
 export function collate(examples: Example[]): Batch {
-  const ids: number[] = [];
+  const texts = examples.flatMap(textsOf);
+  const prefix = prefixOf(texts);
+  const ids = texts[0].input_ids.slice(0, prefix);
   const positions: number[] = [];
   const labels: number[] = [];
-  for (const example of examples) {
-    for (const place of labelledPlaces(example)) {
-      positions.push(ids.length + place);
-      labels.push(example.input_ids[place + 1]);
-    }
-    for (const id of example.input_ids) ids.push(id);
+  for (const { input_ids, trained } of texts) {
+    const own = ids.length - prefix; // added to a place behind the prefix
+    for (let i = 1; i < input_ids.length; i++)
+      if (trained[i]) {
+        positions.push(i - 1 < prefix ? i - 1 : own + i - 1);
+        labels.push(input_ids[i]);
+      }
+    for (let i = prefix; i < input_ids.length; i++) ids.push(input_ids[i]);
   }
+  const lengths = texts.map(({ input_ids }) => input_ids.length - prefix);
   return {
     ids: tf.tensor2d(ids, [1, ids.length], 'int32'),
-    lengths: examples.flatMap(lengthsOf),
+    layout: prefix ? { lengths: [prefix, ...lengths], prefixed: true } : { lengths },
     positions: tf.tensor1d(positions, 'int32'),
     labels: tf.tensor1d(labels, 'int32'),
   };
 }
 
-/** Groups of at most `most` rows with `tokens` tokens in all; rows keep their order, and one row alone may be longer. */
+/**
+ * Groups of at most `most` rows with `tokens` tokens in all, a common beginning counted once; rows keep their order, and one row alone
+ * may be longer.
+ */
 export function microBatches(examples: Example[], tokens: number, most = Number.POSITIVE_INFINITY): Example[][] {
-  const groups: Example[][] = [];
-  let size = 0;
+  const groups: { rows: Example[]; texts: Text[]; size: number }[] = [];
   for (const example of examples) {
+    const added = textsOf(example);
     const length = example.input_ids.length;
     const group = groups.at(-1);
-    if (group && group.length < most && size + length <= tokens) {
-      group.push(example);
-      size += length;
+    const texts = group ? [...group.texts, ...added] : added;
+    const size = (group?.size ?? 0) + length;
+    if (group && group.rows.length < most && size - (texts.length - 1) * prefixOf(texts) <= tokens) {
+      group.rows.push(example);
+      Object.assign(group, { texts, size });
     } else {
-      groups.push([example]);
-      size = length;
+      groups.push({ rows: [example], texts: added, size: length });
     }
   }
-  return groups;
+  return groups.map(({ rows }) => rows);
 }
 
 /**
@@ -85,6 +116,6 @@ export function pack(examples: Example[], most: number): Example[] {
   return bins.map((texts) => ({
     input_ids: texts.flatMap((text) => text.input_ids),
     trained: texts.flatMap((text) => text.trained),
-    lengths: texts.flatMap(lengthsOf),
+    lengths: texts.flatMap(({ input_ids, lengths }) => lengths ?? [input_ids.length]),
   }));
 }

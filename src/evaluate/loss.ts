@@ -37,8 +37,8 @@ export async function meanLoss(
   let sum = 0;
   for (const group of microBatches(sorted, TOKENS_AT_ONCE, batchSize)) {
     const losses = tf.tidy(() => {
-      const { ids, lengths, positions, labels } = collate(group);
-      return withPrecision(precision, () => model.losses(ids, positions, labels, false, { lengths }));
+      const { ids, layout, positions, labels } = collate(group);
+      return withPrecision(precision, () => model.losses(ids, positions, labels, false, { layout }));
     });
     for (const loss of await take(losses)) sum += loss;
     await turn();

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { FileError } from '../core/errors';
 import { sortedJson } from '../core/json';
 import { show } from '../core/options';
-import type { LayerCache } from '../engine/ops/attention';
+import type { LayerCache, Layout } from '../engine/ops/attention';
 import { dense } from '../engine/ops/dense';
 import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
 import { gatherRows } from '../engine/ops/gather_rows';
@@ -53,8 +53,8 @@ export class KeyValueCache {
 
 export interface ForwardOptions {
   cache?: KeyValueCache;
-  /** Of the rows that stand one behind another in ids [1, total]: none sees another, and each begins at position 0. */
-  lengths?: number[];
+  /** The rows that stand one behind another in ids [1, total], where it is not one. */
+  layout?: Layout;
   /** Keep only block inputs for the backward pass; `parameters` are the trained tensors inside the blocks. */
   recompute?: { parameters: (block: Module) => Parameter[] };
 }

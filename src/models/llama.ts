@@ -1,6 +1,6 @@
 import { FileError, OptionError } from '../core/errors';
 import { add } from '../engine/ops/add';
-import { attention, LayerCache } from '../engine/ops/attention';
+import { attention, LayerCache, type Layout, positionsIn } from '../engine/ops/attention';
 import { gatedMlp } from '../engine/ops/gated_mlp';
 import { qkv } from '../engine/ops/qkv';
 import { rope } from '../engine/ops/rope';
@@ -31,7 +31,7 @@ export interface LlamaConfig extends ModelConfig {
 interface Tokens {
   cos: tf.Tensor2D;
   sin: tf.Tensor2D;
-  lengths?: number[];
+  layout?: Layout;
 }
 
 class LlamaAttention extends Module {
@@ -46,7 +46,7 @@ class LlamaAttention extends Module {
   }
 
   /** x [batch, seq, hidden], not yet normed -> [batch, seq, hidden] */
-  forward(x: tf.Tensor, norm: RMSNorm, { cos, sin, lengths }: Tokens, cache?: LayerCache, position = 0): tf.Tensor {
+  forward(x: tf.Tensor, norm: RMSNorm, { cos, sin, layout }: Tokens, cache?: LayerCache, position = 0): tf.Tensor {
     const { num_attention_heads: heads, num_key_value_heads: groups, head_dim: dim } = this.config;
     const [batch, seq] = x.shape as number[];
     const [q, k, v] = [this.q_proj.projection(), this.k_proj.projection(), this.v_proj.projection()];
@@ -68,7 +68,7 @@ class LlamaAttention extends Module {
     const attributes = { heads, groups, scale: 1 / Math.sqrt(dim), window: this.config.sliding_window ?? undefined };
     const o = cache
       ? cache.attend(packed as tf.Tensor4D, position, attributes)
-      : attention({ qkv: packed as tf.Tensor4D }, { ...attributes, lengths });
+      : attention({ qkv: packed as tf.Tensor4D }, { ...attributes, ...layout });
     return this.o_proj.forward(tf.reshape(o, [batch, seq, heads * dim]));
   }
 }
@@ -181,17 +181,17 @@ export class LlamaForCausalLM extends CausalLM {
     return this.lm_head?.weight ?? this.model.embed_tokens.weight;
   }
 
-  hidden(ids: tf.Tensor2D, { cache, lengths, recompute }: ForwardOptions = {}): tf.Tensor3D {
+  hidden(ids: tf.Tensor2D, { cache, layout, recompute }: ForwardOptions = {}): tf.Tensor3D {
     const [, seq] = ids.shape;
     const position = cache?.length ?? 0;
-    const longest = position + Math.max(...(lengths ?? [seq]));
+    const positions = positionsIn(layout ?? { lengths: [seq] }).map((at) => position + at);
+    const longest = positions.reduce((most, at) => Math.max(most, at + 1), 0);
     if (longest > this.config.max_position_embeddings)
       throw new OptionError(
         `${longest} tokens are more than the ${this.config.max_position_embeddings} positions that ${this.config._name_or_path} knows. Shorten the text or set max_length.`,
       );
     return tf.tidy(() => {
-      const positions = (lengths ?? [seq]).flatMap((length) => Array.from({ length }, (_, i) => position + i));
-      const newTokens = () => ({ ...rotaryTables(this.frequencies, positions), lengths });
+      const newTokens = () => ({ ...rotaryTables(this.frequencies, positions), layout });
       const tokens = newTokens();
       let x = this.model.embed_tokens.forward(ids);
       for (const [i, layer] of this.model.layers.entries()) {

@@ -35,9 +35,9 @@ export async function stepGradients(
   try {
     for (const [i, group] of microBatches(rows, plan.tokens).entries()) {
       const pass = () => {
-        const { ids, lengths, positions, labels: targets } = collate(group);
+        const { ids, layout, positions, labels: targets } = collate(group);
         const bits = Random.seeded(seed, step, i).bits();
-        const options = { lengths, ...(recompute && { recompute }) };
+        const options = { layout, ...(recompute && { recompute }) };
         const recorded = training(bits, () => record(() => tf.sum(tf.div(base.losses(ids, positions, targets, true, options), labels))));
         const parts = training(bits, () => recorded.pullback(parameters.map(([, p]) => p.tensor)));
         return { value: recorded.value, parts };

@@ -1,10 +1,11 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { collate, labelCount, microBatches, pack } from '../../src/data/collate';
+import { Random } from '../../src/core/random';
+import { type Batch, collate, labelCount, microBatches, pack } from '../../src/data/collate';
 import { Dataset, load_dataset } from '../../src/data/dataset';
 import { rowOrder, SAMPLING } from '../../src/data/order';
-import { encodeConversation, prepareSft } from '../../src/data/sft';
+import { type Example, encodeConversation, prepareSft } from '../../src/data/sft';
 import type { Message } from '../../src/tokenizers/tokenizer';
 import { chatRow, scratch, tinyTokenizer } from '../tiny';
 
@@ -48,19 +49,51 @@ it('says which row lacks which fields', () => {
   expect(() => prepareSft([{ prompt: 'a', completion: 3 }], tokenizer, format)).toThrow(/Row 0: prompt and completion/);
 });
 
-it('collates rows one behind another, and learns an end token although it is the pad token', () => {
-  const { examples } = prepareSft([chatRow('q', 'x'), chatRow('longer question', 'y')], tokenizer, format);
-  const batch = collate(examples);
-  expect(batch.ids.shape).toEqual([1, examples[0].input_ids.length + examples[1].input_ids.length]);
-  expect(batch.lengths).toEqual(examples.map((e) => e.input_ids.length));
-  const labels = Array.from(batch.labels.dataSync());
-  expect(labels.filter((id) => id === tokenizer.eos_token_id)).toHaveLength(2);
-  const ids = batch.ids.dataSync();
-  const ends = [batch.lengths[0] - 1, ids.length - 1];
-  for (const [i, position] of batch.positions.dataSync().entries()) {
-    expect(ends).not.toContain(position);
-    expect(ids[position + 1]).toBe(labels[i]);
+/** Its tokens one text behind another, whatever they have in common, and the labels of each place in them. */
+function unfold({ ids, layout, positions, labels }: Batch) {
+  const all = Array.from(ids.dataSync());
+  const [prefix, ends] = layout.prefixed ? [layout.lengths![0], layout.lengths!.slice(1)] : [0, layout.lengths!];
+  let at = prefix;
+  const texts = ends.map((length) => {
+    at += length;
+    return [...all.slice(0, prefix), ...all.slice(at - length, at)];
+  });
+  const pairs = Array.from(positions.dataSync()).map((place, i) => [all[place], labels.dataSync()[i]]);
+  return { texts, prefix, pairs };
+}
+
+it('collates rows one behind another, what they begin with once, and learns an end token although it is the pad token', () => {
+  const system = { role: 'system', content: 'Be brief.' };
+  const chats = [chatRow('q', 'x'), chatRow('longer question', 'y'), chatRow('q', 'xy')];
+  const rows = chats.map(({ messages }) => ({ messages: [system, ...messages] }));
+  const { examples } = prepareSft(rows, tokenizer, { ...format, assistant_only_loss: false });
+  for (const group of [examples, examples.slice(1), examples.slice(0, 1)]) {
+    const batch = collate(group);
+    const { texts, prefix, pairs } = unfold(batch);
+    expect(texts).toEqual(group.map((e) => e.input_ids));
+    expect(prefix > 0).toBe(group.length > 1);
+    expect(batch.ids.size).toBe(texts.flat().length - (group.length - 1) * prefix);
+    expect(pairs).toEqual(group.flatMap(({ input_ids }) => input_ids.slice(1).map((id, i) => [input_ids[i], id])));
+    expect(pairs.filter(([, id]) => id === tokenizer.eos_token_id).length).toBeGreaterThanOrEqual(group.length);
   }
+});
+
+it('shares a beginning of any length, of packed texts too, but none that is not worth it', () => {
+  const random = Random.seeded(3);
+  const text = (common: number, own: number): Example => {
+    const input_ids = Array.from({ length: common + own }, (_, i) => (i < common ? i : 1000 + random.below(50)));
+    return { input_ids, trained: input_ids.map(() => random.uniform() < 0.5) };
+  };
+  for (const common of [0, 3, 8, 20]) {
+    const rows = pack([text(common, 1), text(common, 30), text(common, 9), text(common, 4)], 60);
+    const { texts, prefix, pairs } = unfold(collate(rows));
+    expect(prefix >= common).toBe(common !== 3);
+    expect(texts.flat()).toEqual(rows.flatMap((row) => row.input_ids));
+    expect(pairs).toHaveLength(rows.reduce((n, row) => n + labelCount(row), 0));
+  }
+  const same = text(12, 0);
+  expect(unfold(collate([same, same])).prefix).toBe(11);
+  expect(microBatches([text(20, 5), text(20, 5), text(20, 5)], 30).map((group) => group.length)).toEqual([2, 1]);
 });
 
 const rowsOf = (lengths: number[]) => lengths.map((n) => ({ input_ids: Array<number>(n).fill(n), trained: Array<boolean>(n).fill(true) }));
@@ -80,8 +113,8 @@ it('packs whole rows by best fit, and learns what it learned before', () => {
   expect(packed.reduce((n, row) => n + labelCount(row), 0)).toBe(rows.reduce((n, row) => n + labelCount(row), 0));
   // as TRL packs [[1, 2, 3, 4], [6, 7], [8, 9, 10], [11]] at 4
   expect(pack(rowsOf([4, 2, 3, 1]), 4).map((row) => row.lengths)).toEqual([[4], [3, 1], [2]]);
-  const { positions, lengths } = collate(packed.slice(2));
-  expect(lengths).toEqual([6, 4, 3, 2]);
+  const { positions, layout } = collate(packed.slice(2));
+  expect(layout.lengths).toEqual([6, 4, 3, 2]);
   expect(Array.from(positions.dataSync())).toEqual([0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 13]);
 });
 

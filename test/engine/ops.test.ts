@@ -108,6 +108,15 @@ describe('native ops agree with their references', () => {
           { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
         ));
   for (const precision of ['fp32', 'bf16'] as const)
+    for (const [lengths, window] of [[[24, 41, 38, 1]], [[1, 60, 130]], [[150, 5, 90]], [[70, 40, 100], 50], [[30, 3], 4]] as const)
+      it(`attention in ${precision} over rows of ${lengths} tokens that all go on from the first, window ${window}`, () =>
+        checkOp(
+          attention,
+          () => ({ qkv: normal([1, lengths.reduce((sum: number, n) => sum + n, 0), 8, 24]) }),
+          { heads: 4, groups: 2, scale: 0.2, lengths: [...lengths], prefixed: true, window },
+          { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
+        ));
+  for (const precision of ['fp32', 'bf16'] as const)
     for (const [seq, window, lengths] of [
       [40, 1, undefined],
       [130, 7, undefined],

@@ -5,10 +5,11 @@ import { collate } from '../../src/data/collate';
 import { prepareSft } from '../../src/data/sft';
 import { Handle } from '../../src/engine/backend';
 import * as tf from '../../src/engine/tf';
-import { Dataset, evaluate, LoraConfig, type PeftModel, SFTConfig, SFTTrainer } from '../../src/index';
+import { Dataset, evaluate, get_peft_model, LoraConfig, type PeftModel, SFTConfig, SFTTrainer } from '../../src/index';
 import { AutoModelForCausalLM } from '../../src/models/auto';
 import type { CausalLM } from '../../src/models/causal_lm';
 import type { LlamaForCausalLM } from '../../src/models/llama';
+import { stepGradients } from '../../src/train/gradients';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 
 const tokenizer = tinyTokenizer();
@@ -152,19 +153,32 @@ it('the loss does not depend on how a step is split: micro-batches, accumulation
   free(reference);
 });
 
-it('rows that stand one behind another have the losses they have alone', async () => {
+it('rows that stand one behind another, their common beginning once, have the losses and gradients they have alone', async () => {
   const model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
   const examples = prepareSft(rows, tokenizer, new SFTConfig(quiet)).examples.slice(0, 5);
   const lossesOf = (group: typeof examples) =>
     tf.tidy(() => {
-      const { ids, lengths, positions, labels } = collate(group);
-      return Array.from(model.losses(ids, positions, labels, false, { lengths }).dataSync());
+      const { ids, layout, positions, labels } = collate(group);
+      expect(layout.prefixed === true).toBe(group.length > 1);
+      return Array.from(model.losses(ids, positions, labels, false, { layout }).dataSync());
     });
   const together = lossesOf(examples);
   const alone = examples.flatMap((example) => lossesOf([example]));
   expect(together).toHaveLength(alone.length);
   for (const [i, loss] of together.entries()) expect(Math.abs(loss - alone[i])).toBeLessThan(1e-5);
-  model.dispose();
+  const trained = get_peft_model(model, new LoraConfig({ r: 4, target_modules: 'all-linear', init_lora_weights: false }));
+  const gradientsOf = async (tokens: number) => {
+    const plan = { tokens, recompute: false };
+    const { gradients } = await stepGradients(trained, examples, { plan, precision: 'fp32', seed: 0, step: 0 });
+    return [...gradients.values()].map((gradient) => gradient.dataSync());
+  };
+  const [once, each] = [await gradientsOf(10_000), await gradientsOf(1)];
+  for (const [i, gradient] of once.entries()) {
+    const scale = Math.max(...Array.from(gradient, Math.abs));
+    expect(scale).toBeGreaterThan(0);
+    for (const [j, x] of gradient.entries()) expect(Math.abs(x - each[i][j]) / scale).toBeLessThan(1e-5);
+  }
+  trained.dispose();
 });
 
 it('packing fills rows with whole texts, so an epoch takes fewer steps', async () => {

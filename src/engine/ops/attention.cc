@@ -21,9 +21,10 @@ struct Dims {
   long firstKey(long visible) const { return std::max(0L, visible - window); }
 };
 
-// Queries that see the keys of the same sequence, up to their own place, and no others. `first` is its first token.
+// Queries that see the keys of the same sequence, up to their own place, and no others. `first` is its first token. More keys
+// than queries: those before them are `prefix` tokens from token 0 on, which other sequences go on from too, or a cache's.
 struct Sequence {
-  long first, queries, keys;
+  long first, queries, keys, prefix = 0;
   long offset() const { return keys - queries; }  // position of the first query among the keys
 };
 
@@ -39,14 +40,15 @@ struct Packed {
     d = {h, g, dim, row, row, h * dim, static_cast<float>(call.attribute(scale)), sees > 0 ? sees : std::numeric_limits<long>::max()};
     q = qkv.data, k = q + h * dim, v = k + g * dim;
   }
-  // The tokens, one after another, cut into sequences of these lengths.
-  std::vector<Sequence> sequences(const Input<int32_t>& lengths) const {
+  // The tokens, one after another, cut into sequences of these lengths. All others go on from the first if `prefixed`.
+  std::vector<Sequence> sequences(const Input<int32_t>& lengths, bool prefixed) const {
     std::vector<Sequence> all;
     long first = 0;
     for (int64_t i = 0; i < lengths.size; i++) {
       const long length = lengths.data[i];
       if (length < 1) throw std::invalid_argument("attention: a sequence of " + std::to_string(length) + " tokens");
-      all.push_back({first, length, length});
+      const long prefix = prefixed && i ? lengths.data[0] : 0;
+      all.push_back({first, length, prefix + length, prefix});
       first += length;
     }
     if (first != qkv.dim(0) * qkv.dim(1))
@@ -92,8 +94,8 @@ float softmaxWindow(float* s, long base, long first, long visible, long width, f
 
 enum class Side { kAcross, kAlong };  // X^T, [dim, keys], or X, [keys, dim]
 
-// Panels of keys or values of every sequence and group, made once for all heads of the group. x is at the first key of the
-// first sequence.
+// Panels of keys or values of every sequence and group, made once for all heads of the group. x is at the first token of
+// those keys.
 template <class P>
 class Panels {
  public:
@@ -110,9 +112,18 @@ class Panels {
       const Sequence& s = all[task / d.groups];
       const long g = task % d.groups;
       const float* from = x + s.first * d.kRow + g * d.dim;
+      long row = d.kRow;
+      if (s.prefix) {
+        float* both = scratch(9, s.keys * d.dim);
+        for (long t = 0; t < s.keys; t++) {
+          const long token = t < s.prefix ? t : s.first + t - s.prefix;
+          std::memcpy(both + t * d.dim, x + token * d.kRow + g * d.dim, d.dim * 4);
+        }
+        from = both, row = d.dim;
+      }
       typename P::T* to = data_ + starts_[task / d.groups] + g * sizes_[task / d.groups];
-      if (across) packAll<P>(StridedRight(from, d.dim, 1, d.kRow), s.keys, to);
-      else packAll<P>(StridedRight(from, s.keys, d.kRow, 1), d.dim, to);
+      if (across) packAll<P>(StridedRight(from, d.dim, 1, row), s.keys, to);
+      else packAll<P>(StridedRight(from, s.keys, row, 1), d.dim, to);
     });
   }
   const typename P::T* of(long sequence, long group) const { return data_ + starts_[sequence] + group * sizes_[sequence]; }
@@ -207,7 +218,7 @@ void forward(Call& call) {
   const Dims& d = in.d;
   float* o = call.output(0, {in.qkv.dim(0), in.qkv.dim(1), d.heads, d.dim});
   float* lse = call.output(1, {in.qkv.dim(0), in.qkv.dim(1), d.heads});
-  forwardAll<P>(d, in.sequences(call.input<int32_t>(1)), in.q, in.k, in.v, o, lse);
+  forwardAll<P>(d, in.sequences(call.input<int32_t>(1), call.attribute(5)), in.q, in.k, in.v, o, lse);
 }
 
 // One block of queries of one head; all pointers are at its first query.
@@ -259,16 +270,14 @@ void backwardBlock(const Dims& d, const Block& block, const typename P::T* keys,
   triangle.transposedTimes(rowsAt<P>({ds, 1, stride}, width, inner, 8), panels, d.dim, {dk, d.dim, 1, 1, true});
 }
 
-// Adds up the shares of a group's heads for keys [from, to), in one order.
-void addShares(const Dims& d, const Sequence& s, const Part* parts, long count, const float* shares, long from, long to, float* dk, float* dv) {
-  const long share = s.keys * d.dim;
-  for (long t = from; t < to; t++) {
-    const long at = (s.first + t) * d.kRow;
-    std::memset(dk + at, 0, d.dim * 4);
-    std::memset(dv + at, 0, d.dim * 4);
-    for (long i = 0; i < count; i++) {
-      axpy(1, shares + parts[i].share + t * d.dim, dk + at, d.dim);
-      axpy(1, shares + parts[i].share + share + t * d.dim, dv + at, d.dim);
+// Adds up shares [rows, dim] of the gradients of keys and of values, `values` floats behind them, for `count` tokens, in one order.
+void addShares(const Dims& d, const std::vector<const float*>& shares, const std::vector<long>& values, long count, float* dk, float* dv) {
+  for (long t = 0; t < count; t++) {
+    std::memset(dk + t * d.kRow, 0, d.dim * 4);
+    std::memset(dv + t * d.kRow, 0, d.dim * 4);
+    for (size_t i = 0; i < shares.size(); i++) {
+      axpy(1, shares[i] + t * d.dim, dk + t * d.kRow, d.dim);
+      axpy(1, shares[i] + values[i] + t * d.dim, dv + t * d.kRow, d.dim);
     }
   }
 }
@@ -277,7 +286,7 @@ template <class P>
 void backward(Call& call) {
   const Packed in(call, 0, 1, 2, 3);
   const Dims& d = in.d;
-  const std::vector<Sequence> sequences = in.sequences(call.input<int32_t>(1));
+  const std::vector<Sequence> sequences = in.sequences(call.input<int32_t>(1), call.attribute(5));
   const auto o = call.input<float>(2), lse = call.input<float>(3), dO = call.input<float>(4);
   float* dq = call.output(0, in.qkv.shape);
   float* dk = dq + d.heads * d.dim;
@@ -302,16 +311,27 @@ void backward(Call& call) {
   struct Sum {
     long sequence, group, from;
   };
-  constexpr long chunk = 64;  // keys per task
+  constexpr long chunk = 64;  // tokens per task
   std::vector<Sum> sums;
   for (long i = 0; i < static_cast<long>(sequences.size()); i++)
     for (long g = 0; g < d.groups; g++)
-      for (long from = 0; from < sequences[i].keys; from += chunk) sums.push_back({i, g, from});
+      for (long from = 0; from < sequences[i].queries; from += chunk) sums.push_back({i, g, from});
   parallelFor(static_cast<int>(sums.size()), [&](int task, int) {
     const auto [i, g, from] = sums[task];
-    const Part* first = &parts.all[parts.starts[i]];
-    const long count = d.group() * first->of;
-    addShares(d, sequences[i], first + g * count, count, shares, from, std::min(sequences[i].keys, from + chunk), dk + g * d.dim, dv + g * d.dim);
+    const Sequence& s = sequences[i];
+    std::vector<const float*> mine;
+    std::vector<long> values;
+    const auto take = [&](long sequence, long key) {
+      const Part* first = &parts.all[parts.starts[sequence]];
+      const long count = d.group() * first->of, share = sequences[sequence].keys * d.dim;
+      for (long j = g * count; j < (g + 1) * count; j++) mine.push_back(shares + first[j].share + key * d.dim), values.push_back(share);
+    };
+    take(i, s.offset() + from);
+    if (i == 0)
+      for (size_t other = 1; other < sequences.size(); other++)
+        if (sequences[other].prefix) take(other, from);
+    const long at = (s.first + from) * d.kRow + g * d.dim;
+    addShares(d, mine, values, std::min(chunk, s.queries - from), dk + at, dv + at);
   });
 }
 
@@ -365,9 +385,10 @@ void backwardAny(Call& call) {
   withPrecision(call.attribute(4), [&](auto p) { backward<decltype(p)>(call); });
 }
 
-const Spec spec{"TunebookAttention", {"qkv: float", "lengths: int32"}, {"o: float", "lse: float"}, {"heads: int", "groups: int", "scale: float", "window: int", "bf16: int"}};
+const Spec spec{"TunebookAttention", {"qkv: float", "lengths: int32"}, {"o: float", "lse: float"},
+                {"heads: int", "groups: int", "scale: float", "window: int", "bf16: int", "prefixed: int"}};
 const Spec gradSpec{"TunebookAttentionGrad", {"qkv: float", "lengths: int32", "o: float", "lse: float", "grad: float"}, {"dqkv: float"},
-                    {"heads: int", "groups: int", "scale: float", "window: int", "bf16: int"}};
+                    {"heads: int", "groups: int", "scale: float", "window: int", "bf16: int", "prefixed: int"}};
 const Spec cachedSpec{"TunebookCachedAttention", {"qkv: float", "cache_k: float", "cache_v: float", "position: int32"}, {"o: float"},
                       {"heads: int", "groups: int", "scale: float", "window: int"}};
 const Op<spec, forwardAny> op;

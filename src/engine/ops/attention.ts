@@ -13,9 +13,21 @@ interface Heads {
   /** Keys that a query sees, its own and those right before it (https://arxiv.org/abs/2004.05150); by default all. */
   window?: number;
 }
-interface Attributes extends Heads {
-  /** Of the sequences that the tokens, taken one after another, are; none sees another. By default the rows of the batch. */
+/** Sequences that stand one behind another. */
+export interface Layout {
+  /** None sees another. By default the rows of the batch. */
   lengths?: number[];
+  /** All others go on from the first of `lengths`: they see its tokens as if these stood before their own. */
+  prefixed?: boolean;
+}
+type Attributes = Heads & Layout;
+
+/** Of each token in its text, in order: where a common beginning ends, all others go on. */
+export function positionsIn({ lengths = [], prefixed }: Layout): number[] {
+  return lengths.flatMap((length, i) => {
+    const before = prefixed && i ? lengths[0] : 0;
+    return Array.from({ length }, (_, at) => before + at);
+  });
 }
 
 const attributes = ({ heads, groups, scale, window = 0 }: Heads) => ({ heads, groups, scale: { float: scale }, window });
@@ -37,6 +49,8 @@ function attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, { scale, window 
 
 const lengthsOf = ({ qkv }: Inputs, { lengths }: Attributes) => lengths ?? Array<number>(qkv.shape[0]).fill(qkv.shape[1]);
 
+const nativeAttributes = (attrs: Attributes) => ({ ...attributes(attrs), ...precisionAttribute(), prefixed: attrs.prefixed ? 1 : 0 });
+
 const split = (qkv: tf.Tensor4D, { heads, groups }: Heads) =>
   tf.split(qkv, [heads, groups, groups], 2) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
 
@@ -44,7 +58,8 @@ const split = (qkv: tf.Tensor4D, { heads, groups }: Heads) =>
  * Causal self-attention with grouped heads (Ainslie et al., 2023, https://arxiv.org/abs/2305.13245), computed a block of
  * queries at a time (Dao et al., 2022, https://arxiv.org/abs/2205.14135): no [seq, seq] matrix stays in memory.
  * qkv [batch, seq, heads + 2 groups, dim], queries, keys and values of a token side by side -> [batch, seq, heads, dim].
- * With `lengths`, rows of different lengths stand one behind another and need no padding.
+ * With `lengths`, rows of different lengths stand one behind another and need no padding; `prefixed`, a beginning that they have in
+ * common stands there once.
  */
 export const attention = fusedOp<Inputs, Attributes>({
   name: 'Attention',
@@ -62,16 +77,20 @@ export const attention = fusedOp<Inputs, Attributes>({
     if (!attrs.lengths) return attend(...split(qkv, attrs), attrs);
     const [batch, seq, , dim] = qkv.shape;
     const all = tf.reshape(qkv, [1, batch * seq, -1, dim]) as tf.Tensor4D;
-    const parts = tf.split(all, attrs.lengths, 1).map((part) => attend(...split(part as tf.Tensor4D, attrs), attrs));
+    const pieces = tf.split(all, attrs.lengths, 1).map((piece) => split(piece as tf.Tensor4D, attrs));
+    const after = (piece: tf.Tensor4D, place: number) => tf.concat([pieces[0][place], piece], 1);
+    const parts = pieces.map(([q, k, v], i) =>
+      attend(q, ...(attrs.prefixed && i ? ([after(k, 1), after(v, 2)] as const) : ([k, v] as const)), attrs),
+    );
     return tf.reshape(tf.concat(parts, 1), [batch, seq, attrs.heads, dim]);
   },
   native: {
     forward({ qkv }, attrs) {
       const lengths = tf.tensor1d(lengthsOf({ qkv }, attrs), 'int32');
-      const [y, lse] = execute('TunebookAttention', [qkv, lengths], { ...attributes(attrs), ...precisionAttribute() }, 2);
+      const [y, lse] = execute('TunebookAttention', [qkv, lengths], nativeAttributes(attrs), 2);
       return { y, save: [qkv, lengths, y, lse] };
     },
-    backward: (dy, saved, attrs) => execute('TunebookAttentionGrad', [...saved, dy], { ...attributes(attrs), ...precisionAttribute() }, 1),
+    backward: (dy, saved, attrs) => execute('TunebookAttentionGrad', [...saved, dy], nativeAttributes(attrs), 1),
   },
 });
 
