@@ -1,5 +1,6 @@
 import { isNative } from './backend';
 import { precision, withPrecision } from './precision';
+import { taped } from './tape';
 import * as tf from './tf';
 
 type Tensors = Record<string, tf.Tensor>;
@@ -33,22 +34,16 @@ export function fusedOp<I extends Tensors, A = Record<string, never>>(spec: Fuse
     spec.check(inputs, attributes);
     const native = spec.native;
     if (!native || !isNative()) return tf.tidy(() => spec.reference(inputs, attributes));
-    // Nobody will ask for gradients: what would be saved goes with the caller's scope.
-    if (!(tf.engine() as unknown as { state: { activeTape: unknown } }).state.activeTape)
-      return tf.tidy(() => native.forward(inputs, attributes).y);
     const chosen = precision();
-    const run = tf.customGrad((...args) => {
-      const save = args.pop() as unknown as (tensors: tf.Tensor[]) => void;
-      const named = Object.fromEntries(spec.inputs.map((name, i) => [name, args[i]])) as I;
-      const result = native.forward(named, attributes);
-      save(result.save);
-      return {
-        value: result.y,
-        gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) =>
-          withPrecision(chosen, () => native.backward(dy, saved, attributes)).map((g, i) => g ?? tf.zeros((args[i] as tf.Tensor).shape)),
-      };
-    });
-    return run(...spec.inputs.map((name) => inputs[name]));
+    return taped(
+      spec.name,
+      inputs,
+      () => native.forward(inputs, attributes),
+      (dy, saved) => {
+        const gradients = withPrecision(chosen, () => native.backward(dy, saved, attributes));
+        return Object.fromEntries(spec.inputs.map((name, i) => [name, () => gradients[i] ?? tf.zeros(inputs[name].shape)]));
+      },
+    );
   };
   return Object.assign(op, { spec });
 }

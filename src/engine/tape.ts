@@ -1,7 +1,10 @@
+import { sum } from './sum';
 import * as tf from './tf';
 
 /** What tfjs's engine records for each op while its tape is on. */
 interface TapeNode {
+  id: number;
+  kernelName: string;
   inputs: Record<string, tf.Tensor>;
   outputs: tf.Tensor[];
   saved?: tf.Tensor[];
@@ -9,13 +12,65 @@ interface TapeNode {
 }
 
 interface EngineInside {
-  state: { activeTape: TapeNode[] | null };
+  state: { activeTape: TapeNode[] | null; nextTapeNodeId: number; kernelDepth: number; activeScope: { track: tf.Tensor[] } };
+  backend: { incRef(data: object): void };
+  makeTensorFromDataId(data: object, shape: number[], dtype: tf.DataType): tf.Tensor;
+  isTapeOn(): boolean;
   startTape(): void;
   endTape(): void;
   startScope(name?: string): void;
   endScope(result?: tf.Tensor): void;
 }
 const engine = () => tf.engine() as unknown as EngineInside;
+
+/** Another tensor of the same values: `clone` without the tape and the scopes that tfjs puts around it. */
+function share(tensor: tf.Tensor): tf.Tensor {
+  const inside = engine();
+  inside.backend.incRef(tensor.dataId);
+  return inside.makeTensorFromDataId(tensor.dataId, tensor.shape, tensor.dtype);
+}
+
+/** Makes tensors outlive the current scope: what was made in it as it is, others as tensors of their own. */
+function keepAll(tensors: tf.Tensor[], others: tf.Tensor[] = []): tf.Tensor[] {
+  const made = new Set(engine().state.activeScope.track);
+  for (const other of others) made.delete(other);
+  return tensors.map((tensor) => tf.keep(made.delete(tensor) ? tensor : share(tensor)));
+}
+
+/**
+ * Runs an op with a gradient of its own: what tf.customGrad does, at a third of its price. `forward` gives the result and what
+ * `gradient` will need; neither is on the tape itself. Where no tape is on, nothing is saved.
+ */
+export function taped(
+  name: string,
+  inputs: Record<string, tf.Tensor>,
+  forward: () => { y: tf.Tensor; save: tf.Tensor[] },
+  gradient: (dy: tf.Tensor, saved: tf.Tensor[]) => Record<string, () => tf.Tensor>,
+): tf.Tensor {
+  const inside = engine();
+  if (!inside.isTapeOn()) return tf.tidy(() => forward().y);
+  let saved: tf.Tensor[] = [];
+  inside.state.kernelDepth++;
+  let y: tf.Tensor;
+  try {
+    y = tf.tidy(() => {
+      const made = forward();
+      saved = keepAll(made.save, [made.y]);
+      return made.y;
+    });
+  } finally {
+    inside.state.kernelDepth--;
+  }
+  (inside.state.activeTape as TapeNode[]).push({
+    id: inside.state.nextTapeNodeId++,
+    kernelName: name,
+    inputs,
+    outputs: [y],
+    saved,
+    gradient: ([dy]) => gradient(dy ?? tf.zerosLike(y), saved),
+  });
+  return y;
+}
 
 /** A forward pass whose backward pass can be run once, later. */
 export class Recorded {
@@ -54,7 +109,7 @@ export class Recorded {
               if (!needed.has(input.id) || !parts[name]) continue;
               const part = parts[name]();
               const before = gradients.get(input.id);
-              const total = tf.keep(before ? tf.add(before, part) : part.clone());
+              const [total] = keepAll([before ? sum(before, part) : part], made);
               gradients.set(input.id, total);
               made.push(total);
               before?.dispose();

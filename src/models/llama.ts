@@ -69,7 +69,7 @@ class LlamaAttention extends Module {
     const o = cache
       ? cache.attend(packed as tf.Tensor4D, position, attributes)
       : attention({ qkv: packed as tf.Tensor4D }, { ...attributes, ...layout });
-    return this.o_proj.forward(tf.reshape(o, [batch, seq, heads * dim]));
+    return this.o_proj.forward(o);
   }
 }
 

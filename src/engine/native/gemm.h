@@ -32,9 +32,9 @@ struct TransposedRight : Right {
     for (int j = 0; j < kColumns; j += 8)
       for (int done = 0; done < length; done += run) {
         const int part = std::min(run, length - done);
-        for (int i = 0; i < 8; i++)
-          if (j + i < count) unpack(w, n + j + i, k + done, part, rows + i * run);
-          else std::memset(rows + i * run, 0, part * 4);
+        const int present = std::clamp(count - j, 0, 8);
+        unpackRows(w, n + j, present, k + done, part, rows, run);
+        std::fill(rows + present * run, rows + 8 * run, 0.0f);
         float* at = to + static_cast<long>(done) * kColumns + j;
         int l = 0;
         for (; l + 8 <= part; l += 8) transpose8(rows + l, run, at + static_cast<long>(l) * kColumns, kColumns);
@@ -49,10 +49,9 @@ struct PlainRight : Right {
   Weight w;
   explicit PlainRight(const Weight& weight) : w(weight) { inner = weight.rows; }
   void unpackPanel(int k, int length, long n, int count, float* to) const override {
-    for (int i = 0; i < length; i++, to += kColumns) {
-      unpack(w, k + i, n, count, to);
-      for (int j = count; j < kColumns; j++) to[j] = 0;
-    }
+    unpackRows(w, k, length, n, count, to, kColumns);
+    if (count < kColumns)
+      for (int i = 0; i < length; i++) std::fill(to + i * kColumns + count, to + (i + 1) * kColumns, 0.0f);
   }
 };
 

@@ -114,58 +114,75 @@ inline void unpackNibbles(const float* table, const uint8_t* block, int offset, 
   }
 }
 
-// Values [from, from + count) of row n.
-inline void unpack(const Weight& w, long n, long from, int count, float* out) {
-  const uint8_t* row = w.row(n);
-  switch (w.kind) {
-    case Kind::kF32:
-      std::memcpy(out, row + from * 4, count * 4);
-      return;
-    case Kind::kF16:
-      for (int i = 0; i < count; i++) out[i] = halfToFloat(half(row + (from + i) * 2));
-      return;
-    case Kind::kBF16:
-      for (int i = 0; i < count; i++) {
-        const uint32_t bits = static_cast<uint32_t>(half(row + (from + i) * 2)) << 16;
-        std::memcpy(out + i, &bits, 4);
-      }
-      return;
-    case Kind::kQ4_1: case Kind::kQ8_0: {
-      const int bytes = w.kind == Kind::kQ4_1 ? 20 : 34;
-      float block[32];
-      for (int done = 0; done < count;) {
-        const int offset = (from + done) % 32, length = std::min(32 - offset, count - done);
-        const uint8_t* source = row + (from + done) / 32 * bytes;
-        if (w.kind == Kind::kQ4_1 && offset % 16 == 0 && length == 16) {
-          unpackHalfQ4_1(source, offset / 4, out + done);  // 0 or 4 bits down
-          done += 16;
-          continue;
-        }
-        float* target = length == 32 ? out + done : block;
-        w.kind == Kind::kQ4_1 ? unpackQ4_1(source, target) : unpackQ8_0(source, target);
-        if (target == block) std::memcpy(out + done, block + offset, length * 4);
-        done += length;
-      }
-      return;
-    }
-    case Kind::kNF4: case Kind::kFP4: {
-      const float* table = kTables[w.kind == Kind::kFP4];
-      for (int done = 0; done < count;) {
-        const int offset = (from + done) % 64, length = std::min(64 - offset, count - done);
-        unpackNibbles(table, row + (from + done) / 64 * 36, offset, length, out + done);
-        done += length;
-      }
-      return;
-    }
-    case Kind::kInt8: {
-      float scale;
-      std::memcpy(&scale, row, 4);
-      scale /= 127;
-      const int8_t* q = reinterpret_cast<const int8_t*>(row + 4) + from;
-      for (int i = 0; i < count; i++) out[i] = q[i] * scale;
-      return;
-    }
+// Calls f with the kind as a constant of its own type.
+template <class F>
+void withKind(Kind kind, const F& f) {
+  switch (kind) {
+    case Kind::kF32: return f(std::integral_constant<Kind, Kind::kF32>{});
+    case Kind::kF16: return f(std::integral_constant<Kind, Kind::kF16>{});
+    case Kind::kQ4_1: return f(std::integral_constant<Kind, Kind::kQ4_1>{});
+    case Kind::kQ8_0: return f(std::integral_constant<Kind, Kind::kQ8_0>{});
+    case Kind::kBF16: return f(std::integral_constant<Kind, Kind::kBF16>{});
+    case Kind::kNF4: return f(std::integral_constant<Kind, Kind::kNF4>{});
+    case Kind::kFP4: return f(std::integral_constant<Kind, Kind::kFP4>{});
+    case Kind::kInt8: return f(std::integral_constant<Kind, Kind::kInt8>{});
   }
+}
+
+// Values [from, from + count) of a row.
+template <Kind kKind>
+inline void unpackRow(const uint8_t* row, long from, int count, float* out) {
+  if constexpr (kKind == Kind::kF32) {
+    std::memcpy(out, row + from * 4, count * 4);
+  } else if constexpr (kKind == Kind::kF16) {
+    for (int i = 0; i < count; i++) out[i] = halfToFloat(half(row + (from + i) * 2));
+  } else if constexpr (kKind == Kind::kBF16) {
+    for (int i = 0; i < count; i++) {
+      const uint32_t bits = static_cast<uint32_t>(half(row + (from + i) * 2)) << 16;
+      std::memcpy(out + i, &bits, 4);
+    }
+  } else if constexpr (kKind == Kind::kQ4_1 || kKind == Kind::kQ8_0) {
+    constexpr int bytes = kKind == Kind::kQ4_1 ? 20 : 34;
+    float block[32];
+    for (int done = 0; done < count;) {
+      const int offset = (from + done) % 32, length = std::min(32 - offset, count - done);
+      const uint8_t* source = row + (from + done) / 32 * bytes;
+      if (kKind == Kind::kQ4_1 && offset % 16 == 0 && length == 16) {
+        unpackHalfQ4_1(source, offset / 4, out + done);  // 0 or 4 bits down
+        done += 16;
+        continue;
+      }
+      float* target = length == 32 ? out + done : block;
+      kKind == Kind::kQ4_1 ? unpackQ4_1(source, target) : unpackQ8_0(source, target);
+      if (target == block) std::memcpy(out + done, block + offset, length * 4);
+      done += length;
+    }
+  } else if constexpr (kKind == Kind::kNF4 || kKind == Kind::kFP4) {
+    for (int done = 0; done < count;) {
+      const int offset = (from + done) % 64, length = std::min(64 - offset, count - done);
+      unpackNibbles(kTables[kKind == Kind::kFP4], row + (from + done) / 64 * 36, offset, length, out + done);
+      done += length;
+    }
+  } else {
+    float scale;
+    std::memcpy(&scale, row, 4);
+    scale /= 127;
+    const int8_t* q = reinterpret_cast<const int8_t*>(row + 4) + from;
+    for (int i = 0; i < count; i++) out[i] = q[i] * scale;
+  }
+}
+
+inline void unpack(const Weight& w, long n, long from, int count, float* out) {
+  withKind(w.kind, [&](auto kind) { unpackRow<kind>(w.row(n), from, count, out); });
+}
+
+// The same of `rows` rows from row n on, to be written `stride` apart.
+inline void unpackRows(const Weight& w, long n, int rows, long from, int count, float* out, long stride) {
+  withKind(w.kind, [&](auto kind) {
+    const size_t bytes = Weight::rowBytes(w.kind, w.columns);
+    const uint8_t* row = w.data + n * bytes;
+    for (int i = 0; i < rows; i++, row += bytes, out += stride) unpackRow<kind>(row, from, count, out);
+  });
 }
 
 // Dot product of row n with x; blockSums[i] is the sum of x over block i (used by kinds that have a minimum).

@@ -216,7 +216,7 @@ template <class P>
 void forward(Call& call) {
   const Packed in(call, 0, 1, 2, 3);
   const Dims& d = in.d;
-  float* o = call.output(0, {in.qkv.dim(0), in.qkv.dim(1), d.heads, d.dim});
+  float* o = call.output(0, {in.qkv.dim(0), in.qkv.dim(1), d.heads * d.dim});
   float* lse = call.output(1, {in.qkv.dim(0), in.qkv.dim(1), d.heads});
   forwardAll<P>(d, in.sequences(call.input<int32_t>(1), call.attribute(5)), in.q, in.k, in.v, o, lse);
 }
@@ -365,7 +365,7 @@ void cached(Call& call) {
     std::memcpy(allV + (position + t) * kRow, in.v + t * d.kRow, kRow * 4);
   }
   d.kRow = kRow;
-  float* o = call.output(0, {1, queries, d.heads, d.dim});
+  float* o = call.output(0, {1, queries, d.heads * d.dim});
   if (queries > 1) return forwardAll<F32>(d, {{0, queries, keys}}, in.q, allK, allV, o, nullptr);
   const long first = d.firstKey(keys), seen = keys - first;
   const auto group = [&](int g, int) {

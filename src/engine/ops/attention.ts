@@ -32,7 +32,7 @@ export function positionsIn({ lengths = [], prefixed }: Layout): number[] {
 
 const attributes = ({ heads, groups, scale, window = 0 }: Heads) => ({ heads, groups, scale: { float: scale }, window });
 
-/** q [batch, queries, heads, dim], k and v [batch, keys, groups, dim] -> [batch, queries, heads, dim], of tfjs's ops. */
+/** q [batch, queries, heads, dim], k and v [batch, keys, groups, dim] -> [batch, queries, heads dim], of tfjs's ops. */
 function attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, { scale, window }: Heads): tf.Tensor {
   const [, queries, heads] = q.shape;
   const [batch, keys, groups, dim] = k.shape;
@@ -44,7 +44,7 @@ function attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, { scale, window 
   let visible = tf.lessEqual(tf.range(0, keys), own); // [queries, keys]
   if (window) visible = tf.logicalAnd(visible, tf.greater(tf.range(0, keys), tf.sub(own, window)));
   const masked = tf.add(scores, tf.mul(tf.sub(1, tf.cast(visible, 'float32')), -1e9));
-  return tf.transpose(tf.matMul(tf.softmax(masked), spread(v)), [0, 2, 1, 3]);
+  return tf.reshape(tf.transpose(tf.matMul(tf.softmax(masked), spread(v)), [0, 2, 1, 3]), [batch, queries, heads * dim]);
 }
 
 const lengthsOf = ({ qkv }: Inputs, { lengths }: Attributes) => lengths ?? Array<number>(qkv.shape[0]).fill(qkv.shape[1]);
@@ -57,7 +57,7 @@ const split = (qkv: tf.Tensor4D, { heads, groups }: Heads) =>
 /**
  * Causal self-attention with grouped heads (Ainslie et al., 2023, https://arxiv.org/abs/2305.13245), computed a block of
  * queries at a time (Dao et al., 2022, https://arxiv.org/abs/2205.14135): no [seq, seq] matrix stays in memory.
- * qkv [batch, seq, heads + 2 groups, dim], queries, keys and values of a token side by side -> [batch, seq, heads, dim].
+ * qkv [batch, seq, heads + 2 groups, dim], queries, keys and values of a token side by side -> [batch, seq, heads dim].
  * With `lengths`, rows of different lengths stand one behind another and need no padding; `prefixed`, a beginning that they have in
  * common stands there once.
  */
@@ -82,7 +82,7 @@ export const attention = fusedOp<Inputs, Attributes>({
     const parts = pieces.map(([q, k, v], i) =>
       attend(q, ...(attrs.prefixed && i ? ([after(k, 1), after(v, 2)] as const) : ([k, v] as const)), attrs),
     );
-    return tf.reshape(tf.concat(parts, 1), [batch, seq, attrs.heads, dim]);
+    return tf.reshape(tf.concat(parts, 1), [batch, seq, attrs.heads * dim]);
   },
   native: {
     forward({ qkv }, attrs) {
@@ -112,7 +112,7 @@ export class LayerCache {
 
   /**
    * Stores keys and values at `position` and attends from there to everything before.
-   * qkv [1, seq, heads + 2 groups, dim] -> [1, seq, heads, dim]. No gradient.
+   * qkv [1, seq, heads + 2 groups, dim] -> [1, seq, heads dim]. No gradient.
    */
   attend(qkv: tf.Tensor4D, position: number, attrs: Heads): tf.Tensor {
     const seq = qkv.shape[1];
