@@ -20,7 +20,13 @@ export interface Projection {
   seed?: number;
 }
 
-export function checkProjection(op: string, x: tf.Tensor, a: tf.Tensor, b: tf.Tensor, { weight, bias }: Projection): void {
+export function checkProjection(
+  op: string,
+  x: Pick<tf.Tensor, 'shape' | 'rank'>,
+  a: tf.Tensor,
+  b: tf.Tensor,
+  { weight, bias }: Projection,
+): void {
   const [out, inner] = weight.shape;
   if (
     x.shape[x.rank - 1] !== inner ||
@@ -74,6 +80,6 @@ export function projectionSeeds(projections: Projection[]): tf.Tensor | Handle {
       projections.map(({ seed = 0 }) => seed | 0),
       'int32',
     );
-  noSeeds ??= Handle.constant(new Int32Array(3));
+  noSeeds ??= Handle.constant(new Int32Array(4));
   return noSeeds;
 }

@@ -1,6 +1,7 @@
 import { FileError, OptionError } from '../core/errors';
 import { add } from '../engine/ops/add';
 import { attention, LayerCache, type Layout, positionsIn } from '../engine/ops/attention';
+import { attentionBlock } from '../engine/ops/attention_block';
 import { gatedMlp } from '../engine/ops/gated_mlp';
 import { qkv } from '../engine/ops/qkv';
 import { rope } from '../engine/ops/rope';
@@ -45,17 +46,18 @@ class LlamaAttention extends Module {
     super();
   }
 
-  /** x [batch, seq, hidden], not yet normed -> [batch, seq, hidden] */
+  /** x [batch, seq, hidden], not yet normed -> x + attention(norm(x)) [batch, seq, hidden] */
   forward(x: tf.Tensor, norm: RMSNorm, { cos, sin, layout }: Tokens, cache?: LayerCache, position = 0): tf.Tensor {
     const { num_attention_heads: heads, num_key_value_heads: groups, head_dim: dim } = this.config;
     const [batch, seq] = x.shape as number[];
-    const [q, k, v] = [this.q_proj.projection(), this.k_proj.projection(), this.v_proj.projection()];
+    const [q, k, v, o] = [this.q_proj.projection(), this.k_proj.projection(), this.v_proj.projection(), this.o_proj.projection()];
+    const scores = { scale: 1 / Math.sqrt(dim), window: this.config.sliding_window ?? undefined };
     let packed: tf.Tensor;
     if (q && k && v && !norm.weight.requires_grad) {
-      packed = qkv(
-        { x, a0: q.a, b0: q.b, a1: k.a, b1: k.b, a2: v.a, b2: v.b },
-        { gain: norm.weight.tensor, eps: norm.eps, q: q.projection, k: k.projection, v: v.projection, cos, sin },
-      );
+      const given = { x, a0: q.a, b0: q.b, a1: k.a, b1: k.b, a2: v.a, b2: v.b };
+      const how = { gain: norm.weight.tensor, eps: norm.eps, q: q.projection, k: k.projection, v: v.projection, cos, sin };
+      if (o && !cache) return attentionBlock({ ...given, a3: o.a, b3: o.b }, { ...how, o: o.projection, ...scores, ...layout });
+      packed = qkv(given, how);
     } else {
       const n = norm.forward(x);
       const split = (y: tf.Tensor, n: number) => tf.reshape(y, [batch, seq, n, dim]);
@@ -65,11 +67,11 @@ class LlamaAttention extends Module {
         2,
       );
     }
-    const attributes = { heads, groups, scale: 1 / Math.sqrt(dim), window: this.config.sliding_window ?? undefined };
-    const o = cache
+    const attributes = { heads, groups, ...scores };
+    const mixed = cache
       ? cache.attend(packed as tf.Tensor4D, position, attributes)
       : attention({ qkv: packed as tf.Tensor4D }, { ...attributes, ...layout });
-    return this.o_proj.forward(o);
+    return add({ a: x, b: this.o_proj.forward(mixed) }, {});
   }
 }
 
@@ -108,7 +110,7 @@ class LlamaDecoderLayer extends Module {
 
   forward(x: tf.Tensor, tokens: Tokens, cache?: LayerCache, position?: number): tf.Tensor {
     return tf.tidy(() => {
-      const h = add({ a: x, b: this.self_attn.forward(x, this.input_layernorm, tokens, cache, position) }, {});
+      const h = this.self_attn.forward(x, this.input_layernorm, tokens, cache, position);
       return this.mlp.forward(h, this.post_attention_layernorm);
     });
   }

@@ -99,6 +99,7 @@ export function checkProjections(
   ranks: readonly number[],
   attributes: object,
   precision: Precision,
+  tolerance = precision === 'bf16' ? 2e-2 : 3e-5,
 ): Promise<void> {
   const pairs = () =>
     weights.flatMap(({ shape: [out, into] }, i) => [
@@ -108,6 +109,6 @@ export function checkProjections(
   return checkOp(op, () => ({ x: normal(x), ...Object.fromEntries(pairs()) }), attributes, {
     skip: ranks.flatMap((r, i) => (r ? [] : [`a${i}`, `b${i}`])),
     precision,
-    tolerance: precision === 'bf16' ? 2e-2 : 3e-5,
+    tolerance,
   });
 }

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { add } from '../../src/engine/ops/add';
-import { attention, LayerCache } from '../../src/engine/ops/attention';
+import { attention, LayerCache, positionsIn } from '../../src/engine/ops/attention';
+import { attentionBlock } from '../../src/engine/ops/attention_block';
 import { dense } from '../../src/engine/ops/dense';
 import { denseCrossEntropy } from '../../src/engine/ops/dense_cross_entropy';
 import { dropout } from '../../src/engine/ops/dropout';
@@ -250,6 +251,42 @@ describe('native ops agree with their references', () => {
       await checkProjections(qkv, [batch, seq, hidden], [q, k, v], ranks, attributes, precision);
       for (const owned of [q, k, v, gain, bias, tables.cos, tables.sin]) owned.dispose();
     });
+  for (const [format, lengths, hidden, heads, groups, dim, ranks, dropout, precision, window] of [
+    [q4_1, [61], 64, 4, 2, 16, [16, 5, 3, 8], 0, 'fp32', undefined],
+    [q4_1, [20, 30, 11], 64, 4, 2, 16, [16, 5, 3, 8], 0, 'fp32', undefined],
+    [bf16, [33, 100], 70, 3, 1, 10, [8, 0, 20, 4], 0.2, 'fp32', 40],
+    [f32, [1, 1], 13, 1, 1, 2, [0, 0, 0, 0], 0, 'fp32', undefined],
+    [bf16, [24, 17, 20], 64, 4, 2, 16, [16, 16, 16, 16], 0, 'bf16', undefined],
+  ] as const)
+    for (const prefixed of [false, true])
+      it(`attentionBlock in ${precision} over ${format.name}: [${lengths}] of ${hidden}, ${heads} + 2 x ${groups} of ${dim}, ranks ${ranks}, dropout ${dropout}, window ${window}, prefixed ${prefixed}`, async () => {
+        const seq = lengths.reduce((sum: number, n) => sum + n, 0);
+        const outs = [heads * dim, groups * dim, groups * dim];
+        const [q, k, v] = outs.map((out) => randomWeight(format, out, hidden));
+        const o = randomWeight(format, hidden, heads * dim);
+        const [gain, keyBias, bias] = [normal([hidden]), normal([outs[1]]), normal([hidden])];
+        const tables = rotaryTables(
+          Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)),
+          positionsIn({ lengths: [...lengths], prefixed }),
+        );
+        const attributes = {
+          gain,
+          eps: 1e-5,
+          q: { weight: q, scale: 0.5, dropout, seed: 3 },
+          k: { weight: k, bias: keyBias, scale: 2, dropout, seed: 4 },
+          v: { weight: v, scale: 1, dropout, seed: 5 },
+          o: { weight: o, bias, scale: 0.5, dropout, seed: 6 },
+          ...tables,
+          scale: 0.2,
+          window,
+          lengths: [...lengths],
+          prefixed,
+        };
+        // In bf16 more is rounded one after another.
+        const tolerance = precision === 'bf16' ? 5e-2 : 3e-5;
+        await checkProjections(attentionBlock, [1, seq, hidden], [q, k, v, o], ranks, attributes, precision, tolerance);
+        for (const owned of [q, k, v, o, gain, keyBias, bias, tables.cos, tables.sin]) owned.dispose();
+      });
   it('linear over F32 with sizes that no vector width divides', async () => {
     const weight = randomWeight(f32, 13, 29);
     await checkOp(linear, () => ({ x: normal([2, 3, 29]), a: normal([3, 29]), b: normal([13, 3]) }), { weight, scale: 2 });

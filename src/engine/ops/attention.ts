@@ -47,7 +47,16 @@ function attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, { scale, window 
   return tf.reshape(tf.transpose(tf.matMul(tf.softmax(masked), spread(v)), [0, 2, 1, 3]), [batch, queries, heads * dim]);
 }
 
-const lengthsOf = ({ qkv }: Inputs, { lengths }: Attributes) => lengths ?? Array<number>(qkv.shape[0]).fill(qkv.shape[1]);
+/** Of the sequences in [batch, seq, ...], as native ops take them: int32 [sequences] */
+export const lengthsOf = ([batch, seq]: number[], { lengths }: Layout): tf.Tensor1D =>
+  tf.tensor1d(lengths ?? Array<number>(batch).fill(seq), 'int32');
+
+export function checkLayout(tokens: number, { lengths, window }: Layout & { window?: number }): void {
+  if (window !== undefined && !(Number.isInteger(window) && window > 0))
+    throw new ShapeError(`attention: a window is a whole number of keys above 0, but it is ${window}.`);
+  if (lengths && lengths.reduce((sum, n) => sum + n, 0) !== tokens)
+    throw new ShapeError(`attention: lengths ${lengths.join(' + ')} do not make ${tokens} tokens.`);
+}
 
 const nativeAttributes = (attrs: Attributes) => ({ ...attributes(attrs), ...precisionAttribute(), prefixed: attrs.prefixed ? 1 : 0 });
 
@@ -64,20 +73,18 @@ const split = (qkv: tf.Tensor4D, { heads, groups }: Heads) =>
 export const attention = fusedOp<Inputs, Attributes>({
   name: 'Attention',
   inputs: ['qkv'],
-  check({ qkv }, { heads, groups, lengths, window }) {
-    if (window !== undefined && !(Number.isInteger(window) && window > 0))
-      throw new ShapeError(`attention: a window is a whole number of keys above 0, but it is ${window}.`);
+  check({ qkv }, { heads, groups, ...layout }) {
     if (qkv.rank !== 4 || heads % groups || qkv.shape[2] !== heads + 2 * groups)
       throw new ShapeError(`attention: qkv [${qkv.shape}] does not hold ${heads} heads and twice ${groups} groups.`);
-    const tokens = qkv.shape[0] * qkv.shape[1];
-    if (lengths && lengths.reduce((sum, n) => sum + n, 0) !== tokens)
-      throw new ShapeError(`attention: lengths ${lengths.join(' + ')} do not make the ${tokens} tokens of qkv [${qkv.shape}].`);
+    checkLayout(qkv.shape[0] * qkv.shape[1], layout);
   },
   reference({ qkv }, attrs) {
     if (!attrs.lengths) return attend(...split(qkv, attrs), attrs);
     const [batch, seq, , dim] = qkv.shape;
     const all = tf.reshape(qkv, [1, batch * seq, -1, dim]) as tf.Tensor4D;
-    const pieces = tf.split(all, attrs.lengths, 1).map((piece) => split(piece as tf.Tensor4D, attrs));
+    // tfjs has no gradient of a split into one piece.
+    const cut = attrs.lengths.length > 1 ? tf.split(all, attrs.lengths, 1) : [all];
+    const pieces = cut.map((piece) => split(piece as tf.Tensor4D, attrs));
     const after = (piece: tf.Tensor4D, place: number) => tf.concat([pieces[0][place], piece], 1);
     const parts = pieces.map(([q, k, v], i) =>
       attend(q, ...(attrs.prefixed && i ? ([after(k, 1), after(v, 2)] as const) : ([k, v] as const)), attrs),
@@ -86,7 +93,7 @@ export const attention = fusedOp<Inputs, Attributes>({
   },
   native: {
     forward({ qkv }, attrs) {
-      const lengths = tf.tensor1d(lengthsOf({ qkv }, attrs), 'int32');
+      const lengths = lengthsOf(qkv.shape, attrs);
       const [y, lse] = execute('TunebookAttention', [qkv, lengths], nativeAttributes(attrs), 2);
       return { y, save: [qkv, lengths, y, lse] };
     },

@@ -6,8 +6,8 @@ import * as tf from '../tf';
 import { rmsNorm } from './rms_norm';
 import { rope } from './rope';
 
-type Inputs = { x: tf.Tensor; a0: tf.Tensor; b0: tf.Tensor; a1: tf.Tensor; b1: tf.Tensor; a2: tf.Tensor; b2: tf.Tensor };
-interface Attributes {
+export type QkvInputs = { x: tf.Tensor; a0: tf.Tensor; b0: tf.Tensor; a1: tf.Tensor; b1: tf.Tensor; a2: tf.Tensor; b2: tf.Tensor };
+export interface QkvAttributes {
   /** The norm's weight [hidden] and eps; no gradient. */
   gain: tf.Tensor;
   eps: number;
@@ -19,7 +19,7 @@ interface Attributes {
   sin: tf.Tensor2D;
 }
 
-const inputs = ({ x, a0, b0, a1, b1, a2, b2 }: Inputs, { gain, q, k, v, cos, sin }: Attributes) => [
+const inputs = ({ x, a0, b0, a1, b1, a2, b2 }: QkvInputs, { gain, q, k, v, cos, sin }: QkvAttributes) => [
   x,
   gain,
   ...projectionInputs(a0, b0, q),
@@ -29,7 +29,7 @@ const inputs = ({ x, a0, b0, a1, b1, a2, b2 }: Inputs, { gain, q, k, v, cos, sin
   sin,
   projectionSeeds([q, k, v]),
 ];
-const attributes = ({ eps, q, k, v }: Attributes): OpAttributes => ({ ...projectionAttributes([q, k, v]), eps: { float: eps } });
+const attributes = ({ eps, q, k, v }: QkvAttributes): OpAttributes => ({ ...projectionAttributes([q, k, v]), eps: { float: eps } });
 
 /**
  * What attention starts from, with the norm before it and the rotation after it (RoPE, https://arxiv.org/abs/2104.09864):
@@ -37,7 +37,7 @@ const attributes = ({ eps, q, k, v }: Attributes): OpAttributes => ({ ...project
  * x [batch, seq, hidden] -> [batch, seq, heads + 2 groups, dim]. The pairs a0, b0 stand beside q, a1, b1 beside k, a2, b2
  * beside v. Only x is kept for the backward pass.
  */
-export const qkv = fusedOp<Inputs, Attributes>({
+export const qkv = fusedOp<QkvInputs, QkvAttributes>({
   name: 'Qkv',
   inputs: ['x', 'a0', 'b0', 'a1', 'b1', 'a2', 'b2'],
   check({ x, a0, b0, a1, b1, a2, b2 }, { gain, q, k, v, cos, sin }) {

@@ -1,0 +1,64 @@
+// Norm, query, key and value projections and rotation, forward and backward; see ops/qkv.ts.
+#pragma once
+#include "norm.h"
+#include "projection.h"
+
+namespace tunebook {
+
+// What stands in an op's first 17 inputs and 10 attributes.
+struct Qkv {
+  Input<float> x, gain, cos, sin;
+  Input<int32_t> seeds;
+  Projection q, k, v;
+  float eps;
+  long dim, rows, width;
+  explicit Qkv(Call& call)
+      : x(call.input<float>(0)), gain(call.input<float>(1)), cos(call.input<float>(14)), sin(call.input<float>(15)),
+        seeds(call.input<int32_t>(16)), q(call, 2, 0, seeds.data[0], 0), k(call, 6, 3, seeds.data[1], 1),
+        v(call, 10, 6, seeds.data[2], 2), eps(call.attribute(9)), dim(cos.dim(-1) * 2), rows(x.rows()), width(q.out + k.out + v.out) {
+    if (gain.size != q.in || x.dim(-1) != q.in || k.in != q.in || v.in != q.in || q.out % dim || k.out % dim || v.out != k.out ||
+        cos.dim(0) != x.dim(-2) || sin.size != cos.size)
+      throw std::invalid_argument("qkv: the projections do not fit each other or the tables");
+  }
+  const float* norm() const {
+    float* n = scratch(kNorm, rows * q.in);
+    rmsNormRows(x.data, gain.data, rows, q.in, eps, n);
+    return n;
+  }
+  void turn(const float* from, float* to, float sign) const {
+    rotate(from, to, rows, width, (q.out + k.out) / dim, dim, cos.data, sin.data, x.dim(-2), sign);
+  }
+
+  // y [rows, width], and x A^T of the three pairs.
+  template <class P>
+  void forward(float* y, float* uQ, float* uK, float* uV) const {
+    const Shared<P> n(norm(), rows, q.in, kNormPacked);
+    project<P>(q, n, uQ, {y, width, 1});
+    project<P>(k, n, uK, {y + q.out, width, 1});
+    project<P>(v, n, uV, {y + q.out + k.out, width, 1});
+    turn(y, y, 1);
+  }
+
+  // `turned` is the gradient of y, already turned back; `beside`, another gradient of x, may be null.
+  template <class P>
+  void backward(const float* turned, const float* uQ, const float* uK, const float* uV, const PairGradients& qPair, const PairGradients& kPair,
+                const PairGradients& vPair, const float* beside, float* dx) const {
+    const float* n = norm();
+    const Pulled<P> pulledQ(q, turned, width, rows, n, uQ, qPair);
+    const Pulled<P> pulledK(k, turned + q.out, width, rows, n, uK, kPair);
+    const Pulled<P> pulledV(v, turned + q.out + k.out, width, rows, n, uV, vPair);
+    const Pulled<P>* all[] = {&pulledQ, &pulledK, &pulledV};
+    float* dn = scratch(kGradient, rows * q.in);
+    pullBack<P>(all, 3, rows, q.in, dn);
+    rmsNormRowsBack(x.data, gain.data, dn, rows, q.in, eps, beside, dx);
+  }
+
+ private:
+  enum Slot { kNorm = 8, kNormPacked, kGradient };  // of scratch memory; those of projections are behind
+};
+
+#define QKV_INPUTS \
+  "x: float", "gain: float", PROJECTION_INPUTS(0), PROJECTION_INPUTS(1), PROJECTION_INPUTS(2), "cos: float", "sin: float", "seeds: int32"
+#define QKV_ATTRIBUTES PROJECTION_ATTRIBUTES(0), PROJECTION_ATTRIBUTES(1), PROJECTION_ATTRIBUTES(2), "eps: float", "bf16: int"
+
+}  // namespace tunebook

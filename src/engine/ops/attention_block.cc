@@ -1,0 +1,83 @@
+// The attention half of a block, norm and residual included, forward and backward; see attention_block.ts.
+#include "../native/attention.h"
+#include "../native/qkv.h"
+
+namespace tunebook {
+namespace {
+
+enum Slot { kPacked = 11, kOut, kTurned };  // of scratch memory; attention uses those up to 9
+
+struct Parts {
+  Qkv in;
+  Projection out;
+  Dims d;
+  std::vector<Sequence> sequences;
+  explicit Parts(Call& call) : in(call), out(call, 17, 11, in.seeds.data[3], 3) {
+    const long heads = in.q.out / in.dim, groups = in.k.out / in.dim, sees = call.attribute(15);
+    if (heads % groups || out.in != in.q.out || out.out != in.q.in)
+      throw std::invalid_argument("attention block: the projections do not fit each other");
+    d = {heads, groups, in.dim, in.width, in.width, in.q.out, static_cast<float>(call.attribute(14)),
+         sees > 0 ? sees : std::numeric_limits<long>::max()};
+    const auto lengths = call.input<int32_t>(21);
+    sequences = sequencesOf(lengths.data, lengths.size, call.attribute(16), in.rows);
+  }
+};
+
+template <class P>
+void forward(Call& call) {
+  const Parts m(call);
+  const long rows = m.in.rows, hidden = m.in.q.in;
+  const long batch = m.in.x.dim(0), seq = m.in.x.dim(1);
+  float* y = call.output(0, m.in.x.shape);
+  float* qkv = call.output(1, {batch, seq, m.in.width});
+  float* o = call.output(2, {batch, seq, m.out.in});
+  float* lse = call.output(3, {batch, seq, m.d.heads});
+  float* uQ = call.output(4, {rows, m.in.q.rank});
+  float* uK = call.output(5, {rows, m.in.k.rank});
+  float* uV = call.output(6, {rows, m.in.v.rank});
+  m.in.forward<P>(qkv, uQ, uK, uV);
+  const Packed at(m.d, qkv);
+  forwardAll<P>(m.d, m.sequences, at.q, at.k, at.v, o, lse);
+  forRows(rows, hidden, [&](long i) { std::memcpy(y + i * hidden, m.in.x.data + i * hidden, hidden * 4); });
+  project<P>(m.out, Shared<P>(o, rows, m.out.in, kPacked), call.output(7, {rows, m.out.rank}), {y, hidden, 1, 1, true});
+}
+
+template <class P>
+void backward(Call& call) {
+  const Parts m(call);
+  const auto qkv = call.input<float>(22), o = call.input<float>(23), lse = call.input<float>(24), uQ = call.input<float>(25),
+             uK = call.input<float>(26), uV = call.input<float>(27), uO = call.input<float>(28), dy = call.input<float>(29);
+  const long rows = m.in.rows, hidden = m.in.q.in;
+  float* dx = call.output(0, m.in.x.shape);
+  const PairGradients qPair(call, 1, m.in.q), kPair(call, 3, m.in.k), vPair(call, 5, m.in.v), outPair(call, 7, m.out);
+  const Pulled<P> pulled(m.out, dy.data, hidden, rows, o.data, uO.data, outPair);
+  const Pulled<P>* only[] = {&pulled};
+  float* dO = scratch(kOut, rows * m.out.in);
+  pullBack<P>(only, 1, rows, m.out.in, dO);
+  float* turned = scratch(kTurned, rows * m.in.width);
+  backwardAll<P>(m.d, m.sequences, qkv.data, o.data, lse.data, dO, turned);
+  m.in.turn(turned, turned, -1);
+  m.in.backward<P>(turned, uQ.data, uK.data, uV.data, qPair, kPair, vPair, dy.data, dx);
+}
+
+void forwardAny(Call& call) {
+  withPrecision(call.attribute(10), [&](auto p) { forward<decltype(p)>(call); });
+}
+
+void backwardAny(Call& call) {
+  withPrecision(call.attribute(10), [&](auto p) { backward<decltype(p)>(call); });
+}
+
+#define INPUTS QKV_INPUTS, PROJECTION_INPUTS(3), "lengths: int32"
+#define KEPT "qkv: float", "o: float", "lse: float", "u0: float", "u1: float", "u2: float", "u3: float"
+#define ATTRIBUTES QKV_ATTRIBUTES, PROJECTION_ATTRIBUTES(3), "scale: float", "window: int", "prefixed: int"
+const Spec spec{"TunebookAttentionBlock", {INPUTS}, {"y: float", KEPT}, {ATTRIBUTES}};
+const Spec gradSpec{"TunebookAttentionBlockGrad",
+                    {INPUTS, KEPT, "dy: float"},
+                    {"dx: float", PROJECTION_GRADIENTS(0), PROJECTION_GRADIENTS(1), PROJECTION_GRADIENTS(2), PROJECTION_GRADIENTS(3)},
+                    {ATTRIBUTES}};
+const Op<spec, forwardAny> op;
+const Op<gradSpec, backwardAny> gradOp;
+
+}  // namespace
+}  // namespace tunebook
