@@ -1,5 +1,6 @@
-// Causal attention with grouped heads, forward and backward, a block of queries at a time: scratch memory grows with the
-// length of the row, never with its square. See ops/attention.ts.
+// Causal attention with grouped heads, forward and backward: scratch memory grows with the length of the row, never with its square.
+// See ops/attention.ts. Scores stand transposed, a row for a key and a column for a query of one of the group's heads, so that all heads
+// of a group share what is packed of its keys, softmax runs down the columns, and panels are full whatever the size of a head.
 #pragma once
 #include <algorithm>
 #include <limits>
@@ -10,8 +11,6 @@
 #include "gemm.h"
 
 namespace tunebook {
-
-constexpr int kQueries = kRows * 12;  // queries per block
 
 struct Dims {
   long heads, groups, dim;
@@ -80,31 +79,27 @@ inline float softmaxRow(float* s, long visible, long width, float scale) {
   return shift + std::log(rest);
 }
 
-// The same over keys [first, visible), with zeros from `base` on before them.
-inline float softmaxWindow(float* s, long base, long first, long visible, long width, float scale) {
-  for (long j = base; j < first; j++) s[j] = 0;
-  return softmaxRow(s + first, visible - first, width - first, scale);
-}
-
-enum class Side { kAcross, kAlong };  // X^T, [dim, keys], or X, [keys, dim]
-
-// Panels of keys or values of every sequence and group, made once for all heads of the group. x is at the first token of
-// those keys.
+constexpr int kWide = 48;                   // columns of a tile of scores
+constexpr int kPanels = kWide / kColumns;   // of a tile
 template <class P>
-class Panels {
+constexpr int kKeys = P::kTile * 8;         // keys at a time
+constexpr float kHidden = -1e30f;           // the score of a key that is not seen
+
+// Keys or values of every sequence and group, as left sides: their rows are the keys, or, turned, the dimensions of a head. x is at
+// the first token of those keys.
+template <class P>
+class Keys {
  public:
-  Panels(const Dims& d, const std::vector<Sequence>& all, const float* x, Side side, int slot) {
-    const bool across = side == Side::kAcross;
+  Keys(const Dims& d, const std::vector<Sequence>& all, const float* x, bool turned, int slot) : dims_(d), turned_(turned) {
     size_t total = 0;
     for (const Sequence& s : all) {
-      sizes_.push_back(across ? panelSize<P>(d.dim, s.keys) : panelSize<P>(s.keys, d.dim));
       starts_.push_back(total);
-      total += sizes_.back() * d.groups;
+      total += size(s) * d.groups;
     }
     data_ = elements<P>(slot, total);
     parallelFor(static_cast<int>(all.size() * d.groups), [&](int task, int) {
-      const Sequence& s = all[task / d.groups];
-      const long g = task % d.groups;
+      const long sequence = task / d.groups, g = task % d.groups;
+      const Sequence& s = all[sequence];
       const float* from = x + s.first * d.kRow + g * d.dim;
       long row = d.kRow;
       if (s.prefix) {
@@ -115,144 +110,350 @@ class Panels {
         }
         from = both, row = d.dim;
       }
-      typename P::T* to = data_ + starts_[task / d.groups] + g * sizes_[task / d.groups];
-      if (across) packAll<P>(StridedRight(from, d.dim, 1, row), s.keys, to);
-      else packAll<P>(StridedRight(from, s.keys, row, 1), d.dim, to);
+      typename P::T* to = data_ + starts_[sequence] + g * size(s);
+      if (turned) packRows<P>({from, 1, row}, d.dim, s.keys, to);
+      else packRows<P>({from, row, 1}, s.keys, d.dim, to);
     });
   }
-  const typename P::T* of(long sequence, long group) const { return data_ + starts_[sequence] + group * sizes_[sequence]; }
+  Rows<P> of(long sequence, const Sequence& s, long group) const {
+    const int inner = turned_ ? s.keys : dims_.dim;
+    return {data_ + starts_[sequence] + group * size(s), P::kTile * stepsOf<P>(inner), P::kTile, 1, inner};
+  }
 
  private:
+  size_t size(const Sequence& s) const { return turned_ ? rowsSize<P>(dims_.dim, s.keys) : rowsSize<P>(s.keys, dims_.dim); }
+  const Dims& dims_;
+  const bool turned_;
   typename P::T* data_;
-  std::vector<size_t> sizes_, starts_;
+  std::vector<size_t> starts_;
 };
 
-// Every `of`-th block of queries of one head of one sequence, from block `index` on.
+// A tile's columns: queries of all heads of a group, token by token, from number `first` of the sequence's on.
+struct Columns {
+  const Dims& d;
+  const Sequence& s;
+  const long group, first;
+  const int count;
+  Columns(const Dims& dims, const Sequence& sequence, long g, long tile)
+      : d(dims), s(sequence), group(g), first(tile * kWide), count(std::min<long>(kWide, sequence.queries * dims.group() - first)) {}
+  static long tiles(const Dims& d, const Sequence& s) { return (s.queries * d.group() + kWide - 1) / kWide; }
+  long token(int c) const { return s.first + (first + c) / d.group(); }
+  long head(int c) const { return group * d.group() + (first + c) % d.group(); }
+  // Keys that a column sees are [firstKey(visible), visible).
+  long visible(int c) const { return s.offset() + (first + c) / d.group() + 1; }
+  long end() const { return visible(count - 1); }
+  template <class P>
+  long begin() const { return d.firstKey(visible(0)) / kKeys<P> * kKeys<P>; }
+  // Where a column's values begin in a matrix of so many floats a token.
+  template <class T>
+  T* row(T* x, long width, int c) const { return x + token(c) * width + head(c) * d.dim; }
+};
+
+// Which keys the columns of a tile see.
+class Sight {
+ public:
+  explicit Sight(const Columns& c) : sureFrom_(c.d.firstKey(c.end())), sureTo_(c.visible(0)) {
+    for (int i = 0; i < kWide; i++) {
+      visible_[i] = i < c.count ? c.visible(i) : 0;
+      first_[i] = i < c.count ? c.d.firstKey(visible_[i]) : 0;
+    }
+  }
+  // Whether some column does not see all keys [from, to).
+  bool cuts(long from, long to) const { return from < sureFrom_ || to > sureTo_; }
+  // x where vector v of columns sees the key, otherwise `hidden`.
+  Vec seen(long key, int v, Vec x, float hidden) const {
+    const VecInt at = VecInt{} + static_cast<int32_t>(key);
+    const VecInt sees = (at < vector(visible_, v)) & (at >= vector(first_, v));
+    return sees ? x : splat(hidden);
+  }
+
+ private:
+  static VecInt vector(const int32_t* values, int v) {
+    VecInt some;
+    std::memcpy(&some, values + v * kLanes, sizeof some);
+    return some;
+  }
+  const long sureFrom_, sureTo_;
+  int32_t visible_[kWide], first_[kWide];
+};
+
+// Scores of a block of keys, [kPanels][kKeys][kColumns]: the place of vector v of columns in the row of key j.
+template <class P>
+inline float* scoreAt(float* scores, long j, int v) {
+  return scores + (v * kLanes / kColumns * kKeys<P> + j) * kColumns + v * kLanes % kColumns;
+}
+
+constexpr int kVectorsWide = kWide / kLanes;
+
+// The columns' values as a right side whose inner dimension is a head's: [kPanels][stepsOf(dim)][kColumns].
+template <class P>
+inline void packQueries(const Columns& c, const float* x, long row, typename P::T* to) {
+  for (int p = 0; p < kPanels; p++, to += stepsOf<P>(c.d.dim) * kColumns)
+    packAcross(c.d.dim, std::clamp(c.count - p * kColumns, 0, kColumns), kColumns, to, [&](int j, int present, int k, int length, float* part) {
+      for (int i = 0; i < present; i++) std::memcpy(part + i * kRun, c.row(x, row, p * kColumns + j + i) + k, length * 4);
+    });
+}
+
+// The same as a right side whose inner dimension is the columns: panels of `width` dimensions, [kWide].
+template <class P>
+inline void packQueriesAlong(const Columns& c, const float* x, long row, int width, typename P::T* to) {
+  for (long n = 0; n < c.d.dim; n += width, to += stepsOf<P>(kWide) * width) {
+    const int present = std::min<long>(width, c.d.dim - n);
+    packAlong(kWide, present, width, to, [&](int k, int length, float* part) {
+      for (int i = k; i < k + length; i++, part += width)
+        if (i < c.count) std::memcpy(part, c.row(x, row, i) + n, present * 4);
+        else std::fill(part, part + present, 0.0f);
+    });
+  }
+}
+
+// scores = keys queries, for n keys from key on
+template <class P>
+inline void scoresOf(const Rows<P>& keys, const typename P::T* queries, long key, long n, float* scores) {
+  for (int p = 0; p < kPanels; p++) {
+    const Product<P> product{keys.from(key), queries + p * stepsOf<P>(keys.inner) * kColumns};
+    multiplyPanel<P>(&product, 1, n, kColumns, {scoreAt<P>(scores, 0, p * kVectors), kColumns, 1});
+  }
+}
+
+// A block's values as a right side whose inner dimension is the keys: fp32 as it stands, bf16 in `to`.
+template <class P>
+inline const typename P::T* rightOf(float* scores, long n, typename P::T* to) {
+  if constexpr (P::kPack == 1) return scores;
+  else
+    for (int p = 0; p < kPanels; p++)
+      for (long j = 0; j < n; j += 2)
+        for (int v = 0; v < kVectors; v++) {
+          const float* at = scoreAt<P>(scores, j, p * kVectors + v);
+          const Vec second = j + 1 < n ? load(at + kColumns) : Vec{};
+          *reinterpret_cast<UnalignedBits*>(to + (p * kKeys<P> / 2 + j / 2) * kColumns + v * kLanes) = pairs(load(at), second);
+        }
+  return to;
+}
+
+// sums [kPanels][dim][kColumns] += turned values, for n keys from key on
+template <class P>
+inline void addColumns(const Rows<P>& turned, long dim, const typename P::T* values, long key, long n, bool first, float* sums) {
+  for (int p = 0; p < kPanels; p++, sums += dim * kColumns) {
+    const Product<P> product{turned.part(key, n), values + p * kKeys<P> / P::kPack * kColumns};
+    multiplyPanel<P>(&product, 1, dim, kColumns, {sums, kColumns, 1, 1, first ? nullptr : sums});
+  }
+}
+
+// From sums [kPanels][dim][kColumns] to a row for each column: put(column, row).
+template <class Put>
+inline void turnBack(const Columns& c, const float* sums, const Put& put) {
+  const long dim = c.d.dim;
+  float* rows = scratch(8, kColumns * dim);
+  for (int p = 0; p < kPanels; p++, sums += dim * kColumns) {
+    for (long k = 0; k < dim; k += 8)
+      for (int j = 0; j < kColumns; j += 8)
+        if (k + 8 <= dim) transpose8(sums + k * kColumns + j, kColumns, rows + j * dim + k, dim);
+        else
+          for (long l = k; l < dim; l++)
+            for (int i = 0; i < 8; i++) rows[(j + i) * dim + l] = sums[l * kColumns + j + i];
+    for (int i = 0; i < kColumns && p * kColumns + i < c.count; i++) put(p * kColumns + i, rows + i * dim);
+  }
+}
+
+// One tile: softmax over blocks of keys with a running maximum (m) and sum (l) for each column.
+template <class P>
+void forwardTile(const Columns& c, const Rows<P>& keys, const Rows<P>& values, const float* q, float* o, float* lse) {
+  const Dims& d = c.d;
+  typename P::T* queries = elements<P>(2, kPanels * kColumns * stepsOf<P>(d.dim));
+  float* scores = scratch(3, kKeys<P> * kWide);
+  typename P::T* packed = elements<P>(4, kKeys<P> * kWide / P::kPack);
+  float* sums = scratch(5, kWide * d.dim);
+  packQueries<P>(c, q, d.qRow, queries);
+  const Sight sight(c);
+  alignas(64) float m[kWide], l[kWide] = {};
+  std::fill(m, m + kWide, kHidden);
+  const long begin = c.begin<P>();
+  for (long key = begin; key < c.end(); key += kKeys<P>) {
+    const long n = std::min<long>(kKeys<P>, c.end() - key);
+    scoresOf<P>(keys, queries, key, n, scores);
+    if (sight.cuts(key, key + n))
+      for (long j = 0; j < n; j++)
+        for (int v = 0; v < kVectorsWide; v++) {
+          float* at = scoreAt<P>(scores, j, v);
+          store(at, sight.seen(key + j, v, load(at), kHidden));
+        }
+    for (int v = 0; v < kVectorsWide; v++) {
+      const Vec before = load(m + v * kLanes);
+      Vec top = before, other = before;
+      long j = 0;
+      for (; j + 2 <= n; j += 2) {
+        const Vec x = load(scoreAt<P>(scores, j, v)), y = load(scoreAt<P>(scores, j + 1, v));
+        top = x > top ? x : top;
+        other = y > other ? y : other;
+      }
+      if (j < n) {
+        const Vec x = load(scoreAt<P>(scores, j, v));
+        top = x > top ? x : top;
+      }
+      top = other > top ? other : top;
+      const Vec shift = top * d.scale, shrink = P::exp((before - top) * d.scale);
+      Vec total{};
+      for (j = 0; j < n; j++) {
+        float* at = scoreAt<P>(scores, j, v);
+        const Vec x = load(at), e = P::exp(x * d.scale - shift), p = x == kHidden ? Vec{} : e;
+        total += p;
+        store(at, p);
+      }
+      store(m + v * kLanes, top);
+      store(l + v * kLanes, load(l + v * kLanes) * shrink + total);
+      if (key == begin) continue;
+      float* column = sums + v * kLanes / kColumns * d.dim * kColumns + v * kLanes % kColumns;
+      for (long k = 0; k < d.dim; k++, column += kColumns) store(column, load(column) * shrink);
+    }
+    addColumns<P>(values, d.dim, rightOf<P>(scores, n, packed), key, n, key == begin, sums);
+  }
+  turnBack(c, sums, [&](int i, const float* row) {
+    const float inverse = 1 / l[i];
+    float* to = c.row(o, d.oRow, i);
+    for (long k = 0; k < d.dim; k++) to[k] = row[k] * inverse;
+    if (lse) lse[c.token(i) * d.heads + c.head(i)] = m[i] * d.scale + std::log(l[i]);
+  });
+}
+
+// lse [tokens, heads] may be null.
+template <class P>
+void forwardAll(const Dims& d, const std::vector<Sequence>& sequences, const float* q, const float* k, const float* v, float* o, float* lse) {
+  const Keys<P> keys(d, sequences, k, false, 0), values(d, sequences, v, true, 1);
+  struct Task {
+    long sequence, group, tile;
+  };
+  std::vector<Task> tasks;
+  for (long i = 0; i < static_cast<long>(sequences.size()); i++)
+    for (long tile = Columns::tiles(d, sequences[i]); tile-- > 0;)  // those with most keys first
+      for (long g = 0; g < d.groups; g++) tasks.push_back({i, g, tile});
+  parallelFor(static_cast<int>(tasks.size()), [&](int task, int) {
+    const auto [i, g, tile] = tasks[task];
+    const Sequence& s = sequences[i];
+    forwardTile<P>(Columns(d, s, g, tile), keys.of(i, s, g), values.of(i, s, g), q, o, lse);
+  });
+}
+
+// What a thread has of a tile while it goes through the keys.
+template <class P>
+struct Back {
+  Columns c;
+  Sight sight;
+  typename P::T *q, *dO, *qAlong, *dOAlong;
+  float *dq, *lse, *delta;
+};
+
+// A share of one group's tiles: every `of`-th chunk of a few tiles, there and back, so that early and late ones are dealt out evenly.
 struct Part {
-  long sequence, head, index, of;
+  long sequence, group, index, of;
   size_t share;  // where its share of the gradients of keys and values stands
 };
 
-// Long heads are dealt out in parts, so that all threads have work to the end.
+constexpr long kChunk = 4;  // tiles that go through the keys together
+
 struct Parts {
   std::vector<Part> all;
   std::vector<long> starts;  // of each sequence's parts
   size_t shares = 0;
   Parts(const Dims& d, const std::vector<Sequence>& sequences) {
-    const long heads = sequences.size() * d.heads, wanted = (8L * threadCount() + heads - 1) / heads;
+    const long threads = threadCount(), lists = sequences.size() * d.groups;
+    long wanted = (2 * threads + lists - 1) / lists;
+    while (wanted < 2 * threads && lists * wanted % threads) wanted++;
     for (long i = 0; i < static_cast<long>(sequences.size()); i++) {
-      const long of = std::max<long>(1, std::min((sequences[i].queries + kQueries - 1) / kQueries, wanted));
+      const long chunks = (Columns::tiles(d, sequences[i]) + kChunk - 1) / kChunk, of = std::min(chunks, wanted);
       starts.push_back(all.size());
-      for (long h = 0; h < d.heads; h++)
+      for (long g = 0; g < d.groups; g++)
         for (long index = 0; index < of; index++) {
-          all.push_back({i, h, index, of, shares});
+          all.push_back({i, g, index, of, shares});
           shares += 2 * sequences[i].keys * d.dim;
         }
     }
   }
-  template <class Body>
-  void run(const Body& body) const {
-    parallelFor(static_cast<int>(all.size()), [&](int task, int) { body(all[task]); });
-  }
 };
 
-// A block of queries whose first sees keys up to number `visible`: of scores [rows, width] and their gradients only the triangle
-// counts, and with a window only keys from `base` on (`zeros`: from where on they must be numbers, since tiles begin there).
-template <class P>
-struct Triangle {
-  long visible, rows, width, base, zeros;
-  Triangle(const Dims& d, long firstVisible, long count)
-      : visible(firstVisible), rows(count), width(firstVisible - 1 + count), base(d.firstKey(visible) / kColumns * kColumns), zeros(base / P::kTile * P::kTile) {}
-  // scores = left keys, of what is seen
-  void scores(const Rows<P>& left, const typename P::T* keys, const Target& to) const {
-    const long steps = stepsOf<P>(left.inner);
-    const Target from{to.data + base, to.row, to.column};
-    multiplyTriangle<P>(left, keys + base * steps, steps, rows, width - base, from,
-                        [&](long n) { return std::max<long>(0, base + n - visible + 1); }, [&](long) { return std::pair<long, long>(0, left.inner); });
-  }
-  // to = scores panels; queries from i on see no key behind the last of their tile
-  void times(const Rows<P>& scores, const typename P::T* panels, long steps, long columns, const Target& to) const {
-    multiplyTriangle<P>(scores, panels, steps, rows, columns, to, [](long) { return 0; },
-                        [&](long i) { return std::pair<long, long>(base, std::min(width, visible - 1 + i + P::kTile)); });
-  }
-  // to += scores^T panels; keys from i on are seen by no query before this one
-  void transposedTimes(const Rows<P>& scores, const typename P::T* panels, long columns, const Target& to) const {
-    multiplyTriangle<P>(scores, panels, stepsOf<P>(rows), width, columns, to, [&](long) { return zeros; },
-                        [&](long i) { return std::pair<long, long>(std::max<long>(0, i - visible + 1), rows); });
-  }
-};
-
-// lse [tokens, heads] may be null.
-template <class P>
-void forwardAll(const Dims& d, const std::vector<Sequence>& sequences, const float* q, const float* k, const float* v, float* o, float* lse) {
-  const Panels<P> keys(d, sequences, k, Side::kAcross, 0), values(d, sequences, v, Side::kAlong, 1);
-  Parts(d, sequences).run([&](const Part& part) {
-    const Sequence& s = sequences[part.sequence];
-    const long group = part.head / d.group(), stride = strideFor(s.keys);
-    float* scores = scratch(2, kQueries * stride);
-    for (long i = part.index * kQueries; i < s.queries; i += part.of * kQueries) {
-      const long rows = std::min<long>(kQueries, s.queries - i), width = s.offset() + i + rows, token = s.first + i;
-      const Rows<P> left = rowsOf<P>({q + token * d.qRow + part.head * d.dim, d.qRow, 1}, rows, d.dim, 7, false);
-      const Triangle<P> triangle(d, s.offset() + i + 1, rows);
-      triangle.scores(left, keys.of(part.sequence, group), {scores, stride, 1});
-      for (long r = 0; r < rows; r++) {
-        const long visible = s.offset() + i + r + 1;
-        const float total = softmaxWindow(scores + r * stride, triangle.zeros, d.firstKey(visible), visible, width, d.scale);
-        if (lse) lse[(token + r) * d.heads + part.head] = total;
-      }
-      const Rows<P> p = rowsAt<P>({scores, stride, 1}, rows, width, 8);
-      triangle.times(p, values.of(part.sequence, group), stepsOf<P>(s.keys), d.dim, {o + token * d.oRow + part.head * d.dim, d.oRow, 1});
-    }
-  });
-}
-
-// One block of queries of one head; all pointers are at its first query.
-struct Block {
+struct Gradients {
   const float *q, *o, *lse, *dO;
   float* dq;
-  long rows, visible, keys;  // visible: keys that the first query sees, of all the sequence's
 };
 
-// From scores and dP to P = exp(scale Q K^T - lse) and dS = scale P (dP - delta), zeros where a key is not seen.
-inline void softmaxBack(const Dims& d, const Block& block, long base, long stride, long width, float* p, float* ds) {
-  for (long r = 0; r < block.rows; r++) {
-    const float delta = dot(block.dO + r * d.oRow, block.o + r * d.oRow, d.dim), shift = block.lse[r * d.heads];
-    float* pr = p + r * stride;
-    float* dr = ds + r * stride;
-    long j = base;
-    for (const long first = d.firstKey(block.visible + r); j < first; j++) pr[j] = dr[j] = 0;
-    for (; j + kLanes <= block.visible + r; j += kLanes) {
-      const Vec e = exp(load(pr + j) * d.scale - shift);
-      store(pr + j, e);
-      store(dr + j, e * (load(dr + j) - delta) * d.scale);
+// One block of keys for one tile. With P = exp(scale K Q^T - lse), dP = V dO^T and delta = rowsum(dO O): dS = scale P (dP - delta),
+// dV += P dO, dK += dS Q, dQ^T += K^T dS.
+template <class P>
+void backwardBlock(const Back<P>& t, const Rows<P>& keys, const Rows<P>& values, const Rows<P>& keysTurned, long key, int width, float* dk, float* dv) {
+  const Dims& d = t.c.d;
+  const long n = std::min<long>(kKeys<P>, t.c.end() - key), dim = d.dim;
+  float* p = scratch(3, kKeys<P> * kWide);
+  float* ds = scratch(4, kKeys<P> * kWide);
+  scoresOf<P>(keys, t.q, key, n, p);
+  scoresOf<P>(values, t.dO, key, n, ds);
+  const bool cuts = t.sight.cuts(key, key + n);
+  for (long j = 0; j < n; j++)
+    for (int v = 0; v < kVectorsWide; v++) {
+      float *at = scoreAt<P>(p, j, v), *there = scoreAt<P>(ds, j, v);
+      Vec e = P::exp(load(at) * d.scale - load(t.lse + v * kLanes));
+      if (cuts) e = t.sight.seen(key + j, v, e, 0);
+      store(at, e);
+      store(there, e * (load(there) - load(t.delta + v * kLanes)) * d.scale);
     }
-    for (; j < block.visible + r; j++) {
-      pr[j] = std::exp(pr[j] * d.scale - shift);
-      dr[j] = pr[j] * (dr[j] - delta) * d.scale;
+  typename P::T* rows = elements<P>(5, kKeys<P> * kWide / P::kPack);
+  const auto add = [&](float* scores, const typename P::T* along, float* sums) {
+    // The block's rows as a left side: fp32 where it stands.
+    Product<P> products[kPanels];
+    constexpr long row = kColumns / P::kPack;
+    const typename P::T* left;
+    if constexpr (P::kPack == 1) left = scores;
+    else {
+      left = rows;
+      for (int panel = 0; panel < kPanels; panel++)
+        for (long j = 0; j < n; j++)
+          toBf16(scoreAt<P>(scores, j, panel * kVectors), reinterpret_cast<Half*>(rows + (panel * kKeys<P> + j) * row), kColumns);
     }
-    for (; j < width; j++) pr[j] = dr[j] = 0;
-  }
+    for (long at = 0; at < dim; at += width, along += stepsOf<P>(kWide) * width) {
+      for (int panel = 0; panel < kPanels; panel++)
+        products[panel] = {{left + panel * kKeys<P> * row, P::kTile * row, 1, row, kColumns}, along + panel * row * width};
+      float* to = sums + key * dim + at;
+      multiplyPanel<P>(products, kPanels, n, std::min<long>(width, dim - at), {to, dim, 1, 1, to}, width);
+    }
+  };
+  add(p, t.dOAlong, dv);
+  add(ds, t.qAlong, dk);
+  addColumns<P>(keysTurned, dim, rightOf<P>(ds, n, rows), key, n, key == t.c.template begin<P>(), t.dq);
 }
 
-// With P = exp(scale Q K^T - lse), dP = dO V^T and delta = rowsum(dO O): dS = scale P (dP - delta),
-// dQ = dS K, dK += dS^T Q, dV += P^T dO. dk and dv are a part's share, [keys, dim].
 template <class P>
-void backwardBlock(const Dims& d, const Block& block, const typename P::T* keys, const typename P::T* values,
-                   const typename P::T* keysAlong, float* dk, float* dv) {
-  const long stride = strideFor(block.keys), rows = block.rows, width = block.visible - 1 + rows;
-  const int inner = rows;
-  float* p = scratch(3, kQueries * stride);
-  float* ds = scratch(4, kQueries * stride);
-  typename P::T* panels = elements<P>(5, panelSize<P>(kQueries, d.dim));
-  const Triangle<P> triangle(d, block.visible, rows);
-  triangle.scores(rowsOf<P>({block.q, d.qRow, 1}, rows, d.dim, 7, false), keys, {p, stride, 1});
-  triangle.scores(rowsOf<P>({block.dO, d.oRow, 1}, rows, d.dim, 7, false), values, {ds, stride, 1});
-  softmaxBack(d, block, triangle.zeros, stride, width, p, ds);
-  triangle.times(rowsAt<P>({ds, stride, 1}, rows, width, 8), keysAlong, stepsOf<P>(block.keys), d.dim, {block.dq, d.qRow, 1});
-  packAll<P>(StridedRight(block.dO, inner, d.oRow, 1), d.dim, panels);
-  triangle.transposedTimes(rowsAt<P>({p, 1, stride}, width, inner, 8), panels, d.dim, {dv, d.dim, 1, 1, true});
-  packAll<P>(StridedRight(block.q, inner, d.qRow, 1), d.dim, panels);
-  triangle.transposedTimes(rowsAt<P>({ds, 1, stride}, width, inner, 8), panels, d.dim, {dk, d.dim, 1, 1, true});
+void backwardPart(const Dims& d, const Sequence& s, const Part& part, const Gradients& in, const Rows<P>& keys, const Rows<P>& values,
+                  const Rows<P>& keysTurned, float* dk, float* dv) {
+  const int width = widthFor(d.dim);
+  const size_t across = kPanels * kColumns * stepsOf<P>(d.dim), along = panelSize<P>(kWide, d.dim, width), floats = kWide * (d.dim + 2);
+  const long tiles = Columns::tiles(d, s), chunks = (tiles + kChunk - 1) / kChunk;
+  for (long chunk = 0; chunk < chunks; chunk++) {
+    const long place = chunk % part.of;
+    if ((chunk / part.of % 2 ? part.of - 1 - place : place) != part.index) continue;
+    std::vector<Back<P>> all;
+    typename P::T* packed = elements<P>(6, kChunk * 2 * (across + along));
+    float* sums = scratch(7, kChunk * floats);
+    for (long tile = chunk * kChunk; tile < std::min(tiles, (chunk + 1) * kChunk); tile++) {
+      const Columns c(d, s, part.group, tile);
+      all.push_back({c, Sight(c), packed, packed + across, packed + 2 * across, packed + 2 * across + along, sums, sums + kWide * d.dim,
+                     sums + kWide * (d.dim + 1)});
+      packed += 2 * (across + along);
+      sums += floats;
+      const Back<P>& t = all.back();
+      packQueries<P>(c, in.q, d.qRow, t.q);
+      packQueries<P>(c, in.dO, d.oRow, t.dO);
+      packQueriesAlong<P>(c, in.q, d.qRow, width, t.qAlong);
+      packQueriesAlong<P>(c, in.dO, d.oRow, width, t.dOAlong);
+      for (int i = 0; i < kWide; i++) {
+        t.lse[i] = i < c.count ? in.lse[c.token(i) * d.heads + c.head(i)] : 0;
+        t.delta[i] = i < c.count ? dot(c.row(in.dO, d.oRow, i), c.row(in.o, d.oRow, i), d.dim) : 0;
+      }
+    }
+    for (long key = all[0].c.template begin<P>(); key < all.back().c.end(); key += kKeys<P>)
+      for (const Back<P>& t : all)
+        if (key >= t.c.template begin<P>() && key < t.c.end()) backwardBlock<P>(t, keys, values, keysTurned, key, width, dk, dv);
+    for (const Back<P>& t : all)
+      turnBack(t.c, t.dq, [&](int i, const float* row) { std::memcpy(t.c.row(in.dq, d.qRow, i), row, d.dim * 4); });
+  }
 }
 
 // Adds up shares [rows, dim] of the gradients of keys and of values, `values` floats behind them, for `count` tokens, in one order.
@@ -273,22 +474,17 @@ void backwardAll(const Dims& d, const std::vector<Sequence>& sequences, const fl
   const Packed in(d, qkv);
   float* dk = dq + d.heads * d.dim;
   float* dv = dk + d.groups * d.dim;
-  const Panels<P> keys(d, sequences, in.k, Side::kAcross, 0), values(d, sequences, in.v, Side::kAcross, 1),
-      keysAlong(d, sequences, in.k, Side::kAlong, 2);
+  const Keys<P> keys(d, sequences, in.k, false, 0), values(d, sequences, in.v, false, 1), keysTurned(d, sequences, in.k, true, 2);
   const Parts parts(d, sequences);
-  float* shares = scratch(6, parts.shares);
-  parts.run([&](const Part& part) {
+  float* shares = scratch(10, parts.shares);
+  parallelFor(static_cast<int>(parts.all.size()), [&](int task, int) {
+    const Part& part = parts.all[task];
     const Sequence& s = sequences[part.sequence];
-    const long group = part.head / d.group(), share = s.keys * d.dim;
+    const long share = s.keys * d.dim;
     float* mine = shares + part.share;
     std::memset(mine, 0, 2 * share * 4);
-    for (long i = part.index * kQueries; i < s.queries; i += part.of * kQueries) {
-      const long token = s.first + i, at = token * d.qRow + part.head * d.dim, out = token * d.oRow + part.head * d.dim;
-      const Block block{in.q + at, o + out, lse + token * d.heads + part.head, dO + out, dq + at,
-                        std::min<long>(kQueries, s.queries - i), s.offset() + i + 1, s.keys};
-      backwardBlock<P>(d, block, keys.of(part.sequence, group), values.of(part.sequence, group), keysAlong.of(part.sequence, group), mine,
-                       mine + share);
-    }
+    backwardPart<P>(d, s, part, {in.q, o, lse, dO, dq}, keys.of(part.sequence, s, part.group), values.of(part.sequence, s, part.group),
+                    keysTurned.of(part.sequence, s, part.group), mine, mine + share);
   });
   struct Sum {
     long sequence, group, from;
@@ -305,7 +501,7 @@ void backwardAll(const Dims& d, const std::vector<Sequence>& sequences, const fl
     std::vector<long> values;
     const auto take = [&](long sequence, long key) {
       const Part* first = &parts.all[parts.starts[sequence]];
-      const long count = d.group() * first->of, share = sequences[sequence].keys * d.dim;
+      const long count = first->of, share = sequences[sequence].keys * d.dim;
       for (long j = g * count; j < (g + 1) * count; j++) mine.push_back(shares + first[j].share + key * d.dim), values.push_back(share);
     };
     take(i, s.offset() + from);

@@ -60,8 +60,8 @@ void vocabularySlice(const Rows<P>& x, long rows, const Weight& w, long from, lo
           for (float *at = slice.mean + (i + r) * dim, *end = at + dim; at < end; at++) *at *= shrink;
       }
       if (gradient)
-        multiplyPacked<P>(rowsOf<P>({logits, width, 1}, count, width, 4, false), values, count, dim,
-                          {slice.mean + i * dim, dim, 1, 1, true});
+        multiplyPacked<P>(packRows<P>({logits, width, 1}, count, width, elements<P>(4, rowsSize<P>(count, width))), values, count, dim,
+                          {slice.mean + i * dim, dim, 1, 1, slice.mean + i * dim});
     }
   }
 }

@@ -33,15 +33,28 @@ inline float fromBf16(uint16_t h) {
 inline void toBf16(const float* from, Half* to, long n) {
   long i = 0;
 #if defined(__AVX512BF16__)
-  for (; i + 16 <= n; i += 16) {
-    const __m256bh h = _mm512_cvtneps_pbh(_mm512_loadu_ps(from + i));
-    std::memcpy(to + i, &h, 32);
-  }
+  for (; i + 32 <= n; i += 32)
+    _mm512_storeu_si512(to + i, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + i + 16), _mm512_loadu_ps(from + i))));
+  for (; i + 16 <= n; i += 16)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(from + i))));
 #else
   for (; i + kLanes <= n; i += kLanes)
     *reinterpret_cast<UnalignedShort*>(to + i) = __builtin_convertvector(roundToBf16(load(from + i)) >> 16, VecShort);
 #endif
   for (; i < n; i++) to[i] = toBf16(from[i]);
+}
+
+// Pairs of bf16: the values of `first` in the lower halves, those of `second` in the upper.
+inline VecBits pairs(Vec first, Vec second) {
+#if defined(__AVX512BF16__)
+  const __m512i halves = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(second), reinterpret_cast<__m512>(first)));
+  // Half 2 i of the result is value i of the first, half 2 i + 1 value i of the second.
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2,
+                                         17, 1, 16, 0);
+  return reinterpret_cast<VecBits>(_mm512_permutexvar_epi16(order, halves));
+#else
+  return roundToBf16(first) >> 16 | (roundToBf16(second) & 0xffff0000u);
+#endif
 }
 
 inline void fromBf16(const Half* from, float* to, long n) {
@@ -62,6 +75,7 @@ struct F32 {
   using V = Vec;
   static V loadRight(const T* p) { return load(p); }
   static V spread(T x) { return splat(x); }
+  static Vec exp(Vec x) { return tunebook::exp(x); }
   static void multiplyAdd(Vec& sum, V left, V right) {
 #if defined(__FMA__) && !defined(__AVX512F__)
     // Written out, since with 16 registers the compiler (GCC 12) moves sums to and fro and reads the right side again from memory.
@@ -79,6 +93,7 @@ struct BF16 {
   using V = VecBits;
   static V loadRight(const T* p) { return *reinterpret_cast<const UnalignedBits*>(p); }
   static V spread(T x) { return VecBits{} + x; }
+  static Vec exp(Vec x) { return roughExp(x); }  // what becomes bf16 needs no more
   // In the order of VDPBF16PS: the upper halves first.
   static void multiplyAdd(Vec& sum, V left, V right) {
 #if defined(__AVX512BF16__)

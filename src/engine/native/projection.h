@@ -65,12 +65,13 @@ struct PairGradients {
 template <class P>
 void down(const Rows<P>& x, long rows, const Right& right, long rank, float scale, float* target) {
   // Few columns: the rows are what the threads share.
-  typename P::T* panels = elements<P>(2, panelSize<P>(x.inner, rank));
-  packAll<P>(right, rank, panels);
+  const int width = widthFor(rank);
+  typename P::T* panels = elements<P>(2, panelSize<P>(x.inner, rank, width));
+  packAll<P>(right, rank, panels, width);
   constexpr long block = 48;
   parallelFor(static_cast<int>((rows + block - 1) / block), [&](int task, int) {
     const long first = task * block, count = std::min(block, rows - first);
-    multiplyPacked<P>(x.from(first), panels, count, rank, {target + first * rank, rank, 1, scale});
+    multiplyPacked<P>(x.from(first), panels, count, rank, {target + first * rank, rank, 1, scale}, width);
   });
 }
 
@@ -96,8 +97,8 @@ inline void projectFewRows(const Projection& p, const float* x, long rows, float
       for (long i = 0; i < rows; i++) {
         float value = dotRow(p.weight, n, x + i * p.in, sums + i * blocks) + (p.bias ? p.bias[n] : 0);
         if (p.rank) value += dot(u + i * p.rank, p.b + n * p.rank, p.rank);
-        float& at = y.data[i * y.row + n * y.column];
-        at = (y.add ? at : 0) + value;
+        const long at = i * y.row + n * y.column;
+        y.data[at] = (y.base ? y.base[at] : 0) + value;
       }
   });
 }
@@ -143,8 +144,8 @@ class Pulled {
     float* v = scratch(p.slot + 4, rows * p.rank);
     down<P>(left_, rows, PlainRight(dense(p.b, p.out, p.rank)), p.rank, p.scale, v);
     back_ = rowsOf<P>({v, p.rank, 1}, rows, p.rank, p.slot + 5);
-    crossProduct(rows, p.dropped(x, rows), p.in, p.in, v, p.rank, {gradients.a, 1, p.in});
-    crossProduct(rows, dy, dyRow, p.out, u, p.rank, {gradients.b, p.rank, 1});
+    crossProduct<P>(rows, p.dropped(x, rows), p.in, p.in, v, p.rank, {gradients.a, 1, p.in});
+    crossProduct<P>(rows, dy, dyRow, p.out, u, p.rank, {gradients.b, p.rank, 1});
   }
   Pulled(const Pulled&) = delete;  // its terms point into it
 

@@ -5,7 +5,7 @@
 namespace tunebook {
 namespace {
 
-enum Slot { kPacked = 11, kOut, kTurned };  // of scratch memory; attention uses those up to 9
+enum Slot { kPacked = 11, kOut, kTurned };  // of scratch memory; attention uses those up to 10
 
 struct Parts {
   Qkv in;
@@ -38,8 +38,7 @@ void forward(Call& call) {
   m.in.forward<P>(qkv, uQ, uK, uV);
   const Packed at(m.d, qkv);
   forwardAll<P>(m.d, m.sequences, at.q, at.k, at.v, o, lse);
-  forRows(rows, hidden, [&](long i) { std::memcpy(y + i * hidden, m.in.x.data + i * hidden, hidden * 4); });
-  project<P>(m.out, Shared<P>(o, rows, m.out.in, kPacked), call.output(7, {rows, m.out.rank}), {y, hidden, 1, 1, true});
+  project<P>(m.out, Shared<P>(o, rows, m.out.in, kPacked), call.output(7, {rows, m.out.rank}), {y, hidden, 1, 1, m.in.x.data});
 }
 
 template <class P>

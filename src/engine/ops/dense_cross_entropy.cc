@@ -26,6 +26,7 @@ void backwardSlice(const Rows<P>& x, const typename P::T* values, size_t valuesS
   typename P::T* across = elements<P>(1, panelSize<P>(dim, kVocabulary));
   typename P::T* along = elements<P>(2, panelSize<P>(kVocabulary, dim));
   float* logits = scratch(3, kBlock * kVocabulary);
+  typename P::T* packed = elements<P>(4, std::max(rowsSize<P>(kBlock, kVocabulary), rowsSize<P>(kVocabulary, kBlock)));
   std::memset(dw + from * dim, 0, std::max(0L, to - from) * dim * 4);
   for (long n = from; n < to; n += kVocabulary) {
     const long width = std::min(kVocabulary, to - n);
@@ -44,9 +45,9 @@ void backwardSlice(const Rows<P>& x, const typename P::T* values, size_t valuesS
         const long label = labels[i + r] - n;
         if (label >= 0 && label < width) line[label] -= scale;
       }
-      multiplyPacked<P>(rowsOf<P>({logits, width, 1}, count, width, 4, false), along, count, dim, {dx + i * dim, dim, 1, 1, true});
-      multiplyPacked<P>(rowsOf<P>({logits, 1, width}, width, count, 4, false), values + i / kBlock * valuesSize, width, dim,
-                        {dw + n * dim, dim, 1, 1, true});
+      float *x0 = dx + i * dim, *w0 = dw + n * dim;
+      multiplyPacked<P>(packRows<P>({logits, width, 1}, count, width, packed), along, count, dim, {x0, dim, 1, 1, x0});
+      multiplyPacked<P>(packRows<P>({logits, 1, width}, width, count, packed), values + i / kBlock * valuesSize, width, dim, {w0, dim, 1, 1, w0});
     }
   }
 }

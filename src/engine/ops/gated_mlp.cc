@@ -40,8 +40,7 @@ void forward(Call& call) {
   project<P>(m.up, n, call.output(4, {rows, m.up.rank}), {up, inner, 1});
   float* act = scratch(kAct, rows * inner);
   swiglu(gate, up, rows * inner, act);
-  forRows(rows, hidden, [&](long i) { std::memcpy(y + i * hidden, m.x.data + i * hidden, hidden * 4); });
-  project<P>(m.down, Shared<P>(act, rows, inner, kActPacked), call.output(5, {rows, m.down.rank}), {y, hidden, 1, 1, true});
+  project<P>(m.down, Shared<P>(act, rows, inner, kActPacked), call.output(5, {rows, m.down.rank}), {y, hidden, 1, 1, m.x.data});
 }
 
 template <class P>

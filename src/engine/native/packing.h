@@ -1,0 +1,308 @@
+// The two sides of a matrix product in the order in which the product reads them, as fp32 or as pairs of bf16 (P is an element
+// type of element.h). Right sides become panels of a few vectors' columns over the whole inner dimension; left sides tiles of kTile rows.
+#pragma once
+#include <algorithm>
+
+#include "element.h"
+#include "pool.h"
+#include "weight.h"
+
+namespace tunebook {
+
+template <class P>
+constexpr long stepsOf(long inner) { return (inner + P::kPack - 1) / P::kPack; }
+
+template <class P>
+inline typename P::T* elements(int slot, size_t count) { return reinterpret_cast<typename P::T*>(scratch(slot, count)); }
+
+// Moves 8 rows of `steps` elements, `row` apart, to 8 columns of to, whose rows are `width` apart. Elements are only moved.
+inline void transposeRows(const float* from, long row, long steps, float* to, long width) {
+  long l = 0;
+  for (; l + 8 <= steps; l += 8) transpose8(from + l, row, to + l * width, width);
+  for (; l < steps; l++)
+    for (int i = 0; i < 8; i++) to[l * width + i] = from[i * row + l];
+}
+
+// Right-hand side [inner, columns]. A panel of columns [n, n + count) is [stepsOf(inner)][width], zeros behind the columns.
+struct Right {
+  int inner = 0;
+  virtual void pack(long n, int count, int width, float* panel) const = 0;
+  virtual void pack(long n, int count, int width, uint32_t* panel) const = 0;
+  virtual ~Right() = default;
+};
+
+// Panels whose columns are rows in memory: rows(j, present, k, length, to) gives values [k, k + length) of columns [j, j + present) of
+// 8, `run` floats apart.
+constexpr int kRun = 64;
+
+template <class Rows>
+inline void packAcross(int inner, int count, int width, float* panel, const Rows& rows) {
+  alignas(64) float part[8 * kRun];
+  for (int j = 0; j < width; j += 8) {
+    const int present = std::clamp(count - j, 0, 8);
+    for (int k = 0; k < inner; k += kRun) {
+      const int length = std::min(kRun, inner - k);
+      rows(j, present, k, length, part);
+      std::fill(part + present * kRun, part + 8 * kRun, 0.0f);
+      transposeRows(part, kRun, length, panel + static_cast<long>(k) * width + j, width);
+    }
+  }
+}
+
+template <class Rows>
+inline void packAcross(int inner, int count, int width, uint32_t* panel, const Rows& rows) {
+  alignas(64) float part[8 * kRun], halves[8 * kRun / 2];
+  for (int j = 0; j < width; j += 8) {
+    const int present = std::clamp(count - j, 0, 8);
+    for (int k = 0; k < inner; k += kRun) {
+      const int length = std::min(kRun, inner - k);
+      rows(j, present, k, length, part);
+      if (length % 2)
+        for (int i = 0; i < present; i++) part[i * kRun + length] = 0;
+      for (int i = 0; i < present; i++) toBf16(part + i * kRun, reinterpret_cast<Half*>(halves + i * kRun / 2), length + length % 2);
+      std::fill(halves + present * kRun / 2, halves + 8 * kRun / 2, 0.0f);
+      transposeRows(halves, kRun / 2, (length + 1) / 2, reinterpret_cast<float*>(panel + static_cast<long>(k / 2) * width + j), width);
+    }
+  }
+}
+
+// Panels whose rows are rows in memory: rows(k, length, to) gives `count` columns of rows [k, k + length), `width` floats apart, and
+// may overwrite what is behind them.
+template <class Rows>
+inline void packAlong(int inner, int count, int width, float* panel, const Rows& rows) {
+  rows(0, inner, panel);
+  if (count < width)
+    for (int k = 0; k < inner; k++) std::fill(panel + static_cast<long>(k) * width + count, panel + static_cast<long>(k + 1) * width, 0.0f);
+}
+
+template <class Rows>
+inline void packAlong(int inner, int count, int width, uint32_t* panel, const Rows& rows) {
+  constexpr int run = 32;
+  alignas(64) float part[run * kColumns];
+  for (int k = 0; k < inner; k += run) {
+    const int length = std::min(run, inner - k);
+    packAlong(length, count, width, part, [&](int from, int n, float* to) { rows(k + from, n, to); });
+    if (length % 2) std::fill(part + length * width, part + (length + 1) * width, 0.0f);
+    for (int i = 0; i < length; i += 2, panel += width)
+      for (int j = 0; j < width; j += kLanes)
+        *reinterpret_cast<UnalignedBits*>(panel + j) = pairs(load(part + i * width + j), load(part + (i + 1) * width + j));
+  }
+}
+
+// B[k, n] = w[n, k]
+struct TransposedRight : Right {
+  Weight w;
+  explicit TransposedRight(const Weight& weight) : w(weight) { inner = weight.columns; }
+  void pack(long n, int count, int width, float* panel) const override { packAny(n, count, width, panel); }
+  void pack(long n, int count, int width, uint32_t* panel) const override { packAny(n, count, width, panel); }
+
+ private:
+  template <class T>
+  void packAny(long n, int count, int width, T* panel) const {
+    packAcross(inner, count, width, panel, [&](int j, int present, int k, int length, float* to) { unpackRows(w, n + j, present, k, length, to, kRun); });
+  }
+};
+
+// B[k, n] = w[k, n]
+struct PlainRight : Right {
+  Weight w;
+  explicit PlainRight(const Weight& weight) : w(weight) { inner = weight.rows; }
+  void pack(long n, int count, int width, float* panel) const override { packAny(n, count, width, panel); }
+  void pack(long n, int count, int width, uint32_t* panel) const override { packAny(n, count, width, panel); }
+
+ private:
+  template <class T>
+  void packAny(long n, int count, int width, T* panel) const {
+    packAlong(inner, count, width, panel, [&](int k, int length, float* to) { unpackRows(w, k, length, n, count, to, width); });
+  }
+};
+
+// B[k, n] = data[k * row + n * column]
+struct StridedRight : Right {
+  const float* data;
+  long row, column;
+  StridedRight(const float* d, int innerSize, long r, long c) : data(d), row(r), column(c) { inner = innerSize; }
+  void pack(long n, int count, int width, float* panel) const override { packAny(n, count, width, panel); }
+  void pack(long n, int count, int width, uint32_t* panel) const override { packAny(n, count, width, panel); }
+
+ private:
+  template <class T>
+  void packAny(long n, int count, int width, T* panel) const {
+    const float* from = data + n * column;
+    if (row == 1)
+      return packAcross(inner, count, width, panel, [&](int j, int present, int k, int length, float* to) {
+        for (int i = 0; i < present; i++) std::memcpy(to + i * kRun, from + (j + i) * column + k, length * 4);
+      });
+    packAlong(inner, count, width, panel, [&](int k, int length, float* to) {
+      for (int i = 0; i < length; i++, to += width) {
+        const float* line = from + (k + i) * row;
+        if (column == 1) std::memcpy(to, line, count * 4);
+        else
+          for (int j = 0; j < count; j++) to[j] = line[j * column];
+      }
+    });
+  }
+};
+
+inline Weight dense(const float* data, long rows, long columns) {
+  return {reinterpret_cast<const uint8_t*>(data), Kind::kF32, rows, columns};
+}
+
+// Columns of the panels for a right side of so many: what leaves the fewest of them empty.
+inline int widthFor(long columns) {
+  int best = kColumns;
+  const auto padded = [&](long width) { return (columns + width - 1) / width * width; };
+  for (int vectors = kVectors - 1; vectors > 0; vectors--)
+    if (padded(vectors * kLanes) < padded(best)) best = vectors * kLanes;
+  return best;
+}
+
+// All panels of a right-hand side, one after another, `steps` steps apart.
+template <class T>
+inline void packAll(const Right& right, long columns, int width, T* panels, long steps) {
+  for (long n = 0; n < columns; n += width) right.pack(n, std::min<long>(width, columns - n), width, panels + n * steps);
+}
+
+template <class P>
+inline void packAll(const Right& right, long columns, typename P::T* panels, int width = kColumns) {
+  packAll(right, columns, width, panels, stepsOf<P>(right.inner));
+}
+
+template <class P>
+inline size_t panelSize(int inner, long columns, int width = kColumns) {
+  return static_cast<size_t>((columns + width - 1) / width) * width * stepsOf<P>(inner);
+}
+
+// Left-hand side in fp32: value (i, k) stands at data[i * row + k * column].
+struct Left {
+  const float* data;
+  long row, column;
+};
+
+// Left-hand side as the product reads it: step k of row r of tile t stands at data[t * tile + k * step + r * row].
+template <class P>
+struct Rows {
+  const typename P::T* data;
+  long tile, step, row;
+  int inner;
+  const typename P::T* at(long i) const { return data + i / P::kTile * tile + i % P::kTile * row; }
+  Rows from(long i) const { return {at(i), tile, step, row, inner}; }  // i: a multiple of kTile
+  // Values [first, first + count) of the inner dimension; first: a multiple of kPack.
+  Rows part(long first, long count) const { return {data + first / P::kPack * step, tile, step, row, static_cast<int>(count)}; }
+};
+
+// to[k * kTile + r] = from[r * row + k] for count <= kTile rows.
+template <int kTile>
+inline void interleave(const float* from, long row, int count, long steps, float* to) {
+  long k = 0;
+  // The transposed columns overlap where kTile < 8, and the last would write past the tile.
+  if (count == kTile)
+    for (; k + 8 < steps; k += 8) transpose8<kTile>(from + k, row, to + k * kTile, kTile);
+  for (; k < steps; k++)
+    for (int r = 0; r < count; r++) to[k * kTile + r] = from[r * row + k];
+}
+
+// `count` rows of a left-hand side from row i on, as one tile.
+inline void packTile(const Left& left, int inner, long i, int count, float* to) {
+  const float* from = left.data + i * left.row;
+  if (left.column == 1) return interleave<F32::kTile>(from, left.row, count, inner, to);
+  for (int k = 0; k < inner; k++)
+    for (int r = 0; r < count; r++) to[k * F32::kTile + r] = from[r * left.row + k * left.column];
+}
+
+inline void packTile(const Left& left, int inner, long i, int count, uint32_t* to) {
+  constexpr int kTile = BF16::kTile, run = 128;
+  const float* from = left.data + i * left.row;
+  if (left.row == 1 && left.column != 1) {  // a line of a transposed matrix holds a value of every row
+    for (int k = 0; k < inner; k += 2, to += kTile) {
+      const float *first = from + k * left.column, *second = first + left.column;
+      for (int r = 0; r < count; r++) to[r] = toBf16(first[r]) | (k + 1 < inner ? static_cast<uint32_t>(toBf16(second[r])) << 16 : 0);
+    }
+    return;
+  }
+  float halves[kTile * run / 2];
+  for (int k = 0; k < inner; k += run) {
+    const int length = std::min(run, inner - k);
+    for (int r = 0; r < count; r++) {
+      Half* line = reinterpret_cast<Half*>(halves + r * run / 2);
+      const float* values = from + r * left.row + k * left.column;
+      if (left.column == 1) toBf16(values, line, length);
+      else
+        for (int l = 0; l < length; l++) line[l] = toBf16(values[l * left.column]);
+      if (length % 2) line[length] = 0;
+    }
+    interleave<kTile>(halves, run / 2, count, stepsOf<BF16>(length), reinterpret_cast<float*>(to + k / 2 * kTile));
+  }
+}
+
+// Tiles [first, last) of a left-hand side whose columns are contiguous (a transposed matrix): a line of cache is used by all tiles
+// that share it.
+inline void packColumns(const Left& left, int inner, long rows, long first, long last, float* to) {
+  constexpr int kTile = F32::kTile, group = 16;
+  for (long t = first; t < last; t += group)
+    for (int k = 0; k < inner; k++) {
+      const float* from = left.data + k * left.column;
+      for (long u = t; u < std::min(last, t + group); u++) {
+        const long count = std::min<long>(kTile, rows - u * kTile);
+        float* at = to + (u * inner + k) * kTile;
+        for (int r = 0; r < kTile; r++) at[r] = r < count ? from[u * kTile + r] : 0;
+      }
+    }
+}
+
+template <class P>
+inline size_t rowsSize(long rows, int inner) { return static_cast<size_t>((rows + P::kTile - 1) / P::kTile) * P::kTile * stepsOf<P>(inner); }
+
+// body(first, last) for all tiles of so many rows, a few of them a task, on all threads.
+template <class P, class Body>
+inline void forTiles(long rows, int inner, const Body& body) {
+  const long tiles = (rows + P::kTile - 1) / P::kTile, block = std::max<long>(1, 32768 / (std::max(inner, 1) * P::kTile));
+  parallelFor(static_cast<int>((tiles + block - 1) / block), [&](int task, int) { body(task * block, std::min(tiles, (task + 1) * block)); });
+}
+
+// Makes a left-hand side ready in memory of rowsSize elements, [tiles][stepsOf(inner)][kTile], on the calling thread: a single stream,
+// where rows in their own order are kTile streams, whose distance may be the one at which the first-level cache collides.
+template <class P>
+inline Rows<P> packRows(const Left& left, long rows, int inner, typename P::T* packed, long first, long last) {
+  const long steps = stepsOf<P>(inner);
+  const Rows<P> made{packed, P::kTile * steps, P::kTile, 1, inner};
+  if constexpr (P::kPack == 1)
+    if (left.row == 1 && left.column != 1) return packColumns(left, inner, rows, first, last, packed), made;
+  for (long t = first; t < last; t++)
+    packTile(left, inner, t * P::kTile, std::min<long>(P::kTile, rows - t * P::kTile), packed + t * P::kTile * steps);
+  return made;
+}
+
+template <class P>
+inline Rows<P> packRows(const Left& left, long rows, int inner, typename P::T* packed) {
+  return packRows<P>(left, rows, inner, packed, 0, (rows + P::kTile - 1) / P::kTile);
+}
+
+// The same in the given scratch slot, on all threads.
+template <class P>
+inline Rows<P> rowsOf(const Left& left, long rows, int inner, int slot) {
+  typename P::T* packed = elements<P>(slot, rowsSize<P>(rows, inner));
+  forTiles<P>(rows, inner, [&](long first, long last) { packRows<P>(left, rows, inner, packed, first, last); });
+  return {packed, P::kTile * stepsOf<P>(inner), P::kTile, 1, inner};
+}
+
+// A left-hand side whose rows make(i, line) gives, one at a time: it never stands in memory as fp32.
+template <class P, class Make>
+inline Rows<P> rowsMade(long rows, int inner, int slot, const Make& make) {
+  const long steps = stepsOf<P>(inner);
+  typename P::T* packed = elements<P>(slot, rowsSize<P>(rows, inner));
+  forTiles<P>(rows, inner, [&](long first, long last) {
+    float* lines = scratch(0, static_cast<size_t>(P::kTile) * inner);
+    for (long t = first; t < last; t++) {
+      const int count = std::min<long>(P::kTile, rows - t * P::kTile);
+      for (int r = 0; r < count; r++) make(t * P::kTile + r, lines + static_cast<long>(r) * inner);
+      packTile({lines, inner, 1}, inner, 0, count, packed + t * P::kTile * steps);
+    }
+  });
+  return {packed, P::kTile * steps, P::kTile, 1, inner};
+}
+
+// A distance between rows of at least `width` floats at which neither a tile's rows nor a column's values collide in a cache.
+inline long strideFor(long width) { return (width + 31) / 32 * 32 + 16; }
+
+}  // namespace tunebook
