@@ -53,17 +53,7 @@ struct Packed {
 
 // Turns one row of scores into probabilities over its first `visible` keys and returns the log of their sum.
 inline float softmaxRow(float* s, long visible, long width, float scale) {
-  float top = s[0];
-  if (visible >= kLanes) {
-    Vec tops = load(s);
-    for (long j = kLanes; j + kLanes <= visible; j += kLanes) {
-      const Vec next = load(s + j);
-      tops = next > tops ? next : tops;
-    }
-    for (int i = 0; i < kLanes; i++) top = std::max(top, tops[i]);
-  }
-  for (long j = visible / kLanes * kLanes; j < visible; j++) top = std::max(top, s[j]);
-  const float shift = top * scale;
+  const float shift = largest(s, visible, s[0]) * scale;
   Vec total{};
   long j = 0;
   for (; j + kLanes <= visible; j += kLanes) {
@@ -189,9 +179,8 @@ constexpr int kVectorsWide = kWide / kLanes;
 template <class P>
 inline void packQueries(const Columns& c, const float* x, long row, typename P::T* to) {
   for (int p = 0; p < kPanels; p++, to += stepsOf<P>(c.d.dim) * kColumns)
-    packAcross(c.d.dim, std::clamp(c.count - p * kColumns, 0, kColumns), kColumns, to, [&](int j, int present, int k, int length, float* part) {
-      for (int i = 0; i < present; i++) std::memcpy(part + i * kRun, c.row(x, row, p * kColumns + j + i) + k, length * 4);
-    });
+    packAcross(c.d.dim, std::clamp(c.count - p * kColumns, 0, kColumns), kColumns, to,
+                  [&](int j, int k, int, float*) { return c.row(x, row, p * kColumns + j) + k; });
 }
 
 // The same as a right side whose inner dimension is the columns: panels of `width` dimensions, [kWide].
@@ -199,10 +188,10 @@ template <class P>
 inline void packQueriesAlong(const Columns& c, const float* x, long row, int width, typename P::T* to) {
   for (long n = 0; n < c.d.dim; n += width, to += stepsOf<P>(kWide) * width) {
     const int present = std::min<long>(width, c.d.dim - n);
-    packAlong(kWide, present, width, to, [&](int k, int length, float* part) {
-      for (int i = k; i < k + length; i++, part += width)
-        if (i < c.count) std::memcpy(part, c.row(x, row, i) + n, present * 4);
-        else std::fill(part, part + present, 0.0f);
+    packAlong(kWide, present, width, to, [&](int i, float* part) {
+      if (i < c.count) return c.row(x, row, i) + n;
+      std::fill(part, part + present, 0.0f);
+      return static_cast<const float*>(part);
     });
   }
 }

@@ -20,11 +20,11 @@ template <class P>
 void vocabularySlice(const Rows<P>& x, long rows, const Weight& w, long from, long to, const int32_t* labels, float* target,
               const Slice& slice, bool gradient) {
   const long dim = w.columns;
-  float* unpacked = scratch(0, kVocabulary * dim);
   typename P::T* keys = elements<P>(1, panelSize<P>(dim, kVocabulary));
   typename P::T* values = elements<P>(2, panelSize<P>(kVocabulary, dim));
   constexpr long block = kRows * 8;
   float* logits = scratch(3, block * kVocabulary);
+  typename P::T* packed = elements<P>(4, rowsSize<P>(block, kVocabulary));
   for (long r = 0; r < rows; r++) {
     slice.top[r] = -INFINITY;
     slice.total[r] = 0;
@@ -32,9 +32,9 @@ void vocabularySlice(const Rows<P>& x, long rows, const Weight& w, long from, lo
   if (gradient) std::memset(slice.mean, 0, rows * dim * 4);
   for (long n = from; n < to; n += kVocabulary) {
     const long width = std::min(kVocabulary, to - n);
-    for (long j = 0; j < width; j++) unpack(w, n + j, 0, dim, unpacked + j * dim);
-    packAll<P>(StridedRight(unpacked, dim, 1, dim), width, keys);
-    if (gradient) packAll<P>(StridedRight(unpacked, width, dim, 1), dim, values);
+    const Weight part{w.row(n), w.kind, width, dim};
+    packAll<P>(TransposedRight(part), width, keys);
+    if (gradient) packAll<P>(PlainRight(part), dim, values);
     for (long i = 0; i < rows; i += block) {
       const long count = std::min(block, rows - i);
       multiplyPacked<P>(x.from(i), keys, count, width, {logits, width, 1});
@@ -42,12 +42,11 @@ void vocabularySlice(const Rows<P>& x, long rows, const Weight& w, long from, lo
         float* line = logits + r * width;
         const long label = labels[i + r] - n;
         if (label >= 0 && label < width) target[i + r] = line[label];
-        float top = slice.top[i + r];
-        for (long j = 0; j < width; j++) top = std::max(top, line[j]);
+        const float top = largest(line, width, slice.top[i + r]);
         Vec sums{};
         long j = 0;
         for (; j + kLanes <= width; j += kLanes) {
-          const Vec e = exp(load(line + j) - top);
+          const Vec e = P::exp(load(line + j) - top);
           sums += e;
           store(line + j, e);
         }
@@ -60,7 +59,7 @@ void vocabularySlice(const Rows<P>& x, long rows, const Weight& w, long from, lo
           for (float *at = slice.mean + (i + r) * dim, *end = at + dim; at < end; at++) *at *= shrink;
       }
       if (gradient)
-        multiplyPacked<P>(packRows<P>({logits, width, 1}, count, width, elements<P>(4, rowsSize<P>(count, width))), values, count, dim,
+        multiplyPacked<P>(packRows<P>({logits, width, 1}, count, width, packed), values, count, dim,
                           {slice.mean + i * dim, dim, 1, 1, slice.mean + i * dim});
     }
   }

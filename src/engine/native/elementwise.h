@@ -2,8 +2,8 @@
 #pragma once
 #include <algorithm>
 
+#include "element.h"
 #include "pool.h"
-#include "simd.h"
 
 namespace tunebook {
 
@@ -63,29 +63,48 @@ inline void rotate(const float* from, float* to, long rows, long width, long hea
     const float *c = cos + t % seq * half, *s = sin + t % seq * half;
     const float* in = from + t * width;
     float* out = to + t * width;
-    for (long h = 0; h < heads; h++, in += dim, out += dim)
-      for (long j = 0; j < half; j++) {
+    for (long h = 0; h < heads; h++, in += dim, out += dim) {
+      long j = 0;
+      for (; j + kLanes <= half; j += kLanes) {
+        const Vec x = load(in + j), y = load(in + j + half), cosines = load(c + j), sines = load(s + j) * sign;
+        store(out + j, x * cosines - y * sines);
+        store(out + j + half, y * cosines + x * sines);
+      }
+      for (; j < half; j++) {
         const float x = in[j], y = in[j + half];
         out[j] = x * c[j] - y * s[j] * sign;
         out[j + half] = y * c[j] + x * s[j] * sign;
       }
+    }
     if (in != out) std::memcpy(out, in, (width - heads * dim) * 4);
   });
 }
 
-// y = silu(gate) * up
+// y = silu(gate) * up, `n` values on the calling thread; the exponential is P's.
+template <class P>
+inline void swigluRow(const float* gate, const float* up, long n, float* y) {
+  for (long i = 0; i < n; i += kLanes) {
+    const int part = std::min<long>(kLanes, n - i);
+    const Vec g = some(gate + i, part);
+    put(y + i, g / (1.0f + P::exp(-g)) * some(up + i, part), part);
+  }
+}
+
+template <class P>
 inline void swiglu(const float* gate, const float* up, int64_t size, float* y) {
-  forVectors(size, [&](int64_t i, int n) {
-    const Vec g = some(gate + i, n);
-    put(y + i, g / (1.0f + exp(-g)) * some(up + i, n), n);
+  constexpr int64_t block = 8192;
+  parallelFor(static_cast<int>((size + block - 1) / block), [&](int task, int) {
+    const int64_t i = task * block;
+    swigluRow<P>(gate + i, up + i, std::min(block, size - i), y + i);
   });
 }
 
 // dup may be dy.
+template <class P>
 inline void swigluBack(const float* gate, const float* up, const float* dy, int64_t size, float* dgate, float* dup) {
   forVectors(size, [&](int64_t i, int n) {
     const Vec g = some(gate + i, n), u = some(up + i, n), d = some(dy + i, n);
-    const Vec s = 1.0f / (1.0f + exp(-g));
+    const Vec s = 1.0f / (1.0f + P::exp(-g));
     put(dgate + i, d * u * s * (1.0f + g * (1.0f - s)), n);
     put(dup + i, d * g * s, n);
   });

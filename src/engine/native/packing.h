@@ -31,61 +31,76 @@ struct Right {
   virtual ~Right() = default;
 };
 
-// Panels whose columns are rows in memory: rows(j, present, k, length, to) gives values [k, k + length) of columns [j, j + present) of
-// 8, `run` floats apart.
 constexpr int kRun = 64;
 
-template <class Rows>
-inline void packAcross(int inner, int count, int width, float* panel, const Rows& rows) {
+// Panels whose columns are rows in memory: line(j, k, length, part) is where values [k, k + length) of column j stand, in `part` if they
+// have to be made.
+template <class Line>
+inline void packAcross(int inner, int count, int width, float* panel, const Line& line) {
   alignas(64) float part[8 * kRun];
   for (int j = 0; j < width; j += 8) {
     const int present = std::clamp(count - j, 0, 8);
+    std::fill(part + present * kRun, part + 8 * kRun, 0.0f);
     for (int k = 0; k < inner; k += kRun) {
       const int length = std::min(kRun, inner - k);
-      rows(j, present, k, length, part);
-      std::fill(part + present * kRun, part + 8 * kRun, 0.0f);
+      for (int i = 0; i < present; i++) {
+        float* to = part + i * kRun;
+        const float* from = line(j + i, k, length, to);
+        if (from != to) std::memcpy(to, from, length * 4);
+      }
       transposeRows(part, kRun, length, panel + static_cast<long>(k) * width + j, width);
     }
   }
 }
 
-template <class Rows>
-inline void packAcross(int inner, int count, int width, uint32_t* panel, const Rows& rows) {
-  alignas(64) float part[8 * kRun], halves[8 * kRun / 2];
+template <class Line>
+inline void packAcross(int inner, int count, int width, uint32_t* panel, const Line& line) {
+  constexpr int row = kRun / 2;
+  alignas(64) float halves[8 * row], part[kRun];
   for (int j = 0; j < width; j += 8) {
     const int present = std::clamp(count - j, 0, 8);
+    std::fill(halves + present * row, halves + 8 * row, 0.0f);
     for (int k = 0; k < inner; k += kRun) {
       const int length = std::min(kRun, inner - k);
-      rows(j, present, k, length, part);
-      if (length % 2)
-        for (int i = 0; i < present; i++) part[i * kRun + length] = 0;
-      for (int i = 0; i < present; i++) toBf16(part + i * kRun, reinterpret_cast<Half*>(halves + i * kRun / 2), length + length % 2);
-      std::fill(halves + present * kRun / 2, halves + 8 * kRun / 2, 0.0f);
-      transposeRows(halves, kRun / 2, (length + 1) / 2, reinterpret_cast<float*>(panel + static_cast<long>(k / 2) * width + j), width);
+      for (int i = 0; i < present; i++) {
+        Half* to = reinterpret_cast<Half*>(halves + i * row);
+        toBf16(line(j + i, k, length, part), to, length);
+        if (length % 2) to[length] = 0;
+      }
+      transposeRows(halves, row, (length + 1) / 2, reinterpret_cast<float*>(panel + static_cast<long>(k / 2) * width + j), width);
     }
   }
 }
 
-// Panels whose rows are rows in memory: rows(k, length, to) gives `count` columns of rows [k, k + length), `width` floats apart, and
-// may overwrite what is behind them.
-template <class Rows>
-inline void packAlong(int inner, int count, int width, float* panel, const Rows& rows) {
-  rows(0, inner, panel);
-  if (count < width)
-    for (int k = 0; k < inner; k++) std::fill(panel + static_cast<long>(k) * width + count, panel + static_cast<long>(k + 1) * width, 0.0f);
+// Panels whose rows are rows in memory: line(k, part) is where the `count` columns of row k stand, in `part` if they have to be made.
+template <class Line>
+inline void packAlong(int inner, int count, int width, float* panel, const Line& line) {
+  for (int k = 0; k < inner; k++, panel += width) {
+    const float* from = line(k, panel);
+    if (from != panel) std::memcpy(panel, from, count * 4);
+    std::fill(panel + count, panel + width, 0.0f);
+  }
 }
 
-template <class Rows>
-inline void packAlong(int inner, int count, int width, uint32_t* panel, const Rows& rows) {
+template <class Line>
+inline void packAlong(int inner, int count, int width, uint32_t* panel, const Line& line) {
   constexpr int run = 32;
-  alignas(64) float part[run * kColumns];
+  alignas(64) float parts[run][kColumns] = {};
+  const float* lines[run];
   for (int k = 0; k < inner; k += run) {
     const int length = std::min(run, inner - k);
-    packAlong(length, count, width, part, [&](int from, int n, float* to) { rows(k + from, n, to); });
-    if (length % 2) std::fill(part + length * width, part + (length + 1) * width, 0.0f);
+    for (int i = 0; i < length; i++) {
+      lines[i] = line(k + i, parts[i]);
+      if (count == width || lines[i] == parts[i]) continue;
+      std::memcpy(parts[i], lines[i], count * 4);
+      lines[i] = parts[i];
+    }
+    if (length % 2) {
+      std::fill(parts[length], parts[length] + kColumns, 0.0f);
+      lines[length] = parts[length];
+    }
     for (int i = 0; i < length; i += 2, panel += width)
-      for (int j = 0; j < width; j += kLanes)
-        *reinterpret_cast<UnalignedBits*>(panel + j) = pairs(load(part + i * width + j), load(part + (i + 1) * width + j));
+      for (int j = 0; j < width; j += kLanes) *reinterpret_cast<UnalignedBits*>(panel + j) = pairs(load(lines[i] + j), load(lines[i + 1] + j));
   }
 }
 
@@ -99,7 +114,13 @@ struct TransposedRight : Right {
  private:
   template <class T>
   void packAny(long n, int count, int width, T* panel) const {
-    packAcross(inner, count, width, panel, [&](int j, int present, int k, int length, float* to) { unpackRows(w, n + j, present, k, length, to, kRun); });
+    withKind(w.kind, [&](auto kind) {
+      const size_t bytes = Weight::rowBytes(kind, w.columns);
+      packAcross(inner, count, width, panel, [&](int j, int k, int length, float* part) {
+        unpackRow<kind>(w.data + (n + j) * bytes, k, length, part);
+        return part;
+      });
+    });
   }
 };
 
@@ -113,7 +134,13 @@ struct PlainRight : Right {
  private:
   template <class T>
   void packAny(long n, int count, int width, T* panel) const {
-    packAlong(inner, count, width, panel, [&](int k, int length, float* to) { unpackRows(w, k, length, n, count, to, width); });
+    withKind(w.kind, [&](auto kind) {
+      const size_t bytes = Weight::rowBytes(kind, w.columns);
+      packAlong(inner, count, width, panel, [&](int k, float* part) {
+        unpackRow<kind>(w.data + k * bytes, n, count, part);
+        return part;
+      });
+    });
   }
 };
 
@@ -130,16 +157,12 @@ struct StridedRight : Right {
   void packAny(long n, int count, int width, T* panel) const {
     const float* from = data + n * column;
     if (row == 1)
-      return packAcross(inner, count, width, panel, [&](int j, int present, int k, int length, float* to) {
-        for (int i = 0; i < present; i++) std::memcpy(to + i * kRun, from + (j + i) * column + k, length * 4);
-      });
-    packAlong(inner, count, width, panel, [&](int k, int length, float* to) {
-      for (int i = 0; i < length; i++, to += width) {
-        const float* line = from + (k + i) * row;
-        if (column == 1) std::memcpy(to, line, count * 4);
-        else
-          for (int j = 0; j < count; j++) to[j] = line[j * column];
-      }
+      return packAcross(inner, count, width, panel, [&](int j, int k, int, float*) { return from + j * column + k; });
+    packAlong(inner, count, width, panel, [&](int k, float* part) {
+      const float* line = from + k * row;
+      if (column == 1) return line;
+      for (int j = 0; j < count; j++) part[j] = line[j * column];
+      return static_cast<const float*>(part);
     });
   }
 };
@@ -211,7 +234,7 @@ inline void packTile(const Left& left, int inner, long i, int count, float* to) 
 }
 
 inline void packTile(const Left& left, int inner, long i, int count, uint32_t* to) {
-  constexpr int kTile = BF16::kTile, run = 128;
+  constexpr int kTile = BF16::kTile, run = 512;
   const float* from = left.data + i * left.row;
   if (left.row == 1 && left.column != 1) {  // a line of a transposed matrix holds a value of every row
     for (int k = 0; k < inner; k += 2, to += kTile) {
@@ -301,8 +324,5 @@ inline Rows<P> rowsMade(long rows, int inner, int slot, const Make& make) {
   });
   return {packed, P::kTile * steps, P::kTile, 1, inner};
 }
-
-// A distance between rows of at least `width` floats at which neither a tile's rows nor a column's values collide in a cache.
-inline long strideFor(long width) { return (width + 31) / 32 * 32 + 16; }
 
 }  // namespace tunebook

@@ -1,11 +1,14 @@
 #include "pool.h"
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 #if defined(__linux__)
 #include <sched.h>
@@ -56,32 +59,50 @@ class Pool {
     task_ = &task;
     count_ = count;
     next_.store(0, std::memory_order_relaxed);
-    busy_.store(size_ - 1, std::memory_order_relaxed);
+    open_.store(true);
     {
       std::lock_guard<std::mutex> lock(mutex_);
       round_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
     drain(0);
-    while (busy_.load(std::memory_order_acquire)) pause();
+    // Whoever is still waking up is not waited for: it finds nothing open.
+    open_.store(false);
+    while (active_.load()) pause();
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   }
 
  private:
   void drain(int thread) {
-    for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) (*task_)(i, thread);
+    try {
+      for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) (*task_)(i, thread);
+    } catch (...) {
+      next_.store(count_, std::memory_order_relaxed);
+      std::lock_guard<std::mutex> lock(mutex_);
+      failure_ = std::current_exception();
+    }
+  }
+  // Ops follow one another within some hundred microseconds while a step runs, so a thread looks for the next one before it sleeps.
+  void await(unsigned seen) {
+    using Clock = std::chrono::steady_clock;
+    const auto end = Clock::now() + std::chrono::microseconds(300);
+    do
+      for (int spin = 0; spin < 64; spin++) {
+        if (round_.load(std::memory_order_acquire) != seen) return;
+        pause();
+      }
+    while (Clock::now() < end);
+    std::unique_lock<std::mutex> lock(mutex_);
+    wake_.wait(lock, [&] { return round_.load(std::memory_order_relaxed) != seen; });
   }
   void work(int thread) {
-    unsigned seen = 0;
-    for (;;) {
-      // Ops follow one another within microseconds while a step runs, so look for the next one briefly, then sleep.
-      for (int spin = 0; spin < 4000 && round_.load(std::memory_order_acquire) == seen; spin++) pause();
-      if (round_.load(std::memory_order_acquire) == seen) {
-        std::unique_lock<std::mutex> lock(mutex_);
-        wake_.wait(lock, [&] { return round_.load(std::memory_order_relaxed) != seen; });
-      }
+    for (unsigned seen = 0;;) {
+      await(seen);
       seen = round_.load(std::memory_order_acquire);
-      drain(thread);
-      busy_.fetch_sub(1, std::memory_order_release);
+      // Counted before it looks: who closes the round after that waits for it.
+      active_.fetch_add(1);
+      if (open_.load()) drain(thread);
+      active_.fetch_sub(1);
     }
   }
 
@@ -89,9 +110,11 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::atomic<unsigned> round_{0};
-  std::atomic<int> next_{0}, busy_{0};
+  std::atomic<int> next_{0}, active_{0};
+  std::atomic<bool> open_{false};
   const std::function<void(int, int)>* task_ = nullptr;
   int count_ = 0;
+  std::exception_ptr failure_;
 };
 
 // Never destroyed: its threads may still sleep in it when the process exits.

@@ -112,6 +112,17 @@ struct Shared {
   Shared(const float* data, long n, long width, int slot) : x(data), rows(n), in(width) {
     if (rows > kFewRows) packed = rowsOf<P>({x, in, 1}, rows, in, slot);
   }
+  // Of rows that make(i, line) gives. As fp32 they stand in memory (scratch slot `plain`) only if somebody will look.
+  template <class Make>
+  Shared(long n, long width, bool looked, int plain, int slot, const Make& make) : x(nullptr), rows(n), in(width) {
+    if (rows > kFewRows && !looked) {
+      packed = rowsMade<P>(rows, in, slot, make);
+      return;
+    }
+    float* all = scratch(plain, rows * in);
+    forRows(rows, in, [&](long i) { make(i, all + i * in); });
+    *this = Shared(all, rows, in, slot);
+  }
 };
 
 // Writes the result to y and scale dropout(x) A^T to u [rows, rank], which the backward pass wants.

@@ -32,7 +32,8 @@ struct Qkv {
   // y [rows, width], and x A^T of the three pairs.
   template <class P>
   void forward(float* y, float* uQ, float* uK, float* uV) const {
-    const Shared<P> n(norm(), rows, q.in, kNormPacked);
+    const Shared<P> n(rows, q.in, q.rate || k.rate || v.rate, kNorm, kNormPacked,
+                      [&](long i, float* line) { rmsNormRow(x.data + i * q.in, gain.data, q.in, eps, line); });
     project<P>(q, n, uQ, {y, width, 1});
     project<P>(k, n, uK, {y + q.out, width, 1});
     project<P>(v, n, uV, {y + q.out + k.out, width, 1});

@@ -62,6 +62,18 @@ inline float sum(Vec v) {
   return total;
 }
 
+inline float largest(const float* x, long n, float least) {
+  Vec tops = splat(least);
+  long i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vec next = load(x + i);
+    tops = next > tops ? next : tops;
+  }
+  for (int j = 0; j < kLanes; j++) least = tops[j] > least ? tops[j] : least;
+  for (; i < n; i++) least = x[i] > least ? x[i] : least;
+  return least;
+}
+
 // e^x to about 1 ulp for x in [-87, 88]; smaller arguments give e^-87 (1e-38), larger ones e^88.
 inline Vec exp(Vec x) {
   const Vec low = splat(-87.0f), high = splat(88.0f);

@@ -38,11 +38,20 @@ inline uint16_t half(const uint8_t* p) {
   return h;
 }
 
+#if defined(__AVX512F__)
+// 16 bytes, each a number of 32 bits.
+inline VecInt bytesAt(const uint8_t* p) { return reinterpret_cast<VecInt>(_mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))); }
+#endif
+
 // One block of 32 values to fp32.
 inline void unpackQ4_1(const uint8_t* block, float* out) {
   const float d = halfToFloat(half(block)), m = halfToFloat(half(block + 2));
   const uint8_t* q = block + 4;
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
+  const VecInt bytes = bytesAt(q);
+  store(out, __builtin_convertvector(bytes & 15, Vec) * d + m);
+  store(out + 16, __builtin_convertvector(bytes >> 4, Vec) * d + m);
+#elif defined(__AVX2__)
   const __m256 scale = _mm256_set1_ps(d), minimum = _mm256_set1_ps(m);
   const __m256i mask = _mm256_set1_epi32(15);
   for (int i = 0; i < 16; i += 8) {
@@ -62,7 +71,9 @@ inline void unpackQ4_1(const uint8_t* block, float* out) {
 inline void unpackHalfQ4_1(const uint8_t* block, int shift, float* out) {
   const float d = halfToFloat(half(block)), m = halfToFloat(half(block + 2));
   const uint8_t* q = block + 4;
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
+  store(out, __builtin_convertvector((bytesAt(q) >> shift) & 15, Vec) * d + m);
+#elif defined(__AVX2__)
   const __m256 scale = _mm256_set1_ps(d), minimum = _mm256_set1_ps(m);
   const __m256i mask = _mm256_set1_epi32(15);
   for (int i = 0; i < 16; i += 8) {
@@ -75,10 +86,18 @@ inline void unpackHalfQ4_1(const uint8_t* block, int shift, float* out) {
 #endif
 }
 
-inline void unpackQ8_0(const uint8_t* block, float* out) {
+// `count` values of a block, from `offset` on.
+inline void unpackQ8_0(const uint8_t* block, int offset, int count, float* out) {
   const float d = halfToFloat(half(block));
-  const int8_t* q = reinterpret_cast<const int8_t*>(block + 2);
-  for (int i = 0; i < 32; i++) out[i] = q[i] * d;
+  const int8_t* q = reinterpret_cast<const int8_t*>(block + 2) + offset;
+#if defined(__AVX512F__)
+  for (int i = 0; i < count; i += 16) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q + i));
+    store(out + i, __builtin_convertvector(reinterpret_cast<VecInt>(_mm512_maskz_cvtepi8_epi32(0xffff, bytes)), Vec) * d);
+  }
+#else
+  for (int i = 0; i < count; i++) out[i] = q[i] * d;
+#endif
 }
 
 constexpr float kTables[2][16] = {
@@ -94,6 +113,19 @@ inline void unpackNibbles(const float* table, const uint8_t* block, int offset, 
   std::memcpy(&scale, block, 4);
   const uint8_t* q = block + 4;
   int i = 0;
+#if defined(__AVX512F__)
+  if (offset % 2 == 0) {
+    const __m512 values = _mm512_loadu_ps(table), scales = _mm512_set1_ps(scale);
+    const VecInt shifts = {4, 0, 12, 8, 20, 16, 28, 24, 4, 0, 12, 8, 20, 16, 28, 24};
+    for (; i + 16 <= count; i += 16) {
+      int32_t words[2];
+      std::memcpy(words, q + (offset + i) / 2, 8);
+      const __m512i both = _mm512_maskz_inserti64x4(0xff, _mm512_set1_epi32(words[0]), _mm256_set1_epi32(words[1]), 1);
+      const VecInt codes = reinterpret_cast<VecInt>(both) >> shifts;  // of their bits the lookup sees four
+      store(out + i, reinterpret_cast<Vec>(_mm512_mul_ps(_mm512_maskz_permutexvar_ps(0xffff, reinterpret_cast<__m512i>(codes), values), scales)));
+    }
+  }
+#endif
 #if defined(__AVX2__)
   if (offset % 2 == 0) {
     const __m256 low = _mm256_loadu_ps(table), high = _mm256_loadu_ps(table + 8), scales = _mm256_set1_ps(scale);
@@ -143,19 +175,17 @@ inline void unpackRow(const uint8_t* row, long from, int count, float* out) {
     }
   } else if constexpr (kKind == Kind::kQ4_1 || kKind == Kind::kQ8_0) {
     constexpr int bytes = kKind == Kind::kQ4_1 ? 20 : 34;
-    float block[32];
-    for (int done = 0; done < count;) {
-      const int offset = (from + done) % 32, length = std::min(32 - offset, count - done);
-      const uint8_t* source = row + (from + done) / 32 * bytes;
-      if (kKind == Kind::kQ4_1 && offset % 16 == 0 && length == 16) {
-        unpackHalfQ4_1(source, offset / 4, out + done);  // 0 or 4 bits down
-        done += 16;
-        continue;
-      }
-      float* target = length == 32 ? out + done : block;
-      kKind == Kind::kQ4_1 ? unpackQ4_1(source, target) : unpackQ8_0(source, target);
-      if (target == block) std::memcpy(out + done, block + offset, length * 4);
-      done += length;
+    const uint8_t* source = row + from / 32 * bytes;
+    for (int done = 0, offset = from % 32, length; done < count; done += length, offset = 0, source += bytes) {
+      length = std::min(32 - offset, count - done);
+      float* to = out + done;
+      float block[32];
+      const bool whole = offset % 16 == 0 && length % 16 == 0;  // in halves
+      if (kKind == Kind::kQ8_0) unpackQ8_0(source, whole ? offset : 0, whole ? length : 32, whole ? to : block);
+      else if (length == 32) unpackQ4_1(source, to);
+      else if (whole) unpackHalfQ4_1(source, offset / 4, to);  // 0 or 4 bits down
+      else unpackQ4_1(source, block);
+      if (!whole) std::memcpy(to, block + offset, length * 4);
     }
   } else if constexpr (kKind == Kind::kNF4 || kKind == Kind::kFP4) {
     for (int done = 0; done < count;) {
@@ -174,15 +204,6 @@ inline void unpackRow(const uint8_t* row, long from, int count, float* out) {
 
 inline void unpack(const Weight& w, long n, long from, int count, float* out) {
   withKind(w.kind, [&](auto kind) { unpackRow<kind>(w.row(n), from, count, out); });
-}
-
-// The same of `rows` rows from row n on, to be written `stride` apart.
-inline void unpackRows(const Weight& w, long n, int rows, long from, int count, float* out, long stride) {
-  withKind(w.kind, [&](auto kind) {
-    const size_t bytes = Weight::rowBytes(w.kind, w.columns);
-    const uint8_t* row = w.data + n * bytes;
-    for (int i = 0; i < rows; i++, row += bytes, out += stride) unpackRow<kind>(row, from, count, out);
-  });
 }
 
 // Dot product of row n with x; blockSums[i] is the sum of x over block i (used by kinds that have a minimum).

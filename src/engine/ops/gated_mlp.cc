@@ -35,12 +35,13 @@ void forward(Call& call) {
   shape.back() = inner;
   float* gate = call.output(1, shape);
   float* up = call.output(2, shape);
-  const Shared<P> n(m.norm(), rows, hidden, kNormPacked);
+  const Shared<P> n(rows, hidden, m.gate.rate || m.up.rate, kNorm, kNormPacked,
+                    [&](long i, float* line) { rmsNormRow(m.x.data + i * hidden, m.gain.data, hidden, m.eps, line); });
   project<P>(m.gate, n, call.output(3, {rows, m.gate.rank}), {gate, inner, 1});
   project<P>(m.up, n, call.output(4, {rows, m.up.rank}), {up, inner, 1});
-  float* act = scratch(kAct, rows * inner);
-  swiglu(gate, up, rows * inner, act);
-  project<P>(m.down, Shared<P>(act, rows, inner, kActPacked), call.output(5, {rows, m.down.rank}), {y, hidden, 1, 1, m.x.data});
+  const Shared<P> act(rows, inner, m.down.rate, kAct, kActPacked,
+                      [&](long i, float* line) { swigluRow<P>(gate + i * inner, up + i * inner, inner, line); });
+  project<P>(m.down, act, call.output(5, {rows, m.down.rank}), {y, hidden, 1, 1, m.x.data});
 }
 
 template <class P>
@@ -52,13 +53,13 @@ void backward(Call& call) {
   float* dx = call.output(0, m.x.shape);
   const PairGradients gatePair(call, 1, m.gate), upPair(call, 3, m.up), downPair(call, 5, m.down);
   float* act = scratch(kAct, rows * inner);
-  swiglu(gate.data, up.data, rows * inner, act);
+  swiglu<P>(gate.data, up.data, rows * inner, act);
   const Pulled<P> down(m.down, dy.data, hidden, rows, act, uDown.data, downPair);
   const Pulled<P>* only[] = {&down};
   float* dUp = scratch(kUpGradient, rows * inner);
   pullBack<P>(only, 1, rows, inner, dUp);
   float* dGate = scratch(kGateGradient, rows * inner);
-  swigluBack(gate.data, up.data, dUp, rows * inner, dGate, dUp);
+  swigluBack<P>(gate.data, up.data, dUp, rows * inner, dGate, dUp);
   const float* n = m.norm();
   const Pulled<P> pulledGate(m.gate, dGate, inner, rows, n, uGate.data, gatePair);
   const Pulled<P> pulledUp(m.up, dUp, inner, rows, n, uUp.data, upPair);

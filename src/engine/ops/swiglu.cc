@@ -7,13 +7,13 @@ namespace {
 
 void forward(Call& call) {
   const auto gate = call.input<float>(0), up = call.input<float>(1);
-  swiglu(gate.data, up.data, gate.size, call.output(0, gate.shape));
+  swiglu<F32>(gate.data, up.data, gate.size, call.output(0, gate.shape));
 }
 
 void backward(Call& call) {
   const auto gate = call.input<float>(0), up = call.input<float>(1), dy = call.input<float>(2);
   float* dgate = call.output(0, gate.shape);
-  swigluBack(gate.data, up.data, dy.data, gate.size, dgate, call.output(1, gate.shape));
+  swigluBack<F32>(gate.data, up.data, dy.data, gate.size, dgate, call.output(1, gate.shape));
 }
 
 const Spec spec{"TunebookSwiglu", {"gate: float", "up: float"}, {"y: float"}, {}};
