@@ -57,8 +57,25 @@ inline VecBits pairs(Vec first, Vec second) {
 #endif
 }
 
-inline void fromBf16(const Half* from, float* to, long n) {
-  for (long i = 0; i < n; i++) to[i] = fromBf16(from[i]);
+inline Vec load(const Half* p) {
+  return reinterpret_cast<Vec>(__builtin_convertvector(*reinterpret_cast<const UnalignedShort*>(p), VecBits) << 16);
+}
+
+inline void store(Half* p, Vec v) {
+#if defined(__AVX512BF16__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(v))));
+#else
+  *reinterpret_cast<UnalignedShort*>(p) = __builtin_convertvector(roundToBf16(v) >> 16, VecShort);
+#endif
+}
+
+// Values as they are kept, and back.
+inline void convert(const float* from, float* to, long n) { std::memcpy(to, from, n * 4); }
+inline void convert(const float* from, Half* to, long n) { toBf16(from, to, n); }
+inline void convert(const Half* from, float* to, long n) {
+  long i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(to + i, load(from + i));
+  for (; i < n; i++) to[i] = fromBf16(from[i]);
 }
 
 #if defined(__AVX512BF16__)
@@ -69,6 +86,7 @@ constexpr bool kHasBf16 = false;
 
 struct F32 {
   using T = float;
+  using Kept = float;  // as what values are kept for the backward pass
   static constexpr int kTile = kRows;  // rows of a register tile
   static constexpr int kPack = 1;  // values of the inner dimension in one element
   static constexpr int kTurns = kLanes == 8 ? 4 : 1;  // steps of the inner dimension in one turn of a loop
@@ -88,6 +106,7 @@ struct F32 {
 
 struct BF16 {
   using T = uint32_t;  // the lower half comes first
+  using Kept = Half;
   static constexpr int kTile = kHasBf16 ? kRows : 4;  // taking pairs apart needs registers too
   static constexpr int kPack = 2, kTurns = 1;
   using V = VecBits;

@@ -28,11 +28,12 @@ void sumOverRows(long rows, long columns, const Value& value, float* sums) {
   });
 }
 
-// Loads up to kLanes floats, zeros behind them.
-inline Vec some(const float* p, int n) {
+// Loads up to kLanes values, zeros behind them.
+template <class T>
+inline Vec some(const T* p, int n) {
   if (n == kLanes) return load(p);
-  float line[kLanes] = {};
-  std::memcpy(line, p, n * 4);
+  T line[kLanes] = {};
+  std::memcpy(line, p, n * sizeof(T));
   return load(line);
 }
 
@@ -41,6 +42,26 @@ inline void put(float* p, Vec v, int n) {
   float line[kLanes];
   store(line, v);
   std::memcpy(p, line, n * 4);
+}
+
+// Conversion of kept values, on all threads. Where they are kept as fp32 they are used in place: see staged and recalled.
+template <class From, class To>
+inline void convertAll(const From* from, To* to, int64_t size) {
+  if (static_cast<const void*>(from) == to) return;
+  constexpr int64_t block = 16384;
+  parallelFor(static_cast<int>((size + block - 1) / block), [&](int task, int) {
+    const int64_t i = task * block;
+    convert(from + i, to + i, std::min(block, size - i));
+  });
+}
+
+inline float* staged(float* kept, int, int64_t) { return kept; }
+inline float* staged(Half*, int slot, int64_t size) { return scratch(slot, size); }
+inline const float* recalled(const float* kept, int, int64_t) { return kept; }
+inline const float* recalled(const Half* kept, int slot, int64_t size) {
+  float* values = scratch(slot, size);
+  convertAll(kept, values, size);
+  return values;
 }
 
 // body(i, n) for vectors of n <= kLanes elements from i on; only the last has fewer.
@@ -81,8 +102,8 @@ inline void rotate(const float* from, float* to, long rows, long width, long hea
 }
 
 // y = silu(gate) * up, `n` values on the calling thread; the exponential is P's.
-template <class P>
-inline void swigluRow(const float* gate, const float* up, long n, float* y) {
+template <class P, class T>
+inline void swigluRow(const T* gate, const T* up, long n, float* y) {
   for (long i = 0; i < n; i += kLanes) {
     const int part = std::min<long>(kLanes, n - i);
     const Vec g = some(gate + i, part);
@@ -90,8 +111,8 @@ inline void swigluRow(const float* gate, const float* up, long n, float* y) {
   }
 }
 
-template <class P>
-inline void swiglu(const float* gate, const float* up, int64_t size, float* y) {
+template <class P, class T>
+inline void swiglu(const T* gate, const T* up, int64_t size, float* y) {
   constexpr int64_t block = 8192;
   parallelFor(static_cast<int>((size + block - 1) / block), [&](int task, int) {
     const int64_t i = task * block;
@@ -100,8 +121,8 @@ inline void swiglu(const float* gate, const float* up, int64_t size, float* y) {
 }
 
 // dup may be dy.
-template <class P>
-inline void swigluBack(const float* gate, const float* up, const float* dy, int64_t size, float* dgate, float* dup) {
+template <class P, class T>
+inline void swigluBack(const T* gate, const T* up, const float* dy, int64_t size, float* dgate, float* dup) {
   forVectors(size, [&](int64_t i, int n) {
     const Vec g = some(gate + i, n), u = some(up + i, n), d = some(dy + i, n);
     const Vec s = 1.0f / (1.0f + P::exp(-g));

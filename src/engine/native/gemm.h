@@ -12,12 +12,29 @@ struct Product {
   const typename P::T* panel;
 };
 
-// Where a tile goes: element (i, j) at data[i * row + j * column], times alpha, added to what stands at the same place of `base` or not.
+// Where a tile goes: element (i, j) at data[i * row + j * column], times alpha, added to what stands at the same place of `base` and to
+// bias[j], where there are any; or as bf16 to `halves`.
 struct Target {
   float* data;
   long row, column;
   float alpha = 1;
   const float* base = nullptr;
+  const float* bias = nullptr;
+  Half* halves = nullptr;
+
+  static Target kept(float* to, long row) { return {to, row, 1}; }
+  static Target kept(Half* to, long row) { return {nullptr, row, 1, 1, nullptr, nullptr, to}; }
+  // The same from column n on.
+  Target from(long n) const {
+    const long at = n * column;
+    return {data ? data + at : nullptr, row, column, alpha, base ? base + at : nullptr, bias ? bias + n : nullptr, halves ? halves + at : nullptr};
+  }
+  void put(long i, long j, float value) const {
+    const long at = i * row + j * column;
+    value += (base ? base[at] : 0) + (bias ? bias[j] : 0);
+    if (halves) halves[at] = toBf16(value);
+    else data[at] = value;
+  }
 };
 
 // How far a left side's values are apart, from row to row of a tile and from step to step: constants where they can be,
@@ -59,32 +76,28 @@ inline void tile(const Product<P>* products, int count, long i, const Target& to
     for (; k + P::kTurns <= steps; k += P::kTurns, a += P::kTurns * step, b += P::kTurns * width) unrolled<P::kTurns>(times);
     for (; k < steps; k++, a += step, b += width) times(std::integral_constant<int, 0>{});
   }
-  const long start = i * to.row + n * to.column;
-  float* out = to.data + start;
-  const float* base = to.base ? to.base + start : nullptr;
+  if (to.bias && columns == width)
+    each([&](auto r, auto v) INLINE { acc[r][v] = acc[r][v] * to.alpha + load(to.bias + n + v * kLanes); });
+  else if (to.alpha != 1)
+    each([&](auto r, auto v) INLINE { acc[r][v] *= to.alpha; });
   if (to.column == 1 && columns == width) {
-    const auto put = [&](auto value) INLINE {
-      each([&](auto r, auto v) INLINE {
-        const long at = r * to.row + v * kLanes;
-        store(out + at, value(acc[r][v] * to.alpha, at));
-      });
-    };
-    if (base) put([&](Vec sum, long at) INLINE { return load(base + at) + sum; });
-    else put([](Vec sum, long) INLINE { return sum; });
+    const long start = i * to.row + n;
+    const auto place = [&](auto r, auto v) INLINE { return start + r * to.row + v * kLanes; };
+    if (to.base) each([&](auto r, auto v) INLINE { acc[r][v] += load(to.base + place(r, v)); });
+    if (to.halves) each([&](auto r, auto v) INLINE { store(to.halves + place(r, v), acc[r][v]); });
+    else each([&](auto r, auto v) INLINE { store(to.data + place(r, v), acc[r][v]); });
     return;
   }
   alignas(64) float lines[R * width];
-  each([&](auto r, auto v) INLINE { store(lines + r * width + v * kLanes, acc[r][v] * to.alpha); });
-  const auto put = [&](int r, int j) {
-    const long at = r * to.row + j * to.column;
-    out[at] = (base ? base[at] : 0) + lines[r * width + j];
-  };
+  each([&](auto r, auto v) INLINE { store(lines + r * width + v * kLanes, acc[r][v]); });
+  Target rest = to;
+  if (columns == width) rest.bias = nullptr;
   if (to.row < to.column)
     for (int j = 0; j < columns; j++)
-      for (int r = 0; r < R; r++) put(r, j);
+      for (int r = 0; r < R; r++) rest.put(i + r, n + j, lines[r * width + j]);
   else
     for (int r = 0; r < R; r++)
-      for (int j = 0; j < columns; j++) put(r, j);
+      for (int j = 0; j < columns; j++) rest.put(i + r, n + j, lines[r * width + j]);
 }
 
 // Rows [from, to) of one panel's columns; the left sides are all laid out alike.
@@ -122,9 +135,7 @@ inline void multiplyPacked(const Rows<P>& left, const typename P::T* panels, lon
                            int width = kColumns) {
   for (long n = 0; n < columns; n += width) {
     const Product<P> product{left, panels + n * steps};
-    const float* base = target.base ? target.base + n * target.column : nullptr;
-    multiplyPanel<P>(&product, 1, rows, std::min<long>(width, columns - n),
-                     {target.data + n * target.column, target.row, target.column, target.alpha, base}, width);
+    multiplyPanel<P>(&product, 1, rows, std::min<long>(width, columns - n), target.from(n), width);
   }
 }
 

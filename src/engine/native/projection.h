@@ -13,6 +13,15 @@
 
 namespace tunebook {
 
+// `size` values kept for the backward pass as P keeps them: what stands in the tensor's floats is P's own business.
+template <class P>
+typename P::Kept* keptOutput(Call& call, int i, int64_t size) {
+  return reinterpret_cast<typename P::Kept*>(call.output(i, {static_cast<int64_t>((size * sizeof(typename P::Kept) + 3) / 4)}));
+}
+
+template <class P>
+const typename P::Kept* keptInput(Call& call, int i) { return reinterpret_cast<const typename P::Kept*>(call.input<float>(i).data); }
+
 struct Projection {
   Weight weight;       // [out, in]
   const float *a, *b;  // [rank, in], [out, rank]
@@ -95,10 +104,9 @@ inline void projectFewRows(const Projection& p, const float* x, long rows, float
   parallelFor(static_cast<int>((p.out + block - 1) / block), [&](int task, int) {
     for (long n = task * block; n < std::min(p.out, (task + 1) * block); n++)
       for (long i = 0; i < rows; i++) {
-        float value = dotRow(p.weight, n, x + i * p.in, sums + i * blocks) + (p.bias ? p.bias[n] : 0);
+        float value = dotRow(p.weight, n, x + i * p.in, sums + i * blocks);
         if (p.rank) value += dot(u + i * p.rank, p.b + n * p.rank, p.rank);
-        const long at = i * y.row + n * y.column;
-        y.data[at] = (y.base ? y.base[at] : 0) + value;
+        y.put(i, n, value);
       }
   });
 }
@@ -127,7 +135,8 @@ struct Shared {
 
 // Writes the result to y and scale dropout(x) A^T to u [rows, rank], which the backward pass wants.
 template <class P>
-void project(const Projection& p, const Shared<P>& x, float* u, const Target& y) {
+void project(const Projection& p, const Shared<P>& x, float* u, Target y) {
+  y.bias = p.bias;
   if (x.rows <= kFewRows) return projectFewRows(p, x.x, x.rows, u, y);
   const TransposedRight right(p.weight), pair(dense(p.b, p.out, p.rank));
   Term<P> terms[2] = {{x.packed, &right}, {}};
@@ -137,9 +146,6 @@ void project(const Projection& p, const Shared<P>& x, float* u, const Target& y)
     terms[1] = {rowsOf<P>({u, p.rank, 1}, x.rows, p.rank, p.slot + 2), &pair};
   }
   gemm<P>(x.rows, p.out, terms, p.rank ? 2 : 1, y);
-  if (p.bias) forRows(x.rows, p.out, [&](long i) {
-    for (long n = 0; n < p.out; n++) y.data[i * y.row + n * y.column] += p.bias[n];
-  });
 }
 
 // The backward pass of one projection: its terms of dx = dy W + v A (under the mask, where there is one), dA = v^T x and

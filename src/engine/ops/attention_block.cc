@@ -5,7 +5,7 @@
 namespace tunebook {
 namespace {
 
-enum Slot { kPacked = 11, kOut, kTurned };  // of scratch memory; attention uses those up to 10
+enum Slot { kPacked = 11, kOut, kTurned, kQkv, kO };  // of scratch memory; attention uses those up to 10
 
 struct Parts {
   Qkv in;
@@ -27,34 +27,39 @@ template <class P>
 void forward(Call& call) {
   const Parts m(call);
   const long rows = m.in.rows, hidden = m.in.q.in;
-  const long batch = m.in.x.dim(0), seq = m.in.x.dim(1);
   float* y = call.output(0, m.in.x.shape);
-  float* qkv = call.output(1, {batch, seq, m.in.width});
-  float* o = call.output(2, {batch, seq, m.out.in});
-  float* lse = call.output(3, {batch, seq, m.d.heads});
+  auto* keptQkv = keptOutput<P>(call, 1, rows * m.in.width);
+  auto* keptO = keptOutput<P>(call, 2, rows * m.out.in);
+  float* lse = call.output(3, {rows, m.d.heads});
   float* uQ = call.output(4, {rows, m.in.q.rank});
   float* uK = call.output(5, {rows, m.in.k.rank});
   float* uV = call.output(6, {rows, m.in.v.rank});
+  float* qkv = staged(keptQkv, kQkv, rows * m.in.width);
+  float* o = staged(keptO, kO, rows * m.out.in);
   m.in.forward<P>(qkv, uQ, uK, uV);
   const Packed at(m.d, qkv);
   forwardAll<P>(m.d, m.sequences, at.q, at.k, at.v, o, lse);
+  convertAll(qkv, keptQkv, rows * m.in.width);
+  convertAll(o, keptO, rows * m.out.in);
   project<P>(m.out, Shared<P>(o, rows, m.out.in, kPacked), call.output(7, {rows, m.out.rank}), {y, hidden, 1, 1, m.in.x.data});
 }
 
 template <class P>
 void backward(Call& call) {
   const Parts m(call);
-  const auto qkv = call.input<float>(22), o = call.input<float>(23), lse = call.input<float>(24), uQ = call.input<float>(25),
-             uK = call.input<float>(26), uV = call.input<float>(27), uO = call.input<float>(28), dy = call.input<float>(29);
+  const auto lse = call.input<float>(24), uQ = call.input<float>(25), uK = call.input<float>(26), uV = call.input<float>(27),
+             uO = call.input<float>(28), dy = call.input<float>(29);
   const long rows = m.in.rows, hidden = m.in.q.in;
   float* dx = call.output(0, m.in.x.shape);
+  const float* qkv = recalled(keptInput<P>(call, 22), kQkv, rows * m.in.width);
+  const float* o = recalled(keptInput<P>(call, 23), kO, rows * m.out.in);
   const PairGradients qPair(call, 1, m.in.q), kPair(call, 3, m.in.k), vPair(call, 5, m.in.v), outPair(call, 7, m.out);
-  const Pulled<P> pulled(m.out, dy.data, hidden, rows, o.data, uO.data, outPair);
+  const Pulled<P> pulled(m.out, dy.data, hidden, rows, o, uO.data, outPair);
   const Pulled<P>* only[] = {&pulled};
   float* dO = scratch(kOut, rows * m.out.in);
   pullBack<P>(only, 1, rows, m.out.in, dO);
   float* turned = scratch(kTurned, rows * m.in.width);
-  backwardAll<P>(m.d, m.sequences, qkv.data, o.data, lse.data, dO, turned);
+  backwardAll<P>(m.d, m.sequences, qkv, o, lse.data, dO, turned);
   m.in.turn(turned, turned, -1);
   m.in.backward<P>(turned, uQ.data, uK.data, uV.data, qPair, kPair, vPair, dy.data, dx);
 }

@@ -30,15 +30,13 @@ template <class P>
 void forward(Call& call) {
   const Parts m(call);
   const long rows = m.rows, inner = m.gate.out, hidden = m.gate.in;
-  Shape shape = m.x.shape;
-  float* y = call.output(0, shape);
-  shape.back() = inner;
-  float* gate = call.output(1, shape);
-  float* up = call.output(2, shape);
+  float* y = call.output(0, m.x.shape);
+  auto* gate = keptOutput<P>(call, 1, rows * inner);
+  auto* up = keptOutput<P>(call, 2, rows * inner);
   const Shared<P> n(rows, hidden, m.gate.rate || m.up.rate, kNorm, kNormPacked,
                     [&](long i, float* line) { rmsNormRow(m.x.data + i * hidden, m.gain.data, hidden, m.eps, line); });
-  project<P>(m.gate, n, call.output(3, {rows, m.gate.rank}), {gate, inner, 1});
-  project<P>(m.up, n, call.output(4, {rows, m.up.rank}), {up, inner, 1});
+  project<P>(m.gate, n, call.output(3, {rows, m.gate.rank}), Target::kept(gate, inner));
+  project<P>(m.up, n, call.output(4, {rows, m.up.rank}), Target::kept(up, inner));
   const Shared<P> act(rows, inner, m.down.rate, kAct, kActPacked,
                       [&](long i, float* line) { swigluRow<P>(gate + i * inner, up + i * inner, inner, line); });
   project<P>(m.down, act, call.output(5, {rows, m.down.rank}), {y, hidden, 1, 1, m.x.data});
@@ -47,19 +45,19 @@ void forward(Call& call) {
 template <class P>
 void backward(Call& call) {
   const Parts m(call);
-  const auto gate = call.input<float>(15), up = call.input<float>(16), uGate = call.input<float>(17), uUp = call.input<float>(18),
-             uDown = call.input<float>(19), dy = call.input<float>(20);
+  const auto *gate = keptInput<P>(call, 15), *up = keptInput<P>(call, 16);
+  const auto uGate = call.input<float>(17), uUp = call.input<float>(18), uDown = call.input<float>(19), dy = call.input<float>(20);
   const long rows = m.rows, inner = m.gate.out, hidden = m.gate.in;
   float* dx = call.output(0, m.x.shape);
   const PairGradients gatePair(call, 1, m.gate), upPair(call, 3, m.up), downPair(call, 5, m.down);
   float* act = scratch(kAct, rows * inner);
-  swiglu<P>(gate.data, up.data, rows * inner, act);
+  swiglu<P>(gate, up, rows * inner, act);
   const Pulled<P> down(m.down, dy.data, hidden, rows, act, uDown.data, downPair);
   const Pulled<P>* only[] = {&down};
   float* dUp = scratch(kUpGradient, rows * inner);
   pullBack<P>(only, 1, rows, inner, dUp);
   float* dGate = scratch(kGateGradient, rows * inner);
-  swigluBack<P>(gate.data, up.data, dUp, rows * inner, dGate, dUp);
+  swigluBack<P>(gate, up, dUp, rows * inner, dGate, dUp);
   const float* n = m.norm();
   const Pulled<P> pulledGate(m.gate, dGate, inner, rows, n, uGate.data, gatePair);
   const Pulled<P> pulledUp(m.up, dUp, inner, rows, n, uUp.data, upPair);
