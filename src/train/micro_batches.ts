@@ -23,7 +23,7 @@ export function planMicroBatches(
   const limit = allowed <= 1 ? allowed * availableMemory() : allowed * 1024 * 1024;
   const fits = (tokens: number, floats: number) => tokens * floats * 4 * 1.3 <= limit;
   // Larger micro-batches than this gain no speed, so memory is not spent on them.
-  const preferred = Math.max(512, longest);
+  const preferred = Math.max(Number(process.env.MB ?? 512), longest);
   if (forced !== true && fits(preferred, kept)) return { tokens: preferred, recompute: false };
   const size = SIZES.find((tokens) => tokens <= Math.max(512, longest) && fits(tokens, recomputed)) ?? longest;
   if (forced !== false && (forced || !fits(longest, kept))) {

@@ -46,9 +46,10 @@ inline std::vector<Sequence> sequencesOf(const int32_t* lengths, long count, boo
 }
 
 // Queries, keys and values of every token side by side, [tokens, heads + 2 groups, dim].
+template <class T>
 struct Packed {
-  const float *q, *k, *v;
-  Packed(const Dims& d, const float* qkv) : q(qkv), k(q + d.heads * d.dim), v(k + d.groups * d.dim) {}
+  const T *q, *k, *v;
+  Packed(const Dims& d, const T* qkv) : q(qkv), k(q + d.heads * d.dim), v(k + d.groups * d.dim) {}
 };
 
 // Turns one row of scores into probabilities over its first `visible` keys and returns the log of their sum.
@@ -80,7 +81,8 @@ constexpr float kHidden = -1e30f;           // the score of a key that is not se
 template <class P>
 class Keys {
  public:
-  Keys(const Dims& d, const std::vector<Sequence>& all, const float* x, bool turned, int slot) : dims_(d), turned_(turned) {
+  template <class T>
+  Keys(const Dims& d, const std::vector<Sequence>& all, const T* x, bool turned, int slot) : dims_(d), turned_(turned) {
     size_t total = 0;
     for (const Sequence& s : all) {
       starts_.push_back(total);
@@ -90,19 +92,19 @@ class Keys {
     parallelFor(static_cast<int>(all.size() * d.groups), [&](int task, int) {
       const long sequence = task / d.groups, g = task % d.groups;
       const Sequence& s = all[sequence];
-      const float* from = x + s.first * d.kRow + g * d.dim;
+      const T* from = x + s.first * d.kRow + g * d.dim;
       long row = d.kRow;
       if (s.prefix) {
-        float* both = scratch(9, s.keys * d.dim);
+        T* both = reinterpret_cast<T*>(scratch(9, s.keys * d.dim));
         for (long t = 0; t < s.keys; t++) {
           const long token = t < s.prefix ? t : s.first + t - s.prefix;
-          std::memcpy(both + t * d.dim, x + token * d.kRow + g * d.dim, d.dim * 4);
+          std::memcpy(both + t * d.dim, x + token * d.kRow + g * d.dim, d.dim * sizeof(T));
         }
         from = both, row = d.dim;
       }
       typename P::T* to = data_ + starts_[sequence] + g * size(s);
-      if (turned) packRows<P>({from, 1, row}, d.dim, s.keys, to);
-      else packRows<P>({from, row, 1}, s.keys, d.dim, to);
+      if (turned) packRows<P>(Left{from, 1, row}, d.dim, s.keys, to);
+      else packRows<P>(Left{from, row, 1}, s.keys, d.dim, to);
     });
   }
   Rows<P> of(long sequence, const Sequence& s, long group) const {
@@ -176,22 +178,22 @@ inline float* scoreAt(float* scores, long j, int v) {
 constexpr int kVectorsWide = kWide / kLanes;
 
 // The columns' values as a right side whose inner dimension is a head's: [kPanels][stepsOf(dim)][kColumns].
-template <class P>
-inline void packQueries(const Columns& c, const float* x, long row, typename P::T* to) {
+template <class P, class T>
+inline void packQueries(const Columns& c, const T* x, long row, typename P::T* to) {
   for (int p = 0; p < kPanels; p++, to += stepsOf<P>(c.d.dim) * kColumns)
     packAcross(c.d.dim, std::clamp(c.count - p * kColumns, 0, kColumns), kColumns, to,
                   [&](int j, int k, int, float*) { return c.row(x, row, p * kColumns + j) + k; });
 }
 
 // The same as a right side whose inner dimension is the columns: panels of `width` dimensions, [kWide].
-template <class P>
-inline void packQueriesAlong(const Columns& c, const float* x, long row, int width, typename P::T* to) {
+template <class P, class T>
+inline void packQueriesAlong(const Columns& c, const T* x, long row, int width, typename P::T* to) {
   for (long n = 0; n < c.d.dim; n += width, to += stepsOf<P>(kWide) * width) {
     const int present = std::min<long>(width, c.d.dim - n);
-    packAlong(kWide, present, width, to, [&](int i, float* part) {
+    packAlong<T>(kWide, present, width, to, [&](int i, T* part) {
       if (i < c.count) return c.row(x, row, i) + n;
-      std::fill(part, part + present, 0.0f);
-      return static_cast<const float*>(part);
+      std::fill(part, part + present, T{});
+      return static_cast<const T*>(part);
     });
   }
 }
@@ -246,8 +248,8 @@ inline void turnBack(const Columns& c, const float* sums, const Put& put) {
 }
 
 // One tile: softmax over blocks of keys with a running maximum (m) and sum (l) for each column.
-template <class P>
-void forwardTile(const Columns& c, const Rows<P>& keys, const Rows<P>& values, const float* q, float* o, float* lse) {
+template <class P, class T>
+void forwardTile(const Columns& c, const Rows<P>& keys, const Rows<P>& values, const T* q, T* o, float* lse) {
   const Dims& d = c.d;
   typename P::T* queries = elements<P>(2, kPanels * kColumns * stepsOf<P>(d.dim));
   float* scores = scratch(3, kKeys<P> * kWide);
@@ -297,17 +299,17 @@ void forwardTile(const Columns& c, const Rows<P>& keys, const Rows<P>& values, c
     }
     addColumns<P>(values, d.dim, rightOf<P>(scores, n, packed), key, n, key == begin, sums);
   }
-  turnBack(c, sums, [&](int i, const float* row) {
+  turnBack(c, sums, [&](int i, float* row) {
     const float inverse = 1 / l[i];
-    float* to = c.row(o, d.oRow, i);
-    for (long k = 0; k < d.dim; k++) to[k] = row[k] * inverse;
+    for (long k = 0; k < d.dim; k++) row[k] *= inverse;
+    convert(static_cast<const float*>(row), c.row(o, d.oRow, i), d.dim);
     if (lse) lse[c.token(i) * d.heads + c.head(i)] = m[i] * d.scale + std::log(l[i]);
   });
 }
 
 // lse [tokens, heads] may be null.
-template <class P>
-void forwardAll(const Dims& d, const std::vector<Sequence>& sequences, const float* q, const float* k, const float* v, float* o, float* lse) {
+template <class P, class T>
+void forwardAll(const Dims& d, const std::vector<Sequence>& sequences, const T* q, const T* k, const T* v, T* o, float* lse) {
   const Keys<P> keys(d, sequences, k, false, 0), values(d, sequences, v, true, 1);
   struct Task {
     long sequence, group, tile;
@@ -360,8 +362,10 @@ struct Parts {
   }
 };
 
+template <class T>
 struct Gradients {
-  const float *q, *o, *lse, *dO;
+  const T *q, *o, *dO;
+  const float* lse;
   float* dq;
 };
 
@@ -409,8 +413,8 @@ void backwardBlock(const Back<P>& t, const Rows<P>& keys, const Rows<P>& values,
   addColumns<P>(keysTurned, dim, rightOf<P>(ds, n, rows), key, n, key == t.c.template begin<P>(), t.dq);
 }
 
-template <class P>
-void backwardPart(const Dims& d, const Sequence& s, const Part& part, const Gradients& in, const Rows<P>& keys, const Rows<P>& values,
+template <class P, class T>
+void backwardPart(const Dims& d, const Sequence& s, const Part& part, const Gradients<T>& in, const Rows<P>& keys, const Rows<P>& values,
                   const Rows<P>& keysTurned, float* dk, float* dv) {
   const int width = widthFor(d.dim);
   const size_t across = kPanels * kColumns * stepsOf<P>(d.dim), along = panelSize<P>(kWide, d.dim, width), floats = kWide * (d.dim + 2);
@@ -434,7 +438,7 @@ void backwardPart(const Dims& d, const Sequence& s, const Part& part, const Grad
       packQueriesAlong<P>(c, in.dO, d.oRow, width, t.dOAlong);
       for (int i = 0; i < kWide; i++) {
         t.lse[i] = i < c.count ? in.lse[c.token(i) * d.heads + c.head(i)] : 0;
-        t.delta[i] = i < c.count ? dot(c.row(in.dO, d.oRow, i), c.row(in.o, d.oRow, i), d.dim) : 0;
+        t.delta[i] = i < c.count ? dotAny(c.row(in.dO, d.oRow, i), c.row(in.o, d.oRow, i), d.dim) : 0;
       }
     }
     for (long key = all[0].c.template begin<P>(); key < all.back().c.end(); key += kKeys<P>)
@@ -458,8 +462,8 @@ inline void addShares(const Dims& d, const std::vector<const float*>& shares, co
 }
 
 // o, lse and dO [tokens, ...] -> dq, with dk and dv beside it as in qkv.
-template <class P>
-void backwardAll(const Dims& d, const std::vector<Sequence>& sequences, const float* qkv, const float* o, const float* lse, const float* dO, float* dq) {
+template <class P, class T>
+void backwardAll(const Dims& d, const std::vector<Sequence>& sequences, const T* qkv, const T* o, const float* lse, const T* dO, float* dq) {
   const Packed in(d, qkv);
   float* dk = dq + d.heads * d.dim;
   float* dv = dk + d.groups * d.dim;
@@ -472,7 +476,7 @@ void backwardAll(const Dims& d, const std::vector<Sequence>& sequences, const fl
     const long share = s.keys * d.dim;
     float* mine = shares + part.share;
     std::memset(mine, 0, 2 * share * 4);
-    backwardPart<P>(d, s, part, {in.q, o, lse, dO, dq}, keys.of(part.sequence, s, part.group), values.of(part.sequence, s, part.group),
+    backwardPart<P>(d, s, part, Gradients<T>{in.q, o, dO, lse, dq}, keys.of(part.sequence, s, part.group), values.of(part.sequence, s, part.group),
                     keysTurned.of(part.sequence, s, part.group), mine, mine + share);
   });
   struct Sum {

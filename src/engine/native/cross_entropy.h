@@ -59,7 +59,7 @@ void vocabularySlice(const Rows<P>& x, long rows, const Weight& w, long from, lo
           for (float *at = slice.mean + (i + r) * dim, *end = at + dim; at < end; at++) *at *= shrink;
       }
       if (gradient)
-        multiplyPacked<P>(packRows<P>({logits, width, 1}, count, width, packed), values, count, dim,
+        multiplyPacked<P>(packRows<P>(Left{logits, width, 1}, count, width, packed), values, count, dim,
                           {slice.mean + i * dim, dim, 1, 1, slice.mean + i * dim});
     }
   }
@@ -85,7 +85,7 @@ void crossEntropy(const float* x, long rows, const Weight& weight, const int32_t
   const int slices = threadCount();
   const long share = vocabularyShare(vocabulary, slices);
   std::vector<float> top(slices * rows), total(slices * rows), mean(dx ? slices * rows * dim : 0), target(rows);
-  const Rows<P> left = rowsOf<P>({x, dim, 1}, rows, dim, 7);
+  const Rows<P> left = rowsOf<P>(Left{x, dim, 1}, rows, dim, 7);
   parallelFor(slices, [&](int s, int) {
     vocabularySlice<P>(left, rows, weight, std::min(vocabulary, s * share), std::min(vocabulary, (s + 1) * share), labels, target.data(),
                        {&top[s * rows], &total[s * rows], dx ? &mean[s * rows * dim] : nullptr}, dx != nullptr);

@@ -69,9 +69,16 @@ inline void store(Half* p, Vec v) {
 #endif
 }
 
-// Values as they are kept, and back.
+// Pairs from values that are bf16 already.
+inline VecBits pairs(const Half* first, const Half* second) {
+  return reinterpret_cast<VecBits>(load(first)) >> 16 | reinterpret_cast<VecBits>(load(second));
+}
+inline VecBits pairs(const float* first, const float* second) { return pairs(load(first), load(second)); }
+
+// From fp32 or bf16 to the other or the same.
 inline void convert(const float* from, float* to, long n) { std::memcpy(to, from, n * 4); }
 inline void convert(const float* from, Half* to, long n) { toBf16(from, to, n); }
+inline void convert(const Half* from, Half* to, long n) { std::memcpy(to, from, n * 2); }
 inline void convert(const Half* from, float* to, long n) {
   long i = 0;
   for (; i + kLanes <= n; i += kLanes) store(to + i, load(from + i));
@@ -88,6 +95,7 @@ struct F32 {
   using T = float;
   using Kept = float;  // as what values are kept for the backward pass
   static constexpr int kTile = kRows;  // rows of a register tile
+  static constexpr long kFit = 32768;  // elements of the panels that a task of a product goes through together
   static constexpr int kPack = 1;  // values of the inner dimension in one element
   static constexpr int kTurns = kLanes == 8 ? 4 : 1;  // steps of the inner dimension in one turn of a loop
   using V = Vec;
@@ -108,6 +116,7 @@ struct BF16 {
   using T = uint32_t;  // the lower half comes first
   using Kept = Half;
   static constexpr int kTile = kHasBf16 ? kRows : 4;  // taking pairs apart needs registers too
+  static constexpr long kFit = kHasBf16 ? 16384 : 32768;
   static constexpr int kPack = 2, kTurns = 1;
   using V = VecBits;
   static V loadRight(const T* p) { return *reinterpret_cast<const UnalignedBits*>(p); }
@@ -124,6 +133,19 @@ struct BF16 {
 #endif
   }
 };
+
+template <class T>
+inline float dotAny(const T* a, const T* b, long n) {
+  if constexpr (sizeof(T) == 4) return dot(a, b, n);
+  else {
+    Vec sums{};
+    long i = 0;
+    for (; i + kLanes <= n; i += kLanes) sums += load(a + i) * load(b + i);
+    float total = sum(sums);
+    for (; i < n; i++) total += fromBf16(a[i]) * fromBf16(b[i]);
+    return total;
+  }
+}
 
 // Calls f(F32{}) or f(BF16{}).
 template <class F>

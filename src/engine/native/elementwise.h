@@ -37,11 +37,12 @@ inline Vec some(const T* p, int n) {
   return load(line);
 }
 
-inline void put(float* p, Vec v, int n) {
+template <class T>
+inline void put(T* p, Vec v, int n) {
   if (n == kLanes) return store(p, v);
-  float line[kLanes];
+  T line[kLanes];
   store(line, v);
-  std::memcpy(p, line, n * 4);
+  std::memcpy(p, line, n * sizeof(T));
 }
 
 // Conversion of kept values, on all threads. Where they are kept as fp32 they are used in place: see staged and recalled.
@@ -76,14 +77,18 @@ void forVectors(int64_t size, const Body& body) {
   });
 }
 
+inline void setTo(float& to, float x) { to = x; }
+inline void setTo(Half& to, float x) { to = toBf16(x); }
+
 // Rotates the first `heads` heads of every row (of `width` floats), in place or not; the rest is copied. See ops/rope.ts.
-inline void rotate(const float* from, float* to, long rows, long width, long heads, long dim, const float* cos, const float* sin, long seq,
+template <class T>
+inline void rotate(const float* from, T* to, long rows, long width, long heads, long dim, const float* cos, const float* sin, long seq,
                    float sign) {
   const long half = dim / 2;
   forRows(rows, width, [&](long t) {
     const float *c = cos + t % seq * half, *s = sin + t % seq * half;
     const float* in = from + t * width;
-    float* out = to + t * width;
+    T* out = to + t * width;
     for (long h = 0; h < heads; h++, in += dim, out += dim) {
       long j = 0;
       for (; j + kLanes <= half; j += kLanes) {
@@ -93,17 +98,17 @@ inline void rotate(const float* from, float* to, long rows, long width, long hea
       }
       for (; j < half; j++) {
         const float x = in[j], y = in[j + half];
-        out[j] = x * c[j] - y * s[j] * sign;
-        out[j + half] = y * c[j] + x * s[j] * sign;
+        setTo(out[j], x * c[j] - y * s[j] * sign);
+        setTo(out[j + half], y * c[j] + x * s[j] * sign);
       }
     }
-    if (in != out) std::memcpy(out, in, (width - heads * dim) * 4);
+    if (static_cast<const void*>(in) != out) convert(in, out, width - heads * dim);
   });
 }
 
 // y = silu(gate) * up, `n` values on the calling thread; the exponential is P's.
-template <class P, class T>
-inline void swigluRow(const T* gate, const T* up, long n, float* y) {
+template <class P, class T, class Y>
+inline void swigluRow(const T* gate, const T* up, long n, Y* y) {
   for (long i = 0; i < n; i += kLanes) {
     const int part = std::min<long>(kLanes, n - i);
     const Vec g = some(gate + i, part);
@@ -111,8 +116,8 @@ inline void swigluRow(const T* gate, const T* up, long n, float* y) {
   }
 }
 
-template <class P, class T>
-inline void swiglu(const T* gate, const T* up, int64_t size, float* y) {
+template <class P, class T, class Y>
+inline void swiglu(const T* gate, const T* up, int64_t size, Y* y) {
   constexpr int64_t block = 8192;
   parallelFor(static_cast<int>((size + block - 1) / block), [&](int task, int) {
     const int64_t i = task * block;
@@ -122,7 +127,7 @@ inline void swiglu(const T* gate, const T* up, int64_t size, float* y) {
 
 // dup may be dy.
 template <class P, class T>
-inline void swigluBack(const T* gate, const T* up, const float* dy, int64_t size, float* dgate, float* dup) {
+inline void swigluBack(const T* gate, const T* up, const T* dy, int64_t size, T* dgate, T* dup) {
   forVectors(size, [&](int64_t i, int n) {
     const Vec g = some(gate + i, n), u = some(up + i, n), d = some(dy + i, n);
     const Vec s = 1.0f / (1.0f + P::exp(-g));

@@ -161,7 +161,7 @@ inline void gemm(long rows, long columns, const Term<P>* terms, int count, const
   const long steps = starts[count], panels = (columns + width - 1) / width;
   // Several panels at a time while they fit the second-level cache, so that the left side is read less often; and as many
   // tasks for one thread as for another.
-  const long threads = threadCount(), fit = std::max<long>(1, 32768 / (std::max<long>(steps, 1) * width));
+  const long threads = threadCount(), fit = std::max<long>(1, P::kFit / (std::max<long>(steps, 1) * width));
   const long rounds = std::max<long>((panels + fit * threads - 1) / (fit * threads), panels >= 4 * threads ? 2 : 1);
   const long group = std::max<long>(1, (panels + rounds * threads - 1) / (rounds * threads)), tasks = (panels + group - 1) / group;
   parallelFor(static_cast<int>(tasks), [&](int task, int) {
@@ -225,20 +225,21 @@ void crossPart(long rows, const float* left, long leftRow, long wide, const floa
   });
 }
 
-template <class P>
-inline void crossProduct(long rows, const float* left, long leftRow, long wide, const float* right, long narrow, const Target& target) {
+template <class P, class T>
+inline void crossProduct(long rows, const T* left, long leftRow, long wide, const float* right, long narrow, const Target& target) {
   if constexpr (P::kPack > 1) {
     const StridedRight values(left, rows, leftRow, 1);
-    const Term<P> term{rowsOf<P>({right, 1, narrow}, narrow, rows, 7), &values};
-    return gemm<P>(narrow, wide, &term, 1, {target.data, target.column, target.row});
-  }
-  for (long column = 0; column < narrow;) {
-    if (narrow - column <= kLanes) {
-      crossPart<1>(rows, left, leftRow, wide, right, narrow, column, target);
-      column += kLanes;
-    } else {
-      crossPart<2>(rows, left, leftRow, wide, right, narrow, column, target);
-      column += 2 * kLanes;
+    const Term<P> term{rowsOf<P>(Left{right, 1, narrow}, narrow, rows, 7), &values};
+    gemm<P>(narrow, wide, &term, 1, {target.data, target.column, target.row});
+  } else {
+    for (long column = 0; column < narrow;) {
+      if (narrow - column <= kLanes) {
+        crossPart<1>(rows, left, leftRow, wide, right, narrow, column, target);
+        column += kLanes;
+      } else {
+        crossPart<2>(rows, left, leftRow, wide, right, narrow, column, target);
+        column += 2 * kLanes;
+      }
     }
   }
 }

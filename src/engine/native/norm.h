@@ -6,9 +6,13 @@ namespace tunebook {
 
 inline float rmsScale(const float* x, long dim, float eps) { return 1.0f / std::sqrt(dot(x, x, dim) / dim + eps); }
 
-inline void rmsNormRow(const float* x, const float* weight, long dim, float eps, float* y) {
+template <class T>
+inline void rmsNormRow(const float* x, const float* weight, long dim, float eps, T* y) {
   const float scale = rmsScale(x, dim, eps);
-  for (long j = 0; j < dim; j++) y[j] = x[j] * scale * weight[j];
+  for (long j = 0; j < dim; j += kLanes) {
+    const int part = std::min<long>(kLanes, dim - j);
+    put(y + j, some(x + j, part) * scale * some(weight + j, part), part);
+  }
 }
 
 // dx = beside + s (w dy) - x s^3 / dim * sum(w dy x), with s the inverse root; beside may be null.
@@ -20,11 +24,16 @@ inline void rmsNormRowBack(const float* x, const float* weight, const float* dy,
   float projection = sum(sums);
   for (; j < dim; j++) projection += dy[j] * weight[j] * x[j];
   projection *= scale * scale * scale / dim;
-  for (j = 0; j < dim; j++) dx[j] = (beside ? beside[j] : 0) + (dy[j] * weight[j] * scale - x[j] * projection);
+  for (j = 0; j < dim; j += kLanes) {
+    const int part = std::min<long>(kLanes, dim - j);
+    const Vec own = some(dy + j, part) * some(weight + j, part) * scale - some(x + j, part) * projection;
+    put(dx + j, beside ? some(beside + j, part) + own : own, part);
+  }
 }
 
 // The same for all rows, on all threads.
-inline void rmsNormRows(const float* x, const float* weight, long rows, long dim, float eps, float* y) {
+template <class T>
+inline void rmsNormRows(const float* x, const float* weight, long rows, long dim, float eps, T* y) {
   forRows(rows, dim, [&](long i) { rmsNormRow(x + i * dim, weight, dim, eps, y + i * dim); });
 }
 

@@ -2,6 +2,7 @@
 // type of element.h). Right sides become panels of a few vectors' columns over the whole inner dimension; left sides tiles of kTile rows.
 #pragma once
 #include <algorithm>
+#include <type_traits>
 
 #include "element.h"
 #include "pool.h"
@@ -33,8 +34,8 @@ struct Right {
 
 constexpr int kRun = 64;
 
-// Panels whose columns are rows in memory: line(j, k, length, part) is where values [k, k + length) of column j stand, in `part` if they
-// have to be made.
+// Panels whose columns are rows in memory: line(j, k, length, part) is where values [k, k + length) of column j stand (fp32 or, for panels
+// of bf16, bf16), in `part` if they have to be made.
 template <class Line>
 inline void packAcross(int inner, int count, int width, float* panel, const Line& line) {
   alignas(64) float part[8 * kRun];
@@ -64,7 +65,7 @@ inline void packAcross(int inner, int count, int width, uint32_t* panel, const L
       const int length = std::min(kRun, inner - k);
       for (int i = 0; i < present; i++) {
         Half* to = reinterpret_cast<Half*>(halves + i * row);
-        toBf16(line(j + i, k, length, part), to, length);
+        convert(line(j + i, k, length, part), to, length);
         if (length % 2) to[length] = 0;
       }
       transposeRows(halves, row, (length + 1) / 2, reinterpret_cast<float*>(panel + static_cast<long>(k / 2) * width + j), width);
@@ -73,8 +74,9 @@ inline void packAcross(int inner, int count, int width, uint32_t* panel, const L
 }
 
 // Panels whose rows are rows in memory: line(k, part) is where the `count` columns of row k stand, in `part` if they have to be made.
-template <class Line>
+template <class T, class Line>
 inline void packAlong(int inner, int count, int width, float* panel, const Line& line) {
+  static_assert(sizeof(T) == 4);
   for (int k = 0; k < inner; k++, panel += width) {
     const float* from = line(k, panel);
     if (from != panel) std::memcpy(panel, from, count * 4);
@@ -82,25 +84,25 @@ inline void packAlong(int inner, int count, int width, float* panel, const Line&
   }
 }
 
-template <class Line>
+template <class T, class Line>
 inline void packAlong(int inner, int count, int width, uint32_t* panel, const Line& line) {
   constexpr int run = 32;
-  alignas(64) float parts[run][kColumns] = {};
-  const float* lines[run];
+  alignas(64) T parts[run][kColumns] = {};
+  const T* lines[run];
   for (int k = 0; k < inner; k += run) {
     const int length = std::min(run, inner - k);
     for (int i = 0; i < length; i++) {
       lines[i] = line(k + i, parts[i]);
       if (count == width || lines[i] == parts[i]) continue;
-      std::memcpy(parts[i], lines[i], count * 4);
+      std::memcpy(parts[i], lines[i], count * sizeof(T));
       lines[i] = parts[i];
     }
     if (length % 2) {
-      std::fill(parts[length], parts[length] + kColumns, 0.0f);
+      std::fill(parts[length], parts[length] + kColumns, T{});
       lines[length] = parts[length];
     }
     for (int i = 0; i < length; i += 2, panel += width)
-      for (int j = 0; j < width; j += kLanes) *reinterpret_cast<UnalignedBits*>(panel + j) = pairs(load(lines[i] + j), load(lines[i + 1] + j));
+      for (int j = 0; j < width; j += kLanes) *reinterpret_cast<UnalignedBits*>(panel + j) = pairs(lines[i] + j, lines[i + 1] + j);
   }
 }
 
@@ -136,7 +138,7 @@ struct PlainRight : Right {
   void packAny(long n, int count, int width, T* panel) const {
     withKind(w.kind, [&](auto kind) {
       const size_t bytes = Weight::rowBytes(kind, w.columns);
-      packAlong(inner, count, width, panel, [&](int k, float* part) {
+      packAlong<float>(inner, count, width, panel, [&](int k, float* part) {
         unpackRow<kind>(w.data + k * bytes, n, count, part);
         return part;
       });
@@ -144,26 +146,30 @@ struct PlainRight : Right {
   }
 };
 
-// B[k, n] = data[k * row + n * column]
+// B[k, n] = data[k * row + n * column], of T = float or (for bf16 products) Half
+template <class T>
 struct StridedRight : Right {
-  const float* data;
+  const T* data;
   long row, column;
-  StridedRight(const float* d, int innerSize, long r, long c) : data(d), row(r), column(c) { inner = innerSize; }
+  StridedRight(const T* d, int innerSize, long r, long c) : data(d), row(r), column(c) { inner = innerSize; }
   void pack(long n, int count, int width, float* panel) const override { packAny(n, count, width, panel); }
   void pack(long n, int count, int width, uint32_t* panel) const override { packAny(n, count, width, panel); }
 
  private:
-  template <class T>
-  void packAny(long n, int count, int width, T* panel) const {
-    const float* from = data + n * column;
-    if (row == 1)
-      return packAcross(inner, count, width, panel, [&](int j, int k, int, float*) { return from + j * column + k; });
-    packAlong(inner, count, width, panel, [&](int k, float* part) {
-      const float* line = from + k * row;
-      if (column == 1) return line;
-      for (int j = 0; j < count; j++) part[j] = line[j * column];
-      return static_cast<const float*>(part);
-    });
+  template <class To>
+  void packAny(long n, int count, int width, To* panel) const {
+    if constexpr (sizeof(T) == 2 && std::is_same_v<To, float>) throw std::logic_error("fp32 products take no bf16 values");
+    else {
+      const T* from = data + n * column;
+      if (row == 1)
+        return packAcross(inner, count, width, panel, [&](int j, int k, int, float*) { return from + j * column + k; });
+      packAlong<T>(inner, count, width, panel, [&](int k, T* part) {
+        const T* line = from + k * row;
+        if (column == 1) return line;
+        for (int j = 0; j < count; j++) part[j] = line[j * column];
+        return static_cast<const T*>(part);
+      });
+    }
   }
 };
 
@@ -196,11 +202,14 @@ inline size_t panelSize(int inner, long columns, int width = kColumns) {
   return static_cast<size_t>((columns + width - 1) / width) * width * stepsOf<P>(inner);
 }
 
-// Left-hand side in fp32: value (i, k) stands at data[i * row + k * column].
+// Left-hand side of T = float or (for bf16 products) Half: value (i, k) stands at data[i * row + k * column].
+template <class T>
 struct Left {
-  const float* data;
+  const T* data;
   long row, column;
 };
+template <class T>
+Left(const T*, long, long) -> Left<T>;
 
 // Left-hand side as the product reads it: step k of row r of tile t stands at data[t * tile + k * step + r * row].
 template <class P>
@@ -226,32 +235,39 @@ inline void interleave(const float* from, long row, int count, long steps, float
 }
 
 // `count` rows of a left-hand side from row i on, as one tile.
-inline void packTile(const Left& left, int inner, long i, int count, float* to) {
+inline void packTile(const Left<float>& left, int inner, long i, int count, float* to) {
   const float* from = left.data + i * left.row;
   if (left.column == 1) return interleave<F32::kTile>(from, left.row, count, inner, to);
   for (int k = 0; k < inner; k++)
     for (int r = 0; r < count; r++) to[k * F32::kTile + r] = from[r * left.row + k * left.column];
 }
 
-inline void packTile(const Left& left, int inner, long i, int count, uint32_t* to) {
+inline Half halfOf(float x) { return toBf16(x); }
+inline Half halfOf(Half x) { return x; }
+
+template <class T>
+inline void packTile(const Left<T>& left, int inner, long i, int count, uint32_t* to) {
   constexpr int kTile = BF16::kTile, run = 512;
-  const float* from = left.data + i * left.row;
+  const T* from = left.data + i * left.row;
   if (left.row == 1 && left.column != 1) {  // a line of a transposed matrix holds a value of every row
     for (int k = 0; k < inner; k += 2, to += kTile) {
-      const float *first = from + k * left.column, *second = first + left.column;
-      for (int r = 0; r < count; r++) to[r] = toBf16(first[r]) | (k + 1 < inner ? static_cast<uint32_t>(toBf16(second[r])) << 16 : 0);
+      const T *first = from + k * left.column, *second = first + left.column;
+      for (int r = 0; r < count; r++) to[r] = halfOf(first[r]) | (k + 1 < inner ? static_cast<uint32_t>(halfOf(second[r])) << 16 : 0);
     }
     return;
   }
+  if constexpr (sizeof(T) == 2)
+    if (left.column == 1 && left.row % 2 == 0 && inner % 2 == 0 && reinterpret_cast<uintptr_t>(from) % 4 == 0)
+      return interleave<kTile>(reinterpret_cast<const float*>(from), left.row / 2, count, inner / 2, reinterpret_cast<float*>(to));
   float halves[kTile * run / 2];
   for (int k = 0; k < inner; k += run) {
     const int length = std::min(run, inner - k);
     for (int r = 0; r < count; r++) {
       Half* line = reinterpret_cast<Half*>(halves + r * run / 2);
-      const float* values = from + r * left.row + k * left.column;
-      if (left.column == 1) toBf16(values, line, length);
+      const T* values = from + r * left.row + k * left.column;
+      if (left.column == 1) convert(values, line, length);
       else
-        for (int l = 0; l < length; l++) line[l] = toBf16(values[l * left.column]);
+        for (int l = 0; l < length; l++) line[l] = halfOf(values[l * left.column]);
       if (length % 2) line[length] = 0;
     }
     interleave<kTile>(halves, run / 2, count, stepsOf<BF16>(length), reinterpret_cast<float*>(to + k / 2 * kTile));
@@ -260,7 +276,7 @@ inline void packTile(const Left& left, int inner, long i, int count, uint32_t* t
 
 // Tiles [first, last) of a left-hand side whose columns are contiguous (a transposed matrix): a line of cache is used by all tiles
 // that share it.
-inline void packColumns(const Left& left, int inner, long rows, long first, long last, float* to) {
+inline void packColumns(const Left<float>& left, int inner, long rows, long first, long last, float* to) {
   constexpr int kTile = F32::kTile, group = 16;
   for (long t = first; t < last; t += group)
     for (int k = 0; k < inner; k++) {
@@ -285,8 +301,8 @@ inline void forTiles(long rows, int inner, const Body& body) {
 
 // Makes a left-hand side ready in memory of rowsSize elements, [tiles][stepsOf(inner)][kTile], on the calling thread: a single stream,
 // where rows in their own order are kTile streams, whose distance may be the one at which the first-level cache collides.
-template <class P>
-inline Rows<P> packRows(const Left& left, long rows, int inner, typename P::T* packed, long first, long last) {
+template <class P, class T>
+inline Rows<P> packRows(const Left<T>& left, long rows, int inner, typename P::T* packed, long first, long last) {
   const long steps = stepsOf<P>(inner);
   const Rows<P> made{packed, P::kTile * steps, P::kTile, 1, inner};
   if constexpr (P::kPack == 1)
@@ -296,14 +312,14 @@ inline Rows<P> packRows(const Left& left, long rows, int inner, typename P::T* p
   return made;
 }
 
-template <class P>
-inline Rows<P> packRows(const Left& left, long rows, int inner, typename P::T* packed) {
+template <class P, class T>
+inline Rows<P> packRows(const Left<T>& left, long rows, int inner, typename P::T* packed) {
   return packRows<P>(left, rows, inner, packed, 0, (rows + P::kTile - 1) / P::kTile);
 }
 
 // The same in the given scratch slot, on all threads.
-template <class P>
-inline Rows<P> rowsOf(const Left& left, long rows, int inner, int slot) {
+template <class P, class T>
+inline Rows<P> rowsOf(const Left<T>& left, long rows, int inner, int slot) {
   typename P::T* packed = elements<P>(slot, rowsSize<P>(rows, inner));
   forTiles<P>(rows, inner, [&](long first, long last) { packRows<P>(left, rows, inner, packed, first, last); });
   return {packed, P::kTile * stepsOf<P>(inner), P::kTile, 1, inner};
@@ -319,7 +335,7 @@ inline Rows<P> rowsMade(long rows, int inner, int slot, const Make& make) {
     for (long t = first; t < last; t++) {
       const int count = std::min<long>(P::kTile, rows - t * P::kTile);
       for (int r = 0; r < count; r++) make(t * P::kTile + r, lines + static_cast<long>(r) * inner);
-      packTile({lines, inner, 1}, inner, 0, count, packed + t * P::kTile * steps);
+      packTile(Left{static_cast<const float*>(lines), inner, 1}, inner, 0, count, packed + t * P::kTile * steps);
     }
   });
   return {packed, P::kTile * steps, P::kTile, 1, inner};

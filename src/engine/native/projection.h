@@ -52,14 +52,16 @@ struct Projection {
     scale = call.attribute(attribute + 1);
   }
 
-  // The low-rank term's input: x itself, or x under its dropout mask in scratch memory.
-  const float* dropped(const float* x, long rows) const {
-    if (rate == 0) return x;
+  // Calls f with the low-rank term's input: x itself, or x under its dropout mask in scratch memory.
+  template <class T, class F>
+  void withDropped(const T* x, long rows, const F& f) const {
+    if (rate == 0) return f(x);
     float* y = scratch(slot, rows * in);
     forRows(rows, in, [&](long i) {
-      for (long k = i * in; k < (i + 1) * in; k++) y[k] = x[k] * mask(k);
+      convert(x + i * in, y + i * in, in);
+      for (long k = i * in; k < (i + 1) * in; k++) y[k] *= mask(k);
     });
-    return y;
+    f(static_cast<const float*>(y));
   }
 };
 
@@ -96,9 +98,10 @@ inline void projectFewRows(const Projection& p, const float* x, long rows, float
       for (long j = k * 32; j < std::min(p.in, (k + 1) * 32); j++) total += x[i * p.in + j];
       sums[i * blocks + k] = total;
     }
-  const float* low = p.dropped(x, rows);
-  for (long i = 0; i < rows; i++)
-    for (long r = 0; r < p.rank; r++) u[i * p.rank + r] = p.scale * dot(low + i * p.in, p.a + r * p.in, p.in);
+  p.withDropped(x, rows, [&](const float* low) {
+    for (long i = 0; i < rows; i++)
+      for (long r = 0; r < p.rank; r++) u[i * p.rank + r] = p.scale * dot(low + i * p.in, p.a + r * p.in, p.in);
+  });
   // Waking the other threads costs as much as some hundred thousand multiplications.
   const long block = std::max<long>(32, 450'000 / (p.in * rows));
   parallelFor(static_cast<int>((p.out + block - 1) / block), [&](int task, int) {
@@ -114,15 +117,21 @@ inline void projectFewRows(const Projection& p, const float* x, long rows, float
 // One input, ready for several projections: x [rows, in] row by row.
 template <class P>
 struct Shared {
-  const float* x;
+  const float* x = nullptr;
   long rows, in;
-  Rows<P> packed;
+  Rows<P> packed{};
   Shared(const float* data, long n, long width, int slot) : x(data), rows(n), in(width) {
-    if (rows > kFewRows) packed = rowsOf<P>({x, in, 1}, rows, in, slot);
+    if (rows > kFewRows) packed = rowsOf<P>(Left{x, in, 1}, rows, in, slot);
   }
-  // Of rows that make(i, line) gives. As fp32 they stand in memory (scratch slot `plain`) only if somebody will look.
+  // Of values that may be bf16; fp32 stands in memory (scratch slot `plain`) only if somebody will look.
+  template <class T>
+  Shared(const T* data, long n, long width, bool looked, int plain, int slot) : rows(n), in(width) {
+    if (rows > kFewRows && !looked) packed = rowsOf<P>(Left{data, in, 1}, rows, in, slot);
+    else *this = Shared(recalled(data, plain, rows * in), rows, in, slot);
+  }
+  // Of rows that make(i, line) gives.
   template <class Make>
-  Shared(long n, long width, bool looked, int plain, int slot, const Make& make) : x(nullptr), rows(n), in(width) {
+  Shared(long n, long width, bool looked, int plain, int slot, const Make& make) : rows(n), in(width) {
     if (rows > kFewRows && !looked) {
       packed = rowsMade<P>(rows, in, slot, make);
       return;
@@ -141,9 +150,10 @@ void project(const Projection& p, const Shared<P>& x, float* u, Target y) {
   const TransposedRight right(p.weight), pair(dense(p.b, p.out, p.rank));
   Term<P> terms[2] = {{x.packed, &right}, {}};
   if (p.rank) {
-    const Rows<P> low = p.rate ? rowsOf<P>({p.dropped(x.x, x.rows), p.in, 1}, x.rows, p.in, p.slot + 1) : x.packed;
+    Rows<P> low = x.packed;
+    if (p.rate) p.withDropped(x.x, x.rows, [&](const float* dropped) { low = rowsOf<P>(Left{dropped, p.in, 1}, x.rows, p.in, p.slot + 1); });
     down<P>(low, x.rows, TransposedRight(dense(p.a, p.rank, p.in)), p.rank, p.scale, u);
-    terms[1] = {rowsOf<P>({u, p.rank, 1}, x.rows, p.rank, p.slot + 2), &pair};
+    terms[1] = {rowsOf<P>(Left{static_cast<const float*>(u), p.rank, 1}, x.rows, p.rank, p.slot + 2), &pair};
   }
   gemm<P>(x.rows, p.out, terms, p.rank ? 2 : 1, y);
 }
@@ -153,15 +163,16 @@ void project(const Projection& p, const Shared<P>& x, float* u, Target y) {
 template <class P>
 class Pulled {
  public:
-  // dy [rows, out] at a distance of dyRow floats; x and u as in the forward pass.
-  Pulled(const Projection& p, const float* dy, long dyRow, long rows, const float* x, const float* u, const PairGradients& gradients)
+  // dy [rows, out] at a distance of dyRow values; x and u as in the forward pass.
+  template <class Dy, class X>
+  Pulled(const Projection& p, const Dy* dy, long dyRow, long rows, const X* x, const float* u, const PairGradients& gradients)
       : p_(p), rows_(rows), right_(p.weight), pair_(dense(p.a, p.rank, p.in)) {
-    left_ = rowsOf<P>({dy, dyRow, 1}, rows, p.out, p.slot + 3);
+    left_ = rowsOf<P>(Left{dy, dyRow, 1}, rows, p.out, p.slot + 3);
     if (!p.rank) return;
     float* v = scratch(p.slot + 4, rows * p.rank);
     down<P>(left_, rows, PlainRight(dense(p.b, p.out, p.rank)), p.rank, p.scale, v);
-    back_ = rowsOf<P>({v, p.rank, 1}, rows, p.rank, p.slot + 5);
-    crossProduct<P>(rows, p.dropped(x, rows), p.in, p.in, v, p.rank, {gradients.a, 1, p.in});
+    back_ = rowsOf<P>(Left{static_cast<const float*>(v), p.rank, 1}, rows, p.rank, p.slot + 5);
+    p.withDropped(x, rows, [&](const auto* low) { crossProduct<P>(rows, low, p.in, p.in, v, p.rank, {gradients.a, 1, p.in}); });
     crossProduct<P>(rows, dy, dyRow, p.out, u, p.rank, {gradients.b, p.rank, 1});
   }
   Pulled(const Pulled&) = delete;  // its terms point into it
@@ -188,14 +199,15 @@ class Pulled {
   Rows<P> left_{}, back_{};
 };
 
-// dx of several projections of one input.
-template <class P>
-void pullBack(const Pulled<P>* const* pulled, int count, long rows, long in, float* dx) {
+// dx of several projections of one input; as bf16 only without dropout.
+template <class P, class T>
+void pullBack(const Pulled<P>* const* pulled, int count, long rows, long in, T* dx) {
   Term<P> terms[kMaxTerms];
   int n = 0;
   for (int i = 0; i < count; i++) pulled[i]->addTerms(terms, n);
-  gemm<P>(rows, in, terms, n, {dx, in, 1});
-  for (int i = 0; i < count; i++) pulled[i]->addDropped(dx);
+  gemm<P>(rows, in, terms, n, Target::kept(dx, in));
+  if constexpr (sizeof(T) == 4)
+    for (int i = 0; i < count; i++) pulled[i]->addDropped(dx);
 }
 
 }  // namespace tunebook

@@ -20,31 +20,28 @@ struct Qkv {
         cos.dim(0) != x.dim(-2) || sin.size != cos.size)
       throw std::invalid_argument("qkv: the projections do not fit each other or the tables");
   }
-  const float* norm() const {
-    float* n = scratch(kNorm, rows * q.in);
-    rmsNormRows(x.data, gain.data, rows, q.in, eps, n);
-    return n;
-  }
-  void turn(const float* from, float* to, float sign) const {
+  template <class T>
+  void turn(const float* from, T* to, float sign) const {
     rotate(from, to, rows, width, (q.out + k.out) / dim, dim, cos.data, sin.data, x.dim(-2), sign);
   }
 
-  // y [rows, width], and x A^T of the three pairs.
-  template <class P>
-  void forward(float* y, float* uQ, float* uK, float* uV) const {
+  // y [rows, width], which may be rounded to T on the way from `straight`, and x A^T of the three pairs.
+  template <class P, class T>
+  void forward(float* straight, T* y, float* uQ, float* uK, float* uV) const {
     const Shared<P> n(rows, q.in, q.rate || k.rate || v.rate, kNorm, kNormPacked,
                       [&](long i, float* line) { rmsNormRow(x.data + i * q.in, gain.data, q.in, eps, line); });
-    project<P>(q, n, uQ, {y, width, 1});
-    project<P>(k, n, uK, {y + q.out, width, 1});
-    project<P>(v, n, uV, {y + q.out + k.out, width, 1});
-    turn(y, y, 1);
+    project<P>(q, n, uQ, {straight, width, 1});
+    project<P>(k, n, uK, {straight + q.out, width, 1});
+    project<P>(v, n, uV, {straight + q.out + k.out, width, 1});
+    turn(straight, y, 1);
   }
 
   // `turned` is the gradient of y, already turned back; `beside`, another gradient of x, may be null.
-  template <class P>
-  void backward(const float* turned, const float* uQ, const float* uK, const float* uV, const PairGradients& qPair, const PairGradients& kPair,
+  template <class P, class T>
+  void backward(const T* turned, const float* uQ, const float* uK, const float* uV, const PairGradients& qPair, const PairGradients& kPair,
                 const PairGradients& vPair, const float* beside, float* dx) const {
-    const float* n = norm();
+    auto* n = reinterpret_cast<typename P::Kept*>(scratch(kNorm, rows * q.in));
+    rmsNormRows(x.data, gain.data, rows, q.in, eps, n);
     const Pulled<P> pulledQ(q, turned, width, rows, n, uQ, qPair);
     const Pulled<P> pulledK(k, turned + q.out, width, rows, n, uK, kPair);
     const Pulled<P> pulledV(v, turned + q.out + k.out, width, rows, n, uV, vPair);

@@ -28,20 +28,17 @@ void forward(Call& call) {
   const Parts m(call);
   const long rows = m.in.rows, hidden = m.in.q.in;
   float* y = call.output(0, m.in.x.shape);
-  auto* keptQkv = keptOutput<P>(call, 1, rows * m.in.width);
-  auto* keptO = keptOutput<P>(call, 2, rows * m.out.in);
+  auto* qkv = keptOutput<P>(call, 1, rows * m.in.width);
+  auto* o = keptOutput<P>(call, 2, rows * m.out.in);
   float* lse = call.output(3, {rows, m.d.heads});
   float* uQ = call.output(4, {rows, m.in.q.rank});
   float* uK = call.output(5, {rows, m.in.k.rank});
   float* uV = call.output(6, {rows, m.in.v.rank});
-  float* qkv = staged(keptQkv, kQkv, rows * m.in.width);
-  float* o = staged(keptO, kO, rows * m.out.in);
-  m.in.forward<P>(qkv, uQ, uK, uV);
+  m.in.forward<P>(staged(qkv, kQkv, rows * m.in.width), qkv, uQ, uK, uV);
   const Packed at(m.d, qkv);
   forwardAll<P>(m.d, m.sequences, at.q, at.k, at.v, o, lse);
-  convertAll(qkv, keptQkv, rows * m.in.width);
-  convertAll(o, keptO, rows * m.out.in);
-  project<P>(m.out, Shared<P>(o, rows, m.out.in, kPacked), call.output(7, {rows, m.out.rank}), {y, hidden, 1, 1, m.in.x.data});
+  const Shared<P> heads(o, rows, m.out.in, m.out.rate, kO, kPacked);
+  project<P>(m.out, heads, call.output(7, {rows, m.out.rank}), {y, hidden, 1, 1, m.in.x.data});
 }
 
 template <class P>
@@ -51,16 +48,22 @@ void backward(Call& call) {
              uO = call.input<float>(28), dy = call.input<float>(29);
   const long rows = m.in.rows, hidden = m.in.q.in;
   float* dx = call.output(0, m.in.x.shape);
-  const float* qkv = recalled(keptInput<P>(call, 22), kQkv, rows * m.in.width);
-  const float* o = recalled(keptInput<P>(call, 23), kO, rows * m.out.in);
+  using T = typename P::Kept;
+  const T *qkv = keptInput<P>(call, 22), *o = keptInput<P>(call, 23);
   const PairGradients qPair(call, 1, m.in.q), kPair(call, 3, m.in.k), vPair(call, 5, m.in.v), outPair(call, 7, m.out);
   const Pulled<P> pulled(m.out, dy.data, hidden, rows, o, uO.data, outPair);
   const Pulled<P>* only[] = {&pulled};
-  float* dO = scratch(kOut, rows * m.out.in);
-  pullBack<P>(only, 1, rows, m.out.in, dO);
-  float* turned = scratch(kTurned, rows * m.in.width);
-  backwardAll<P>(m.d, m.sequences, qkv, o, lse.data, dO, turned);
-  m.in.turn(turned, turned, -1);
+  T* dO = reinterpret_cast<T*>(scratch(kOut, rows * m.out.in));
+  if (m.out.rate == 0) pullBack<P>(only, 1, rows, m.out.in, dO);
+  else {
+    float* sums = scratch(kTurned, rows * m.out.in);
+    pullBack<P>(only, 1, rows, m.out.in, sums);
+    convertAll(sums, dO, rows * m.out.in);
+  }
+  float* straight = scratch(kQkv, rows * m.in.width);
+  backwardAll<P>(m.d, m.sequences, qkv, o, lse.data, dO, straight);
+  T* turned = reinterpret_cast<T*>(scratch(kTurned, rows * m.in.width));
+  m.in.turn(straight, turned, -1);
   m.in.backward<P>(turned, uQ.data, uK.data, uV.data, qPair, kPair, vPair, dy.data, dx);
 }
 

@@ -19,10 +19,10 @@ void backward(Call& call) {
   const auto x = call.input<float>(0), w = call.input<float>(1), dy = call.input<float>(2);
   const long out = w.dim(0), in = w.dim(1), rows = x.rows();
   const PlainRight weight(dense(w.data, out, in));
-  const Term<P> back{rowsOf<P>({dy.data, out, 1}, rows, out, 8), &weight};
+  const Term<P> back{rowsOf<P>(Left{dy.data, out, 1}, rows, out, 8), &weight};
   gemm<P>(rows, in, &back, 1, {call.output(0, x.shape), in, 1});
   const StridedRight values(x.data, rows, in, 1);
-  const Term<P> across{rowsOf<P>({dy.data, 1, out}, out, rows, 8), &values};
+  const Term<P> across{rowsOf<P>(Left{dy.data, 1, out}, out, rows, 8), &values};
   gemm<P>(out, in, &across, 1, {call.output(1, w.shape), in, 1});
 }
 

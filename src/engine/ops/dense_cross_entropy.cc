@@ -46,8 +46,8 @@ void backwardSlice(const Rows<P>& x, const typename P::T* values, size_t valuesS
         if (label >= 0 && label < width) line[label] -= scale;
       }
       float *x0 = dx + i * dim, *w0 = dw + n * dim;
-      multiplyPacked<P>(packRows<P>({logits, width, 1}, count, width, packed), along, count, dim, {x0, dim, 1, 1, x0});
-      multiplyPacked<P>(packRows<P>({logits, 1, width}, width, count, packed), values + i / kBlock * valuesSize, width, dim, {w0, dim, 1, 1, w0});
+      multiplyPacked<P>(packRows<P>(Left{logits, width, 1}, count, width, packed), along, count, dim, {x0, dim, 1, 1, x0});
+      multiplyPacked<P>(packRows<P>(Left{logits, 1, width}, width, count, packed), values + i / kBlock * valuesSize, width, dim, {w0, dim, 1, 1, w0});
     }
   }
 }
@@ -61,7 +61,7 @@ void backward(Call& call) {
   float* dx = call.output(0, x.shape);
   float* dw = call.output(1, w.shape);
   const Weight weight = dense(w.data, vocabulary, dim);
-  const Rows<P> left = rowsOf<P>({x.data, dim, 1}, rows, dim, 7);
+  const Rows<P> left = rowsOf<P>(Left{x.data, dim, 1}, rows, dim, 7);
   const size_t size = panelSize<P>(kBlock, dim);
   const long blocks = (rows + kBlock - 1) / kBlock;
   typename P::T* values = elements<P>(8, size * blocks);

@@ -19,11 +19,6 @@ struct Parts {
     if (gate.in != x.dim(-1) || gain.size != gate.in || up.in != gate.in || up.out != gate.out || down.in != gate.out || down.out != gate.in)
       throw std::invalid_argument("gated MLP: the projections do not fit each other");
   }
-  float* norm() const {
-    float* n = scratch(kNorm, rows * gate.in);
-    rmsNormRows(x.data, gain.data, rows, gate.in, eps, n);
-    return n;
-  }
 };
 
 template <class P>
@@ -50,15 +45,23 @@ void backward(Call& call) {
   const long rows = m.rows, inner = m.gate.out, hidden = m.gate.in;
   float* dx = call.output(0, m.x.shape);
   const PairGradients gatePair(call, 1, m.gate), upPair(call, 3, m.up), downPair(call, 5, m.down);
-  float* act = scratch(kAct, rows * inner);
+  using T = typename P::Kept;
+  const auto made = [](Slot slot, long size) { return reinterpret_cast<T*>(scratch(slot, size)); };
+  T* act = made(kAct, rows * inner);
   swiglu<P>(gate, up, rows * inner, act);
   const Pulled<P> down(m.down, dy.data, hidden, rows, act, uDown.data, downPair);
   const Pulled<P>* only[] = {&down};
-  float* dUp = scratch(kUpGradient, rows * inner);
-  pullBack<P>(only, 1, rows, inner, dUp);
-  float* dGate = scratch(kGateGradient, rows * inner);
+  T* dUp = made(kUpGradient, rows * inner);
+  if (m.down.rate == 0) pullBack<P>(only, 1, rows, inner, dUp);
+  else {
+    float* sums = scratch(kGateGradient, rows * inner);
+    pullBack<P>(only, 1, rows, inner, sums);
+    convertAll(sums, dUp, rows * inner);
+  }
+  T* dGate = made(kGateGradient, rows * inner);
   swigluBack<P>(gate, up, dUp, rows * inner, dGate, dUp);
-  const float* n = m.norm();
+  T* n = made(kNorm, rows * hidden);
+  rmsNormRows(m.x.data, m.gain.data, rows, hidden, m.eps, n);
   const Pulled<P> pulledGate(m.gate, dGate, inner, rows, n, uGate.data, gatePair);
   const Pulled<P> pulledUp(m.up, dUp, inner, rows, n, uUp.data, upPair);
   const Pulled<P>* both[] = {&pulledGate, &pulledUp};

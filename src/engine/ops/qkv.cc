@@ -10,7 +10,7 @@ template <class P>
 void forward(Call& call) {
   const Qkv m(call);
   float* y = call.output(0, {m.x.dim(0), m.x.dim(1), m.width / m.dim, m.dim});
-  m.forward<P>(y, call.output(1, {m.rows, m.q.rank}), call.output(2, {m.rows, m.k.rank}), call.output(3, {m.rows, m.v.rank}));
+  m.forward<P>(y, y, call.output(1, {m.rows, m.q.rank}), call.output(2, {m.rows, m.k.rank}), call.output(3, {m.rows, m.v.rank}));
 }
 
 template <class P>
@@ -21,7 +21,7 @@ void backward(Call& call) {
   const PairGradients qPair(call, 1, m.q), kPair(call, 3, m.k), vPair(call, 5, m.v);
   float* turned = scratch(kTurned, m.rows * m.width);
   m.turn(dy.data, turned, -1);
-  m.backward<P>(turned, uQ.data, uK.data, uV.data, qPair, kPair, vPair, nullptr, dx);
+  m.backward<P>(static_cast<const float*>(turned), uQ.data, uK.data, uV.data, qPair, kPair, vPair, nullptr, dx);
 }
 
 void forwardAny(Call& call) {
