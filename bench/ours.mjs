@@ -83,8 +83,9 @@ const TASKS = {
   },
   /** Training steps by op. */
   async profile() {
+    const run = trainer(tb.Dataset.from_list(packed));
     const begin = performance.now();
-    const { first, last, result } = await timeSteps(trainer(tb.Dataset.from_list(packed)), tb.profiled);
+    const { first, last, result } = await timeSteps(run, tb.profiled);
     const profile = result.profile.between((first - begin) * 1000, (last - begin) * 1000);
     if (trace) writeFileSync(trace, JSON.stringify(profile.chromeTrace()));
     return { outside: profile.outside, byOp: profile.byOp(), seconds: profile.duration / 1e6 };

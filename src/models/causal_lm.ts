@@ -9,6 +9,7 @@ import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
 import { gatherRows } from '../engine/ops/gather_rows';
 import { linear } from '../engine/ops/linear';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
+import type { Precision } from '../engine/precision';
 import * as tf from '../engine/tf';
 import { type Matrix, Module, Parameter, readParameters, writeTensors } from '../nn';
 
@@ -68,7 +69,7 @@ export abstract class CausalLM extends Module {
   /** The output matrix [vocabulary, hidden]. */
   abstract readonly head: Matrix;
   /** Floats kept for the backward pass, per token: [everything, with recomputation]. */
-  abstract activationFloats(): [kept: number, recomputed: number];
+  abstract activationFloats(precision: Precision): [kept: number, recomputed: number];
 
   /** Logits of hidden rows: [rows, hidden] -> [rows, vocabulary] */
   logits(hidden: tf.Tensor2D): tf.Tensor2D {

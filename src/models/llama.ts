@@ -6,6 +6,7 @@ import { gatedMlp } from '../engine/ops/gated_mlp';
 import { qkv } from '../engine/ops/qkv';
 import { rope } from '../engine/ops/rope';
 import { swiglu } from '../engine/ops/swiglu';
+import type { Precision } from '../engine/precision';
 import { checkpoint } from '../engine/tape';
 import * as tf from '../engine/tf';
 import type { GgufValue } from '../formats/gguf';
@@ -217,13 +218,14 @@ export class LlamaForCausalLM extends CausalLM {
     return new KeyValueCache(this.model.layers.map(() => new LayerCache(capacity, groups, dim)));
   }
 
-  activationFloats(): [number, number] {
+  activationFloats(precision: Precision): [number, number] {
     const { hidden_size: hidden, intermediate_size: inner, head_dim: dim, num_hidden_layers: layers } = this.config;
     const heads = this.config.num_attention_heads * dim;
     const groups = this.config.num_key_value_heads * dim;
     const trained = this.model.layers[0].self_attn.q_proj.weight instanceof Parameter;
     // Where matrices are trained, what goes into each of them is kept too.
-    const block = 2 * hidden + 2 * heads + 2 * groups + 2 * inner + (trained ? 4 * hidden + heads + 2 * groups + inner : 0);
+    const kept = (2 * heads + 2 * groups + 2 * inner) * (precision === 'bf16' && !trained ? 0.5 : 1);
+    const block = 2 * hidden + kept + (trained ? 4 * hidden + heads + 2 * groups + inner : 0);
     return [layers * block, layers * hidden + block];
   }
 }

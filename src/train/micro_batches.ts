@@ -1,5 +1,6 @@
 import { OptionError } from '../core/errors';
 import { availableMemory, mebibytes } from '../engine/memory';
+import type { Precision } from '../engine/precision';
 import type { TrainingOptions } from './config';
 
 /** How many tokens go through the model at once, and whether blocks are recomputed in the backward pass. */
@@ -12,19 +13,21 @@ const SIZES = [4096, 2048, 1024, 512, 256];
 
 /**
  * The micro-batches that fit the memory allowed. `kept` and `recomputed`: fp32 values that a token's activations take without and
- * with recomputation; `longest`: tokens of the longest row.
+ * with recomputation; `longest`: tokens of the longest row. In bf16, where a token is computed faster and takes less memory, more of
+ * them go through at once: what a micro-batch costs beside its tokens (unpacking weights, JavaScript) weighs more there.
  */
 export function planMicroBatches(
   args: Pick<TrainingOptions, 'memory_limit' | 'gradient_checkpointing'>,
   [kept, recomputed]: [kept: number, recomputed: number],
   longest: number,
+  precision: Precision,
 ): Plan {
   const { memory_limit: allowed, gradient_checkpointing: forced } = args;
   const limit = allowed <= 1 ? allowed * availableMemory() : allowed * 1024 * 1024;
   const fits = (tokens: number, floats: number) => tokens * floats * 4 * 1.3 <= limit;
-  // Larger micro-batches than this gain no speed, so memory is not spent on them.
-  const preferred = Math.max(Number(process.env.MB ?? 512), longest);
-  if (forced !== true && fits(preferred, kept)) return { tokens: preferred, recompute: false };
+  // Larger micro-batches than the first gain no speed, so memory is not spent on them.
+  const preferred = (precision === 'bf16' ? [1024, 512] : [512]).find((tokens) => fits(Math.max(tokens, longest), kept));
+  if (forced !== true && preferred) return { tokens: Math.max(preferred, longest), recompute: false };
   const size = SIZES.find((tokens) => tokens <= Math.max(512, longest) && fits(tokens, recomputed)) ?? longest;
   if (forced !== false && (forced || !fits(longest, kept))) {
     if (!fits(longest, recomputed))

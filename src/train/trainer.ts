@@ -183,8 +183,9 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     let log: Record<string, number>[] = [];
     let plan = planMicroBatches(
       args,
-      this.base.activationFloats(),
+      this.base.activationFloats(this.precision),
       lengths.reduce((most, n) => Math.max(most, n), 0),
+      this.precision,
     );
     const fingerprint = `${parts.train.length} rows, ${rowsPerStep} a step, seed ${args.data_seed ?? args.seed}${args.train_sampling_strategy === 'random' ? '' : `, ${args.train_sampling_strategy}`}`;
     if (checkpoint) {

@@ -15,7 +15,7 @@ async function trainOn(backend: string, model: string, tokenizer: string) {
       const processing_class = await tb.AutoTokenizer.from_pretrained(${JSON.stringify(tokenizer)});
       const train_dataset = tb.Dataset.from_list(['one', 'two', 'three', 'four'].map((completion) => ({ prompt: 'count: ', completion })));
       const peft_config = new tb.LoraConfig({ r: 4, lora_dropout: 0.1, target_modules: 'all-linear' });
-      const args = new tb.SFTConfig({ output_dir: ${JSON.stringify(scratch('out'))}, max_steps: 3, per_device_train_batch_size: 2, learning_rate: 1e-2, save_strategy: 'no' });
+      const args = new tb.SFTConfig({ output_dir: ${JSON.stringify(scratch('out'))}, max_steps: 3, per_device_train_batch_size: 2, learning_rate: 1e-2, save_strategy: 'no', bf16: false });
       const trainer = new tb.SFTTrainer({ model, processing_class, train_dataset, peft_config, args });
       await trainer.train();
       const made = await tb.generate(model, [1, 2, 3], { max_new_tokens: 5, eos_token_id: [] });

@@ -245,6 +245,7 @@ it('evaluates, logs and keeps as many checkpoints as asked', async () => {
       save_steps: 3,
       save_total_limit: 2,
       report_to: 'tensorboard',
+      bf16: false, // as evaluate() computes
     },
     { eval_dataset: rows.select([0, 1, 2]) },
   );

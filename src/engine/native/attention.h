@@ -419,6 +419,12 @@ void backwardPart(const Dims& d, const Sequence& s, const Part& part, const Grad
   const int width = widthFor(d.dim);
   const size_t across = kPanels * kColumns * stepsOf<P>(d.dim), along = panelSize<P>(kWide, d.dim, width), floats = kWide * (d.dim + 2);
   const long tiles = Columns::tiles(d, s), chunks = (tiles + kChunk - 1) / kChunk;
+  long zeroed = 0;
+  const auto zeroTo = [&](long key) {  // just before sums are added there, while the cache has them
+    if (key <= zeroed) return;
+    for (float* sums : {dk, dv}) std::memset(sums + zeroed * d.dim, 0, (key - zeroed) * d.dim * 4);
+    zeroed = key;
+  };
   for (long chunk = 0; chunk < chunks; chunk++) {
     const long place = chunk % part.of;
     if ((chunk / part.of % 2 ? part.of - 1 - place : place) != part.index) continue;
@@ -443,10 +449,14 @@ void backwardPart(const Dims& d, const Sequence& s, const Part& part, const Grad
     }
     for (long key = all[0].c.template begin<P>(); key < all.back().c.end(); key += kKeys<P>)
       for (const Back<P>& t : all)
-        if (key >= t.c.template begin<P>() && key < t.c.end()) backwardBlock<P>(t, keys, values, keysTurned, key, width, dk, dv);
+        if (key >= t.c.template begin<P>() && key < t.c.end()) {
+          zeroTo(std::min<long>(t.c.end(), key + kKeys<P>));
+          backwardBlock<P>(t, keys, values, keysTurned, key, width, dk, dv);
+        }
     for (const Back<P>& t : all)
       turnBack(t.c, t.dq, [&](int i, const float* row) { std::memcpy(t.c.row(in.dq, d.qRow, i), row, d.dim * 4); });
   }
+  zeroTo(s.keys);
 }
 
 // Adds up shares [rows, dim] of the gradients of keys and of values, `values` floats behind them, for `count` tokens, in one order.
@@ -475,7 +485,6 @@ void backwardAll(const Dims& d, const std::vector<Sequence>& sequences, const T*
     const Sequence& s = sequences[part.sequence];
     const long share = s.keys * d.dim;
     float* mine = shares + part.share;
-    std::memset(mine, 0, 2 * share * 4);
     backwardPart<P>(d, s, part, Gradients<T>{in.q, o, dO, lse, dq}, keys.of(part.sequence, s, part.group), values.of(part.sequence, s, part.group),
                     keysTurned.of(part.sequence, s, part.group), mine, mine + share);
   });

@@ -274,6 +274,19 @@ inline void packTile(const Left<T>& left, int inner, long i, int count, uint32_t
   }
 }
 
+// Rows i to i + kLanes - 1, two whole tiles, of a left-hand side whose columns are contiguous.
+template <class T>
+inline void packTwo(const Left<T>& left, int inner, long i, uint32_t* to) {
+  const T zeros[kLanes] = {};
+  uint32_t* there = to + stepsOf<BF16>(inner) * BF16::kTile;
+  for (int k = 0; k < inner; k += 2, to += BF16::kTile, there += BF16::kTile) {
+    const T* first = left.data + i + k * left.column;
+    const VecBits both = pairs(first, k + 1 < inner ? first + left.column : zeros);
+    std::memcpy(to, &both, sizeof both / 2);
+    std::memcpy(there, reinterpret_cast<const char*>(&both) + sizeof both / 2, sizeof both / 2);
+  }
+}
+
 // Tiles [first, last) of a left-hand side whose columns are contiguous (a transposed matrix): a line of cache is used by all tiles
 // that share it.
 inline void packColumns(const Left<float>& left, int inner, long rows, long first, long last, float* to) {
@@ -305,9 +318,13 @@ template <class P, class T>
 inline Rows<P> packRows(const Left<T>& left, long rows, int inner, typename P::T* packed, long first, long last) {
   const long steps = stepsOf<P>(inner);
   const Rows<P> made{packed, P::kTile * steps, P::kTile, 1, inner};
-  if constexpr (P::kPack == 1)
-    if (left.row == 1 && left.column != 1) return packColumns(left, inner, rows, first, last, packed), made;
-  for (long t = first; t < last; t++)
+  long t = first;
+  if (left.row == 1 && left.column != 1) {
+    if constexpr (P::kPack == 1) return packColumns(left, inner, rows, first, last, packed), made;
+    else if (2 * P::kTile == kLanes)  // a vector holds a line of two tiles
+      for (; t + 2 <= last && (t + 2) * P::kTile <= rows; t += 2) packTwo(left, inner, t * P::kTile, packed + t * P::kTile * steps);
+  }
+  for (; t < last; t++)
     packTile(left, inner, t * P::kTile, std::min<long>(P::kTile, rows - t * P::kTile), packed + t * P::kTile * steps);
   return made;
 }
