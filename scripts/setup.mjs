@@ -95,6 +95,12 @@ export function findChromium() {
   return undefined;
 }
 
+/** Whether there is a loader for Vulkan drivers, by which the tests of WebGPU find the one that Chromium brings. */
+export function hasVulkan() {
+  const listed = spawnSync('ldconfig', ['-p'], { encoding: 'utf8' });
+  return listed.status === 0 && listed.stdout.includes('libvulkan.so.1');
+}
+
 export const stages = {
   dependencies: stage('JavaScript packages', {
     inputs: ['package-lock.json'],
@@ -151,9 +157,10 @@ export const stages = {
     },
   }),
   chromium: stage('Chromium for the browser tests', {
-    done: () => findChromium() !== undefined,
+    done: () => findChromium() !== undefined && hasVulkan(),
     async make() {
       if (process.getuid?.() !== 0 || spawnSync('which', ['apt-get']).status !== 0) {
+        if (findChromium()) return;
         console.log(
           '      not found, and it cannot be installed from here: the browser tests will be skipped. Install Chromium to run them.',
         );
@@ -164,7 +171,7 @@ export const stages = {
         remedy: 'Install it by hand (`apt-get install chromium`) and run the same command again.',
       };
       await run('apt-get', ['update', '-qq'], options);
-      await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'chromium'], {
+      await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'chromium', 'libvulkan1'], {
         ...options,
         env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
       });
