@@ -44,14 +44,19 @@ inline void toBf16(const float* from, Half* to, long n) {
   for (; i < n; i++) to[i] = toBf16(from[i]);
 }
 
+#if defined(__AVX512BF16__)
+// Half 2 i of the result is half i of the lower 16, half 2 i + 1 that of the upper.
+inline VecBits zip(__m512i halves) {
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2,
+                                         17, 1, 16, 0);
+  return reinterpret_cast<VecBits>(_mm512_maskz_permutexvar_epi16(0xffffffff, order, halves));
+}
+#endif
+
 // Pairs of bf16: the values of `first` in the lower halves, those of `second` in the upper.
 inline VecBits pairs(Vec first, Vec second) {
 #if defined(__AVX512BF16__)
-  const __m512i halves = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(second), reinterpret_cast<__m512>(first)));
-  // Half 2 i of the result is value i of the first, half 2 i + 1 value i of the second.
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2,
-                                         17, 1, 16, 0);
-  return reinterpret_cast<VecBits>(_mm512_permutexvar_epi16(order, halves));
+  return zip(reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(second), reinterpret_cast<__m512>(first))));
 #else
   return roundToBf16(first) >> 16 | (roundToBf16(second) & 0xffff0000u);
 #endif
@@ -71,7 +76,12 @@ inline void store(Half* p, Vec v) {
 
 // Pairs from values that are bf16 already.
 inline VecBits pairs(const Half* first, const Half* second) {
+#if defined(__AVX512BF16__)
+  const __m256i lower = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first)), upper = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(second));
+  return zip(_mm512_maskz_inserti64x4(0xff, _mm512_zextsi256_si512(lower), upper, 1));
+#else
   return reinterpret_cast<VecBits>(load(first)) >> 16 | reinterpret_cast<VecBits>(load(second));
+#endif
 }
 inline VecBits pairs(const float* first, const float* second) { return pairs(load(first), load(second)); }
 

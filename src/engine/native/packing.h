@@ -136,6 +136,10 @@ struct PlainRight : Right {
  private:
   template <class T>
   void packAny(long n, int count, int width, T* panel) const {
+#if defined(__AVX512BF16__)
+    if constexpr (!std::is_same_v<T, float>)
+      if (w.kind == Kind::kQ4_1 && n % 16 == 0 && count == width) return packHalvesOfQ4_1(n, width, panel);
+#endif
     withKind(w.kind, [&](auto kind) {
       const size_t bytes = Weight::rowBytes(kind, w.columns);
       packAlong<float>(inner, count, width, panel, [&](int k, float* part) {
@@ -144,6 +148,20 @@ struct PlainRight : Right {
       });
     });
   }
+
+#if defined(__AVX512BF16__)
+  // The most common case, without a stop in memory: a vector of columns is half a block of every row.
+  void packHalvesOfQ4_1(long n, int width, uint32_t* panel) const {
+    const size_t bytes = Weight::rowBytes(Kind::kQ4_1, w.columns);
+    for (long k = 0; k < inner; k += 2)
+      for (long j = n; j < n + width; j += kLanes, panel += kLanes) {
+        const uint8_t* block = w.data + k * bytes + j / 32 * 20;
+        const int shift = j % 32 / 4;  // 0 or 4 bits down
+        const Vec second = k + 1 < inner ? halfOfQ4_1(block + bytes, shift) : Vec{};
+        *reinterpret_cast<UnalignedBits*>(panel) = pairs(halfOfQ4_1(block, shift), second);
+      }
+  }
+#endif
 };
 
 // B[k, n] = data[k * row + n * column], of T = float or (for bf16 products) Half

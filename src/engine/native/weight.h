@@ -67,13 +67,20 @@ inline void unpackQ4_1(const uint8_t* block, float* out) {
 #endif
 }
 
+#if defined(__AVX512F__)
+inline Vec halfOfQ4_1(const uint8_t* block, int shift) {
+  return __builtin_convertvector((bytesAt(block + 4) >> shift) & 15, Vec) * halfToFloat(half(block)) + halfToFloat(half(block + 2));
+}
+#endif
+
 // Half a block: its low nibbles are values 0-15, its high nibbles values 16-31.
 inline void unpackHalfQ4_1(const uint8_t* block, int shift, float* out) {
+#if defined(__AVX512F__)
+  store(out, halfOfQ4_1(block, shift));
+#else
   const float d = halfToFloat(half(block)), m = halfToFloat(half(block + 2));
   const uint8_t* q = block + 4;
-#if defined(__AVX512F__)
-  store(out, __builtin_convertvector((bytesAt(q) >> shift) & 15, Vec) * d + m);
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
   const __m256 scale = _mm256_set1_ps(d), minimum = _mm256_set1_ps(m);
   const __m256i mask = _mm256_set1_epi32(15);
   for (int i = 0; i < 16; i += 8) {
@@ -83,6 +90,7 @@ inline void unpackHalfQ4_1(const uint8_t* block, int shift, float* out) {
   }
 #else
   for (int i = 0; i < 16; i++) out[i] = ((q[i] >> shift) & 15) * d + m;
+#endif
 #endif
 }
 
