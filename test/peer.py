@@ -229,6 +229,10 @@ def quantized(data):
     for kind in ["nf4", "fp4"]:
         config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=kind, bnb_4bit_compute_dtype=torch.float32)
         model = AutoModelForCausalLM.from_pretrained(data["model"], quantization_config=config, dtype=torch.float32, device_map="cpu")
+        # Where the CPU has bf16 instructions, its fused kernel computes in bf16 whatever bnb_4bit_compute_dtype says.
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
         with torch.no_grad():
             logits[kind] = model(torch.tensor(data["ids"])).logits.flatten().tolist()
     return {"matrices": matrices, "logits": logits}

@@ -78,7 +78,7 @@ inline void store(Half* p, Vec v) {
 inline VecBits pairs(const Half* first, const Half* second) {
 #if defined(__AVX512BF16__)
   const __m256i lower = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first)), upper = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(second));
-  return zip(_mm512_maskz_inserti64x4(0xff, _mm512_zextsi256_si512(lower), upper, 1));
+  return zip(_mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(lower), upper, 1));
 #else
   return reinterpret_cast<VecBits>(load(first)) >> 16 | reinterpret_cast<VecBits>(load(second));
 #endif

@@ -330,8 +330,8 @@ inline void forTiles(long rows, int inner, const Body& body) {
   parallelFor(static_cast<int>((tiles + block - 1) / block), [&](int task, int) { body(task * block, std::min(tiles, (task + 1) * block)); });
 }
 
-// Makes a left-hand side ready in memory of rowsSize elements, [tiles][stepsOf(inner)][kTile], on the calling thread: a single stream,
-// where rows in their own order are kTile streams, whose distance may be the one at which the first-level cache collides.
+// Makes tiles [first, last) of a left-hand side ready in memory of rowsSize elements, [tiles][stepsOf(inner)][kTile], on the calling thread:
+// a single stream, where rows in their own order are kTile streams, whose distance may be the one at which the first-level cache collides.
 template <class P, class T>
 inline Rows<P> packRows(const Left<T>& left, long rows, int inner, typename P::T* packed, long first, long last) {
   const long steps = stepsOf<P>(inner);

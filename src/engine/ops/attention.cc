@@ -1,5 +1,5 @@
 // Causal attention with grouped heads as an op, forward, backward and through a cache; see attention.ts.
-#include "../native/attention.h"
+#include "../native/attention_back.h"
 #include "../native/op.h"
 
 namespace tunebook {

@@ -1,5 +1,5 @@
 // The attention half of a block, norm and residual included, forward and backward; see attention_block.ts.
-#include "../native/attention.h"
+#include "../native/attention_back.h"
 #include "../native/qkv.h"
 
 namespace tunebook {
