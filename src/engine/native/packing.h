@@ -134,6 +134,15 @@ struct PlainRight : Right {
   void pack(long n, int count, int width, uint32_t* panel) const override { packAny(n, count, width, panel); }
 
  private:
+  // Asks for the columns of a row that comes soon: a panel has a little of every row, too far apart for the hardware to foresee.
+  struct Ahead {
+    const uint8_t* data;
+    const long row, length;
+    Ahead(const Weight& w, long bytes, long n, int count) : data(w.data + n * bytes / w.columns + 24 * bytes), row(bytes), length(count * bytes / w.columns + 63) {}
+    void operator()(long k) const {
+      for (long at = 0; at < length; at += 64) __builtin_prefetch(data + k * row + at);
+    }
+  };
   template <class T>
   void packAny(long n, int count, int width, T* panel) const {
 #if defined(__AVX512BF16__)
@@ -142,7 +151,9 @@ struct PlainRight : Right {
 #endif
     withKind(w.kind, [&](auto kind) {
       const size_t bytes = Weight::rowBytes(kind, w.columns);
+      const Ahead ahead(w, bytes, n, count);
       packAlong<float>(inner, count, width, panel, [&](int k, float* part) {
+        ahead(k);
         unpackRow<kind>(w.data + k * bytes, n, count, part);
         return part;
       });
@@ -153,13 +164,17 @@ struct PlainRight : Right {
   // The most common case, without a stop in memory: a vector of columns is half a block of every row.
   void packHalvesOfQ4_1(long n, int width, uint32_t* panel) const {
     const size_t bytes = Weight::rowBytes(Kind::kQ4_1, w.columns);
-    for (long k = 0; k < inner; k += 2)
+    const Ahead ahead(w, bytes, n, width);
+    for (long k = 0; k < inner; k += 2) {
+      ahead(k);
+      ahead(k + 1);
       for (long j = n; j < n + width; j += kLanes, panel += kLanes) {
         const uint8_t* block = w.data + k * bytes + j / 32 * 20;
         const int shift = j % 32 / 4;  // 0 or 4 bits down
         const Vec second = k + 1 < inner ? halfOfQ4_1(block + bytes, shift) : Vec{};
         *reinterpret_cast<UnalignedBits*>(panel) = pairs(halfOfQ4_1(block, shift), second);
       }
+    }
   }
 #endif
 };
