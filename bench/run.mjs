@@ -1,5 +1,5 @@
 // npm run bench -- train     4 x 512 tokens, every token labelled: speed, share of the CPU's peak, memory
-//                 -- full      the same, all weights trained in fp32
+//                 -- full      the same, all weights trained
 //                 -- sft       the project's instruction rows as they are: rows a second
 //                 -- generate  64 tokens after 64, greedy
 //                 -- inspect   an adapter of Llama-2-7B's shape, r = 16 and r = 64
@@ -129,11 +129,11 @@ await main(async () => {
   await setUp(['dependencies', 'native', 'build', 'model', ...(values.alone || task === 'profile' ? [] : ['peers'])]);
   const file = join(mkdtempSync(join(tmpdir(), 'tunebook-bench-')), 'task.json');
   const machine = cpu();
-  // A CPU without bfloat16 instructions converts each value: there fp32 is the best of either side.
-  // Full fine-tuning keeps fp32 weights on both sides, since small updates vanish in bf16 ones.
-  const dtype = values.dtype !== 'auto' ? values.dtype : /bf16/.test(machine) && task !== 'full' ? 'bfloat16' : 'float32';
+  // A CPU without bfloat16 instructions converts each value: there fp32 is the best of either side. In full fine-tuning the weights
+  // are fp32 on both sides, since small updates vanish in bf16 ones, and their products in this type.
+  const dtype = values.dtype !== 'auto' ? values.dtype : /bf16/.test(machine) ? 'bfloat16' : 'float32';
   const [batch, length, rank] = [values.batch, values.length, values.rank].map(Number);
-  const steps = Number(values.steps ?? (task === 'sft' ? 10 : 2));
+  const steps = Number(values.steps ?? (task === 'sft' ? 40 : 2));
   const trace = values.trace && resolve(values.trace);
   const { base } = values;
   const folder = join(cacheFolder(), 'bench', 'SmolLM2-135M-fp32');

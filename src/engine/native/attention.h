@@ -207,19 +207,12 @@ inline void scoresOf(const Rows<P>& keys, const typename P::T* queries, long key
   }
 }
 
-// A block's values as a right side whose inner dimension is the keys: fp32 as it stands, bf16 in `to`.
+// Rows j to j + kPack - 1 of vector v of a block, to a right side whose inner dimension is the keys: for fp32 the scores themselves.
 template <class P>
-inline const typename P::T* rightOf(float* scores, long n, typename P::T* to) {
-  if constexpr (P::kPack == 1) return scores;
-  else
-    for (int p = 0; p < kPanels; p++)
-      for (long j = 0; j < n; j += 2)
-        for (int v = 0; v < kVectors; v++) {
-          const float* at = scoreAt<P>(scores, j, p * kVectors + v);
-          const Vec second = j + 1 < n ? load(at + kColumns) : Vec{};
-          *reinterpret_cast<UnalignedBits*>(to + (p * kKeys<P> / 2 + j / 2) * kColumns + v * kLanes) = pairs(load(at), second);
-        }
-  return to;
+inline void putRight(typename P::T* to, long j, int v, const Vec (&rows)[P::kPack]) {
+  to += (v / kVectors * kKeys<P> + j) / P::kPack * kColumns + v % kVectors * kLanes;
+  if constexpr (P::kPack == 1) store(to, rows[0]);
+  else *reinterpret_cast<UnalignedBits*>(to) = pairs(rows[0], rows[1]);
 }
 
 // sums [kPanels][dim][kColumns] += turned values, for n keys from key on
@@ -253,7 +246,9 @@ void forwardTile(const Columns& c, const Rows<P>& keys, const Rows<P>& values, c
   const Dims& d = c.d;
   typename P::T* queries = elements<P>(2, kPanels * kColumns * stepsOf<P>(d.dim));
   float* scores = scratch(3, kKeys<P> * kWide);
-  typename P::T* packed = elements<P>(4, kKeys<P> * kWide / P::kPack);
+  typename P::T* right;
+  if constexpr (P::kPack == 1) right = scores;
+  else right = elements<P>(4, kKeys<P> * kWide / P::kPack);
   float* sums = scratch(5, kWide * d.dim);
   packQueries<P>(c, q, d.qRow, queries);
   const Sight sight(c);
@@ -285,11 +280,13 @@ void forwardTile(const Columns& c, const Rows<P>& keys, const Rows<P>& values, c
       top = other > top ? other : top;
       const Vec shift = top * d.scale, shrink = P::exp((before - top) * d.scale);
       Vec total{};
-      for (j = 0; j < n; j++) {
-        float* at = scoreAt<P>(scores, j, v);
-        const Vec x = load(at), e = P::exp(x * d.scale - shift), p = x == kHidden ? Vec{} : e;
-        total += p;
-        store(at, p);
+      for (j = 0; j < n; j += P::kPack) {
+        Vec p[P::kPack] = {};
+        for (int i = 0; i < P::kPack && j + i < n; i++) {
+          const Vec x = load(scoreAt<P>(scores, j + i, v)), e = P::exp(x * d.scale - shift);
+          total += p[i] = x == kHidden ? Vec{} : e;
+        }
+        putRight<P>(right, j, v, p);
       }
       store(m + v * kLanes, top);
       store(l + v * kLanes, load(l + v * kLanes) * shrink + total);
@@ -297,7 +294,7 @@ void forwardTile(const Columns& c, const Rows<P>& keys, const Rows<P>& values, c
       float* column = sums + v * kLanes / kColumns * d.dim * kColumns + v * kLanes % kColumns;
       for (long k = 0; k < d.dim; k++, column += kColumns) store(column, load(column) * shrink);
     }
-    addColumns<P>(values, d.dim, rightOf<P>(scores, n, packed), key, n, key == begin, sums);
+    addColumns<P>(values, d.dim, right, key, n, key == begin, sums);
   }
   turnBack(c, sums, [&](int i, float* row) {
     const float inverse = 1 / l[i];

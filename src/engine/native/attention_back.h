@@ -49,38 +49,56 @@ struct Gradients {
   float* dq;
 };
 
+// A block of probabilities and of dS as the products with them read them: as left sides with rows of columns, [kPanels][kKeys][kColumns],
+// and dS also as a right side whose inner dimension is the keys. fp32 stands where the scores stood.
+template <class P>
+struct Block {
+  static constexpr long kRow = kColumns / P::kPack, kSize = kKeys<P> * kWide / P::kPack;
+  float *scores, *slopes;
+  typename P::T *p, *ds, *dsRight;
+  Block() : scores(scratch(3, kKeys<P> * kWide)), slopes(scratch(4, kKeys<P> * kWide)) {
+    if constexpr (P::kPack == 1) p = scores, ds = dsRight = slopes;
+    else p = elements<P>(5, 3 * kSize), ds = p + kSize, dsRight = ds + kSize;
+  }
+  // Rows j to j + kPack - 1 of vector v of columns.
+  void put(long j, int v, const Vec (&e)[P::kPack], const Vec (&s)[P::kPack]) const {
+    if constexpr (P::kPack == 1) {
+      store(scoreAt<P>(scores, j, v), e[0]);
+      store(scoreAt<P>(slopes, j, v), s[0]);
+    } else {
+      const long at = scoreAt<P>(scores, j, v) - scores;
+      for (int i = 0; i < P::kPack; i++) {
+        store(reinterpret_cast<Half*>(p) + at + i * kColumns, e[i]);
+        store(reinterpret_cast<Half*>(ds) + at + i * kColumns, s[i]);
+      }
+      putRight<P>(dsRight, j, v, s);
+    }
+  }
+};
+
 // One block of keys for one tile. With P = exp(scale K Q^T - lse), dP = V dO^T and delta = rowsum(dO O): dS = scale P (dP - delta),
 // dV += P dO, dK += dS Q, dQ^T += K^T dS.
 template <class P>
 void backwardBlock(const Back<P>& t, const Rows<P>& keys, const Rows<P>& values, const Rows<P>& keysTurned, long key, int width, float* dk, float* dv) {
   const Dims& d = t.c.d;
   const long n = std::min<long>(kKeys<P>, t.c.end() - key), dim = d.dim;
-  float* p = scratch(3, kKeys<P> * kWide);
-  float* ds = scratch(4, kKeys<P> * kWide);
-  scoresOf<P>(keys, t.q, key, n, p);
-  scoresOf<P>(values, t.dO, key, n, ds);
+  const Block<P> block;
+  scoresOf<P>(keys, t.q, key, n, block.scores);
+  scoresOf<P>(values, t.dO, key, n, block.slopes);
   const bool cuts = t.sight.cuts(key, key + n);
-  for (long j = 0; j < n; j++)
+  for (long j = 0; j < n; j += P::kPack)
     for (int v = 0; v < kVectorsWide; v++) {
-      float *at = scoreAt<P>(p, j, v), *there = scoreAt<P>(ds, j, v);
-      Vec e = P::exp(load(at) * d.scale - load(t.lse + v * kLanes));
-      if (cuts) e = t.sight.seen(key + j, v, e, 0);
-      store(at, e);
-      store(there, e * (load(there) - load(t.delta + v * kLanes)) * d.scale);
+      Vec e[P::kPack] = {}, s[P::kPack] = {};
+      for (int i = 0; i < P::kPack && j + i < n; i++) {
+        e[i] = P::exp(load(scoreAt<P>(block.scores, j + i, v)) * d.scale - load(t.lse + v * kLanes));
+        if (cuts) e[i] = t.sight.seen(key + j + i, v, e[i], 0);
+        s[i] = e[i] * (load(scoreAt<P>(block.slopes, j + i, v)) - load(t.delta + v * kLanes)) * d.scale;
+      }
+      block.put(j, v, e, s);
     }
-  typename P::T* rows = elements<P>(5, kKeys<P> * kWide / P::kPack);
-  const auto add = [&](float* scores, const typename P::T* along, float* sums) {
-    // The block's rows as a left side: fp32 where it stands.
+  const auto add = [&](const typename P::T* left, const typename P::T* along, float* sums) {
+    constexpr long row = Block<P>::kRow;
     Product<P> products[kPanels];
-    constexpr long row = kColumns / P::kPack;
-    const typename P::T* left;
-    if constexpr (P::kPack == 1) left = scores;
-    else {
-      left = rows;
-      for (int panel = 0; panel < kPanels; panel++)
-        for (long j = 0; j < n; j++)
-          toBf16(scoreAt<P>(scores, j, panel * kVectors), reinterpret_cast<Half*>(rows + (panel * kKeys<P> + j) * row), kColumns);
-    }
     for (long at = 0; at < dim; at += width, along += stepsOf<P>(kWide) * width) {
       for (int panel = 0; panel < kPanels; panel++)
         products[panel] = {{left + panel * kKeys<P> * row, P::kTile * row, 1, row, kColumns}, along + panel * row * width};
@@ -88,9 +106,9 @@ void backwardBlock(const Back<P>& t, const Rows<P>& keys, const Rows<P>& values,
       multiplyPanel<P>(products, kPanels, n, std::min<long>(width, dim - at), {to, dim, 1, 1, to}, width);
     }
   };
-  add(p, t.dOAlong, dv);
-  add(ds, t.qAlong, dk);
-  addColumns<P>(keysTurned, dim, rightOf<P>(ds, n, rows), key, n, key == t.c.template begin<P>(), t.dq);
+  add(block.p, t.dOAlong, dv);
+  add(block.ds, t.qAlong, dk);
+  addColumns<P>(keysTurned, dim, block.dsRight, key, n, key == t.c.template begin<P>(), t.dq);
 }
 
 template <class P, class T>

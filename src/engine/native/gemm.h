@@ -10,6 +10,44 @@ template <class P>
 struct Product {
   Rows<P> left;
   const typename P::T* panel;
+
+  // The right side as a tile of V vectors of columns goes through it.
+  template <int V>
+  struct Cursor {
+    const typename P::T* at;
+    explicit Cursor(const Product& product) : at(product.panel) {}
+    typename P::V get(int turn, int v) const { return P::loadRight(at + (turn * V + v) * kLanes); }
+    void advance(int turns) { at += turns * V * kLanes; }
+  };
+};
+
+// A product whose right side is used too few times to be packed: [left.inner, ...] of T = float or Half, `row` from row to row.
+template <class T>
+struct UnpackedProduct {
+  Rows<BF16> left;
+  const T* right;
+  long row;
+
+  template <int V>
+  struct Cursor {
+    const T *first, *second;
+    const T* const end;
+    const long row;
+    T zeros[V * kLanes] = {};
+    explicit Cursor(const UnpackedProduct& p) : first(p.right), second(p.right - p.row), end(p.right + p.left.inner * p.row), row(p.row) { next(); }
+    BF16::V get(int, int v) const { return pairs(first + v * kLanes, second + v * kLanes); }
+    void advance(int) {
+      first += 2 * row;
+      next();
+    }
+    void next() {
+      second = first + row < end ? first + row : zeros;
+      for (int v = 0; v < V * kLanes * static_cast<int>(sizeof(T)) + 63; v += 64) {  // too far apart for the hardware to foresee
+        __builtin_prefetch(reinterpret_cast<const char*>(first + 16 * row) + v);
+        __builtin_prefetch(reinterpret_cast<const char*>(first + 17 * row) + v);
+      }
+    }
+  };
 };
 
 // Where a tile goes: element (i, j) at data[i * row + j * column], times alpha, added to what stands at the same place of `base` and to
@@ -52,8 +90,8 @@ struct ByRow {
 
 // R rows and V vectors of columns. Loops over the registers of a tile are unrolled by the language, and so are some steps of the
 // inner dimension: as loops they would keep the sums in memory (GCC 12).
-template <class P, class Layout, int R, int V>
-inline void tile(const Product<P>* products, int count, long i, const Target& to, long n, int columns) {
+template <class P, class Layout, int R, int V, class Product>
+inline void tile(const Product* products, int count, long i, const Target& to, long n, int columns) {
   constexpr int width = V * kLanes;
   Vec acc[R][V];
   const auto each = [&](auto f) INLINE { unrolled<R>([&](auto r) INLINE { unrolled<V>([&](auto v) INLINE { f(r, v); }); }); };
@@ -62,10 +100,10 @@ inline void tile(const Product<P>* products, int count, long i, const Target& to
     const Rows<P>& left = products[p].left;
     const long steps = stepsOf<P>(left.inner), row = Layout::row(left), step = Layout::step(left);
     const typename P::T* a = left.at(i);
-    const typename P::T* b = products[p].panel;
+    typename Product::template Cursor<V> b(products[p]);
     const auto times = [&](auto turn) INLINE {
       typename P::V right[V];
-      unrolled<V>([&](auto v) INLINE { right[v] = P::loadRight(b + turn * width + v * kLanes); });
+      unrolled<V>([&](auto v) INLINE { right[v] = b.get(turn, v); });
       unrolled<R>([&](auto r) INLINE {
         typename P::V value = P::spread(a[turn * step + r * row]);
         pin(value);
@@ -73,8 +111,8 @@ inline void tile(const Product<P>* products, int count, long i, const Target& to
       });
     };
     long k = 0;
-    for (; k + P::kTurns <= steps; k += P::kTurns, a += P::kTurns * step, b += P::kTurns * width) unrolled<P::kTurns>(times);
-    for (; k < steps; k++, a += step, b += width) times(std::integral_constant<int, 0>{});
+    for (; k + P::kTurns <= steps; k += P::kTurns, a += P::kTurns * step, b.advance(P::kTurns)) unrolled<P::kTurns>(times);
+    for (; k < steps; k++, a += step, b.advance(1)) times(std::integral_constant<int, 0>{});
   }
   if (to.bias && columns == width)
     each([&](auto r, auto v) INLINE { acc[r][v] = acc[r][v] * to.alpha + load(to.bias + n + v * kLanes); });
@@ -101,8 +139,8 @@ inline void tile(const Product<P>* products, int count, long i, const Target& to
 }
 
 // Rows [from, to) of one panel's columns; the left sides are all laid out alike.
-template <class P, class Layout, int V>
-inline void panelRows(const Product<P>* products, int count, long from, long to, const Target& target, long n, int columns) {
+template <class P, class Layout, int V, class Product>
+inline void panelRows(const Product* products, int count, long from, long to, const Target& target, long n, int columns) {
   long i = from;
   const auto tiles = [&](auto rows) {
     for (; i + rows <= to; i += rows) tile<P, Layout, rows, V>(products, count, i, target, n, columns);
@@ -114,8 +152,8 @@ inline void panelRows(const Product<P>* products, int count, long from, long to,
 }
 
 // The same for panels of `width` columns.
-template <class P, class Layout>
-inline void panelRows(const Product<P>* products, int count, long from, long to, const Target& target, long n, int columns, int width) {
+template <class P, class Layout, class Product>
+inline void panelRows(const Product* products, int count, long from, long to, const Target& target, long n, int columns, int width) {
   unrolled<kVectors>([&](auto less) {
     if (width == (less + 1) * kLanes) panelRows<P, Layout, less + 1>(products, count, from, to, target, n, columns);
   });
@@ -228,9 +266,18 @@ void crossPart(long rows, const float* left, long leftRow, long wide, const floa
 template <class P, class T>
 inline void crossProduct(long rows, const T* left, long leftRow, long wide, const float* right, long narrow, const Target& target) {
   if constexpr (P::kPack > 1) {
+    const Rows<P> turned = rowsOf<P>(Left{right, 1, narrow}, narrow, rows, 7);
+    const Target to{target.data, target.column, target.row};
+    const int width = widthFor(wide);
+    if (wide % width == 0 && narrow <= 4 * P::kTile)
+      return parallelFor(static_cast<int>(wide / width), [&](int task, int) {
+        const long n = task * width;
+        const UnpackedProduct<T> product{turned, left + n, leftRow};
+        panelRows<P, Interleaved<P>>(&product, 1, 0, narrow, to, n, width, width);
+      });
     const StridedRight values(left, rows, leftRow, 1);
-    const Term<P> term{rowsOf<P>(Left{right, 1, narrow}, narrow, rows, 7), &values};
-    gemm<P>(narrow, wide, &term, 1, {target.data, target.column, target.row});
+    const Term<P> term{turned, &values};
+    gemm<P>(narrow, wide, &term, 1, to);
   } else {
     for (long column = 0; column < narrow;) {
       if (narrow - column <= kLanes) {
