@@ -1,6 +1,12 @@
 import { sum } from './sum';
 import * as tf from './tf';
 
+/**
+ * A gradient of one input. `sum` is the gradient that the input has from elsewhere, where nobody else holds its values: it may be added
+ * to in place and returned.
+ */
+type Part = (sum?: tf.Tensor) => tf.Tensor;
+
 /** What tfjs's engine records for each op while its tape is on. */
 interface TapeNode {
   id: number;
@@ -8,12 +14,12 @@ interface TapeNode {
   inputs: Record<string, tf.Tensor>;
   outputs: tf.Tensor[];
   saved?: tf.Tensor[];
-  gradient?: (dys: tf.Tensor[]) => Record<string, () => tf.Tensor>;
+  gradient?: (dys: tf.Tensor[]) => Record<string, Part>;
 }
 
 interface EngineInside {
   state: { activeTape: TapeNode[] | null; nextTapeNodeId: number; kernelDepth: number; activeScope: { track: tf.Tensor[] } };
-  backend: { incRef(data: object): void };
+  backend: { incRef(data: object): void; refCount(data: object): number };
   makeTensorFromDataId(data: object, shape: number[], dtype: tf.DataType): tf.Tensor;
   isTapeOn(): boolean;
   startTape(): void;
@@ -45,7 +51,7 @@ export function taped(
   name: string,
   inputs: Record<string, tf.Tensor>,
   forward: () => { y: tf.Tensor; save: tf.Tensor[] },
-  gradient: (dy: tf.Tensor, saved: tf.Tensor[]) => Record<string, () => tf.Tensor>,
+  gradient: (dy: tf.Tensor, saved: tf.Tensor[]) => Record<string, Part>,
 ): tf.Tensor {
   const inside = engine();
   if (!inside.isTapeOn()) return tf.tidy(() => forward().y);
@@ -107,8 +113,9 @@ export class Recorded {
             const parts = node.gradient(filled);
             for (const [name, input] of Object.entries(node.inputs)) {
               if (!needed.has(input.id) || !parts[name]) continue;
-              const part = parts[name]();
               const before = gradients.get(input.id);
+              const part = parts[name](before && engine().backend.refCount(before.dataId) === 1 ? before : undefined);
+              if (part === before) continue;
               const [total] = keepAll([before ? sum(before, part) : part], made);
               gradients.set(input.id, total);
               made.push(total);

@@ -389,6 +389,21 @@ describe('native ops agree with their references', () => {
       a.dispose();
       b.dispose();
     }));
+  it('gatherRows adds to the gradient that a matrix has already, but never to values that another one shares', () =>
+    withoutLeaks(() => {
+      const [x, z] = [normal([4, 3]), normal([4, 3])] as tf.Tensor2D[];
+      const places = tf.tensor1d([2, 0, 2], 'int32');
+      const expected = tf.add(tf.ones([4, 3]), tf.scatterND(tf.expandDims(places, 1), tf.ones([3, 3]), [4, 3]));
+      const own = record(() => tf.add(tf.sum(gatherRows(x, places)), tf.sum(x)));
+      expect(Array.from(own.pullback([x])[0].dataSync())).toEqual(Array.from(expected.dataSync()));
+      // the gradients of x and of z are one tensor's values until the rows are added
+      const shared = record(() => tf.add(tf.sum(gatherRows(x, places)), tf.sum(add({ a: x, b: z }, {}))));
+      const [dx, dz] = shared.pullback([x, z]);
+      expect(Array.from(dx.dataSync())).toEqual(Array.from(expected.dataSync()));
+      expect(Array.from(dz.dataSync())).toEqual(Array(12).fill(1));
+      own.dispose();
+      shared.dispose();
+    }));
   for (const window of [undefined, 20, 1])
     it(`attention through a cache equals attention over everything, window ${window}`, () =>
       withoutLeaks(() => {

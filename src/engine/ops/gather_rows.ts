@@ -1,17 +1,18 @@
+import { execute, isNative } from '../backend';
+import { taped } from '../tape';
 import * as tf from '../tf';
 
 /**
- * Chosen rows of a matrix: x [rows, dim], places int32 [n] -> [n, dim]. tfjs's own gather needs a kernel for
- * its gradient that not every backend has.
+ * Chosen rows of a matrix: x [rows, dim], places int32 [n] -> [n, dim]. The gradient of a matrix that has one already (a tied
+ * embedding's, from the vocabulary head) is added to in place: another of its size would be zero almost everywhere.
  */
 export function gatherRows(x: tf.Tensor2D, places: tf.Tensor1D): tf.Tensor2D {
-  const run = tf.customGrad((...args) => {
-    const save = args.pop() as unknown as (tensors: tf.Tensor[]) => void;
-    save([places]);
-    return {
-      value: tf.gather(args[0] as tf.Tensor, places),
-      gradFunc: (dy: tf.Tensor, [saved]: tf.Tensor[]) => tf.scatterND(tf.expandDims(saved, 1), dy, x.shape),
-    };
-  });
-  return run(x) as tf.Tensor2D;
+  const forward = () => ({ y: tf.gather(x, places), save: [places] });
+  return taped('GatherRows', { x }, forward, (dy, [saved]) => ({
+    x: (sum) => {
+      if (!sum || !isNative()) return tf.scatterND(tf.expandDims(saved, 1), dy, x.shape);
+      execute('TunebookAddRows', [sum, saved, dy], {}, 0);
+      return sum;
+    },
+  })) as tf.Tensor2D;
 }
