@@ -34,7 +34,7 @@ struct Right {
 
 constexpr int kRun = 64;
 
-// Panels whose columns are rows in memory: line(j, k, length, part) is where values [k, k + length) of column j stand (fp32 or, for panels
+// Panels (of a multiple of 8 columns) whose columns are rows in memory: line(j, k, length, part) is where values [k, k + length) of column j stand (fp32 or, for panels
 // of bf16, bf16), in `part` if they have to be made.
 template <class Line>
 inline void packAcross(int inner, int count, int width, float* panel, const Line& line) {
@@ -210,12 +210,12 @@ inline Weight dense(const float* data, long rows, long columns) {
   return {reinterpret_cast<const uint8_t*>(data), Kind::kF32, rows, columns};
 }
 
-// Columns of the panels for a right side of so many: what leaves the fewest of them empty.
+// Columns of the panels for a right side of so many: what leaves the fewest of them empty. A multiple of 8, as packAcross asks.
 inline int widthFor(long columns) {
   int best = kColumns;
   const auto padded = [&](long width) { return (columns + width - 1) / width * width; };
   for (int vectors = kVectors - 1; vectors > 0; vectors--)
-    if (padded(vectors * kLanes) < padded(best)) best = vectors * kLanes;
+    if (vectors * kLanes % 8 == 0 && padded(vectors * kLanes) < padded(best)) best = vectors * kLanes;
   return best;
 }
 
