@@ -115,7 +115,7 @@ export class Recorded {
               if (!needed.has(input.id) || !parts[name]) continue;
               const before = gradients.get(input.id);
               const part = parts[name](before && engine().backend.refCount(before.dataId) === 1 ? before : undefined);
-              if (part === before) continue;
+              if (part === before) continue; // added to in place
               const [total] = keepAll([before ? sum(before, part) : part], made);
               gradients.set(input.id, total);
               made.push(total);

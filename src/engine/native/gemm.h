@@ -30,11 +30,11 @@ struct UnpackedProduct {
 
   template <int V>
   struct Cursor {
-    const T *first, *second;
+    const T *first, *second = nullptr;
     const T* const end;
     const long row;
     T zeros[V * kLanes] = {};
-    explicit Cursor(const UnpackedProduct& p) : first(p.right), second(p.right - p.row), end(p.right + p.left.inner * p.row), row(p.row) { next(); }
+    explicit Cursor(const UnpackedProduct& p) : first(p.right), end(p.right + p.left.inner * p.row), row(p.row) { next(); }
     BF16::V get(int, int v) const { return pairs(first + v * kLanes, second + v * kLanes); }
     void advance(int) {
       first += 2 * row;
@@ -42,10 +42,7 @@ struct UnpackedProduct {
     }
     void next() {
       second = first + row < end ? first + row : zeros;
-      for (int v = 0; v < V * kLanes * static_cast<int>(sizeof(T)) + 63; v += 64) {  // too far apart for the hardware to foresee
-        __builtin_prefetch(reinterpret_cast<const char*>(first + 16 * row) + v);
-        __builtin_prefetch(reinterpret_cast<const char*>(first + 17 * row) + v);
-      }
+      for (const long k : {16, 17}) askFor(first + k * row, V * kLanes * sizeof(T));
     }
   };
 };

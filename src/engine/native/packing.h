@@ -126,6 +126,11 @@ struct TransposedRight : Right {
   }
 };
 
+// Has memory brought near that is needed soon and lies too far from what is read now for the hardware to foresee.
+inline void askFor(const void* from, long bytes) {
+  for (long at = 0; at < bytes + 63; at += 64) __builtin_prefetch(static_cast<const char*>(from) + at);
+}
+
 // B[k, n] = w[k, n]
 struct PlainRight : Right {
   Weight w;
@@ -134,14 +139,12 @@ struct PlainRight : Right {
   void pack(long n, int count, int width, uint32_t* panel) const override { packAny(n, count, width, panel); }
 
  private:
-  // Asks for the columns of a row that comes soon: a panel has a little of every row, too far apart for the hardware to foresee.
+  // Asks for columns [n, n + count) of a row that comes soon.
   struct Ahead {
     const uint8_t* data;
     const long row, length;
-    Ahead(const Weight& w, long bytes, long n, int count) : data(w.data + n * bytes / w.columns + 24 * bytes), row(bytes), length(count * bytes / w.columns + 63) {}
-    void operator()(long k) const {
-      for (long at = 0; at < length; at += 64) __builtin_prefetch(data + k * row + at);
-    }
+    Ahead(const Weight& w, long bytes, long n, int count) : data(w.data + n * bytes / w.columns + 24 * bytes), row(bytes), length(count * bytes / w.columns) {}
+    void operator()(long k) const { askFor(data + k * row, length); }
   };
   template <class T>
   void packAny(long n, int count, int width, T* panel) const {

@@ -4,7 +4,8 @@ import * as tf from '../tf';
 
 /**
  * Chosen rows of a matrix: x [rows, dim], places int32 [n] -> [n, dim]. The gradient of a matrix that has one already (a tied
- * embedding's, from the vocabulary head) is added to in place: another of its size would be zero almost everywhere.
+ * embedding's, from the vocabulary head) is added to in place: another of its size would be zero almost everywhere. The gradient of
+ * tfjs's own gather needs a kernel that not every backend has.
  */
 export function gatherRows(x: tf.Tensor2D, places: tf.Tensor1D): tf.Tensor2D {
   const forward = () => ({ y: tf.gather(x, places), save: [places] });
