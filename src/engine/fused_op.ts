@@ -11,7 +11,7 @@ type Tensors = Record<string, tf.Tensor>;
  */
 export interface FusedOpSpec<I extends Tensors, A> {
   name: string;
-  /** The tensors it takes, in the order in which `backward` returns their gradients. */
+  /** The tensors it takes (some may be absent), in the order in which `backward` returns their gradients. */
   inputs: (keyof I & string)[];
   /** Throws a ShapeError that names the shapes. */
   check(inputs: I, attributes: A): void;
@@ -20,8 +20,16 @@ export interface FusedOpSpec<I extends Tensors, A> {
     /** The result, and what the backward pass needs. */
     forward(inputs: I, attributes: A): { y: tf.Tensor; save: tf.Tensor[] };
     /** One gradient for each input, in order; null where there is none. */
-    backward(dy: tf.Tensor, saved: tf.Tensor[], attributes: A): (tf.Tensor | null)[];
+    backward(dy: tf.Tensor, saved: tf.Tensor[], attributes: A, asked: Asked<I>): (tf.Tensor | null)[];
+    /** Saves the inputs too: the backward pass finds them in `asked`. */
+    keepsInputs?: boolean;
   };
+}
+
+export interface Asked<I> {
+  inputs: I;
+  /** Which gradients are asked for: bit i stands for input i of the spec. The others are not looked at. */
+  wanted: number;
 }
 
 export interface FusedOp<I extends Tensors, A> {
@@ -35,13 +43,20 @@ export function fusedOp<I extends Tensors, A = Record<string, never>>(spec: Fuse
     const native = spec.native;
     if (!native || !isNative()) return tf.tidy(() => spec.reference(inputs, attributes));
     const chosen = precision();
+    const names = spec.inputs.filter((name) => inputs[name]);
+    const kept = native.keepsInputs ? names : [];
     return taped(
       spec.name,
-      inputs,
-      () => native.forward(inputs, attributes),
-      (dy, saved) => {
-        const gradients = withPrecision(chosen, () => native.backward(dy, saved, attributes));
-        return Object.fromEntries(spec.inputs.map((name, i) => [name, () => gradients[i] ?? tf.zeros(inputs[name].shape)]));
+      Object.fromEntries(names.map((name) => [name, inputs[name]])),
+      () => {
+        const { y, save } = native.forward(inputs, attributes);
+        return { y, save: [...kept.map((name) => inputs[name] as tf.Tensor), ...save] };
+      },
+      (dy, saved, isWanted) => {
+        const wanted = spec.inputs.reduce((bits, name, i) => bits | (isWanted(name) ? 1 << i : 0), 0);
+        const asked = { inputs: Object.fromEntries(kept.map((name, i) => [name, saved[i]])) as I, wanted };
+        const gradients = withPrecision(chosen, () => native.backward(dy, saved.slice(kept.length), attributes, asked));
+        return Object.fromEntries(names.map((name) => [name, () => gradients[spec.inputs.indexOf(name)] ?? tf.zeros(inputs[name].shape)]));
       },
     );
   };

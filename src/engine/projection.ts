@@ -6,68 +6,112 @@ import * as tf from './tf';
 import type { Weight } from './weights';
 
 /**
- * A frozen weight W of any kind with a bias, and how the low-rank pair a, b beside it is used (LoRA,
- * https://arxiv.org/abs/2106.09685), as ops take one or several:
+ * A matrix W with a bias, and how the low-rank pair a, b beside it is used (LoRA, https://arxiv.org/abs/2106.09685), as ops take
+ * one or several:
  *   y = x W^T + bias + scale (dropout(x) a^T) b^T
- * x [..., in], a [rank, in], b [out, rank] -> [..., out]; rank 0 is the frozen layer alone. W and bias get no gradient.
- * `dropout` is a share in [0, 1) with its `seed`, of the low-rank term's input alone.
+ * x [..., in], a [rank, in], b [out, rank] -> [..., out]; rank 0 is the layer alone. `dropout` is a share in [0, 1) with its `seed`, of
+ * the low-rank term's input alone.
  */
 export interface Projection {
-  weight: Weight;
-  bias?: tf.Tensor;
+  /** W where it is packed and frozen; otherwise it is among the op's tensors. */
+  weight?: Weight;
   scale: number;
   dropout?: number;
   seed?: number;
 }
 
+/** The tensors of a projection; each may be trained. */
+export interface ProjectionTensors {
+  /** W in fp32 [out, in]. */
+  w?: tf.Tensor;
+  a: tf.Tensor;
+  b: tf.Tensor;
+  /** [out] */
+  bias?: tf.Tensor;
+}
+
+/** The same as inputs of an op that has several: those of number N. */
+export type Numbered<N extends number> = Record<`a${N}` | `b${N}`, tf.Tensor> & Partial<Record<`w${N}` | `bias${N}`, tf.Tensor>>;
+
+/** Their names, in the order of the native ops' inputs and gradients. */
+export const numberedNames = (count: number): `${'w' | 'a' | 'b' | 'bias'}${number}`[] =>
+  Array.from({ length: count }, (_, i) => [`w${i}`, `a${i}`, `b${i}`, `bias${i}`] as const).flat();
+
+/** Of as many projections as the op has (at most 4). */
+export const numbered = (parts: ProjectionTensors[]): Numbered<0 | 1 | 2 | 3> =>
+  Object.fromEntries(parts.flatMap((part, i) => Object.entries(part).map(([name, tensor]) => [`${name}${i}`, tensor]))) as Numbered<
+    0 | 1 | 2 | 3
+  >;
+
+const tensorsOf = (given: Numbered<number>, i: number): ProjectionTensors => ({
+  w: given[`w${i}`],
+  a: given[`a${i}`],
+  b: given[`b${i}`],
+  bias: given[`bias${i}`],
+});
+
+/** [out, in] of projection number i. */
+export const sizeOf = (given: Numbered<number>, i: number): [out: number, into: number] => [
+  given[`b${i}`].shape[0],
+  given[`a${i}`].shape[1] as number,
+];
+
 export function checkProjection(
   op: string,
   x: Pick<tf.Tensor, 'shape' | 'rank'>,
-  a: tf.Tensor,
-  b: tf.Tensor,
-  { weight, bias }: Projection,
+  given: Numbered<number>,
+  i: number,
+  { weight }: Projection,
 ): void {
-  const [out, inner] = weight.shape;
+  const { w, a, b, bias } = tensorsOf(given, i);
+  if (!w === !weight) throw new ShapeError(`${op} takes either a frozen weight or a tensor w${i}.`);
+  const [out, inner] = (w ?? (weight as Weight)).shape;
   if (
     x.shape[x.rank - 1] !== inner ||
     a.shape[1] !== inner ||
     b.shape[0] !== out ||
     a.shape[0] !== b.shape[1] ||
-    (bias && bias.size !== out)
+    (bias && bias.size !== out) ||
+    (w && w.rank !== 2)
   )
     throw new ShapeError(
-      `${op}: x [${x.shape}], a [${a.shape}], b [${b.shape}]${bias ? ` and bias [${bias.shape}]` : ''} do not fit a weight of [${weight.shape}].`,
+      `${op}: x [${x.shape}], a [${a.shape}], b [${b.shape}]${bias ? ` and bias [${bias.shape}]` : ''} do not fit a weight of [${(w ?? (weight as Weight)).shape}].`,
     );
 }
 
 /** The composition of tfjs's ops. */
-export function project(x: tf.Tensor, a: tf.Tensor, b: tf.Tensor, projection: Projection): tf.Tensor {
-  const { weight, bias, scale, dropout: rate = 0, seed = 0 } = projection;
-  const flat = tf.reshape(x, [-1, weight.shape[1]]);
-  let y: tf.Tensor = tf.matMul(flat, weight.dequantize(), false, true);
+export function project(x: tf.Tensor, given: Numbered<number>, i: number, projection: Projection): tf.Tensor {
+  const { weight, scale, dropout: rate = 0, seed = 0 } = projection;
+  const { w, a, b, bias } = tensorsOf(given, i);
+  const [out, into] = sizeOf(given, i);
+  const flat = tf.reshape(x, [-1, into]);
+  let y: tf.Tensor = tf.matMul(flat, (w ?? (weight as Weight).dequantize()) as tf.Tensor2D, false, true);
   if (a.shape[0]) {
     const low = rate ? tf.reshape(dropout.spec.reference({ x }, { rate, seed }), flat.shape) : flat;
     y = tf.add(y, tf.mul(tf.matMul(tf.matMul(low, a as tf.Tensor2D, false, true), b as tf.Tensor2D, false, true), scale));
   }
   if (bias) y = tf.add(y, bias);
-  return tf.reshape(y, [...x.shape.slice(0, -1), weight.shape[0]]);
+  return tf.reshape(y, [...x.shape.slice(0, -1), out]);
 }
 
 // Made once, for what most calls have not: a bias, and seeds of dropout.
 let none: Handle | undefined;
 let noSeeds: Handle | undefined;
 
-/** A projection's inputs of a native op: w, a, b, bias. */
-export function projectionInputs(a: tf.Tensor, b: tf.Tensor, { weight, bias }: Projection): (tf.Tensor | Handle)[] {
+/** The inputs of a native op that stand for projection number i. */
+export function projectionInputs(given: Numbered<number>, i: number, { weight }: Projection): (tf.Tensor | Handle)[] {
   none ??= Handle.constant(new Float32Array(0));
-  return [weight.handle as Handle, a, b, bias ?? none];
+  const { w, a, b, bias } = tensorsOf(given, i);
+  return [w ?? (weight?.handle as Handle), a, b, bias ?? none];
 }
+
+const F32 = 0; // what the native ops know the format of trained matrices by
 
 /** The attributes by which a native op is told of its projections. */
 export function projectionAttributes(projections: Projection[]): Attributes {
   const attributes: Attributes = precisionAttribute();
   for (const [i, { weight, scale, dropout: rate = 0 }] of projections.entries()) {
-    attributes[`kind${i}`] = weight.format.code;
+    attributes[`kind${i}`] = weight?.format.code ?? F32;
     attributes[`scale${i}`] = { float: scale };
     attributes[`dropout${i}`] = { float: rate };
   }

@@ -14,7 +14,8 @@ interface TapeNode {
   inputs: Record<string, tf.Tensor>;
   outputs: tf.Tensor[];
   saved?: tf.Tensor[];
-  gradient?: (dys: tf.Tensor[]) => Record<string, Part>;
+  /** Ours look at `isWanted`; those of tfjs give all gradients. */
+  gradient?: (dys: tf.Tensor[], isWanted?: (input: string) => boolean) => Record<string, Part>;
 }
 
 interface EngineInside {
@@ -51,7 +52,7 @@ export function taped(
   name: string,
   inputs: Record<string, tf.Tensor>,
   forward: () => { y: tf.Tensor; save: tf.Tensor[] },
-  gradient: (dy: tf.Tensor, saved: tf.Tensor[]) => Record<string, Part>,
+  gradient: (dy: tf.Tensor, saved: tf.Tensor[], isWanted: (input: string) => boolean) => Record<string, Part>,
 ): tf.Tensor {
   const inside = engine();
   if (!inside.isTapeOn()) return tf.tidy(() => forward().y);
@@ -73,7 +74,7 @@ export function taped(
     inputs,
     outputs: [y],
     saved,
-    gradient: ([dy]) => gradient(dy ?? tf.zerosLike(y), saved),
+    gradient: ([dy], isWanted = () => true) => gradient(dy ?? tf.zerosLike(y), saved, isWanted),
   });
   return y;
 }
@@ -110,7 +111,7 @@ export class Recorded {
           const made: tf.Tensor[] = [];
           try {
             const filled = dys.map((d, i) => d ?? tf.zerosLike(node.outputs[i]));
-            const parts = node.gradient(filled);
+            const parts = node.gradient(filled, (name) => needed.has(node.inputs[name]?.id));
             for (const [name, input] of Object.entries(node.inputs)) {
               if (!needed.has(input.id) || !parts[name]) continue;
               const before = gradients.get(input.id);

@@ -4,10 +4,9 @@ import { FileError } from '../core/errors';
 import { sortedJson } from '../core/json';
 import { show } from '../core/options';
 import type { LayerCache, Layout } from '../engine/ops/attention';
-import { dense } from '../engine/ops/dense';
 import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
 import { gatherRows } from '../engine/ops/gather_rows';
-import { linear } from '../engine/ops/linear';
+import { linear, product } from '../engine/ops/linear';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
 import type { Precision } from '../engine/precision';
 import * as tf from '../engine/tf';
@@ -74,10 +73,10 @@ export abstract class CausalLM extends Module {
   /** Logits of hidden rows: [rows, hidden] -> [rows, vocabulary] */
   logits(hidden: tf.Tensor2D): tf.Tensor2D {
     const { head } = this;
-    if (head instanceof Parameter) return dense({ x: hidden, weight: head.tensor }, {}) as tf.Tensor2D;
+    if (head instanceof Parameter) return product(hidden, head.tensor) as tf.Tensor2D;
     const [vocabulary, dim] = head.shape;
     return tf.tidy(
-      () => linear({ x: hidden, a: tf.zeros([0, dim]), b: tf.zeros([vocabulary, 0]) }, { weight: head, scale: 0 }) as tf.Tensor2D,
+      () => linear({ x: hidden, a0: tf.zeros([0, dim]), b0: tf.zeros([vocabulary, 0]) }, { weight: head, scale: 0 }) as tf.Tensor2D,
     );
   }
 

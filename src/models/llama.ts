@@ -10,7 +10,7 @@ import type { Precision } from '../engine/precision';
 import { checkpoint } from '../engine/tape';
 import * as tf from '../engine/tf';
 import type { GgufValue } from '../formats/gguf';
-import { Embedding, inverseFrequencies, Linear, type Matrix, Module, Parameter, RMSNorm, type RopeParameters, rotaryTables } from '../nn';
+import { Embedding, inverseFrequencies, Linear, type Matrix, Module, RMSNorm, type RopeParameters, rotaryTables } from '../nn';
 import { CausalLM, checkSizes, type ForwardOptions, KeyValueCache, type ModelConfig } from './causal_lm';
 import type { GgufNames, WeightSource } from './source';
 
@@ -51,28 +51,26 @@ class LlamaAttention extends Module {
   forward(x: tf.Tensor, norm: RMSNorm, { cos, sin, layout }: Tokens, cache?: LayerCache, position = 0): tf.Tensor {
     const { num_attention_heads: heads, num_key_value_heads: groups, head_dim: dim } = this.config;
     const [batch, seq] = x.shape as number[];
-    const [q, k, v, o] = [this.q_proj.projection(), this.k_proj.projection(), this.v_proj.projection(), this.o_proj.projection()];
+    const { q_proj: q, k_proj: k, v_proj: v, o_proj: o } = this;
     const scores = { scale: 1 / Math.sqrt(dim), window: this.config.sliding_window ?? undefined };
+    const given = { x, gain: norm.weight.tensor };
+    const tables = { eps: norm.eps, cos, sin };
+    const all = cache ? undefined : Linear.together({ q, k, v, o });
+    if (all) return attentionBlock({ ...given, ...all.tensors }, { ...all.projections, ...tables, ...scores, ...layout });
+    const inner = Linear.together({ q, k, v });
     let packed: tf.Tensor;
-    if (q && k && v && !norm.weight.requires_grad) {
-      const given = { x, a0: q.a, b0: q.b, a1: k.a, b1: k.b, a2: v.a, b2: v.b };
-      const how = { gain: norm.weight.tensor, eps: norm.eps, q: q.projection, k: k.projection, v: v.projection, cos, sin };
-      if (o && !cache) return attentionBlock({ ...given, a3: o.a, b3: o.b }, { ...how, o: o.projection, ...scores, ...layout });
-      packed = qkv(given, how);
-    } else {
+    if (inner) packed = qkv({ ...given, ...inner.tensors }, { ...inner.projections, ...tables });
+    else {
       const n = norm.forward(x);
       const split = (y: tf.Tensor, n: number) => tf.reshape(y, [batch, seq, n, dim]);
       const turned = (y: tf.Tensor, n: number) => rope({ x: split(y, n), cos, sin }, {});
-      packed = tf.concat(
-        [turned(this.q_proj.forward(n), heads), turned(this.k_proj.forward(n), groups), split(this.v_proj.forward(n), groups)],
-        2,
-      );
+      packed = tf.concat([turned(q.forward(n), heads), turned(k.forward(n), groups), split(v.forward(n), groups)], 2);
     }
     const attributes = { heads, groups, ...scores };
     const mixed = cache
       ? cache.attend(packed as tf.Tensor4D, position, attributes)
       : attention({ qkv: packed as tf.Tensor4D }, { ...attributes, ...layout });
-    return add({ a: x, b: this.o_proj.forward(mixed) }, {});
+    return add({ a: x, b: o.forward(mixed) }, {});
   }
 }
 
@@ -87,15 +85,12 @@ class LlamaMLP extends Module {
 
   /** x [..., hidden], not yet normed -> x + mlp(norm(x)) [..., hidden] */
   forward(x: tf.Tensor, norm: RMSNorm): tf.Tensor {
-    const [gate, up, down] = [this.gate_proj.projection(), this.up_proj.projection(), this.down_proj.projection()];
-    if (gate && up && down && !norm.weight.requires_grad)
-      return gatedMlp(
-        { x, a0: gate.a, b0: gate.b, a1: up.a, b1: up.b, a2: down.a, b2: down.b },
-        { gain: norm.weight.tensor, eps: norm.eps, gate: gate.projection, up: up.projection, down: down.projection },
-      );
+    const { gate_proj: gate, up_proj: up, down_proj: down } = this;
+    const all = Linear.together({ gate, up, down });
+    if (all) return gatedMlp({ x, gain: norm.weight.tensor, ...all.tensors }, { ...all.projections, eps: norm.eps });
     const n = norm.forward(x);
-    const act = swiglu({ gate: this.gate_proj.forward(n), up: this.up_proj.forward(n) }, {});
-    return add({ a: x, b: this.down_proj.forward(act) }, {});
+    const act = swiglu({ gate: gate.forward(n), up: up.forward(n) }, {});
+    return add({ a: x, b: down.forward(act) }, {});
   }
 }
 
@@ -222,10 +217,7 @@ export class LlamaForCausalLM extends CausalLM {
     const { hidden_size: hidden, intermediate_size: inner, head_dim: dim, num_hidden_layers: layers } = this.config;
     const heads = this.config.num_attention_heads * dim;
     const groups = this.config.num_key_value_heads * dim;
-    const trained = this.model.layers[0].self_attn.q_proj.weight instanceof Parameter;
-    // Where matrices are trained, what goes into each of them is kept too.
-    const kept = (2 * heads + 2 * groups + 2 * inner) * (precision === 'bf16' && !trained ? 0.5 : 1);
-    const block = 2 * hidden + kept + (trained ? 4 * hidden + heads + 2 * groups + inner : 0);
+    const block = 2 * hidden + (2 * heads + 2 * groups + 2 * inner) * (precision === 'bf16' ? 0.5 : 1);
     return [layers * block, layers * hidden + block];
   }
 }

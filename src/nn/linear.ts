@@ -1,7 +1,6 @@
-import { dense } from '../engine/ops/dense';
 import { dropout } from '../engine/ops/dropout';
-import { linear } from '../engine/ops/linear';
-import type { Projection } from '../engine/projection';
+import { linear, product } from '../engine/ops/linear';
+import { numbered, type Projection, type ProjectionTensors } from '../engine/projection';
 import * as tf from '../engine/tf';
 import { dropoutSeed } from './mode';
 import { type Matrix, Module, Parameter } from './module';
@@ -45,29 +44,41 @@ export class Linear extends Module {
     return this.weight.shape[1];
   }
 
-  /**
-   * What an op that does this layer's work among others needs: its first pair, and how it is used. Undefined where weight or
-   * bias are trained, or several pairs stand beside the weight: no op has room for these.
-   */
-  projection(): { a: tf.Tensor; b: tf.Tensor; projection: Projection } | undefined {
+  /** What ops do of this layer's work: all but the low-rank terms behind the first. */
+  private main(): { tensors: ProjectionTensors; projection: Projection } {
     const { weight, bias, noPair, lowRank } = this;
-    if (weight instanceof Parameter || bias?.requires_grad || lowRank.length > 1) return undefined;
     const [pair] = lowRank;
-    const frozen = { weight, bias: bias?.tensor };
-    if (!pair) return { ...noPair, projection: { ...frozen, scale: 0 } };
-    return { a: pair.a.tensor, b: pair.b.tensor, projection: { ...frozen, scale: pair.scale, ...dropoutOf(pair) } };
+    const trained = weight instanceof Parameter;
+    return {
+      tensors: {
+        ...(trained && { w: weight.tensor }),
+        ...(pair ? { a: pair.a.tensor, b: pair.b.tensor } : noPair),
+        ...(bias && { bias: bias.tensor }),
+      },
+      projection: { weight: trained ? undefined : weight, scale: pair?.scale ?? 0, ...(pair && dropoutOf(pair)) },
+    };
+  }
+
+  /** What an op that does the work of several layers needs; undefined where one has several low-rank terms, for which no op has room. */
+  static together<N extends string>(
+    layers: Record<N, Linear>,
+  ): { tensors: ReturnType<typeof numbered>; projections: Record<N, Projection> } | undefined {
+    const all = Object.entries<Linear>(layers);
+    if (all.some(([, { lowRank }]) => lowRank.length > 1)) return undefined;
+    const parts = all.map(([name, layer]) => [name, layer.main()] as const);
+    return {
+      tensors: numbered(parts.map(([, { tensors }]) => tensors)),
+      projections: Object.fromEntries(parts.map(([name, { projection }]) => [name, projection])) as Record<N, Projection>,
+    };
   }
 
   forward(x: tf.Tensor): tf.Tensor {
-    const one = this.projection();
-    if (one) return linear({ x, a: one.a, b: one.b }, one.projection);
-    const { weight, bias } = this;
-    let y = weight instanceof Parameter ? dense({ x, weight: weight.tensor }, {}) : linear({ x, ...this.noPair }, { weight, scale: 0 });
-    if (bias) y = tf.add(y, bias.tensor);
-    for (const pair of this.lowRank) {
+    const { tensors, projection } = this.main();
+    let y = linear({ x, ...numbered([tensors]) }, projection);
+    for (const pair of this.lowRank.slice(1)) {
       const { dropout: rate, seed } = dropoutOf(pair);
-      const low = dense({ x: dropout({ x }, { rate, seed }), weight: pair.a.tensor }, {});
-      y = tf.add(y, tf.mul(dense({ x: low, weight: pair.b.tensor }, {}), pair.scale));
+      const low = product(dropout({ x }, { rate, seed }), pair.a.tensor);
+      y = tf.add(y, tf.mul(product(low, pair.b.tensor), pair.scale));
     }
     return y;
   }

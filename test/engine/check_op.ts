@@ -2,6 +2,7 @@ import { expect } from 'vitest';
 import { isNative, startBackend } from '../../src/engine/backend';
 import type { FusedOp } from '../../src/engine/fused_op';
 import { type Precision, withPrecision } from '../../src/engine/precision';
+import type { Projection } from '../../src/engine/projection';
 import { record } from '../../src/engine/tape';
 import * as tf from '../../src/engine/tf';
 import { Weight, type WeightFormat } from '../../src/engine/weights';
@@ -55,7 +56,7 @@ export async function checkOp(
   const made = (t: tf.Tensor) => (precision === 'bf16' && t.dtype === 'float32' ? roundedToBf16(t) : t);
   withoutLeaks(() => {
     const inputs = Object.fromEntries(Object.entries(makeInputs()).map(([name, t]) => [name, made(t)]));
-    const names = op.spec.inputs.filter((name) => !skip.includes(name as string)) as string[];
+    const names = op.spec.inputs.filter((name) => !skip.includes(name as string) && inputs[name as string]) as string[];
     const wrt = names.map((name) => inputs[name]);
     const native = withPrecision(precision, () => record(() => op(inputs, attributes)));
     const reference = record(() => op.spec.reference(inputs, attributes));
@@ -91,24 +92,51 @@ export function randomWeight(format: WeightFormat, rows: number, columns: number
   return new Weight(format, [rows, columns], bytes);
 }
 
-/** Checks an op over several projections, each with a random pair of its rank beside it. */
-export function checkProjections(
+interface ProjectionsCheck {
+  /** Of x; the last is the hidden size. */
+  x: number[];
+  /** [out, in] of every matrix. */
+  sizes: (readonly [number, number])[];
+  /** How matrices are packed; by default they are trained tensors. */
+  format?: WeightFormat;
+  ranks: readonly number[];
+  dropout?: number;
+  /** Which projections have a bias. */
+  biased?: number[];
+  precision?: Precision;
+  tolerance?: number;
+}
+
+/** Checks an op over several projections, each with a random pair of its rank beside it; `attributes` makes the op's own of the projections. */
+export async function checkProjections(
   op: FusedOp<any, any>,
-  x: number[],
-  weights: Weight[],
-  ranks: readonly number[],
-  attributes: object,
-  precision: Precision,
-  tolerance = precision === 'bf16' ? 2e-2 : 3e-5,
+  {
+    x,
+    sizes,
+    format,
+    ranks,
+    dropout = 0,
+    biased = [],
+    precision = 'fp32',
+    tolerance = precision === 'bf16' ? 2e-2 : 3e-5,
+  }: ProjectionsCheck,
+  attributes: (projections: Projection[]) => object,
 ): Promise<void> {
-  const pairs = () =>
-    weights.flatMap(({ shape: [out, into] }, i) => [
+  await startBackend();
+  const weights = sizes.map(([out, into]) => format && randomWeight(format, out, into));
+  const projections = weights.map((weight, i) => ({ weight, scale: [0.5, 2, 1][i % 3], dropout, seed: 3 + i }));
+  const tensors = () =>
+    sizes.flatMap(([out, into], i) => [
+      ...(format ? [] : [[`w${i}`, normal([out, into], 0.1)] as const]),
       [`a${i}`, normal([ranks[i], into], 0.3)] as const,
       [`b${i}`, normal([out, ranks[i]], 0.3)] as const,
+      ...(biased.includes(i) ? [[`bias${i}`, normal([out])] as const] : []),
     ]);
-  return checkOp(op, () => ({ x: normal(x), ...Object.fromEntries(pairs()) }), attributes, {
+  const gain = (): Record<string, tf.Tensor> => (op.spec.inputs.includes('gain') ? { gain: normal(x.slice(-1)) } : {});
+  await checkOp(op, () => ({ x: normal(x), ...gain(), ...Object.fromEntries(tensors()) }), attributes(projections), {
     skip: ranks.flatMap((r, i) => (r ? [] : [`a${i}`, `b${i}`])),
     precision,
     tolerance,
   });
+  for (const weight of weights) weight?.dispose();
 }

@@ -2,7 +2,6 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { add } from '../../src/engine/ops/add';
 import { attention, LayerCache, positionsIn } from '../../src/engine/ops/attention';
 import { attentionBlock } from '../../src/engine/ops/attention_block';
-import { dense } from '../../src/engine/ops/dense';
 import { denseCrossEntropy } from '../../src/engine/ops/dense_cross_entropy';
 import { dropout } from '../../src/engine/ops/dropout';
 import { embedding } from '../../src/engine/ops/embedding';
@@ -132,7 +131,7 @@ describe('native ops agree with their references', () => {
           { heads: 4, groups: 2, scale: 0.2, window, lengths: lengths && [...lengths] },
           { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
         ));
-  for (const format of [f32, f16, bf16, q4_1, q8_0, nf4, fp4, int8])
+  for (const format of [undefined, f32, f16, bf16, q4_1, q8_0, nf4, fp4, int8])
     for (const [rows, into, out, rank] of [
       [1, 64, 40, 0],
       [2, 128, 7, 3],
@@ -140,34 +139,34 @@ describe('native ops agree with their references', () => {
       [61, 64, 192, 5],
       [130, 320, 33, 0],
     ])
-      it(`linear over ${format.name}: [${rows}, ${into}] -> ${out}, rank ${rank}`, async () => {
-        const weight = randomWeight(format, out, into);
-        const inputs = () => ({ x: normal([rows, into]), a: normal([rank, into]), b: normal([out, rank]) });
-        await checkOp(linear, inputs, { weight, scale: 0.5 }, { skip: rank ? [] : ['a', 'b'] });
-        weight.dispose();
-      });
+      it(`linear over ${format?.name ?? 'a trained matrix'}: [${rows}, ${into}] -> ${out}, rank ${rank}`, () =>
+        checkProjections(linear, { x: [rows, into], sizes: [[out, into]], format, ranks: [rank], biased: [0] }, ([p]) => p));
   for (const rows of [2, 70])
-    it(`linear with dropout on its low-rank term: [${rows}, 64]`, async () => {
-      const weight = randomWeight(q4_1, 40, 64);
-      const inputs = () => ({ x: normal([rows, 64]), a: normal([5, 64]), b: normal([40, 5]) });
-      await checkOp(linear, inputs, { weight, scale: 0.5, dropout: 0.3, seed: 77 });
-      weight.dispose();
-    });
+    for (const format of [undefined, q4_1])
+      it(`linear with dropout on its low-rank term over ${format?.name ?? 'a trained matrix'}: [${rows}, 64]`, () =>
+        checkProjections(linear, { x: [rows, 64], sizes: [[40, 64]], format, ranks: [5], dropout: 0.3 }, ([p]) => p));
   for (const [format, rows, into, out, rank] of [
+    [undefined, 3, 29, 13, 0],
+    [undefined, 130, 33, 50, 4],
     [f32, 5, 33, 17, 0],
     [bf16, 40, 64, 100, 0],
     [q4_1, 61, 96, 50, 3],
     [bf16, 130, 70, 33, 16],
   ] as const)
-    it(`linear in bf16 over ${format.name}: [${rows}, ${into}] -> ${out}, rank ${rank}`, async () => {
-      const weight = randomWeight(format, out, into);
-      const inputs = () => ({ x: normal([rows, into]), a: normal([rank, into]), b: normal([out, rank]) });
+    it(`linear in bf16 over ${format?.name ?? 'a trained matrix'}: [${rows}, ${into}] -> ${out}, rank ${rank}`, () =>
       // bf16 has 8 bits: what is rounded on the way (4-bit weights, fp32 weights, the low-rank term) is off by 2^-9.
-      const exact = format === bf16 && !rank;
-      const options = { skip: rank ? [] : ['a', 'b'], precision: 'bf16' as const, tolerance: exact ? 2e-5 : 6e-3 };
-      await checkOp(linear, inputs, { weight, scale: 0.5 }, options);
-      weight.dispose();
-    });
+      checkProjections(
+        linear,
+        {
+          x: [rows, into],
+          sizes: [[out, into]],
+          format,
+          ranks: [rank],
+          precision: 'bf16',
+          tolerance: format === bf16 && !rank ? 2e-5 : 6e-3,
+        },
+        ([p]) => p,
+      ));
   it('linearCrossEntropy in bf16', async () => {
     const weight = randomWeight(bf16, 777, 64);
     const labels = tf.tensor1d(
@@ -190,8 +189,8 @@ describe('native ops agree with their references', () => {
         linear(
           {
             x: tf.tensor2d([...Array(8).fill(1), ...Array(7).fill(1), Number.NaN, ...Array(16).fill(1)], [4, 8]),
-            a: tf.zeros([0, 8]),
-            b: tf.zeros([8, 0]),
+            a0: tf.zeros([0, 8]),
+            b0: tf.zeros([8, 0]),
           },
           { weight, scale: 0 },
         ).dataSync(),
@@ -207,49 +206,46 @@ describe('native ops agree with their references', () => {
     [q8_0, 2, 32, 64, [4, 4, 4], 0.3, 'fp32'],
     [f32, 5, 13, 29, [0, 0, 0], 0, 'fp32'],
     [bf16, 61, 64, 96, [16, 16, 16], 0, 'bf16'],
+    [undefined, 130, 33, 70, [0, 0, 0], 0, 'fp32'],
+    [undefined, 7, 32, 64, [4, 0, 4], 0.3, 'fp32'],
+    [undefined, 61, 64, 96, [0, 0, 0], 0, 'bf16'],
   ] as const)
-    it(`gatedMlp in ${precision} over ${format.name}: [${rows}, ${hidden}] through ${inner}, ranks ${ranks}, dropout ${dropout}`, async () => {
-      const [gate, up, down] = [
-        randomWeight(format, inner, hidden),
-        randomWeight(format, inner, hidden),
-        randomWeight(format, hidden, inner),
-      ];
-      const [gain, bias] = [normal([hidden]), normal([inner])];
-      const attributes = {
-        gain,
-        eps: 1e-5,
-        gate: { weight: gate, scale: 0.5, dropout, seed: 3 },
-        up: { weight: up, bias, scale: 2, dropout, seed: 4 },
-        down: { weight: down, scale: 1, dropout, seed: 5 },
-      };
-      await checkProjections(gatedMlp, [rows, hidden], [gate, up, down], ranks, attributes, precision);
-      for (const owned of [gate, up, down, gain, bias]) owned.dispose();
+    it(`gatedMlp in ${precision} over ${format?.name ?? 'trained matrices'}: [${rows}, ${hidden}] through ${inner}, ranks ${ranks}, dropout ${dropout}`, () => {
+      const sizes = [[inner, hidden] as const, [inner, hidden] as const, [hidden, inner] as const];
+      return checkProjections(
+        gatedMlp,
+        { x: [rows, hidden], sizes, format, ranks, dropout, biased: [1], precision },
+        ([gate, up, down]) => ({ eps: 1e-5, gate, up, down }),
+      );
     });
+  const tables = (dim: number, positions: number[]) =>
+    rotaryTables(
+      Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)),
+      positions,
+    );
   for (const [format, batch, seq, hidden, heads, groups, dim, ranks, dropout, precision] of [
     [q4_1, 1, 61, 64, 4, 2, 16, [16, 5, 3], 0, 'fp32'],
     [bf16, 2, 33, 70, 3, 1, 10, [8, 0, 20], 0.2, 'fp32'],
     [q8_0, 1, 2, 32, 2, 2, 16, [4, 4, 4], 0.3, 'fp32'],
     [f32, 3, 1, 13, 1, 1, 2, [0, 0, 0], 0, 'fp32'],
     [bf16, 1, 61, 64, 4, 2, 16, [16, 16, 16], 0, 'bf16'],
+    [undefined, 2, 33, 70, 3, 1, 10, [0, 0, 0], 0, 'fp32'],
+    [undefined, 1, 61, 64, 4, 2, 16, [0, 4, 0], 0, 'bf16'],
   ] as const)
-    it(`qkv in ${precision} over ${format.name}: [${batch}, ${seq}, ${hidden}] to ${heads} + 2 x ${groups} of ${dim}, ranks ${ranks}, dropout ${dropout}`, async () => {
-      const outs = [heads * dim, groups * dim, groups * dim];
-      const [q, k, v] = outs.map((out) => randomWeight(format, out, hidden));
-      const [gain, bias] = [normal([hidden]), normal([outs[1]])];
-      const tables = rotaryTables(
-        Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)),
+    it(`qkv in ${precision} over ${format?.name ?? 'trained matrices'}: [${batch}, ${seq}, ${hidden}] to ${heads} + 2 x ${groups} of ${dim}, ranks ${ranks}, dropout ${dropout}`, async () => {
+      const sizes = [heads * dim, groups * dim, groups * dim].map((out) => [out, hidden] as const);
+      const turn = tables(
+        dim,
         Array.from({ length: seq }, (_, i) => 3 + i),
       );
-      const attributes = {
-        gain,
+      await checkProjections(qkv, { x: [batch, seq, hidden], sizes, format, ranks, dropout, biased: [1], precision }, ([q, k, v]) => ({
         eps: 1e-5,
-        q: { weight: q, scale: 0.5, dropout, seed: 3 },
-        k: { weight: k, bias, scale: 2, dropout, seed: 4 },
-        v: { weight: v, scale: 1, dropout, seed: 5 },
-        ...tables,
-      };
-      await checkProjections(qkv, [batch, seq, hidden], [q, k, v], ranks, attributes, precision);
-      for (const owned of [q, k, v, gain, bias, tables.cos, tables.sin]) owned.dispose();
+        q,
+        k,
+        v,
+        ...turn,
+      }));
+      tf.dispose(turn);
     });
   for (const [format, lengths, hidden, heads, groups, dim, ranks, dropout, precision, window] of [
     [q4_1, [61], 64, 4, 2, 16, [16, 5, 3, 8], 0, 'fp32', undefined],
@@ -257,41 +253,47 @@ describe('native ops agree with their references', () => {
     [bf16, [33, 100], 70, 3, 1, 10, [8, 0, 20, 4], 0.2, 'fp32', 40],
     [f32, [1, 1], 13, 1, 1, 2, [0, 0, 0, 0], 0, 'fp32', undefined],
     [bf16, [24, 17, 20], 64, 4, 2, 16, [16, 16, 16, 16], 0, 'bf16', undefined],
+    [undefined, [33, 100], 70, 3, 1, 10, [0, 4, 0, 0], 0.2, 'fp32', 40],
+    [undefined, [24, 17, 20], 64, 4, 2, 16, [0, 0, 0, 0], 0, 'bf16', undefined],
   ] as const)
     for (const prefixed of [false, true])
-      it(`attentionBlock in ${precision} over ${format.name}: [${lengths}] of ${hidden}, ${heads} + 2 x ${groups} of ${dim}, ranks ${ranks}, dropout ${dropout}, window ${window}, prefixed ${prefixed}`, async () => {
+      it(`attentionBlock in ${precision} over ${format?.name ?? 'trained matrices'}: [${lengths}] of ${hidden}, ${heads} + 2 x ${groups} of ${dim}, ranks ${ranks}, dropout ${dropout}, window ${window}, prefixed ${prefixed}`, async () => {
         const seq = lengths.reduce((sum: number, n) => sum + n, 0);
-        const outs = [heads * dim, groups * dim, groups * dim];
-        const [q, k, v] = outs.map((out) => randomWeight(format, out, hidden));
-        const o = randomWeight(format, hidden, heads * dim);
-        const [gain, keyBias, bias] = [normal([hidden]), normal([outs[1]]), normal([hidden])];
-        const tables = rotaryTables(
-          Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)),
-          positionsIn({ lengths: [...lengths], prefixed }),
-        );
-        const attributes = {
-          gain,
-          eps: 1e-5,
-          q: { weight: q, scale: 0.5, dropout, seed: 3 },
-          k: { weight: k, bias: keyBias, scale: 2, dropout, seed: 4 },
-          v: { weight: v, scale: 1, dropout, seed: 5 },
-          o: { weight: o, bias, scale: 0.5, dropout, seed: 6 },
-          ...tables,
-          scale: 0.2,
-          window,
-          lengths: [...lengths],
-          prefixed,
-        };
+        const sizes = [
+          [heads * dim, hidden] as const,
+          ...[1, 2].map(() => [groups * dim, hidden] as const),
+          [hidden, heads * dim] as const,
+        ];
+        const layout = { lengths: [...lengths], prefixed };
+        const turn = tables(dim, positionsIn(layout));
         // In bf16 more is rounded one after another.
         const tolerance = precision === 'bf16' ? 5e-2 : 3e-5;
-        await checkProjections(attentionBlock, [1, seq, hidden], [q, k, v, o], ranks, attributes, precision, tolerance);
-        for (const owned of [q, k, v, o, gain, keyBias, bias, tables.cos, tables.sin]) owned.dispose();
+        await checkProjections(
+          attentionBlock,
+          { x: [1, seq, hidden], sizes, format, ranks, dropout, biased: [1, 3], precision, tolerance },
+          ([q, k, v, o]) => ({ eps: 1e-5, q, k, v, o, ...turn, scale: 0.2, window, ...layout }),
+        );
+        tf.dispose(turn);
       });
-  it('linear over F32 with sizes that no vector width divides', async () => {
-    const weight = randomWeight(f32, 13, 29);
-    await checkOp(linear, () => ({ x: normal([2, 3, 29]), a: normal([3, 29]), b: normal([13, 3]) }), { weight, scale: 2 });
-    weight.dispose();
-  });
+  for (const format of [f32, undefined])
+    it(`linear over ${format?.name ?? 'a trained matrix'} with sizes that no vector width divides`, () =>
+      checkProjections(linear, { x: [2, 3, 29], sizes: [[13, 29]], format, ranks: [3] }, ([p]) => p));
+  it('a gradient that nobody asks for is not made, and the others are the same', () =>
+    withoutLeaks(() => {
+      const given = { x: normal([5, 8]), w0: normal([6, 8]), a0: normal([2, 8]), b0: normal([6, 2]), bias0: normal([6]) };
+      const gradients = (wrt: tf.Tensor[]) => {
+        const made = record(() => linear(given, { scale: 1 }));
+        const found = made.pullback(wrt, tf.ones([5, 6])).map((t) => Array.from(t.dataSync()));
+        made.dispose();
+        return found;
+      };
+      const all = gradients(Object.values(given));
+      for (const [i, tensor] of Object.values(given).entries()) expect(gradients([tensor])[0]).toEqual(all[i]);
+      const asked = { inputs: given, wanted: 0b01001 };
+      const u = tf.matMul(given.x as tf.Tensor2D, given.a0 as tf.Tensor2D, false, true);
+      const made = linear.spec.native?.backward(tf.ones([5, 6]), [u], { scale: 1 }, asked) as tf.Tensor[];
+      expect(made.map((t) => t.size > 0)).toEqual([true, false, false, true, false]);
+    }));
   for (const [rows, dim, vocabulary, format] of [
     [1, 32, 5, f32],
     [7, 64, 1000, q8_0],
@@ -308,19 +310,6 @@ describe('native ops agree with their references', () => {
       labels.dispose();
     });
   for (const precision of ['fp32', 'bf16'] as const) {
-    for (const [rows, into, out] of [
-      [1, 64, 40],
-      [3, 29, 13],
-      [61, 64, 192],
-      [130, 33, 50],
-    ])
-      it(`dense in ${precision}: [${rows}, ${into}] times [${out}, ${into}]`, () =>
-        checkOp(
-          dense,
-          () => ({ x: normal([1, rows, into]), weight: normal([out, into]) }),
-          {},
-          { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
-        ));
     for (const [rows, dim, vocabulary] of [
       [1, 8, 5],
       [7, 33, 600],

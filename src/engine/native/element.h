@@ -85,6 +85,9 @@ inline VecBits pairs(const Half* first, const Half* second) {
 }
 inline VecBits pairs(const float* first, const float* second) { return pairs(load(first), load(second)); }
 
+inline float valueOf(float x) { return x; }
+inline float valueOf(Half x) { return fromBf16(x); }
+
 // From fp32 or bf16 to the other or the same.
 inline void convert(const float* from, float* to, long n) { std::memcpy(to, from, n * 4); }
 inline void convert(const float* from, Half* to, long n) { toBf16(from, to, n); }

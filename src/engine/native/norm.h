@@ -43,4 +43,18 @@ inline void rmsNormRowsBack(const float* x, const float* weight, const float* dy
   });
 }
 
+// The gradient of the norm's weight: the sum over rows of dy x s, with s the inverse root.
+inline void rmsNormGain(const float* x, const float* dy, long rows, long dim, float eps, float* dweight) {
+  float* scales = scratch(0, rows);
+  for (long i = 0; i < rows; i++) scales[i] = rmsScale(x + i * dim, dim, eps);
+  sumOverRows(rows, dim, [&](long i, long j) { return dy[i * dim + j] * x[i * dim + j] * scales[i]; }, dweight);
+}
+
+// x's gradient and the weight's, where somebody wants them.
+inline void rmsNormBack(const float* x, const float* weight, const float* dy, long rows, long dim, float eps, const float* beside, float* dx,
+                        float* dweight) {
+  if (dweight) rmsNormGain(x, dy, rows, dim, eps, dweight);
+  if (dx) rmsNormRowsBack(x, weight, dy, rows, dim, eps, beside, dx);
+}
+
 }  // namespace tunebook

@@ -82,7 +82,11 @@ void registerOp(const Spec& spec, void* (*create)(TF_OpKernelConstruction*), voi
                 void (*destroy)(void*)) {
   Status status;
   TF_OpDefinitionBuilder* definition = TF_NewOpDefinitionBuilder(spec.name);
-  for (const char* input : spec.inputs) TF_OpDefinitionBuilderAddInput(definition, input);
+  for (const char* input : spec.inputs) {
+    TF_OpDefinitionBuilderAddInput(definition, input);
+    const std::string type = std::strrchr(input, ' ') + 1;
+    if (type[0] == 'T') TF_OpDefinitionBuilderAddAttr(definition, (type + ": {uint8, float}").c_str());
+  }
   for (const char* output : spec.outputs) TF_OpDefinitionBuilderAddOutput(definition, output);
   for (const char* attribute : spec.attributes) TF_OpDefinitionBuilderAddAttr(definition, attribute);
   // Stateful: the runtime must neither merge two calls nor skip one (a key/value cache is written in place).

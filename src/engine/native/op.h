@@ -19,6 +19,7 @@ struct Input {
   const T* data;
   Shape shape;
   int64_t size;
+  size_t bytes;
   int64_t dim(int i) const { return shape[i < 0 ? shape.size() + i : i]; }
   // Elements divided by the last dimension: the rows of the matrix this tensor is.
   int64_t rows() const { return size / (shape.empty() || !shape.back() ? 1 : shape.back()); }
@@ -38,6 +39,7 @@ class Call {
       in.size *= in.shape.back();
     }
     in.data = static_cast<const T*>(TF_TensorData(tensor));
+    in.bytes = TF_TensorByteSize(tensor);
     return in;
   }
   float* output(int i, const Shape& shape);
@@ -50,9 +52,21 @@ class Call {
   std::vector<TF_Tensor*> held_;
 };
 
+// Gradients of an op's inputs as its outputs, in the same order. One that nobody asked for is empty: null here.
+struct Asked {
+  Call& call;
+  int64_t wanted;  // bit i: input i's
+  Asked(Call& c, int attribute) : call(c), wanted(static_cast<int64_t>(c.attribute(attribute))) {}
+  bool any(int i) const { return wanted >> i & 1; }
+  float* output(int i, const Shape& shape) const {
+    float* made = call.output(i, any(i) ? shape : Shape{0});
+    return any(i) ? made : nullptr;
+  }
+};
+
 struct Spec {
   const char* name;
-  std::vector<const char*> inputs, outputs;  // "x: float"
+  std::vector<const char*> inputs, outputs;  // "x: float"; an input of type T0, T1, ... is bytes or floats
   std::vector<const char*> attributes;       // "eps: float", "kind: int"; Call::attribute(i) in this order
 };
 

@@ -118,9 +118,9 @@ struct TransposedRight : Right {
   void packAny(long n, int count, int width, T* panel) const {
     withKind(w.kind, [&](auto kind) {
       const size_t bytes = Weight::rowBytes(kind, w.columns);
-      packAcross(inner, count, width, panel, [&](int j, int k, int length, float* part) {
-        unpackRow<kind>(w.data + (n + j) * bytes, k, length, part);
-        return part;
+      packAcross(inner, count, width, panel, [&](int j, int k, int length, [[maybe_unused]] float* part) {
+        if constexpr (kind == Kind::kF32) return reinterpret_cast<const float*>(w.row(n + j)) + k;
+        else return unpackRow<kind>(w.data + (n + j) * bytes, k, length, part), part;
       });
     });
   }
@@ -155,10 +155,10 @@ struct PlainRight : Right {
     withKind(w.kind, [&](auto kind) {
       const size_t bytes = Weight::rowBytes(kind, w.columns);
       const Ahead ahead(w, bytes, n, count);
-      packAlong<float>(inner, count, width, panel, [&](int k, float* part) {
+      packAlong<float>(inner, count, width, panel, [&](int k, [[maybe_unused]] float* part) {
         ahead(k);
-        unpackRow<kind>(w.data + k * bytes, n, count, part);
-        return part;
+        if constexpr (kind == Kind::kF32) return reinterpret_cast<const float*>(w.row(k)) + n;
+        else return unpackRow<kind>(w.data + k * bytes, n, count, part), part;
       });
     });
   }

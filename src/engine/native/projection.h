@@ -1,4 +1,4 @@
-// A frozen weight with a bias and a low-rank pair beside it, as ops use one or several of them:
+// A matrix with a bias and a low-rank pair beside it, each frozen or trained, as ops use one or several of them:
 //   y = x W^T + bias + scale (dropout(x) A^T) B^T
 #pragma once
 #include "elementwise.h"
@@ -6,10 +6,10 @@
 #include "mask.h"
 #include "op.h"
 
-// What an op's Spec says of its projection number n: 4 inputs, 3 attributes, and 2 outputs of its backward pass.
-#define PROJECTION_INPUTS(n) "w" #n ": uint8", "a" #n ": float", "b" #n ": float", "bias" #n ": float"
+// What an op's Spec says of its projection number n: 4 inputs, 3 attributes, and 4 outputs of its backward pass.
+#define PROJECTION_INPUTS(n) "w" #n ": T" #n, "a" #n ": float", "b" #n ": float", "bias" #n ": float"
 #define PROJECTION_ATTRIBUTES(n) "kind" #n ": int", "scale" #n ": float", "dropout" #n ": float"
-#define PROJECTION_GRADIENTS(n) "da" #n ": float", "db" #n ": float"
+#define PROJECTION_GRADIENTS(n) "dw" #n ": float", "da" #n ": float", "db" #n ": float", "dbias" #n ": float"
 
 namespace tunebook {
 
@@ -44,8 +44,8 @@ struct Projection {
     const auto pairA = call.input<float>(input + 1), pairB = call.input<float>(input + 2), beside = call.input<float>(input + 3);
     rank = pairA.dim(0), in = pairA.dim(1), out = pairB.dim(0);
     const Kind kind = static_cast<Kind>(static_cast<int64_t>(call.attribute(attribute)));
-    if (static_cast<size_t>(w.size) != Weight::rowBytes(kind, in) * out || (beside.size && beside.size != out))
-      throw std::invalid_argument("linear: a weight of " + std::to_string(w.size) + " bytes with a bias of " +
+    if (w.bytes != Weight::rowBytes(kind, in) * out || (beside.size && beside.size != out))
+      throw std::invalid_argument("linear: a weight of " + std::to_string(w.bytes) + " bytes with a bias of " +
                                   std::to_string(beside.size) + " is not [" + std::to_string(out) + ", " + std::to_string(in) + "]");
     weight = {w.data, kind, out, in};
     a = pairA.data, b = pairB.data, bias = beside.size ? beside.data : nullptr;
@@ -65,11 +65,12 @@ struct Projection {
   }
 };
 
-// Outputs of a backward pass, from number `output` on: the gradients of a projection's pair.
-struct PairGradients {
-  float *a, *b;
-  PairGradients(Call& call, int output, const Projection& p)
-      : a(call.output(output, {p.rank, p.in})), b(call.output(output + 1, {p.out, p.rank})) {}
+// Outputs of a backward pass, from number `output` on: the gradients of a projection's tensors.
+struct ProjectionGradients {
+  float *w, *a, *b, *bias;
+  ProjectionGradients(const Asked& asked, int output, const Projection& p)
+      : w(asked.output(output, {p.out, p.in})), a(asked.output(output + 1, {p.rank, p.in})), b(asked.output(output + 2, {p.out, p.rank})),
+        bias(asked.output(output + 3, {p.out})) {}
 };
 
 // target[rows, rank] = scale * x m, with m [in, rank]
@@ -158,22 +159,30 @@ void project(const Projection& p, const Shared<P>& x, float* u, Target y) {
   gemm<P>(x.rows, p.out, terms, p.rank ? 2 : 1, y);
 }
 
-// The backward pass of one projection: its terms of dx = dy W + v A (under the mask, where there is one), dA = v^T x and
-// dB = dy^T u, with v = scale dy B.
+// The backward pass of one projection: its terms of dx = dy W + v A (under the mask, where there is one), and what is asked for of
+// dW = dy^T x, dA = v^T x and dB = dy^T u, with v = scale dy B, and the bias's, the sum of dy.
 template <class P>
 class Pulled {
  public:
   // dy [rows, out] at a distance of dyRow values; x and u as in the forward pass.
   template <class Dy, class X>
-  Pulled(const Projection& p, const Dy* dy, long dyRow, long rows, const X* x, const float* u, const PairGradients& gradients)
+  Pulled(const Projection& p, const Dy* dy, long dyRow, long rows, const X* x, const float* u, const ProjectionGradients& gradients)
       : p_(p), rows_(rows), right_(p.weight), pair_(dense(p.a, p.rank, p.in)) {
+    if (gradients.w) {
+      const StridedRight values(x, rows, p.in, 1);
+      const Term<P> across{rowsOf<P>(Left{dy, 1, dyRow}, p.out, rows, 7), &values};
+      gemm<P>(p.out, p.in, &across, 1, {gradients.w, p.in, 1});
+    }
+    if (gradients.bias)
+      sumOverRows(rows, p.out, [&](long i, long j) { return valueOf(dy[i * dyRow + j]); }, gradients.bias);
     left_ = rowsOf<P>(Left{dy, dyRow, 1}, rows, p.out, p.slot + 3);
     if (!p.rank) return;
     float* v = scratch(p.slot + 4, rows * p.rank);
     down<P>(left_, rows, PlainRight(dense(p.b, p.out, p.rank)), p.rank, p.scale, v);
     back_ = rowsOf<P>(Left{static_cast<const float*>(v), p.rank, 1}, rows, p.rank, p.slot + 5);
-    p.withDropped(x, rows, [&](const auto* low) { crossProduct<P>(rows, low, p.in, p.in, v, p.rank, {gradients.a, 1, p.in}); });
-    crossProduct<P>(rows, dy, dyRow, p.out, u, p.rank, {gradients.b, p.rank, 1});
+    if (gradients.a)
+      p.withDropped(x, rows, [&](const auto* low) { crossProduct<P>(rows, low, p.in, p.in, v, p.rank, {gradients.a, 1, p.in}); });
+    if (gradients.b) crossProduct<P>(rows, dy, dyRow, p.out, u, p.rank, {gradients.b, p.rank, 1});
   }
   Pulled(const Pulled&) = delete;  // its terms point into it
 

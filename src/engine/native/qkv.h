@@ -5,6 +5,8 @@
 
 namespace tunebook {
 
+struct QkvGradients;
+
 // What stands in an op's first 17 inputs and 10 attributes.
 struct Qkv {
   Input<float> x, gain, cos, sin;
@@ -38,25 +40,37 @@ struct Qkv {
 
   // `turned` is the gradient of y, already turned back; `beside`, another gradient of x, may be null.
   template <class P, class T>
-  void backward(const T* turned, const float* uQ, const float* uK, const float* uV, const PairGradients& qPair, const PairGradients& kPair,
-                const PairGradients& vPair, const float* beside, float* dx) const {
-    auto* n = reinterpret_cast<typename P::Kept*>(scratch(kNorm, rows * q.in));
-    rmsNormRows(x.data, gain.data, rows, q.in, eps, n);
-    const Pulled<P> pulledQ(q, turned, width, rows, n, uQ, qPair);
-    const Pulled<P> pulledK(k, turned + q.out, width, rows, n, uK, kPair);
-    const Pulled<P> pulledV(v, turned + q.out + k.out, width, rows, n, uV, vPair);
-    const Pulled<P>* all[] = {&pulledQ, &pulledK, &pulledV};
-    float* dn = scratch(kGradient, rows * q.in);
-    pullBack<P>(all, 3, rows, q.in, dn);
-    rmsNormRowsBack(x.data, gain.data, dn, rows, q.in, eps, beside, dx);
-  }
+  void backward(const T* turned, const float* uQ, const float* uK, const float* uV, const QkvGradients& d, const float* beside) const;
 
  private:
   enum Slot { kNorm = 8, kNormPacked, kGradient };  // of scratch memory; those of projections are behind
 };
 
+// An op's first 14 outputs in its backward pass.
+struct QkvGradients {
+  float *x, *gain;
+  ProjectionGradients q, k, v;
+  QkvGradients(const Asked& asked, const Qkv& m)
+      : x(asked.output(0, m.x.shape)), gain(asked.output(1, {m.q.in})), q(asked, 2, m.q), k(asked, 6, m.k), v(asked, 10, m.v) {}
+};
+
+template <class P, class T>
+void Qkv::backward(const T* turned, const float* uQ, const float* uK, const float* uV, const QkvGradients& d, const float* beside) const {
+  auto* n = reinterpret_cast<typename P::Kept*>(scratch(kNorm, rows * q.in));
+  rmsNormRows(x.data, gain.data, rows, q.in, eps, n);
+  const Pulled<P> pulledQ(q, turned, width, rows, n, uQ, d.q);
+  const Pulled<P> pulledK(k, turned + q.out, width, rows, n, uK, d.k);
+  const Pulled<P> pulledV(v, turned + q.out + k.out, width, rows, n, uV, d.v);
+  if (!d.x && !d.gain) return;
+  const Pulled<P>* all[] = {&pulledQ, &pulledK, &pulledV};
+  float* dn = scratch(kGradient, rows * q.in);
+  pullBack<P>(all, 3, rows, q.in, dn);
+  rmsNormBack(x.data, gain.data, dn, rows, q.in, eps, beside, d.x, d.gain);
+}
+
 #define QKV_INPUTS \
   "x: float", "gain: float", PROJECTION_INPUTS(0), PROJECTION_INPUTS(1), PROJECTION_INPUTS(2), "cos: float", "sin: float", "seeds: int32"
+#define QKV_GRADIENTS "dx: float", "dgain: float", PROJECTION_GRADIENTS(0), PROJECTION_GRADIENTS(1), PROJECTION_GRADIENTS(2)
 #define QKV_ATTRIBUTES PROJECTION_ATTRIBUTES(0), PROJECTION_ATTRIBUTES(1), PROJECTION_ATTRIBUTES(2), "eps: float", "bf16: int"
 
 }  // namespace tunebook

@@ -47,11 +47,12 @@ void backward(Call& call) {
   const auto lse = call.input<float>(24), uQ = call.input<float>(25), uK = call.input<float>(26), uV = call.input<float>(27),
              uO = call.input<float>(28), dy = call.input<float>(29);
   const long rows = m.in.rows, hidden = m.in.q.in;
-  float* dx = call.output(0, m.in.x.shape);
+  const Asked asked(call, 17);
+  const QkvGradients d(asked, m.in);
+  const ProjectionGradients dOut(asked, 14, m.out);
   using T = typename P::Kept;
   const T *qkv = keptInput<P>(call, 22), *o = keptInput<P>(call, 23);
-  const PairGradients qPair(call, 1, m.in.q), kPair(call, 3, m.in.k), vPair(call, 5, m.in.v), outPair(call, 7, m.out);
-  const Pulled<P> pulled(m.out, dy.data, hidden, rows, o, uO.data, outPair);
+  const Pulled<P> pulled(m.out, dy.data, hidden, rows, o, uO.data, dOut);
   const Pulled<P>* only[] = {&pulled};
   T* dO = reinterpret_cast<T*>(scratch(kOut, rows * m.out.in));
   if (m.out.rate == 0) pullBack<P>(only, 1, rows, m.out.in, dO);
@@ -64,7 +65,7 @@ void backward(Call& call) {
   backwardAll<P>(m.d, m.sequences, qkv, o, lse.data, dO, straight);
   T* turned = reinterpret_cast<T*>(scratch(kTurned, rows * m.in.width));
   m.in.turn(straight, turned, -1);
-  m.in.backward<P>(turned, uQ.data, uK.data, uV.data, qPair, kPair, vPair, dy.data, dx);
+  m.in.backward<P>(turned, uQ.data, uK.data, uV.data, d, dy.data);
 }
 
 void forwardAny(Call& call) {
@@ -81,8 +82,8 @@ void backwardAny(Call& call) {
 const Spec spec{"TunebookAttentionBlock", {INPUTS}, {"y: float", KEPT}, {ATTRIBUTES}};
 const Spec gradSpec{"TunebookAttentionBlockGrad",
                     {INPUTS, KEPT, "dy: float"},
-                    {"dx: float", PROJECTION_GRADIENTS(0), PROJECTION_GRADIENTS(1), PROJECTION_GRADIENTS(2), PROJECTION_GRADIENTS(3)},
-                    {ATTRIBUTES}};
+                    {QKV_GRADIENTS, PROJECTION_GRADIENTS(3)},
+                    {ATTRIBUTES, "wanted: int"}};
 const Op<spec, forwardAny> op;
 const Op<gradSpec, backwardAny> gradOp;
 

@@ -43,13 +43,14 @@ void backward(Call& call) {
   const auto *gate = keptInput<P>(call, 15), *up = keptInput<P>(call, 16);
   const auto uGate = call.input<float>(17), uUp = call.input<float>(18), uDown = call.input<float>(19), dy = call.input<float>(20);
   const long rows = m.rows, inner = m.gate.out, hidden = m.gate.in;
-  float* dx = call.output(0, m.x.shape);
-  const PairGradients gatePair(call, 1, m.gate), upPair(call, 3, m.up), downPair(call, 5, m.down);
+  const Asked asked(call, 11);
+  float *dx = asked.output(0, m.x.shape), *gain = asked.output(1, m.gain.shape);
+  const ProjectionGradients ofGate(asked, 2, m.gate), ofUp(asked, 6, m.up), ofDown(asked, 10, m.down);
   using T = typename P::Kept;
   const auto made = [](Slot slot, long size) { return reinterpret_cast<T*>(scratch(slot, size)); };
   T* act = made(kAct, rows * inner);
   swiglu<P>(gate, up, rows * inner, act);
-  const Pulled<P> down(m.down, dy.data, hidden, rows, act, uDown.data, downPair);
+  const Pulled<P> down(m.down, dy.data, hidden, rows, act, uDown.data, ofDown);
   const Pulled<P>* only[] = {&down};
   T* dUp = made(kUpGradient, rows * inner);
   if (m.down.rate == 0) pullBack<P>(only, 1, rows, inner, dUp);
@@ -62,12 +63,13 @@ void backward(Call& call) {
   swigluBack<P>(gate, up, dUp, rows * inner, dGate, dUp);
   T* n = made(kNorm, rows * hidden);
   rmsNormRows(m.x.data, m.gain.data, rows, hidden, m.eps, n);
-  const Pulled<P> pulledGate(m.gate, dGate, inner, rows, n, uGate.data, gatePair);
-  const Pulled<P> pulledUp(m.up, dUp, inner, rows, n, uUp.data, upPair);
+  const Pulled<P> pulledGate(m.gate, dGate, inner, rows, n, uGate.data, ofGate);
+  const Pulled<P> pulledUp(m.up, dUp, inner, rows, n, uUp.data, ofUp);
+  if (!dx && !gain) return;
   const Pulled<P>* both[] = {&pulledGate, &pulledUp};
   float* dn = scratch(kAct, rows * hidden);  // the activations are no longer needed
   pullBack<P>(both, 2, rows, hidden, dn);
-  rmsNormRowsBack(m.x.data, m.gain.data, dn, rows, hidden, m.eps, dy.data, dx);
+  rmsNormBack(m.x.data, m.gain.data, dn, rows, hidden, m.eps, dy.data, dx, gain);
 }
 
 void forwardAny(Call& call) {
@@ -84,8 +86,8 @@ void backwardAny(Call& call) {
 const Spec spec{"TunebookGatedMlp", {INPUTS}, {"y: float", KEPT}, {ATTRIBUTES}};
 const Spec gradSpec{"TunebookGatedMlpGrad",
                     {INPUTS, KEPT, "dy: float"},
-                    {"dx: float", PROJECTION_GRADIENTS(0), PROJECTION_GRADIENTS(1), PROJECTION_GRADIENTS(2)},
-                    {ATTRIBUTES}};
+                    {"dx: float", "dgain: float", PROJECTION_GRADIENTS(0), PROJECTION_GRADIENTS(1), PROJECTION_GRADIENTS(2)},
+                    {ATTRIBUTES, "wanted: int"}};
 const Op<spec, forwardAny> op;
 const Op<gradSpec, backwardAny> gradOp;
 

@@ -21,8 +21,10 @@ template <class P>
 void backward(Call& call) {
   const auto x = call.input<float>(0), u = call.input<float>(6), dy = call.input<float>(7);
   const Projection p(call, 1, 0, call.input<int32_t>(5).data[0], 0);
-  float* dx = call.output(0, x.shape);
-  const Pulled<P> pulled(p, dy.data, p.out, x.rows(), x.data, u.data, PairGradients(call, 1, p));
+  const Asked asked(call, 4);
+  float* dx = asked.output(0, x.shape);
+  const Pulled<P> pulled(p, dy.data, p.out, x.rows(), x.data, u.data, ProjectionGradients(asked, 1, p));
+  if (!dx) return;
   const Pulled<P>* all[] = {&pulled};
   pullBack<P>(all, 1, x.rows(), p.in, dx);
 }
@@ -39,7 +41,7 @@ const Spec spec{"TunebookLinear", {"x: float", PROJECTION_INPUTS(0), "seeds: int
 const Spec gradSpec{"TunebookLinearGrad",
                     {"x: float", PROJECTION_INPUTS(0), "seeds: int32", "u: float", "dy: float"},
                     {"dx: float", PROJECTION_GRADIENTS(0)},
-                    {PROJECTION_ATTRIBUTES(0), "bf16: int"}};
+                    {PROJECTION_ATTRIBUTES(0), "bf16: int", "wanted: int"}};
 const Op<spec, forwardAny> op;
 const Op<gradSpec, backwardAny> gradOp;
 

@@ -1,24 +1,40 @@
 import { execute } from '../backend';
 import { fusedOp } from '../fused_op';
-import { checkProjection, type Projection, project, projectionAttributes, projectionInputs, projectionSeeds } from '../projection';
-import type * as tf from '../tf';
+import {
+  checkProjection,
+  type Numbered,
+  numberedNames,
+  type Projection,
+  project,
+  projectionAttributes,
+  projectionInputs,
+  projectionSeeds,
+} from '../projection';
+import * as tf from '../tf';
 
-type Inputs = { x: tf.Tensor; a: tf.Tensor; b: tf.Tensor };
+type Inputs = { x: tf.Tensor } & Numbered<0>;
 
-const inputs = ({ x, a, b }: Inputs, p: Projection) => [x, ...projectionInputs(a, b, p), projectionSeeds([p])];
+const inputs = (given: Inputs, p: Projection) => [given.x, ...projectionInputs(given, 0, p), projectionSeeds([p])];
 
-/** A linear layer: one projection, x [..., in], a [rank, in], b [out, rank] -> [..., out]; see Projection. */
+/** A linear layer: one projection, x [..., in], w0 [out, in], a0 [rank, in], b0 [out, rank], bias0 [out] -> [..., out]; see Projection. */
 export const linear = fusedOp<Inputs, Projection>({
   name: 'Linear',
-  inputs: ['x', 'a', 'b'],
-  check: ({ x, a, b }, projection) => checkProjection('linear', x, a, b, projection),
-  reference: ({ x, a, b }, projection) => project(x, a, b, projection),
+  inputs: ['x', ...(numberedNames(1) as (keyof Inputs)[])],
+  check: (given, projection) => checkProjection('linear', given.x, given, 0, projection),
+  reference: (given, projection) => project(given.x, given, 0, projection),
   native: {
+    keepsInputs: true,
     forward(given, projection) {
       const [y, u] = execute('TunebookLinear', inputs(given, projection), projectionAttributes([projection]), 2);
-      return { y, save: [given.x, given.a, given.b, u] };
+      return { y, save: [u] };
     },
-    backward: (dy, [x, a, b, u], projection) =>
-      execute('TunebookLinearGrad', [...inputs({ x, a, b }, projection), u, dy], projectionAttributes([projection]), 3),
+    backward: (dy, [u], projection, { inputs: given, wanted }) =>
+      execute('TunebookLinearGrad', [...inputs(given, projection), u, dy], { ...projectionAttributes([projection]), wanted }, 5),
   },
 });
+
+/** The product with a matrix alone: x [..., in], w [out, in] -> x w^T [..., out] */
+export function product(x: tf.Tensor, w: tf.Tensor): tf.Tensor {
+  const [out, into] = w.shape as number[];
+  return tf.tidy(() => linear({ x, w0: w, a0: tf.zeros([0, into]), b0: tf.zeros([out, 0]) }, { scale: 0 }));
+}

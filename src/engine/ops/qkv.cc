@@ -17,11 +17,10 @@ template <class P>
 void backward(Call& call) {
   const Qkv m(call);
   const auto uQ = call.input<float>(17), uK = call.input<float>(18), uV = call.input<float>(19), dy = call.input<float>(20);
-  float* dx = call.output(0, m.x.shape);
-  const PairGradients qPair(call, 1, m.q), kPair(call, 3, m.k), vPair(call, 5, m.v);
+  const QkvGradients d(Asked(call, 11), m);
   float* turned = scratch(kTurned, m.rows * m.width);
   m.turn(dy.data, turned, -1);
-  m.backward<P>(static_cast<const float*>(turned), uQ.data, uK.data, uV.data, qPair, kPair, vPair, nullptr, dx);
+  m.backward<P>(static_cast<const float*>(turned), uQ.data, uK.data, uV.data, d, nullptr);
 }
 
 void forwardAny(Call& call) {
@@ -36,8 +35,8 @@ void backwardAny(Call& call) {
 const Spec spec{"TunebookQkv", {QKV_INPUTS}, {"y: float", KEPT}, {QKV_ATTRIBUTES}};
 const Spec gradSpec{"TunebookQkvGrad",
                     {QKV_INPUTS, KEPT, "dy: float"},
-                    {"dx: float", PROJECTION_GRADIENTS(0), PROJECTION_GRADIENTS(1), PROJECTION_GRADIENTS(2)},
-                    {QKV_ATTRIBUTES}};
+                    {QKV_GRADIENTS},
+                    {QKV_ATTRIBUTES, "wanted: int"}};
 const Op<spec, forwardAny> op;
 const Op<gradSpec, backwardAny> gradOp;
 

@@ -1,15 +1,25 @@
 import { ShapeError } from '../../core/errors';
 import { execute, type Attributes as OpAttributes } from '../backend';
 import { fusedOp } from '../fused_op';
-import { checkProjection, type Projection, project, projectionAttributes, projectionInputs, projectionSeeds } from '../projection';
+import {
+  checkProjection,
+  type Numbered,
+  numberedNames,
+  type Projection,
+  project,
+  projectionAttributes,
+  projectionInputs,
+  projectionSeeds,
+  sizeOf,
+} from '../projection';
 import * as tf from '../tf';
 import { rmsNorm } from './rms_norm';
 import { rope } from './rope';
 
-export type QkvInputs = { x: tf.Tensor; a0: tf.Tensor; b0: tf.Tensor; a1: tf.Tensor; b1: tf.Tensor; a2: tf.Tensor; b2: tf.Tensor };
+/** x, the norm's weight [hidden], and the tensors of q (0), k (1) and v (2). */
+export type QkvInputs = { x: tf.Tensor; gain: tf.Tensor } & Numbered<0 | 1 | 2>;
 export interface QkvAttributes {
-  /** The norm's weight [hidden] and eps; no gradient. */
-  gain: tf.Tensor;
+  /** Of the norm. */
   eps: number;
   q: Projection;
   k: Projection;
@@ -19,12 +29,12 @@ export interface QkvAttributes {
   sin: tf.Tensor2D;
 }
 
-const inputs = ({ x, a0, b0, a1, b1, a2, b2 }: QkvInputs, { gain, q, k, v, cos, sin }: QkvAttributes) => [
-  x,
-  gain,
-  ...projectionInputs(a0, b0, q),
-  ...projectionInputs(a1, b1, k),
-  ...projectionInputs(a2, b2, v),
+const inputs = (given: QkvInputs, { q, k, v, cos, sin }: QkvAttributes) => [
+  given.x,
+  given.gain,
+  ...projectionInputs(given, 0, q),
+  ...projectionInputs(given, 1, k),
+  ...projectionInputs(given, 2, v),
   cos,
   sin,
   projectionSeeds([q, k, v]),
@@ -34,39 +44,41 @@ const attributes = ({ eps, q, k, v }: QkvAttributes): OpAttributes => ({ ...proj
 /**
  * What attention starts from, with the norm before it and the rotation after it (RoPE, https://arxiv.org/abs/2104.09864):
  *   n = rmsNorm(x); rope(q(n)), rope(k(n)), v(n) side by side
- * x [batch, seq, hidden] -> [batch, seq, heads + 2 groups, dim]. The pairs a0, b0 stand beside q, a1, b1 beside k, a2, b2
- * beside v. Only x is kept for the backward pass.
+ * x [batch, seq, hidden] -> [batch, seq, heads + 2 groups, dim]. Only x is kept for the backward pass.
  */
 export const qkv = fusedOp<QkvInputs, QkvAttributes>({
   name: 'Qkv',
-  inputs: ['x', 'a0', 'b0', 'a1', 'b1', 'a2', 'b2'],
-  check({ x, a0, b0, a1, b1, a2, b2 }, { gain, q, k, v, cos, sin }) {
-    checkProjection('qkv: q', x, a0, b0, q);
-    checkProjection('qkv: k', x, a1, b1, k);
-    checkProjection('qkv: v', x, a2, b2, v);
+  inputs: ['x', 'gain', ...(numberedNames(3) as (keyof QkvInputs)[])],
+  check(given, { q, k, v, cos, sin }) {
+    const { x, gain } = given;
+    checkProjection('qkv: q', x, given, 0, q);
+    checkProjection('qkv: k', x, given, 1, k);
+    checkProjection('qkv: v', x, given, 2, v);
+    const [queries, keys, values] = [0, 1, 2].map((i) => sizeOf(given, i)[0]);
     const dim = 2 * cos.shape[1];
     const fits = x.rank === 3 && gain.size === x.shape[2] && cos.shape[0] === x.shape[1] && cos.shape.join() === sin.shape.join();
-    if (!fits || q.weight.shape[0] % dim || k.weight.shape[0] % dim || v.weight.shape[0] !== k.weight.shape[0])
+    if (!fits || queries % dim || keys % dim || values !== keys)
       throw new ShapeError(
-        `qkv: x [${x.shape}], q [${q.weight.shape}], k [${k.weight.shape}], v [${v.weight.shape}], cos [${cos.shape}] and the norm [${gain.shape}] do not fit each other.`,
+        `qkv: x [${x.shape}], q to ${queries}, k to ${keys}, v to ${values}, cos [${cos.shape}] and the norm [${gain.shape}] do not fit each other.`,
       );
   },
-  reference({ x, a0, b0, a1, b1, a2, b2 }, { gain, eps, q, k, v, cos, sin }) {
+  reference(given, { eps, q, k, v, cos, sin }) {
+    const { x, gain } = given;
     const n = rmsNorm.spec.reference({ x, weight: gain }, { eps });
     const split = (y: tf.Tensor) => tf.reshape(y, [...x.shape.slice(0, 2), -1, 2 * cos.shape[1]]);
     const turned = (y: tf.Tensor) => rope.spec.reference({ x: split(y), cos, sin }, {});
-    return tf.concat([turned(project(n, a0, b0, q)), turned(project(n, a1, b1, k)), split(project(n, a2, b2, v))], 2);
+    return tf.concat([turned(project(n, given, 0, q)), turned(project(n, given, 1, k)), split(project(n, given, 2, v))], 2);
   },
   native: {
+    keepsInputs: true,
     forward(given, attrs) {
       const [y, ...kept] = execute('TunebookQkv', inputs(given, attrs), attributes(attrs), 4);
-      const { x, a0, b0, a1, b1, a2, b2 } = given;
       // The tables may be freed before the backward pass is run; what is saved is kept.
-      return { y, save: [x, a0, b0, a1, b1, a2, b2, attrs.cos, attrs.sin, ...kept] };
+      return { y, save: [attrs.cos, attrs.sin, ...kept] };
     },
-    backward(dy, [x, a0, b0, a1, b1, a2, b2, cos, sin, ...kept], attrs) {
-      const given = inputs({ x, a0, b0, a1, b1, a2, b2 }, { ...attrs, cos: cos as tf.Tensor2D, sin: sin as tf.Tensor2D });
-      return execute('TunebookQkvGrad', [...given, ...kept, dy], attributes(attrs), 7);
+    backward(dy, [cos, sin, ...kept], attrs, { inputs: given, wanted }) {
+      const all = inputs(given, { ...attrs, cos: cos as tf.Tensor2D, sin: sin as tf.Tensor2D });
+      return execute('TunebookQkvGrad', [...all, ...kept, dy], { ...attributes(attrs), wanted }, 14);
     },
   },
 });

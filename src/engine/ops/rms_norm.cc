@@ -10,19 +10,15 @@ void forward(Call& call) {
   rmsNormRows(x.data, weight.data, x.rows(), x.dim(-1), call.attribute(0), call.output(0, x.shape));
 }
 
-// The gradient of the weight is the sum over rows of dy x s, with s the inverse root.
 void backward(Call& call) {
   const auto x = call.input<float>(0), weight = call.input<float>(1), dy = call.input<float>(2);
-  const float eps = call.attribute(0);
-  const long dim = x.dim(-1), rows = x.rows();
-  rmsNormRowsBack(x.data, weight.data, dy.data, rows, dim, eps, nullptr, call.output(0, x.shape));
-  float* scales = scratch(0, rows);
-  for (long i = 0; i < rows; i++) scales[i] = rmsScale(x.data + i * dim, dim, eps);
-  sumOverRows(rows, dim, [&](long i, long j) { return dy.data[i * dim + j] * x.data[i * dim + j] * scales[i]; }, call.output(1, weight.shape));
+  const Asked asked(call, 1);
+  float* dx = asked.output(0, x.shape);
+  rmsNormBack(x.data, weight.data, dy.data, x.rows(), x.dim(-1), call.attribute(0), nullptr, dx, asked.output(1, weight.shape));
 }
 
 const Spec spec{"TunebookRmsNorm", {"x: float", "weight: float"}, {"y: float"}, {"eps: float"}};
-const Spec gradSpec{"TunebookRmsNormGrad", {"x: float", "weight: float", "dy: float"}, {"dx: float", "dw: float"}, {"eps: float"}};
+const Spec gradSpec{"TunebookRmsNormGrad", {"x: float", "weight: float", "dy: float"}, {"dx: float", "dw: float"}, {"eps: float", "wanted: int"}};
 const Op<spec, forward> op;
 const Op<gradSpec, backward> gradOp;
 

@@ -24,6 +24,6 @@ export const rmsNorm = fusedOp<{ x: tf.Tensor; weight: tf.Tensor }, { eps: numbe
       const [y] = execute('TunebookRmsNorm', [x, weight], { eps: { float: eps } }, 1);
       return { y, save: [x, weight] };
     },
-    backward: (dy, [x, weight], { eps }) => execute('TunebookRmsNormGrad', [x, weight, dy], { eps: { float: eps } }, 2),
+    backward: (dy, [x, weight], { eps }, { wanted }) => execute('TunebookRmsNormGrad', [x, weight, dy], { eps: { float: eps }, wanted }, 2),
   },
 });
