@@ -3,7 +3,7 @@ import { type Attributes, Handle } from './backend';
 import { dropout } from './ops/dropout';
 import { precisionAttribute } from './precision';
 import * as tf from './tf';
-import type { Weight } from './weights';
+import { F32, type Weight } from './weights';
 
 /**
  * A matrix W with a bias, and how the low-rank pair a, b beside it is used (LoRA, https://arxiv.org/abs/2106.09685), as ops take
@@ -104,8 +104,6 @@ export function projectionInputs(given: Numbered<number>, i: number, { weight }:
   const { w, a, b, bias } = tensorsOf(given, i);
   return [w ?? (weight?.handle as Handle), a, b, bias ?? none];
 }
-
-const F32 = 0; // what the native ops know the format of trained matrices by
 
 /** The attributes by which a native op is told of its projections. */
 export function projectionAttributes(projections: Projection[]): Attributes {

@@ -20,6 +20,9 @@ export interface WeightFormat {
   encode?(values: Float32Array, columns: number): Uint8Array;
 }
 
+/** The code of plain fp32: how native ops are told that a matrix is a tensor's. */
+export const F32 = 0;
+
 export const rowBytes = (format: WeightFormat, columns: number): number =>
   (columns / format.block) * format.blockBytes + (format.rowHead ?? 0);
 

@@ -86,16 +86,28 @@ export abstract class CausalLM extends Module {
     return tf.tidy(() => this.logits(this.hidden(ids).reshape([batch * seq, -1])).reshape([batch, seq, -1]));
   }
 
+  /** Final hidden states at flat indices into [batch * seq]: [positions, hidden] */
+  private hiddenAt(ids: tf.Tensor2D, positions: tf.Tensor1D, options?: ForwardOptions): tf.Tensor2D {
+    const hidden = this.hidden(ids, options);
+    return gatherRows(tf.reshape(hidden, [-1, hidden.shape[2]]), positions);
+  }
+
   /**
-   * Cross-entropy of each labelled position, [labelled]. `positions` are flat indices into [batch * seq] whose successor is
-   * `labels`; the head runs at these alone.
+   * Cross-entropy of each labelled position, [labelled], which the head's matrix gets no gradient of. `positions` are flat indices into
+   * [batch * seq] whose successor is `labels`; the head runs at these alone.
    */
   losses(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, gradient: boolean, options?: ForwardOptions): tf.Tensor1D {
-    const hidden = this.hidden(ids, options);
-    const rows = gatherRows(tf.reshape(hidden, [-1, hidden.shape[2]]), positions);
     const { head } = this;
-    if (head instanceof Parameter) return denseCrossEntropy({ x: rows, weight: head.tensor }, { labels }) as tf.Tensor1D;
-    return linearCrossEntropy({ x: rows }, { weight: head, labels, gradient }) as tf.Tensor1D;
+    const weight = head instanceof Parameter ? head.tensor : head;
+    return linearCrossEntropy({ x: this.hiddenAt(ids, positions, options) }, { weight, labels, gradient }) as tf.Tensor1D;
+  }
+
+  /** What is trained on: the sum of these losses times `factor`, []. */
+  loss(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, factor: number, options?: ForwardOptions): tf.Scalar {
+    const { head } = this;
+    if (!(head instanceof Parameter && head.requires_grad))
+      return tf.mul(tf.sum(this.losses(ids, positions, labels, true, options)), factor) as tf.Scalar;
+    return denseCrossEntropy({ x: this.hiddenAt(ids, positions, options), weight: head.tensor }, { labels, factor }) as tf.Scalar;
   }
 
   /** Its trained tensors; none before `requires_grad_` has said what to train. */

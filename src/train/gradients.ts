@@ -38,7 +38,7 @@ export async function stepGradients(
         const { ids, layout, positions, labels: targets } = collate(group);
         const bits = Random.seeded(seed, step, i).bits();
         const options = { layout, ...(recompute && { recompute }) };
-        const recorded = training(bits, () => record(() => tf.sum(tf.div(base.losses(ids, positions, targets, true, options), labels))));
+        const recorded = training(bits, () => record(() => base.loss(ids, positions, targets, 1 / labels, options)));
         const parts = training(bits, () => recorded.pullback(parameters.map(([, p]) => p.tensor)));
         return { value: recorded.value, parts };
       };

@@ -298,9 +298,10 @@ describe('native ops agree with their references', () => {
     [1, 32, 5, f32],
     [7, 64, 1000, q8_0],
     [50, 32, 777, q4_1],
+    [70, 24, 777, undefined],
   ] as const)
-    it(`linearCrossEntropy [${rows}, ${dim}] over ${vocabulary} ${format.name}`, async () => {
-      const weight = randomWeight(format, vocabulary, dim);
+    it(`linearCrossEntropy [${rows}, ${dim}] over ${vocabulary} ${format?.name ?? 'of a tensor'}`, async () => {
+      const weight = format ? randomWeight(format, vocabulary, dim) : normal([vocabulary, dim], 0.3);
       const labels = tf.tensor1d(
         Array.from({ length: rows }, (_, i) => (i * 37) % vocabulary),
         'int32',
@@ -310,20 +311,22 @@ describe('native ops agree with their references', () => {
       labels.dispose();
     });
   for (const precision of ['fp32', 'bf16'] as const) {
-    for (const [rows, dim, vocabulary] of [
-      [1, 8, 5],
-      [7, 33, 600],
-      [300, 32, 777],
+    for (const [rows, dim, vocabulary, scale] of [
+      [1, 8, 5, 2],
+      [7, 33, 600, 2],
+      [300, 32, 777, 2],
+      [1100, 24, 2000, 2],
+      [70, 24, 4000, 12], // logits of some hundred: blocks of the vocabulary differ by more than fp32 has exponents for
     ])
-      it(`denseCrossEntropy in ${precision}: [${rows}, ${dim}] over ${vocabulary}`, async () => {
+      it(`denseCrossEntropy in ${precision}: [${rows}, ${dim}] of ${scale} over ${vocabulary}`, async () => {
         const labels = tf.tensor1d(
           Array.from({ length: rows }, (_, i) => (i * 37) % vocabulary),
           'int32',
         );
         await checkOp(
           denseCrossEntropy,
-          () => ({ x: normal([rows, dim], 2), weight: normal([vocabulary, dim]) }),
-          { labels },
+          () => ({ x: normal([rows, dim], scale), weight: normal([vocabulary, dim]) }),
+          { labels, factor: 1 / rows },
           { precision, tolerance: precision === 'bf16' ? 2e-2 : 5e-5 },
         );
         labels.dispose();

@@ -5,12 +5,13 @@ import { precisionAttribute } from '../precision';
 import * as tf from '../tf';
 
 type Inputs = { x: tf.Tensor; weight: tf.Tensor };
-type Attributes = { labels: tf.Tensor };
+type Attributes = { labels: tf.Tensor; factor: number };
 
 /**
- * Cross-entropy of the logits x W^T with whole-number labels, each row's apart, for a trained W: as linearCrossEntropy, never
- * [rows, vocabulary] in memory; the backward pass makes the logits a second time.
- * x [rows, dim], weight [vocabulary, dim], labels int32 [rows] -> [rows]
+ * `factor` times the sum of the cross-entropies of the logits x W^T with whole-number labels, for a trained W. As in
+ * linearCrossEntropy there are never logits of all rows in memory, and gradients are ready when the loss is: so what scales each
+ * row's loss must be known by then.
+ * x [rows, dim], weight [vocabulary, dim], labels int32 [rows] -> []
  */
 export const denseCrossEntropy = fusedOp<Inputs, Attributes>({
   name: 'DenseCrossEntropy',
@@ -21,16 +22,20 @@ export const denseCrossEntropy = fusedOp<Inputs, Attributes>({
         `denseCrossEntropy: x [${x.shape}] and ${labels.dtype} labels [${labels.shape}] do not fit a weight of [${weight.shape}].`,
       );
   },
-  reference({ x, weight }, { labels }) {
+  reference({ x, weight }, { labels, factor }) {
     const logits = tf.matMul(x as tf.Tensor2D, weight as tf.Tensor2D, false, true);
     const target = tf.sum(tf.mul(logits, tf.oneHot(labels as tf.Tensor1D, weight.shape[0])), -1);
-    return tf.sub(tf.logSumExp(logits, -1), target);
+    return tf.mul(tf.sum(tf.sub(tf.logSumExp(logits, -1), target)), factor);
   },
   native: {
-    forward({ x, weight }, { labels }) {
-      const [y, lse] = execute('TunebookDenseCrossEntropy', [x, weight, labels], precisionAttribute(), 2);
-      return { y, save: [x, weight, labels, lse] };
+    forward({ x, weight }, { labels, factor }) {
+      const attributes = { factor: { float: factor }, ...precisionAttribute() };
+      const [y, ...save] = execute('TunebookDenseCrossEntropy', [x, weight, labels], attributes, 3);
+      return { y, save };
     },
-    backward: (dy, saved) => execute('TunebookDenseCrossEntropyGrad', [...saved, dy], precisionAttribute(), 2),
+    backward(dy, gradients) {
+      const [by] = dy.dataSync();
+      return by === 1 ? gradients : gradients.map((gradient) => tf.mul(gradient, by));
+    },
   },
 });

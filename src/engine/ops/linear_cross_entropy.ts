@@ -3,10 +3,11 @@ import { execute, type Handle } from '../backend';
 import { fusedOp } from '../fused_op';
 import { precisionAttribute } from '../precision';
 import * as tf from '../tf';
-import type { Weight } from '../weights';
+import { F32, Weight } from '../weights';
 
 type Inputs = { x: tf.Tensor };
-type Attributes = { weight: Weight; labels: tf.Tensor; gradient: boolean };
+/** `weight`: packed, or fp32 in a tensor; it gets no gradient. */
+type Attributes = { weight: Weight | tf.Tensor; labels: tf.Tensor; gradient: boolean };
 
 /**
  * Cross-entropy of the logits x W^T with whole-number labels, each row's apart, without the logits in memory (the head's
@@ -23,7 +24,7 @@ export const linearCrossEntropy = fusedOp<Inputs, Attributes>({
       );
   },
   reference({ x }, { weight, labels }) {
-    const logits = tf.matMul(x as tf.Tensor2D, weight.dequantize(), false, true);
+    const logits = tf.matMul(x as tf.Tensor2D, weight instanceof Weight ? weight.dequantize() : (weight as tf.Tensor2D), false, true);
     const target = tf.sum(tf.mul(logits, tf.oneHot(labels as tf.Tensor1D, weight.shape[0])), -1);
     return tf.sub(tf.logSumExp(logits, -1), target);
   },
@@ -31,8 +32,13 @@ export const linearCrossEntropy = fusedOp<Inputs, Attributes>({
     forward({ x }, { weight, labels, gradient }) {
       const [y, dx] = execute(
         'TunebookLinearCrossEntropy',
-        [x, weight.handle as Handle, labels],
-        { kind: weight.format.code, vocabulary: weight.shape[0], gradient: gradient ? 1 : 0, ...precisionAttribute() },
+        [x, weight instanceof Weight ? (weight.handle as Handle) : weight, labels],
+        {
+          kind: weight instanceof Weight ? weight.format.code : F32,
+          vocabulary: weight.shape[0],
+          gradient: gradient ? 1 : 0,
+          ...precisionAttribute(),
+        },
         2,
       );
       return { y, save: [dx] };
