@@ -267,6 +267,18 @@ export function execute(op: string, inputs: (tf.Tensor | Handle)[], attributes: 
   return binding.executeOp(op, attrs, ids, outputs).map((metadata) => engine().createOutputTensor(metadata));
 }
 
+/**
+ * Runs the backward pass of one of our ops for the gradients that are asked for, of the inputs whose bits are set in `wanted`; null stands
+ * for the others.
+ */
+export function executeGradients(op: string, inputs: (tf.Tensor | Handle)[], attributes: Attributes, wanted: number): (tf.Tensor | null)[] {
+  const places = Array.from({ length: 32 - Math.clz32(wanted) }, (_, i) => (wanted >> i) & 1);
+  const outputs = places.reduce((n, bit) => n + bit, 0);
+  const made = execute(op, inputs, { ...attributes, wanted, N: outputs }, outputs);
+  let next = 0;
+  return places.map((bit) => (bit ? made[next++] : null));
+}
+
 /** A tensor's values, which is disposed then. Backends on a GPU can only be asked so: reading at once would wait for them. */
 export async function take(tensor: tf.Tensor): Promise<Float32Array> {
   try {

@@ -5,7 +5,6 @@ import { sortedJson } from '../core/json';
 import { show } from '../core/options';
 import type { LayerCache, Layout } from '../engine/ops/attention';
 import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
-import { gatherRows } from '../engine/ops/gather_rows';
 import { linear, product } from '../engine/ops/linear';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
 import type { Precision } from '../engine/precision';
@@ -55,6 +54,8 @@ export interface ForwardOptions {
   cache?: KeyValueCache;
   /** The rows that stand one behind another in ids [1, total], where it is not one. */
   layout?: Layout;
+  /** The flat indices into [batch * seq] whose final states are wanted. */
+  at?: tf.Tensor1D;
   /** Keep only block inputs for the backward pass; `parameters` are the trained tensors inside the blocks. */
   recompute?: { parameters: (block: Module) => Parameter[] };
 }
@@ -62,7 +63,7 @@ export interface ForwardOptions {
 /** A decoder that predicts the next token. One file per architecture extends it. */
 export abstract class CausalLM extends Module {
   abstract readonly config: ModelConfig;
-  /** Final hidden states after the last norm: ids int32 [batch, seq] -> [batch, seq, hidden] */
+  /** Final hidden states after the last norm: ids int32 [batch, seq] -> [batch, seq, hidden], or [1, at, hidden] where `at` is given. */
   abstract hidden(ids: tf.Tensor2D, options?: ForwardOptions): tf.Tensor3D;
   abstract newCache(capacity: number): KeyValueCache;
   /** The output matrix [vocabulary, hidden]. */
@@ -88,8 +89,8 @@ export abstract class CausalLM extends Module {
 
   /** Final hidden states at flat indices into [batch * seq]: [positions, hidden] */
   private hiddenAt(ids: tf.Tensor2D, positions: tf.Tensor1D, options?: ForwardOptions): tf.Tensor2D {
-    const hidden = this.hidden(ids, options);
-    return gatherRows(tf.reshape(hidden, [-1, hidden.shape[2]]), positions);
+    const hidden = this.hidden(ids, { ...options, at: positions });
+    return tf.reshape(hidden, [-1, hidden.shape[2]]);
   }
 
   /**

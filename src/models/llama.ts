@@ -3,6 +3,7 @@ import { add } from '../engine/ops/add';
 import { attention, LayerCache, type Layout, positionsIn } from '../engine/ops/attention';
 import { attentionBlock } from '../engine/ops/attention_block';
 import { gatedMlp } from '../engine/ops/gated_mlp';
+import { gatherRows } from '../engine/ops/gather_rows';
 import { qkv } from '../engine/ops/qkv';
 import { rope } from '../engine/ops/rope';
 import { swiglu } from '../engine/ops/swiglu';
@@ -104,9 +105,11 @@ class LlamaDecoderLayer extends Module {
     super();
   }
 
-  forward(x: tf.Tensor, tokens: Tokens, cache?: LayerCache, position?: number): tf.Tensor {
+  /** With `at`, what comes after attention is computed at these flat indices into [batch * seq] alone: [1, at, hidden]. */
+  forward(x: tf.Tensor, tokens: Tokens, cache?: LayerCache, position?: number, at?: tf.Tensor1D): tf.Tensor {
     return tf.tidy(() => {
-      const h = this.self_attn.forward(x, this.input_layernorm, tokens, cache, position);
+      let h = this.self_attn.forward(x, this.input_layernorm, tokens, cache, position);
+      if (at) h = tf.expandDims(gatherRows(tf.reshape(h, [-1, h.shape[2] as number]), at), 0);
       return this.mlp.forward(h, this.post_attention_layernorm);
     });
   }
@@ -179,7 +182,7 @@ export class LlamaForCausalLM extends CausalLM {
     return this.lm_head?.weight ?? this.model.embed_tokens.weight;
   }
 
-  hidden(ids: tf.Tensor2D, { cache, layout, recompute }: ForwardOptions = {}): tf.Tensor3D {
+  hidden(ids: tf.Tensor2D, { cache, layout, recompute, at }: ForwardOptions = {}): tf.Tensor3D {
     const [, seq] = ids.shape;
     const position = cache?.length ?? 0;
     const positions = positionsIn(layout ?? { lengths: [seq] }).map((at) => position + at);
@@ -194,7 +197,9 @@ export class LlamaForCausalLM extends CausalLM {
       let x = this.model.embed_tokens.forward(ids);
       for (const [i, layer] of this.model.layers.entries()) {
         // A block that runs again in the backward pass outlives the tables of this scope.
-        const run = (input: tf.Tensor) => layer.forward(input, recompute ? newTokens() : tokens, cache?.layers[i], position);
+        const last = i === this.model.layers.length - 1;
+        const run = (input: tf.Tensor) =>
+          layer.forward(input, recompute ? newTokens() : tokens, cache?.layers[i], position, last ? at : undefined);
         x = recompute
           ? checkpoint(
               run,

@@ -52,17 +52,20 @@ class Call {
   std::vector<TF_Tensor*> held_;
 };
 
-// Gradients of an op's inputs as its outputs, in the same order. One that nobody asked for is empty: null here.
+// Gradients of an op's inputs as its outputs ("gradients: N * float"), in the same order: those that somebody asked for. The others are null.
 struct Asked {
   Call& call;
   int64_t wanted;  // bit i: input i's
   Asked(Call& c, int attribute) : call(c), wanted(static_cast<int64_t>(c.attribute(attribute))) {}
   bool any(int i) const { return wanted >> i & 1; }
   float* output(int i, const Shape& shape) const {
-    float* made = call.output(i, any(i) ? shape : Shape{0});
-    return any(i) ? made : nullptr;
+    return any(i) ? call.output(__builtin_popcountll(wanted & ((int64_t{1} << i) - 1)), shape) : nullptr;
   }
 };
+
+// What the Spec of an op says that gives them.
+#define GRADIENTS "gradients: N * float"
+#define GRADIENT_ATTRIBUTES "wanted: int", "N: int"
 
 struct Spec {
   const char* name;

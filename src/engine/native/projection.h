@@ -6,10 +6,9 @@
 #include "mask.h"
 #include "op.h"
 
-// What an op's Spec says of its projection number n: 4 inputs, 3 attributes, and 4 outputs of its backward pass.
+// What an op's Spec says of its projection number n: 4 inputs, and 3 attributes.
 #define PROJECTION_INPUTS(n) "w" #n ": T" #n, "a" #n ": float", "b" #n ": float", "bias" #n ": float"
 #define PROJECTION_ATTRIBUTES(n) "kind" #n ": int", "scale" #n ": float", "dropout" #n ": float"
-#define PROJECTION_GRADIENTS(n) "dw" #n ": float", "da" #n ": float", "db" #n ": float", "dbias" #n ": float"
 
 namespace tunebook {
 
@@ -65,12 +64,12 @@ struct Projection {
   }
 };
 
-// Outputs of a backward pass, from number `output` on: the gradients of a projection's tensors.
+// The gradients of a projection's tensors, inputs of the op from number `input` on in the order of Asked.
 struct ProjectionGradients {
   float *w, *a, *b, *bias;
-  ProjectionGradients(const Asked& asked, int output, const Projection& p)
-      : w(asked.output(output, {p.out, p.in})), a(asked.output(output + 1, {p.rank, p.in})), b(asked.output(output + 2, {p.out, p.rank})),
-        bias(asked.output(output + 3, {p.out})) {}
+  ProjectionGradients(const Asked& asked, int input, const Projection& p)
+      : w(asked.output(input, {p.out, p.in})), a(asked.output(input + 1, {p.rank, p.in})), b(asked.output(input + 2, {p.out, p.rank})),
+        bias(asked.output(input + 3, {p.out})) {}
 };
 
 // target[rows, rank] = scale * x m, with m [in, rank]

@@ -46,7 +46,7 @@ struct Qkv {
   enum Slot { kNorm = 8, kNormPacked, kGradient };  // of scratch memory; those of projections are behind
 };
 
-// An op's first 14 outputs in its backward pass.
+// The gradients of its first 14 inputs in the order of Asked.
 struct QkvGradients {
   float *x, *gain;
   ProjectionGradients q, k, v;
@@ -70,7 +70,6 @@ void Qkv::backward(const T* turned, const float* uQ, const float* uK, const floa
 
 #define QKV_INPUTS \
   "x: float", "gain: float", PROJECTION_INPUTS(0), PROJECTION_INPUTS(1), PROJECTION_INPUTS(2), "cos: float", "sin: float", "seeds: int32"
-#define QKV_GRADIENTS "dx: float", "dgain: float", PROJECTION_GRADIENTS(0), PROJECTION_GRADIENTS(1), PROJECTION_GRADIENTS(2)
 #define QKV_ATTRIBUTES PROJECTION_ATTRIBUTES(0), PROJECTION_ATTRIBUTES(1), PROJECTION_ATTRIBUTES(2), "eps: float", "bf16: int"
 
 }  // namespace tunebook

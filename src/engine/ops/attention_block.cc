@@ -82,8 +82,8 @@ void backwardAny(Call& call) {
 const Spec spec{"TunebookAttentionBlock", {INPUTS}, {"y: float", KEPT}, {ATTRIBUTES}};
 const Spec gradSpec{"TunebookAttentionBlockGrad",
                     {INPUTS, KEPT, "dy: float"},
-                    {QKV_GRADIENTS, PROJECTION_GRADIENTS(3)},
-                    {ATTRIBUTES, "wanted: int"}};
+                    {GRADIENTS},
+                    {ATTRIBUTES, GRADIENT_ATTRIBUTES}};
 const Op<spec, forwardAny> op;
 const Op<gradSpec, backwardAny> gradOp;
 

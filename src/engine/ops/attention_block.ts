@@ -1,5 +1,5 @@
 import { ShapeError } from '../../core/errors';
-import { execute, type Attributes as OpAttributes } from '../backend';
+import { execute, executeGradients, type Attributes as OpAttributes } from '../backend';
 import { fusedOp } from '../fused_op';
 import {
   checkProjection,
@@ -84,7 +84,7 @@ export const attentionBlock = fusedOp<Inputs, Attributes>({
     },
     backward(dy, [cos, sin, lengths, ...kept], attrs, { inputs: given, wanted }) {
       const all = inputs(given, { ...attrs, cos: cos as tf.Tensor2D, sin: sin as tf.Tensor2D }, lengths);
-      return execute('TunebookAttentionBlockGrad', [...all, ...kept, dy], { ...attributes(attrs), wanted }, 18);
+      return executeGradients('TunebookAttentionBlockGrad', [...all, ...kept, dy], attributes(attrs), wanted);
     },
   },
 });

@@ -86,8 +86,8 @@ void backwardAny(Call& call) {
 const Spec spec{"TunebookGatedMlp", {INPUTS}, {"y: float", KEPT}, {ATTRIBUTES}};
 const Spec gradSpec{"TunebookGatedMlpGrad",
                     {INPUTS, KEPT, "dy: float"},
-                    {"dx: float", "dgain: float", PROJECTION_GRADIENTS(0), PROJECTION_GRADIENTS(1), PROJECTION_GRADIENTS(2)},
-                    {ATTRIBUTES, "wanted: int"}};
+                    {GRADIENTS},
+                    {ATTRIBUTES, GRADIENT_ATTRIBUTES}};
 const Op<spec, forwardAny> op;
 const Op<gradSpec, backwardAny> gradOp;
 

@@ -1,5 +1,5 @@
 import { ShapeError } from '../../core/errors';
-import { execute, type Attributes as OpAttributes } from '../backend';
+import { execute, executeGradients, type Attributes as OpAttributes } from '../backend';
 import { fusedOp } from '../fused_op';
 import {
   checkProjection,
@@ -72,6 +72,6 @@ export const gatedMlp = fusedOp<Inputs, Attributes>({
       return { y, save };
     },
     backward: (dy, kept, attrs, { inputs: given, wanted }) =>
-      execute('TunebookGatedMlpGrad', [...inputs(given, attrs), ...kept, dy], { ...attributes(attrs), wanted }, 14),
+      executeGradients('TunebookGatedMlpGrad', [...inputs(given, attrs), ...kept, dy], attributes(attrs), wanted),
   },
 });

@@ -40,8 +40,8 @@ void backwardAny(Call& call) {
 const Spec spec{"TunebookLinear", {"x: float", PROJECTION_INPUTS(0), "seeds: int32"}, {"y: float", "u: float"}, {PROJECTION_ATTRIBUTES(0), "bf16: int"}};
 const Spec gradSpec{"TunebookLinearGrad",
                     {"x: float", PROJECTION_INPUTS(0), "seeds: int32", "u: float", "dy: float"},
-                    {"dx: float", PROJECTION_GRADIENTS(0)},
-                    {PROJECTION_ATTRIBUTES(0), "bf16: int", "wanted: int"}};
+                    {GRADIENTS},
+                    {PROJECTION_ATTRIBUTES(0), "bf16: int", GRADIENT_ATTRIBUTES}};
 const Op<spec, forwardAny> op;
 const Op<gradSpec, backwardAny> gradOp;
 

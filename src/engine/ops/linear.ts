@@ -1,4 +1,4 @@
-import { execute } from '../backend';
+import { execute, executeGradients } from '../backend';
 import { fusedOp } from '../fused_op';
 import {
   checkProjection,
@@ -29,7 +29,7 @@ export const linear = fusedOp<Inputs, Projection>({
       return { y, save: [u] };
     },
     backward: (dy, [u], projection, { inputs: given, wanted }) =>
-      execute('TunebookLinearGrad', [...inputs(given, projection), u, dy], { ...projectionAttributes([projection]), wanted }, 5),
+      executeGradients('TunebookLinearGrad', [...inputs(given, projection), u, dy], projectionAttributes([projection]), wanted),
   },
 });
 

@@ -35,8 +35,8 @@ void backwardAny(Call& call) {
 const Spec spec{"TunebookQkv", {QKV_INPUTS}, {"y: float", KEPT}, {QKV_ATTRIBUTES}};
 const Spec gradSpec{"TunebookQkvGrad",
                     {QKV_INPUTS, KEPT, "dy: float"},
-                    {QKV_GRADIENTS},
-                    {QKV_ATTRIBUTES, "wanted: int"}};
+                    {GRADIENTS},
+                    {QKV_ATTRIBUTES, GRADIENT_ATTRIBUTES}};
 const Op<spec, forwardAny> op;
 const Op<gradSpec, backwardAny> gradOp;
 

@@ -1,5 +1,5 @@
 import { ShapeError } from '../../core/errors';
-import { execute, type Attributes as OpAttributes } from '../backend';
+import { execute, executeGradients, type Attributes as OpAttributes } from '../backend';
 import { fusedOp } from '../fused_op';
 import {
   checkProjection,
@@ -78,7 +78,7 @@ export const qkv = fusedOp<QkvInputs, QkvAttributes>({
     },
     backward(dy, [cos, sin, ...kept], attrs, { inputs: given, wanted }) {
       const all = inputs(given, { ...attrs, cos: cos as tf.Tensor2D, sin: sin as tf.Tensor2D });
-      return execute('TunebookQkvGrad', [...all, ...kept, dy], { ...attributes(attrs), wanted }, 14);
+      return executeGradients('TunebookQkvGrad', [...all, ...kept, dy], attributes(attrs), wanted);
     },
   },
 });

@@ -18,7 +18,7 @@ void backward(Call& call) {
 }
 
 const Spec spec{"TunebookRmsNorm", {"x: float", "weight: float"}, {"y: float"}, {"eps: float"}};
-const Spec gradSpec{"TunebookRmsNormGrad", {"x: float", "weight: float", "dy: float"}, {"dx: float", "dw: float"}, {"eps: float", "wanted: int"}};
+const Spec gradSpec{"TunebookRmsNormGrad", {"x: float", "weight: float", "dy: float"}, {GRADIENTS}, {"eps: float", GRADIENT_ATTRIBUTES}};
 const Op<spec, forward> op;
 const Op<gradSpec, backward> gradOp;
 

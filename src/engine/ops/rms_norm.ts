@@ -1,5 +1,5 @@
 import { ShapeError } from '../../core/errors';
-import { execute } from '../backend';
+import { execute, executeGradients } from '../backend';
 import { fusedOp } from '../fused_op';
 import * as tf from '../tf';
 
@@ -24,6 +24,7 @@ export const rmsNorm = fusedOp<{ x: tf.Tensor; weight: tf.Tensor }, { eps: numbe
       const [y] = execute('TunebookRmsNorm', [x, weight], { eps: { float: eps } }, 1);
       return { y, save: [x, weight] };
     },
-    backward: (dy, [x, weight], { eps }, { wanted }) => execute('TunebookRmsNormGrad', [x, weight, dy], { eps: { float: eps }, wanted }, 2),
+    backward: (dy, [x, weight], { eps }, { wanted }) =>
+      executeGradients('TunebookRmsNormGrad', [x, weight, dy], { eps: { float: eps } }, wanted),
   },
 });
