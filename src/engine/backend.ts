@@ -253,17 +253,29 @@ export function nativeAddon(): Addon {
 /** An attribute of an op: int unless it says float or type (TensorFlow's number of one). */
 export type Attributes = Record<string, number | { float: number } | { type: number }>;
 
+function described(attributes: Attributes): object[] {
+  const { TF_ATTR_INT, TF_ATTR_TYPE, TF_ATTR_FLOAT } = engine().binding;
+  const all: object[] = [];
+  for (const name in attributes) {
+    const value = attributes[name];
+    if (typeof value === 'number') all.push({ name, type: TF_ATTR_INT, value });
+    else if ('type' in value) all.push({ name, type: TF_ATTR_TYPE, value: value.type });
+    else all.push({ name, type: TF_ATTR_FLOAT, value: value.float });
+  }
+  return all;
+}
+
 /** Runs one of our ops. Inputs are tfjs tensors or raw handles; outputs are tfjs tensors. */
-export function execute(op: string, inputs: (tf.Tensor | Handle)[], attributes: Attributes, outputs: number): tf.Tensor[] {
+export function execute(
+  op: string,
+  inputs: (tf.Tensor | Handle)[],
+  attributes: Attributes,
+  outputs: number,
+  more: Attributes = {},
+): tf.Tensor[] {
   const { binding } = engine();
   const ids = inputs.map((input) => (input instanceof Handle ? input.tensorId : engine().getInputTensorIds([input])[0]));
-  const attrs = Object.entries(attributes).map(([name, value]) =>
-    typeof value === 'number'
-      ? { name, type: binding.TF_ATTR_INT, value }
-      : 'type' in value
-        ? { name, type: binding.TF_ATTR_TYPE, value: value.type }
-        : { name, type: binding.TF_ATTR_FLOAT, value: value.float },
-  );
+  const attrs = [...described(attributes), ...described(more)];
   return binding.executeOp(op, attrs, ids, outputs).map((metadata) => engine().createOutputTensor(metadata));
 }
 
@@ -272,11 +284,12 @@ export function execute(op: string, inputs: (tf.Tensor | Handle)[], attributes: 
  * for the others.
  */
 export function executeGradients(op: string, inputs: (tf.Tensor | Handle)[], attributes: Attributes, wanted: number): (tf.Tensor | null)[] {
-  const places = Array.from({ length: 32 - Math.clz32(wanted) }, (_, i) => (wanted >> i) & 1);
-  const outputs = places.reduce((n, bit) => n + bit, 0);
-  const made = execute(op, inputs, { ...attributes, wanted, N: outputs }, outputs);
-  let next = 0;
-  return places.map((bit) => (bit ? made[next++] : null));
+  const places: number[] = [];
+  for (let i = 0; wanted >> i; i++) if ((wanted >> i) & 1) places.push(i);
+  const gradients: (tf.Tensor | null)[] = Array(32 - Math.clz32(wanted)).fill(null);
+  const made = execute(op, inputs, attributes, places.length, { wanted, N: places.length });
+  for (const [i, place] of places.entries()) gradients[place] = made[i];
+  return gradients;
 }
 
 /** A tensor's values, which is disposed then. Backends on a GPU can only be asked so: reading at once would wait for them. */

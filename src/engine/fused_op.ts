@@ -1,6 +1,6 @@
 import { isNative } from './backend';
 import { precision, withPrecision } from './precision';
-import { taped } from './tape';
+import { type Gradient, taped } from './tape';
 import * as tf from './tf';
 
 type Tensors = Record<string, tf.Tensor>;
@@ -43,20 +43,29 @@ export function fusedOp<I extends Tensors, A = Record<string, never>>(spec: Fuse
     const native = spec.native;
     if (!native || !isNative()) return tf.tidy(() => spec.reference(inputs, attributes));
     const chosen = precision();
-    const names = spec.inputs.filter((name) => inputs[name]);
-    const kept = native.keepsInputs ? names : [];
+    const given: Tensors = {};
+    for (const name of spec.inputs) if (inputs[name]) given[name] = inputs[name];
+    const kept = native.keepsInputs ? Object.values(given) : [];
     return taped(
       spec.name,
-      Object.fromEntries(names.map((name) => [name, inputs[name]])),
+      given,
       () => {
         const { y, save } = native.forward(inputs, attributes);
-        return { y, save: [...kept.map((name) => inputs[name] as tf.Tensor), ...save] };
+        return { y, save: [...kept, ...save] };
       },
       (dy, saved, isWanted) => {
-        const wanted = spec.inputs.reduce((bits, name, i) => bits | (isWanted(name) ? 1 << i : 0), 0);
-        const asked = { inputs: Object.fromEntries(kept.map((name, i) => [name, saved[i]])) as I, wanted };
+        const again: Tensors = {};
+        let wanted = 0;
+        for (const [i, name] of Object.keys(given).entries()) {
+          if (kept.length) again[name] = saved[i];
+          if (isWanted(name)) wanted |= 1 << spec.inputs.indexOf(name);
+        }
+        const asked = { inputs: again as I, wanted };
         const gradients = withPrecision(chosen, () => native.backward(dy, saved.slice(kept.length), attributes, asked));
-        return Object.fromEntries(names.map((name) => [name, () => gradients[spec.inputs.indexOf(name)] ?? tf.zeros(inputs[name].shape)]));
+        const parts: ReturnType<Gradient> = {};
+        for (const [i, name] of spec.inputs.entries())
+          if ((wanted >> i) & 1) parts[name] = () => gradients[i] ?? tf.zeros(given[name].shape);
+        return parts;
       },
     );
   };

@@ -33,27 +33,36 @@ export interface ProjectionTensors {
 /** The same as inputs of an op that has several: those of number N. */
 export type Numbered<N extends number> = Record<`a${N}` | `b${N}`, tf.Tensor> & Partial<Record<`w${N}` | `bias${N}`, tf.Tensor>>;
 
+// Made once: strings that are put together anew have to be looked up before they name anything.
+const NAMES = [0, 1, 2, 3].map(
+  (i) => ({ w: `w${i}`, a: `a${i}`, b: `b${i}`, bias: `bias${i}`, kind: `kind${i}`, scale: `scale${i}`, dropout: `dropout${i}` }) as const,
+);
+
 /** Their names, in the order of the native ops' inputs and gradients. */
-export const numberedNames = (count: number): `${'w' | 'a' | 'b' | 'bias'}${number}`[] =>
-  Array.from({ length: count }, (_, i) => [`w${i}`, `a${i}`, `b${i}`, `bias${i}`] as const).flat();
+export const numberedNames = (count: number) => NAMES.slice(0, count).flatMap(({ w, a, b, bias }) => [w, a, b, bias]);
 
 /** Of as many projections as the op has (at most 4). */
-export const numbered = (parts: ProjectionTensors[]): Numbered<0 | 1 | 2 | 3> =>
-  Object.fromEntries(parts.flatMap((part, i) => Object.entries(part).map(([name, tensor]) => [`${name}${i}`, tensor]))) as Numbered<
-    0 | 1 | 2 | 3
-  >;
+export function numbered(parts: ProjectionTensors[]): Numbered<0 | 1 | 2 | 3> {
+  const all: Partial<Numbered<number>> = {};
+  for (const [i, { w, a, b, bias }] of parts.entries()) {
+    const names = NAMES[i];
+    if (w) all[names.w] = w;
+    all[names.a] = a;
+    all[names.b] = b;
+    if (bias) all[names.bias] = bias;
+  }
+  return all as Numbered<0 | 1 | 2 | 3>;
+}
 
-const tensorsOf = (given: Numbered<number>, i: number): ProjectionTensors => ({
-  w: given[`w${i}`],
-  a: given[`a${i}`],
-  b: given[`b${i}`],
-  bias: given[`bias${i}`],
-});
+function tensorsOf(given: Numbered<number>, i: number): ProjectionTensors {
+  const names = NAMES[i];
+  return { w: given[names.w], a: given[names.a], b: given[names.b], bias: given[names.bias] };
+}
 
 /** [out, in] of projection number i. */
 export const sizeOf = (given: Numbered<number>, i: number): [out: number, into: number] => [
-  given[`b${i}`].shape[0],
-  given[`a${i}`].shape[1] as number,
+  given[NAMES[i].b].shape[0],
+  given[NAMES[i].a].shape[1] as number,
 ];
 
 export function checkProjection(
@@ -105,13 +114,13 @@ export function projectionInputs(given: Numbered<number>, i: number, { weight }:
   return [w ?? (weight?.handle as Handle), a, b, bias ?? none];
 }
 
-/** The attributes by which a native op is told of its projections. */
-export function projectionAttributes(projections: Projection[]): Attributes {
-  const attributes: Attributes = precisionAttribute();
+/** The attributes by which a native op is told of its projections, beside `others`. */
+export function projectionAttributes(projections: Projection[], others: Attributes = {}): Attributes {
+  const attributes: Attributes = { ...precisionAttribute(), ...others };
   for (const [i, { weight, scale, dropout: rate = 0 }] of projections.entries()) {
-    attributes[`kind${i}`] = weight?.format.code ?? F32;
-    attributes[`scale${i}`] = { float: scale };
-    attributes[`dropout${i}`] = { float: rate };
+    attributes[NAMES[i].kind] = weight?.format.code ?? F32;
+    attributes[NAMES[i].scale] = { float: scale };
+    attributes[NAMES[i].dropout] = { float: rate };
   }
   return attributes;
 }

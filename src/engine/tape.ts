@@ -7,6 +7,9 @@ import * as tf from './tf';
  */
 type Part = (sum?: tf.Tensor) => tf.Tensor;
 
+/** The gradients of an op's inputs by name, of those at least for which `isWanted` holds. */
+export type Gradient = (dy: tf.Tensor, saved: tf.Tensor[], isWanted: (input: string) => boolean) => Record<string, Part>;
+
 /** What tfjs's engine records for each op while its tape is on. */
 interface TapeNode {
   id: number;
@@ -52,7 +55,7 @@ export function taped(
   name: string,
   inputs: Record<string, tf.Tensor>,
   forward: () => { y: tf.Tensor; save: tf.Tensor[] },
-  gradient: (dy: tf.Tensor, saved: tf.Tensor[], isWanted: (input: string) => boolean) => Record<string, Part>,
+  gradient: Gradient,
 ): tf.Tensor {
   const inside = engine();
   if (!inside.isTapeOn()) return tf.tidy(() => forward().y);

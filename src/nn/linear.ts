@@ -48,28 +48,29 @@ export class Linear extends Module {
   private main(): { tensors: ProjectionTensors; projection: Projection } {
     const { weight, bias, noPair, lowRank } = this;
     const [pair] = lowRank;
-    const trained = weight instanceof Parameter;
-    return {
-      tensors: {
-        ...(trained && { w: weight.tensor }),
-        ...(pair ? { a: pair.a.tensor, b: pair.b.tensor } : noPair),
-        ...(bias && { bias: bias.tensor }),
-      },
-      projection: { weight: trained ? undefined : weight, scale: pair?.scale ?? 0, ...(pair && dropoutOf(pair)) },
-    };
+    const w = weight instanceof Parameter ? weight.tensor : undefined;
+    const frozen = weight instanceof Parameter ? undefined : weight;
+    return pair
+      ? {
+          tensors: { w, a: pair.a.tensor, b: pair.b.tensor, bias: bias?.tensor },
+          projection: { weight: frozen, scale: pair.scale, ...dropoutOf(pair) },
+        }
+      : { tensors: { w, ...noPair, bias: bias?.tensor }, projection: { weight: frozen, scale: 0 } };
   }
 
   /** What an op that does the work of several layers needs; undefined where one has several low-rank terms, for which no op has room. */
   static together<N extends string>(
     layers: Record<N, Linear>,
   ): { tensors: ReturnType<typeof numbered>; projections: Record<N, Projection> } | undefined {
-    const all = Object.entries<Linear>(layers);
-    if (all.some(([, { lowRank }]) => lowRank.length > 1)) return undefined;
-    const parts = all.map(([name, layer]) => [name, layer.main()] as const);
-    return {
-      tensors: numbered(parts.map(([, { tensors }]) => tensors)),
-      projections: Object.fromEntries(parts.map(([name, { projection }]) => [name, projection])) as Record<N, Projection>,
-    };
+    const tensors: ProjectionTensors[] = [];
+    const projections: Partial<Record<N, Projection>> = {};
+    for (const name in layers) {
+      if (layers[name].lowRank.length > 1) return undefined;
+      const part = layers[name].main();
+      tensors.push(part.tensors);
+      projections[name] = part.projection;
+    }
+    return { tensors: numbered(tensors), projections: projections as Record<N, Projection> };
   }
 
   forward(x: tf.Tensor): tf.Tensor {

@@ -39,13 +39,8 @@ const inputs = (given: Inputs, { q, k, v, o, cos, sin }: Attributes, lengths: tf
   ...projectionInputs(given, 3, o),
   lengths,
 ];
-const attributes = ({ eps, q, k, v, o, scale, window = 0, prefixed }: Attributes): OpAttributes => ({
-  ...projectionAttributes([q, k, v, o]),
-  eps: { float: eps },
-  scale: { float: scale },
-  window,
-  prefixed: prefixed ? 1 : 0,
-});
+const attributes = ({ eps, q, k, v, o, scale, window = 0, prefixed }: Attributes): OpAttributes =>
+  projectionAttributes([q, k, v, o], { eps: { float: eps }, scale: { float: scale }, window, prefixed: prefixed ? 1 : 0 });
 const headsOf = (given: Inputs, { cos, scale, window, lengths, prefixed }: Attributes) => {
   const [heads, groups] = [0, 1].map((i) => sizeOf(given, i)[0] / (2 * cos.shape[1]));
   return { heads, groups, scale, window, lengths, prefixed };

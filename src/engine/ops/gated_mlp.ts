@@ -34,10 +34,7 @@ const inputs = (given: Inputs, { gate, up, down }: Attributes) => [
   ...projectionInputs(given, 2, down),
   projectionSeeds([gate, up, down]),
 ];
-const attributes = ({ eps, gate, up, down }: Attributes): OpAttributes => ({
-  ...projectionAttributes([gate, up, down]),
-  eps: { float: eps },
-});
+const attributes = ({ eps, gate, up, down }: Attributes): OpAttributes => projectionAttributes([gate, up, down], { eps: { float: eps } });
 
 /**
  * The whole feed-forward half of a block with its norm and its residual connection (SwiGLU: Shazeer, 2020,

@@ -39,7 +39,7 @@ const inputs = (given: QkvInputs, { q, k, v, cos, sin }: QkvAttributes) => [
   sin,
   projectionSeeds([q, k, v]),
 ];
-const attributes = ({ eps, q, k, v }: QkvAttributes): OpAttributes => ({ ...projectionAttributes([q, k, v]), eps: { float: eps } });
+const attributes = ({ eps, q, k, v }: QkvAttributes): OpAttributes => projectionAttributes([q, k, v], { eps: { float: eps } });
 
 /**
  * What attention starts from, with the norm before it and the rotation after it (RoPE, https://arxiv.org/abs/2104.09864):
