@@ -23,12 +23,12 @@ struct Slice {
 // row for each word; and for every block of the vocabulary what each row's were relative to.
 template <class P>
 struct Exponentials {
-  static constexpr long kMost = 256 * P::kPack;  // rows
+  static constexpr long kBlocks = 256 * P::kPack / kRowBlock, kMost = kBlocks * kRowBlock;  // blocks of rows, rows
   static size_t size() { return rowsSize<P>(kVocabulary, kRowBlock); }
-  static size_t total(long words) { return (words + kVocabulary - 1) / kVocabulary * (kMost / kRowBlock) * size(); }
+  static size_t total(long words) { return (words + kVocabulary - 1) / kVocabulary * kBlocks * size(); }
   typename P::T* tiles;
   float* tops;
-  typename P::T* at(long block, long rowBlock) const { return tiles + (block * (kMost / kRowBlock) + rowBlock) * size(); }
+  typename P::T* at(long block, long rowBlock) const { return tiles + (block * kBlocks + rowBlock) * size(); }
 };
 
 // A row's exponentials stay relative to its first block's largest logit until they could leave the range of fp32: sums seldom change.
@@ -112,7 +112,7 @@ void weightSlice(const float* x, long rows, long dim, long from, long to, const 
     float* target = dw + n * dim;
     for (long i = 0; i < words; i += kRowBlock)
       for (long column = 0; column < dim; column += width) {
-        Product<P> products[Exponentials<P>::kMost / kRowBlock];
+        Product<P> products[Exponentials<P>::kBlocks];
         for (long k = 0; k < blocks; k++) {
           const int inner = std::min(kRowBlock, rows - k * kRowBlock);
           products[k] = {{kept.at(b, k), P::kTile * stepsOf<P>(inner), P::kTile, 1, inner}, panels + column * steps + k * stepsOf<P>(kRowBlock) * width};
