@@ -1,5 +1,6 @@
-import { InterruptedError, MemoryError, OptionError } from '../core/errors';
+import { MemoryError, OptionError } from '../core/errors';
 import { warnOnce } from '../core/events';
+import { endIfInterrupted } from '../core/interrupt';
 import { show } from '../core/options';
 import * as tf from './tf';
 
@@ -64,18 +65,12 @@ function startTensorflow(setup: string): NodeBackend {
   return tf.backend() as NodeBackend;
 }
 
-/** A kernel can raise this flag while JavaScript is busy; ops that throw let all around them clean up after themselves. */
-function isInterrupted(): boolean {
-  const flag = (globalThis as Record<symbol, unknown>)[Symbol.for('tunebook.interrupt')] as Int32Array | undefined;
-  return flag !== undefined && Atomics.load(flag, 0) !== 0;
-}
-
 function startNative(): BackendInfo {
   native = startTensorflow('npx tunebook setup');
   const { addonFolder, instructionSet } = build();
   addon = require(`${addonFolder()}/tunebook_ops.node`) as Addon;
   replaceExecuteOp((plain) => (...args) => {
-    if (isInterrupted()) throw new InterruptedError('Ended by an interrupt before the next native op.');
+    endIfInterrupted();
     try {
       return plain(...args);
     } catch (error) {

@@ -1,4 +1,5 @@
 import { DataError } from '../core/errors';
+import { turn } from '../core/interrupt';
 import { collate, labelCount, microBatches } from '../data/collate';
 import type { Row } from '../data/dataset';
 import { type Example, prepareSft } from '../data/sft';
@@ -21,8 +22,6 @@ export interface Evaluation {
 
 /** Tokens that go through the model at once: more gain no speed. */
 const TOKENS_AT_ONCE = 512;
-
-const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /** Mean loss over all labelled tokens of the examples, `batchSize` rows at a time at most; yields to the event loop between. */
 export async function meanLoss(

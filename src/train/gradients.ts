@@ -1,3 +1,4 @@
+import { turn } from '../core/interrupt';
 import { Random } from '../core/random';
 import { collate, labelCount, microBatches } from '../data/collate';
 import type { Example } from '../data/sft';
@@ -13,9 +14,6 @@ import type { Plan } from './micro_batches';
 
 /** A model with an adapter that is trained, or one whose own tensors are. */
 export type TrainedModel = PeftModel<CausalLM> | CausalLM;
-
-/** Lets the event loop take its turn. */
-export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /**
  * Gradient of the step's mean loss over all its labelled tokens, summed over micro-batches; by the names of the model's parameters.

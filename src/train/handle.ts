@@ -17,6 +17,8 @@ interface Request {
 export class Handle {
   /** Training ends after the step it is in. */
   stopWanted = false;
+  /** And nothing is saved. */
+  endWanted = false;
   paused = false;
   private isOpen = false;
   private waiting: Request[] = [];
@@ -28,7 +30,7 @@ export class Handle {
   }
 
   begin(): void {
-    Object.assign(this, { stopWanted: false, paused: false, isOpen: true, waiting: [] });
+    Object.assign(this, { stopWanted: false, endWanted: false, paused: false, isOpen: true, waiting: [] });
   }
 
   /** Ends the run's time; what was still waiting is answered by `text`. */

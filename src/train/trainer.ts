@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { FileError, InterruptedError, OptionError, TrainingError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
+import { turn } from '../core/interrupt';
 import { rowOrder } from '../data/order';
 import type { Example } from '../data/sft';
 import { backend } from '../engine/backend';
@@ -17,7 +18,7 @@ import type { Tokenizer } from '../tokenizers/tokenizer';
 import { Board } from './board';
 import { checkpointSteps, checkWritable, findCheckpoint, loadState, saveCheckpoint, type TrainerState, trainerState } from './checkpoint';
 import { isEightBit, type TrainingOptions } from './config';
-import { stepGradients, type TrainedModel, turn } from './gradients';
+import { stepGradients, type TrainedModel } from './gradients';
 import { type Action, Handle } from './handle';
 import { planMicroBatches } from './micro_batches';
 import { AdamW } from './optimizer';
@@ -126,6 +127,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       const text = this.handle.stopWanted
         ? 'Second interrupt: ending at once, without saving.'
         : 'Interrupt received: finishing this step, then saving. A second one ends at once.';
+      if (this.handle.stopWanted) this.handle.endWanted = true;
       this.handle.stop();
       emit('progress', { id: 'interrupt', text, done: true });
     };
@@ -347,6 +349,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       await turn();
       await this.handle.attend(act);
     }
+    if (this.handle.endWanted) throw new InterruptedError('Ended by a second interrupt, without saving.');
     const stopped = run.step < total;
     const saved =
       stopped || (args.save_strategy !== 'no' && run.checkpoints.at(-1) !== join(args.output_dir, `checkpoint-${run.step}`))

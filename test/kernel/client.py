@@ -37,6 +37,7 @@ for step in steps:
             waiting = None
             for _ in range(step.get("interrupts", 1)):
                 km.interrupt_kernel()
+                time.sleep(0.2)  # two signals at once may arrive as one
 
     begin = time.time()
     reply = kc.execute_interactive(step["code"], timeout=300, output_hook=hook, stop_on_error=False)["content"]

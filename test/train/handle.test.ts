@@ -163,3 +163,20 @@ it('overfitting is noted once, when evaluation loss rises twice while training l
   expect(run.events.map(({ step, kind }) => [step, kind])).toEqual([[40, 'overfitting']]);
   expect(run.events[0].text).toMatch(/1.800, 1.900, 2.000.*best at step 20/);
 });
+
+it('one interrupt ends a run with its checkpoint, two end it at once without', async () => {
+  const once = await make();
+  const stopping = once.train();
+  await reached(once, 3);
+  process.emit('SIGINT');
+  const { stopped, checkpoint } = await stopping;
+  expect([stopped, checkpoint]).toEqual([true, once.run!.checkpoints.at(-1)]);
+
+  const twice = await make();
+  const ending = twice.train();
+  await reached(twice, 3);
+  process.emit('SIGINT');
+  process.emit('SIGINT');
+  await expect(ending).rejects.toThrow(InterruptedError);
+  expect([twice.run!.status, twice.run!.checkpoints, readdirSync(twice.args.output_dir)]).toEqual(['stopped', [], []]);
+});

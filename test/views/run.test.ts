@@ -144,5 +144,8 @@ it('pictures and tables escape names and survive empty series', () => {
   expect(runSvg(runData({ series: empty }))).toContain('<svg');
   const labels = ['status', 'training loss', 'evaluation loss', 'speed', 'memory', 'last checkpoint'];
   expect(summary(runData()).map(([label]) => label)).toEqual(labels);
+  const stopped = (checkpoint: string) => summary(runData({ status: 'stopped', step: 2, checkpoints: [checkpoint] }))[0][1];
+  expect(stopped('out/checkpoint-2')).toMatch(/^stopped and saved, step 2 /);
+  expect(stopped('out/checkpoint-1')).toMatch(/^stopped, step 2 /);
   expect(runCsv(runData())).toBe(`step,${SERIES.join(',')}\n1,2.5,,0,,100,\n2,2,2.2,0.0001,,,\n`);
 });

@@ -1,13 +1,14 @@
 import { type RunData, SERIES } from './run';
 import { figure } from './series';
 
-const STATUS = { running: 'training', paused: 'paused', finished: 'finished', stopped: 'stopped and saved', failed: 'failed' };
+const STATUS = { running: 'training', paused: 'paused', finished: 'finished', stopped: 'stopped', failed: 'failed' };
 const mebibytes = (bytes: number) => `${Math.round(bytes / 1048576).toLocaleString('en-US')} MiB`;
 
 /** What a run comes to, as label and value: for tables, summaries and plain text. */
 export function summary(run: RunData): [string, string][] {
   const { loss, eval_loss, tokens_per_second: speed } = run.series;
-  const rows: [string, string][] = [['status', `${STATUS[run.status]}, step ${run.step} of ${run.totalSteps}`]];
+  const saved = run.status === 'stopped' && run.checkpoints[run.checkpoints.length - 1]?.endsWith(`checkpoint-${run.step}`);
+  const rows: [string, string][] = [['status', `${STATUS[run.status]}${saved ? ' and saved' : ''}, step ${run.step} of ${run.totalSteps}`]];
   const first = loss[0];
   const last = loss[loss.length - 1];
   if (last) rows.push(['training loss', `${figure(first[1])} at step ${first[0]}, ${figure(last[1])} at step ${last[0]}`]);
