@@ -198,22 +198,43 @@ inline void packQueriesAlong(const Columns& c, const T* x, long row, int width, 
   }
 }
 
-// scores = keys queries, for n keys from key on
-template <class P>
-inline void scoresOf(const Rows<P>& keys, const typename P::T* queries, long key, long n, float* scores) {
+// keys queries, for n keys from key on; put(panel) is where a panel's scores go.
+template <class P, class Put>
+inline void scoresOf(const Rows<P>& keys, const typename P::T* queries, long key, long n, const Put& put) {
   for (int p = 0; p < kPanels; p++) {
     const Product<P> product{keys.from(key), queries + p * stepsOf<P>(keys.inner) * kColumns};
-    multiplyPanel<P>(&product, 1, n, kColumns, {scoreAt<P>(scores, 0, p * kVectors), kColumns, 1});
+    multiplyPanel<P>(&product, 1, n, kColumns, put(p));
   }
 }
 
-// Rows j to j + kPack - 1 of vector v of a block, to a right side whose inner dimension is the keys: for fp32 the scores themselves.
+// Keeps a panel's scores, raises tops with them, and hides those of keys from `key` on that a column does not see.
 template <class P>
-inline void putRight(typename P::T* to, long j, int v, const Vec (&rows)[P::kPack]) {
-  to += (v / kVectors * kKeys<P> + j) / P::kPack * kColumns + v % kVectors * kLanes;
-  if constexpr (P::kPack == 1) store(to, rows[0]);
-  else *reinterpret_cast<UnalignedBits*>(to) = pairs(rows[0], rows[1]);
+struct Scores {
+  float *scores, *tops;
+  const Sight* cuts;  // null where every column sees all keys
+  long key;
+  int first;  // the panel's first vector of columns
+  static Vec begin(int) { return Vec{}; }
+  template <int R, int V>
+  INLINE void put(Vec (&acc)[R][V], long j, long, int) const {
+    if (cuts) eachOf<R, V>([&](auto r, auto v) INLINE { acc[r][v] = cuts->seen(key + j + r, first + v, acc[r][v], kHidden); });
+    unrolled<V>([&](auto v) INLINE {
+      float* at = tops + (first + v) * kLanes;
+      Vec top = load(at);
+      unrolled<R>([&](auto r) INLINE { top = acc[r][v] > top ? acc[r][v] : top; });
+      store(at, top);
+    });
+    eachOf<R, V>([&](auto r, auto v) INLINE { store(scoreAt<P>(scores, j + r, first + v), acc[r][v]); });
+  }
+};
+
+// Where vector v of columns in row j of a block stands (and in the next kPack - 1 rows) in a right side whose inner dimension is the keys.
+template <class P>
+inline typename P::T* rightAt(typename P::T* to, long j, int v) {
+  return to + (v / kVectors * kKeys<P> + j) / P::kPack * kColumns + v % kVectors * kLanes;
 }
+
+inline void storeBits(uint32_t* to, VecBits bits) { *reinterpret_cast<UnalignedBits*>(to) = bits; }
 
 // sums [kPanels][dim][kColumns] += turned values, for n keys from key on
 template <class P>
@@ -240,7 +261,10 @@ inline void turnBack(const Columns& c, const float* sums, const Put& put) {
   }
 }
 
-// One tile: softmax over blocks of keys with a running maximum (m) and sum (l) for each column.
+// Exponentials stay relative to a maximum of earlier keys until they could leave the range of fp32: sums seldom change.
+constexpr float kFar = 40;
+
+// One tile: softmax over blocks of keys, with a reference (m) and a sum (l) for each column.
 template <class P, class T>
 void forwardTile(const Columns& c, const Rows<P>& keys, const Rows<P>& values, const T* q, T* o, float* lse) {
   const Dims& d = c.d;
@@ -252,47 +276,40 @@ void forwardTile(const Columns& c, const Rows<P>& keys, const Rows<P>& values, c
   float* sums = scratch(5, kWide * d.dim);
   packQueries<P>(c, q, d.qRow, queries);
   const Sight sight(c);
-  alignas(64) float m[kWide], l[kWide] = {};
-  std::fill(m, m + kWide, kHidden);
+  const float scale = d.scale * kLog2e, far = kFar / d.scale;
+  alignas(64) float m[kWide], l[kWide] = {}, tops[kWide];
+  for (float* x : {m, tops}) std::fill(x, x + kWide, kHidden);
   const long begin = c.begin<P>();
   for (long key = begin; key < c.end(); key += kKeys<P>) {
     const long n = std::min<long>(kKeys<P>, c.end() - key);
-    scoresOf<P>(keys, queries, key, n, scores);
-    if (sight.cuts(key, key + n))
-      for (long j = 0; j < n; j++)
-        for (int v = 0; v < kVectorsWide; v++) {
-          float* at = scoreAt<P>(scores, j, v);
-          store(at, sight.seen(key + j, v, load(at), kHidden));
-        }
+    const Sight* cuts = sight.cuts(key, key + n) ? &sight : nullptr;
+    scoresOf<P>(keys, queries, key, n, [&](int p) { return Scores<P>{scores, tops, cuts, key, p * kVectors}; });
+    VecInt rise{};
+    for (int v = 0; v < kVectorsWide; v++) rise |= load(tops + v * kLanes) > load(m + v * kLanes) + far;
+    if (any(rise))
+      for (int v = 0; v < kVectorsWide; v++) {
+        const Vec top = load(tops + v * kLanes), shrink = P::exp2((load(m + v * kLanes) - top) * scale);
+        store(m + v * kLanes, top);
+        store(l + v * kLanes, load(l + v * kLanes) * shrink);
+        if (key == begin) continue;
+        float* column = sums + v * kLanes / kColumns * d.dim * kColumns + v * kLanes % kColumns;
+        for (long k = 0; k < d.dim; k++, column += kColumns) store(column, load(column) * shrink);
+      }
     for (int v = 0; v < kVectorsWide; v++) {
-      const Vec before = load(m + v * kLanes);
-      Vec top = before, other = before;
-      long j = 0;
-      for (; j + 2 <= n; j += 2) {
-        const Vec x = load(scoreAt<P>(scores, j, v)), y = load(scoreAt<P>(scores, j + 1, v));
-        top = x > top ? x : top;
-        other = y > other ? y : other;
-      }
-      if (j < n) {
-        const Vec x = load(scoreAt<P>(scores, j, v));
-        top = x > top ? x : top;
-      }
-      top = other > top ? other : top;
-      const Vec shift = top * d.scale, shrink = P::exp((before - top) * d.scale);
-      Vec total{};
-      for (j = 0; j < n; j += P::kPack) {
+      // Where a column has seen no key, what is hidden must still be far below.
+      const Vec top = load(m + v * kLanes), shift = (top == kHidden ? Vec{} : top) * scale;
+      Vec total[P::kPack] = {};
+      const auto take = [&](long j, auto count) INLINE {
         Vec p[P::kPack] = {};
-        for (int i = 0; i < P::kPack && j + i < n; i++) {
-          const Vec x = load(scoreAt<P>(scores, j + i, v)), e = P::exp(x * d.scale - shift);
-          total += p[i] = x == kHidden ? Vec{} : e;
-        }
-        putRight<P>(right, j, v, p);
-      }
-      store(m + v * kLanes, top);
-      store(l + v * kLanes, load(l + v * kLanes) * shrink + total);
-      if (key == begin) continue;
-      float* column = sums + v * kLanes / kColumns * d.dim * kColumns + v * kLanes % kColumns;
-      for (long k = 0; k < d.dim; k++, column += kColumns) store(column, load(column) * shrink);
+        unrolled<count>([&](auto i) INLINE { p[i] = P::exp2(load(scoreAt<P>(scores, j + i, v)) * scale - shift); });
+        if constexpr (P::kPack == 1) store(rightAt<P>(right, j, v), p[0]);
+        else storeBits(rightAt<P>(right, j, v), pairs(p[0], p[1]));
+        unrolled<count>([&](auto i) INLINE { total[i] += p[i]; });
+      };
+      long j = 0;
+      for (; j + P::kPack <= n; j += P::kPack) take(j, std::integral_constant<int, P::kPack>{});
+      if (j < n) take(j, std::integral_constant<int, 1>{});
+      for (const Vec& part : total) store(l + v * kLanes, load(l + v * kLanes) + part);
     }
     addColumns<P>(values, d.dim, right, key, n, key == begin, sums);
   }

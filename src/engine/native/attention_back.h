@@ -50,52 +50,79 @@ struct Gradients {
 };
 
 // A block of probabilities and of dS as the products with them read them: as left sides with rows of columns, [kPanels][kKeys][kColumns],
-// and dS also as a right side whose inner dimension is the keys. fp32 stands where the scores stood.
+// and dS also as a right side whose inner dimension is the keys, which for fp32 is the same.
 template <class P>
 struct Block {
+  using Kept = typename P::Kept;
   static constexpr long kRow = kColumns / P::kPack, kSize = kKeys<P> * kWide / P::kPack;
-  float *scores, *slopes;
   typename P::T *p, *ds, *dsRight;
-  Block() : scores(scratch(3, kKeys<P> * kWide)), slopes(scratch(4, kKeys<P> * kWide)) {
-    if constexpr (P::kPack == 1) p = scores, ds = dsRight = slopes;
-    else p = elements<P>(5, 3 * kSize), ds = p + kSize, dsRight = ds + kSize;
+  Block() : p(elements<P>(3, 3 * kSize)), ds(p + kSize), dsRight(P::kPack == 1 ? ds : ds + kSize) {}
+  // Vector v of columns in row j.
+  static Kept* at(typename P::T* rows, long j, int v) {
+    return reinterpret_cast<Kept*>(rows) + (v * kLanes / kColumns * kKeys<P> + j) * kColumns + v * kLanes % kColumns;
   }
-  // Rows j to j + kPack - 1 of vector v of columns.
-  void put(long j, int v, const Vec (&e)[P::kPack], const Vec (&s)[P::kPack]) const {
-    if constexpr (P::kPack == 1) {
-      store(scoreAt<P>(scores, j, v), e[0]);
-      store(scoreAt<P>(slopes, j, v), s[0]);
+  // R rows from row j on of V vectors of columns; bf16 also to a right side, where there is one.
+  template <int R, int V>
+  INLINE static void put(typename P::T* rows, typename P::T* right, const Vec (&x)[R][V], long j, int first) {
+    if constexpr (P::kPack == 1 || R == 1) {
+      eachOf<R, V>([&](auto r, auto v) INLINE { store(at(rows, j + r, first + v), x[r][v]); });
+      if constexpr (P::kPack > 1)
+        if (right) unrolled<V>([&](auto v) INLINE { storeBits(rightAt<P>(right, j, first + v), pairs(x[0][v], Vec{})); });
     } else {
-      const long at = scoreAt<P>(scores, j, v) - scores;
-      for (int i = 0; i < P::kPack; i++) {
-        store(reinterpret_cast<Half*>(p) + at + i * kColumns, e[i]);
-        store(reinterpret_cast<Half*>(ds) + at + i * kColumns, s[i]);
-      }
-      putRight<P>(dsRight, j, v, s);
+      eachOf<R / 2, V>([&](auto r, auto v) INLINE {
+        const long i = j + 2 * r;
+        const VecBits bits = storeRows(at(rows, i, first + v), at(rows, i + 1, first + v), x[2 * r][v], x[2 * r + 1][v]);
+        if (right) storeBits(rightAt<P>(right, i, first + v), bits);
+      });
     }
   }
 };
 
-// One block of keys for one tile. With P = exp(scale K Q^T - lse), dP = V dO^T and delta = rowsum(dO O): dS = scale P (dP - delta),
-// dV += P dO, dK += dS Q, dQ^T += K^T dS.
+// From a panel's scores to its probabilities.
+template <class P>
+struct Probabilities {
+  const Block<P>& block;
+  const float* lse;   // times log2(e)
+  const Sight* cuts;  // null where every column sees all keys
+  float scale;        // times log2(e)
+  long key;
+  int first;  // the panel's first vector of columns
+  static Vec begin(int) { return Vec{}; }
+  template <int R, int V>
+  INLINE void put(Vec (&acc)[R][V], long j, long, int) const {
+    if (cuts) eachOf<R, V>([&](auto r, auto v) INLINE { acc[r][v] = cuts->seen(key + j + r, first + v, acc[r][v], kHidden); });
+    unrolled<V>([&](auto v) INLINE {
+      const Vec shift = load(lse + (first + v) * kLanes);
+      unrolled<R>([&](auto r) INLINE { acc[r][v] = P::exp2(acc[r][v] * scale - shift); });
+    });
+    block.put(block.p, nullptr, acc, j, first);
+  }
+};
+
+// From dP - delta to dS, but for the scale of the scores.
+template <class P>
+struct Slopes {
+  const Block<P>& block;
+  const float* negative;  // -delta
+  int first;
+  Vec begin(int v) const { return load(negative + (first + v) * kLanes); }
+  template <int R, int V>
+  INLINE void put(Vec (&acc)[R][V], long j, long, int) const {
+    eachOf<R, V>([&](auto r, auto v) INLINE { acc[r][v] *= load(block.at(block.p, j + r, first + v)); });
+    block.put(block.ds, block.dsRight, acc, j, first);
+  }
+};
+
+// One block of keys for one tile. With P = exp(scale K Q^T - lse), dP = V dO^T, delta = rowsum(dO O) and dS = P (dP - delta):
+// dV += P dO, and, to be scaled, dK += dS Q, dQ^T += K^T dS.
 template <class P>
 void backwardBlock(const Back<P>& t, const Rows<P>& keys, const Rows<P>& values, const Rows<P>& keysTurned, long key, int width, float* dk, float* dv) {
   const Dims& d = t.c.d;
   const long n = std::min<long>(kKeys<P>, t.c.end() - key), dim = d.dim;
   const Block<P> block;
-  scoresOf<P>(keys, t.q, key, n, block.scores);
-  scoresOf<P>(values, t.dO, key, n, block.slopes);
-  const bool cuts = t.sight.cuts(key, key + n);
-  for (long j = 0; j < n; j += P::kPack)
-    for (int v = 0; v < kVectorsWide; v++) {
-      Vec e[P::kPack] = {}, s[P::kPack] = {};
-      for (int i = 0; i < P::kPack && j + i < n; i++) {
-        e[i] = P::exp(load(scoreAt<P>(block.scores, j + i, v)) * d.scale - load(t.lse + v * kLanes));
-        if (cuts) e[i] = t.sight.seen(key + j + i, v, e[i], 0);
-        s[i] = e[i] * (load(scoreAt<P>(block.slopes, j + i, v)) - load(t.delta + v * kLanes)) * d.scale;
-      }
-      block.put(j, v, e, s);
-    }
+  const Sight* cuts = t.sight.cuts(key, key + n) ? &t.sight : nullptr;
+  scoresOf<P>(keys, t.q, key, n, [&](int p) { return Probabilities<P>{block, t.lse, cuts, d.scale * kLog2e, key, p * kVectors}; });
+  scoresOf<P>(values, t.dO, key, n, [&](int p) { return Slopes<P>{block, t.delta, p * kVectors}; });
   const auto add = [&](const typename P::T* left, const typename P::T* along, float* sums) {
     constexpr long row = Block<P>::kRow;
     Product<P> products[kPanels];
@@ -123,9 +150,13 @@ void backwardPart(const Dims& d, const Sequence& s, const Part& part, const Grad
     for (float* sums : {dk, dv}) std::memset(sums + zeroed * d.dim, 0, (key - zeroed) * d.dim * 4);
     zeroed = key;
   };
-  for (long chunk = 0; chunk < chunks; chunk++) {
-    const long place = chunk % part.of;
-    if ((chunk / part.of % 2 ? part.of - 1 - place : place) != part.index) continue;
+  const auto nextFrom = [&](long chunk) {
+    const auto owner = [&] { return chunk / part.of % 2 ? part.of - 1 - chunk % part.of : chunk % part.of; };
+    while (chunk < chunks && owner() != part.index) chunk++;
+    return chunk;
+  };
+  for (long chunk = nextFrom(0), next; chunk < chunks; chunk = next) {
+    next = nextFrom(chunk + 1);
     std::vector<Back<P>> all;
     typename P::T* packed = elements<P>(6, kChunk * 2 * (across + along));
     float* sums = scratch(7, kChunk * floats);
@@ -141,8 +172,16 @@ void backwardPart(const Dims& d, const Sequence& s, const Part& part, const Grad
       packQueriesAlong<P>(c, in.q, d.qRow, width, t.qAlong);
       packQueriesAlong<P>(c, in.dO, d.oRow, width, t.dOAlong);
       for (int i = 0; i < kWide; i++) {
-        t.lse[i] = i < c.count ? in.lse[c.token(i) * d.heads + c.head(i)] : 0;
-        t.delta[i] = i < c.count ? dotAny(c.row(in.dO, d.oRow, i), c.row(in.o, d.oRow, i), d.dim) : 0;
+        t.lse[i] = i < c.count ? in.lse[c.token(i) * d.heads + c.head(i)] * kLog2e : 0;
+        t.delta[i] = i < c.count ? -dotAny(c.row(in.dO, d.oRow, i), c.row(in.o, d.oRow, i), d.dim) : 0;
+      }
+    }
+    if (next < chunks) {  // its rows come meanwhile
+      const long first = part.group * d.group() * d.dim, bytes = d.group() * d.dim * sizeof(T);
+      const Columns from(d, s, part.group, next * kChunk), last(d, s, part.group, std::min(tiles, (next + 1) * kChunk) - 1);
+      for (long t = from.token(0); t <= last.token(last.count - 1); t++) {
+        askFor(in.q + t * d.qRow + first, bytes);
+        for (const T* x : {in.o, in.dO}) askFor(x + t * d.oRow + first, bytes);
       }
     }
     for (long key = all[0].c.template begin<P>(); key < all.back().c.end(); key += kKeys<P>)
@@ -152,7 +191,10 @@ void backwardPart(const Dims& d, const Sequence& s, const Part& part, const Grad
           backwardBlock<P>(t, keys, values, keysTurned, key, width, dk, dv);
         }
     for (const Back<P>& t : all)
-      turnBack(t.c, t.dq, [&](int i, const float* row) { std::memcpy(t.c.row(in.dq, d.qRow, i), row, d.dim * 4); });
+      turnBack(t.c, t.dq, [&](int i, const float* row) {
+        float* to = t.c.row(in.dq, d.qRow, i);
+        for (long k = 0; k < d.dim; k++) to[k] = row[k] * d.scale;
+      });
   }
   zeroTo(s.keys);
 }
@@ -163,7 +205,7 @@ inline void addShares(const Dims& d, const std::vector<const float*>& shares, co
     std::memset(dk + t * d.kRow, 0, d.dim * 4);
     std::memset(dv + t * d.kRow, 0, d.dim * 4);
     for (size_t i = 0; i < shares.size(); i++) {
-      axpy(1, shares[i] + t * d.dim, dk + t * d.kRow, d.dim);
+      axpy(d.scale, shares[i] + t * d.dim, dk + t * d.kRow, d.dim);
       axpy(1, shares[i] + values[i] + t * d.dim, dv + t * d.kRow, d.dim);
     }
   }

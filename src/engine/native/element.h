@@ -85,6 +85,20 @@ inline VecBits pairs(const Half* first, const Half* second) {
 }
 inline VecBits pairs(const float* first, const float* second) { return pairs(load(first), load(second)); }
 
+// Two rows as bf16, each to its place; returned as pairs.
+inline VecBits storeRows(Half* first, Half* second, Vec x, Vec y) {
+#if defined(__AVX512BF16__)
+  const __m512i both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(y), reinterpret_cast<__m512>(x)));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(first), _mm512_castsi512_si256(both));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(second), _mm512_maskz_extracti64x4_epi64(0xff, both, 1));
+  return zip(both);
+#else
+  store(first, x);
+  store(second, y);
+  return pairs(x, y);
+#endif
+}
+
 inline float valueOf(float x) { return x; }
 inline float valueOf(Half x) { return fromBf16(x); }
 
@@ -110,11 +124,11 @@ struct F32 {
   static constexpr int kTile = kRows;  // rows of a register tile
   static constexpr long kFit = 32768;  // elements of the panels that a task of a product goes through together
   static constexpr int kPack = 1;  // values of the inner dimension in one element
-  static constexpr int kTurns = kLanes == 8 ? 4 : 1;  // steps of the inner dimension in one turn of a loop
   using V = Vec;
   static V loadRight(const T* p) { return load(p); }
   static V spread(T x) { return splat(x); }
   static Vec exp(Vec x) { return tunebook::exp(x); }
+  static Vec exp2(Vec x) { return tunebook::exp2(x); }
   static void multiplyAdd(Vec& sum, V left, V right) {
 #if defined(__FMA__) && !defined(__AVX512F__)
     // Written out, since with 16 registers the compiler (GCC 12) moves sums to and fro and reads the right side again from memory.
@@ -130,11 +144,12 @@ struct BF16 {
   using Kept = Half;
   static constexpr int kTile = kHasBf16 ? kRows : 4;  // taking pairs apart needs registers too
   static constexpr long kFit = kHasBf16 ? 16384 : 32768;
-  static constexpr int kPack = 2, kTurns = 1;
+  static constexpr int kPack = 2;
   using V = VecBits;
   static V loadRight(const T* p) { return *reinterpret_cast<const UnalignedBits*>(p); }
   static V spread(T x) { return VecBits{} + x; }
   static Vec exp(Vec x) { return roughExp(x); }  // what becomes bf16 needs no more
+  static Vec exp2(Vec x) { return roughExp2(x); }
   // In the order of VDPBF16PS: the upper halves first.
   static void multiplyAdd(Vec& sum, V left, V right) {
 #if defined(__AVX512BF16__)

@@ -8,6 +8,7 @@ namespace tunebook {
 
 template <class P>
 struct Product {
+  static constexpr int kTurns = 4;  // steps of the inner dimension in one turn of a loop, at most
   Rows<P> left;
   const typename P::T* panel;
 
@@ -24,6 +25,7 @@ struct Product {
 // A product whose right side is used too few times to be packed: [left.inner, ...] of T = float or Half, `row` from row to row.
 template <class T>
 struct UnpackedProduct {
+  static constexpr int kTurns = 1;
   Rows<BF16> left;
   const T* right;
   long row;
@@ -47,7 +49,8 @@ struct UnpackedProduct {
   };
 };
 
-// Where a tile goes: element (i, j) at data[i * row + j * column], times alpha, added to what stands at the same place of `base` and to
+// What a tile's sums begin with and where they go. Others than a Target may take them while they are in registers.
+// Here: element (i, j) at data[i * row + j * column], times alpha, added to what stands at the same place of `base` and to
 // bias[j], where there are any; or as bf16 to `halves`.
 struct Target {
   float* data;
@@ -70,29 +73,67 @@ struct Target {
     if (halves) halves[at] = toBf16(value);
     else data[at] = value;
   }
+  static Vec begin(int) { return Vec{}; }
+  // Takes R rows and V vectors of columns from (i, n) on, of which `columns` are there.
+  template <int R, int V>
+  INLINE void put(Vec (&acc)[R][V], long i, long n, int columns) const {
+    constexpr int width = V * kLanes;
+    if (bias && columns == width)
+      eachOf<R, V>([&](auto r, auto v) INLINE { acc[r][v] = acc[r][v] * alpha + load(bias + n + v * kLanes); });
+    else if (alpha != 1)
+      eachOf<R, V>([&](auto r, auto v) INLINE { acc[r][v] *= alpha; });
+    if (column == 1 && columns == width) {
+      const long start = i * row + n;
+      const auto place = [&](auto r, auto v) INLINE { return start + r * row + v * kLanes; };
+      if (base) eachOf<R, V>([&](auto r, auto v) INLINE { acc[r][v] += load(base + place(r, v)); });
+      if (halves) eachOf<R, V>([&](auto r, auto v) INLINE { store(halves + place(r, v), acc[r][v]); });
+      else eachOf<R, V>([&](auto r, auto v) INLINE { store(data + place(r, v), acc[r][v]); });
+      return;
+    }
+    alignas(64) float lines[R * width];
+    eachOf<R, V>([&](auto r, auto v) INLINE { store(lines + r * width + v * kLanes, acc[r][v]); });
+    putLines(lines, R, width, i, n, columns);
+  }
+
+ private:
+  // `rows` lines, `width` floats apart; a full width has got its bias already. Seldom done, so not worth its code in every tile.
+  __attribute__((noinline)) void putLines(const float* lines, int rows, int width, long i, long n, int columns) const {
+    Target rest = *this;
+    if (columns == width) rest.bias = nullptr;
+    if (column == 1 && !base && !rest.bias && !halves) {
+      for (int r = 0; r < rows; r++) std::memcpy(data + (i + r) * row + n, lines + r * width, columns * sizeof(float));
+      return;
+    }
+    const bool down = row < column;
+    for (int a = 0; a < (down ? columns : rows); a++)
+      for (int b = 0; b < (down ? rows : columns); b++) {
+        const int r = down ? b : a, j = down ? a : b;
+        rest.put(i + r, n + j, lines[r * width + j]);
+      }
+  }
 };
 
 // How far a left side's values are apart, from row to row of a tile and from step to step: constants where they can be,
 // which is worth 15 %.
 template <class P>
 struct Interleaved {
+  static constexpr int kTurns = 4;
   static constexpr long row(const Rows<P>&) { return 1; }
   static constexpr long step(const Rows<P>&) { return P::kTile; }
 };
 template <class P>
 struct ByRow {
+  static constexpr int kTurns = kLanes == 8 && P::kPack == 1 ? 4 : 1;
   static long row(const Rows<P>& left) { return left.row; }
   static constexpr long step(const Rows<P>&) { return 1; }
 };
 
 // R rows and V vectors of columns. Loops over the registers of a tile are unrolled by the language, and so are some steps of the
 // inner dimension: as loops they would keep the sums in memory (GCC 12).
-template <class P, class Layout, int R, int V, class Product>
-inline void tile(const Product* products, int count, long i, const Target& to, long n, int columns) {
-  constexpr int width = V * kLanes;
+template <class P, class Layout, int R, int V, class Product, class To>
+inline void tile(const Product* products, int count, long i, const To& to, long n, int columns) {
   Vec acc[R][V];
-  const auto each = [&](auto f) INLINE { unrolled<R>([&](auto r) INLINE { unrolled<V>([&](auto v) INLINE { f(r, v); }); }); };
-  each([&](auto r, auto v) INLINE { acc[r][v] = Vec{}; });
+  eachOf<R, V>([&](auto r, auto v) INLINE { acc[r][v] = to.begin(v); });
   for (int p = 0; p < count; p++) {
     const Rows<P>& left = products[p].left;
     const long steps = stepsOf<P>(left.inner), row = Layout::row(left), step = Layout::step(left);
@@ -108,36 +149,15 @@ inline void tile(const Product* products, int count, long i, const Target& to, l
       });
     };
     long k = 0;
-    for (; k + P::kTurns <= steps; k += P::kTurns, a += P::kTurns * step, b.advance(P::kTurns)) unrolled<P::kTurns>(times);
+    for (constexpr int turns = std::min(Layout::kTurns, Product::kTurns); k + turns <= steps; k += turns, a += turns * step, b.advance(turns)) unrolled<turns>(times);
     for (; k < steps; k++, a += step, b.advance(1)) times(std::integral_constant<int, 0>{});
   }
-  if (to.bias && columns == width)
-    each([&](auto r, auto v) INLINE { acc[r][v] = acc[r][v] * to.alpha + load(to.bias + n + v * kLanes); });
-  else if (to.alpha != 1)
-    each([&](auto r, auto v) INLINE { acc[r][v] *= to.alpha; });
-  if (to.column == 1 && columns == width) {
-    const long start = i * to.row + n;
-    const auto place = [&](auto r, auto v) INLINE { return start + r * to.row + v * kLanes; };
-    if (to.base) each([&](auto r, auto v) INLINE { acc[r][v] += load(to.base + place(r, v)); });
-    if (to.halves) each([&](auto r, auto v) INLINE { store(to.halves + place(r, v), acc[r][v]); });
-    else each([&](auto r, auto v) INLINE { store(to.data + place(r, v), acc[r][v]); });
-    return;
-  }
-  alignas(64) float lines[R * width];
-  each([&](auto r, auto v) INLINE { store(lines + r * width + v * kLanes, acc[r][v]); });
-  Target rest = to;
-  if (columns == width) rest.bias = nullptr;
-  if (to.row < to.column)
-    for (int j = 0; j < columns; j++)
-      for (int r = 0; r < R; r++) rest.put(i + r, n + j, lines[r * width + j]);
-  else
-    for (int r = 0; r < R; r++)
-      for (int j = 0; j < columns; j++) rest.put(i + r, n + j, lines[r * width + j]);
+  to.put(acc, i, n, columns);
 }
 
 // Rows [from, to) of one panel's columns; the left sides are all laid out alike.
-template <class P, class Layout, int V, class Product>
-inline void panelRows(const Product* products, int count, long from, long to, const Target& target, long n, int columns) {
+template <class P, class Layout, int V, class Product, class To>
+inline void panelRows(const Product* products, int count, long from, long to, const To& target, long n, int columns) {
   long i = from;
   const auto tiles = [&](auto rows) {
     for (; i + rows <= to; i += rows) tile<P, Layout, rows, V>(products, count, i, target, n, columns);
@@ -149,16 +169,16 @@ inline void panelRows(const Product* products, int count, long from, long to, co
 }
 
 // The same for panels of `width` columns.
-template <class P, class Layout, class Product>
-inline void panelRows(const Product* products, int count, long from, long to, const Target& target, long n, int columns, int width) {
+template <class P, class Layout, class Product, class To = Target>
+inline void panelRows(const Product* products, int count, long from, long to, const To& target, long n, int columns, int width) {
   unrolled<kVectors>([&](auto less) {
     if (width == (less + 1) * kLanes) panelRows<P, Layout, less + 1>(products, count, from, to, target, n, columns);
   });
 }
 
 // target[i, n] = alpha * (the sum of the products)[i, n] for one panel, on the calling thread.
-template <class P>
-inline void multiplyPanel(const Product<P>* products, int count, long rows, int columns, const Target& target, int width = kColumns) {
+template <class P, class To = Target>
+inline void multiplyPanel(const Product<P>* products, int count, long rows, int columns, const To& target, int width = kColumns) {
   const Rows<P>& left = products[0].left;
   if (left.row == 1 && left.step == P::kTile) panelRows<P, Interleaved<P>>(products, count, 0, rows, target, 0, columns, width);
   else panelRows<P, ByRow<P>>(products, count, 0, rows, target, 0, columns, width);

@@ -54,6 +54,18 @@ INLINE inline void unrolled(const F& f) {
   forEach(std::make_integer_sequence<int, N>{}, f);
 }
 
+// Calls f(0, 0) to f(R - 1, V - 1), row by row.
+template <int R, int V, class F>
+INLINE inline void eachOf(const F& f) {
+  unrolled<R>([&](auto r) INLINE { unrolled<V>([&](auto v) INLINE { f(r, v); }); });
+}
+
+inline bool any(VecInt mask) {
+  int32_t all = 0;
+  for (int i = 0; i < kLanes; i++) all |= mask[i];
+  return all;
+}
+
 inline float sum(Vec v) {
   float parts[kLanes];
   store(parts, v);
@@ -74,14 +86,8 @@ inline float largest(const float* x, long n, float least) {
   return least;
 }
 
-// e^x to about 1 ulp for x in [-87, 88]; smaller arguments give e^-87 (1e-38), larger ones e^88.
-inline Vec exp(Vec x) {
-  const Vec low = splat(-87.0f), high = splat(88.0f);
-  x = x < low ? low : x;
-  x = x > high ? high : x;
-  const Vec magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
-  const Vec n = (x * 1.44269504088896341f + magic) - magic;
-  const Vec r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+// e^r 2^n for |r| <= ln(2) / 2 and whole n in [-126, 127]
+inline Vec expOf(Vec r, Vec n) {
   Vec p = splat(1.9875691500e-4f);
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
@@ -93,20 +99,46 @@ inline Vec exp(Vec x) {
   return p * reinterpret_cast<Vec>(exponent);
 }
 
-// e^x to 3e-6 of its value, and e^0 = 1, in half the time. (With plain intrinsics GCC 12 warns of its own headers.)
-inline Vec roughExp(Vec x) {
+inline Vec clamp(Vec x, float least, float most) {
+  const Vec low = splat(least), high = splat(most);
+  x = x < low ? low : x;
+  return x > high ? high : x;
+}
+
+constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
+constexpr float kLog2e = 1.44269504088896341f;
+
+// e^x to about 1 ulp for x in [-87, 88]; smaller arguments give e^-87 (1e-38), larger ones e^88.
+inline Vec exp(Vec x) {
+  x = clamp(x, -87.0f, 88.0f);
+  const Vec n = (x * kLog2e + kMagic) - kMagic;
+  return expOf((x - n * 0.693359375f) - n * -2.12194440e-4f, n);
+}
+
+// 2^x to about 1 ulp for x in [-100, 127]; smaller arguments give 2^-100, larger ones 2^127.
+inline Vec exp2(Vec x) {
+  x = clamp(x, -100.0f, 127.0f);
+  const Vec n = (x + kMagic) - kMagic;
+  return expOf((x - n) * 0.693147180559945309f, n);
+}
+
+// 2^x to 3e-6 of its value, and 2^0 = 1, in half the time. (With plain intrinsics GCC 12 warns of its own headers.)
+inline Vec roughExp2(Vec x) {
 #if defined(__AVX512F__)
-  const __m512 t = reinterpret_cast<__m512>(x * 1.44269504088896341f), whole = _mm512_maskz_roundscale_ps(0xffff, t, 8);
-  const Vec f = reinterpret_cast<Vec>(t) - reinterpret_cast<Vec>(whole);
+  const __m512 t = reinterpret_cast<__m512>(x), whole = _mm512_maskz_roundscale_ps(0xffff, t, 8);
+  const Vec f = x - reinterpret_cast<Vec>(whole);
   Vec p = splat(0.00958286f) * f + 0.05590644f;
   p = p * f + 0.24024099f;
   p = p * f + 0.69312419f;
   p = p * f + 1.0f;
   return reinterpret_cast<Vec>(_mm512_maskz_scalef_ps(0xffff, reinterpret_cast<__m512>(p), whole));
 #else
-  return exp(x);
+  return exp2(x);
 #endif
 }
+
+// e^x likewise
+inline Vec roughExp(Vec x) { return roughExp2(x * kLog2e); }
 
 inline float dot(const float* a, const float* b, int n) {
   Vec s0{}, s1{};
