@@ -96,20 +96,22 @@ struct Target {
   }
 
  private:
-  // `rows` lines, `width` floats apart; a full width has got its bias already. Seldom done, so not worth its code in every tile.
+  // `rows` lines, `width` floats apart; a full width has got its bias already. Out of line: in every tile it took most of the compiler's time.
   __attribute__((noinline)) void putLines(const float* lines, int rows, int width, long i, long n, int columns) const {
     Target rest = *this;
     if (columns == width) rest.bias = nullptr;
-    if (column == 1 && !base && !rest.bias && !halves) {
-      for (int r = 0; r < rows; r++) std::memcpy(data + (i + r) * row + n, lines + r * width, columns * sizeof(float));
-      return;
-    }
-    const bool down = row < column;
-    for (int a = 0; a < (down ? columns : rows); a++)
-      for (int b = 0; b < (down ? rows : columns); b++) {
-        const int r = down ? b : a, j = down ? a : b;
-        rest.put(i + r, n + j, lines[r * width + j]);
+    int j = 0;
+    if (!base && !rest.bias && !halves) {
+      float* to = data + i * row + n * column;
+      if (column == 1) {
+        for (int r = 0; r < rows; r++) std::memcpy(to + r * row, lines + r * width, columns * sizeof(float));
+        return;
       }
+      if (row == 1 && rows == 8)
+        for (; j + 8 <= columns; j += 8) transpose8(lines + j, width, to + j * column, column);
+    }
+    for (; j < columns; j++)
+      for (int r = 0; r < rows; r++) rest.put(i + r, n + j, lines[r * width + j]);
   }
 };
 
@@ -123,7 +125,7 @@ struct Interleaved {
 };
 template <class P>
 struct ByRow {
-  static constexpr int kTurns = kLanes == 8 && P::kPack == 1 ? 4 : 1;
+  static constexpr int kTurns = kLanes == 8 && P::kPack == 1 ? 4 : 1;  // with more, addresses take the registers
   static long row(const Rows<P>& left) { return left.row; }
   static constexpr long step(const Rows<P>&) { return 1; }
 };
