@@ -71,6 +71,53 @@ export async function checkOp(
   });
 }
 
+/**
+ * Compares an op's native value, and some of each input's gradients, with a function in fp64 (gradients by central differences): where the
+ * reference composition's own rounding, in fp32, would hide a fault.
+ */
+export async function checkExact<I extends Record<string, tf.Tensor>>(
+  op: FusedOp<any, any>,
+  inputs: I,
+  attributes: object,
+  exact: (inputs: Record<keyof I, Float64Array>) => Float64Array,
+  tolerance: number,
+): Promise<void> {
+  await startBackend();
+  withoutLeaks(() => {
+    const names = Object.keys(inputs) as (keyof I)[];
+    const values = Object.fromEntries(names.map((name) => [name, Float64Array.from(inputs[name].dataSync())])) as Record<
+      keyof I,
+      Float64Array
+    >;
+    const native = record(() => op(inputs, attributes));
+    const dy = tf.randomNormal(native.value.shape, 0, 1, 'float32', 7);
+    const upstream = dy.dataSync();
+    const gradients = native.pullback(
+      names.map((name) => inputs[name]),
+      dy,
+    );
+    expect(difference(native.value.dataSync(), Float32Array.from(exact(values))), 'value').toBeLessThan(tolerance);
+    const loss = () => exact(values).reduce((sum, y, i) => sum + y * upstream[i], 0);
+    for (const [n, name] of names.entries()) {
+      const x = values[name];
+      const gradient = Array.from(gradients[n].dataSync());
+      const scale = Math.max(...gradient.map(Math.abs));
+      for (let i = 0; i < x.length; i += Math.ceil(x.length / 31)) {
+        const at = x[i];
+        const h = 1e-5 * Math.max(1, Math.abs(at));
+        const [above, below] = [at + h, at - h].map((moved) => {
+          x[i] = moved;
+          return loss();
+        });
+        x[i] = at;
+        const wrong = Math.abs(gradient[i] - (above - below) / (2 * h)) / scale;
+        expect(wrong, `gradient of ${String(name)} at ${i}`).toBeLessThan(tolerance);
+      }
+    }
+    native.dispose();
+  });
+}
+
 let seed = 1;
 export const normal = (shape: number[], scale = 1): tf.Tensor => tf.randomNormal(shape, 0, scale, 'float32', seed++);
 

@@ -20,7 +20,7 @@ import { record } from '../../src/engine/tape';
 import * as tf from '../../src/engine/tf';
 import { rotaryTables } from '../../src/nn';
 import { bf16, f16, f32, fp4, int8, nf4, q4_1, q8_0 } from '../../src/quantize';
-import { checkOp, checkProjections, normal, randomWeight, startNative, withoutLeaks } from './check_op';
+import { checkExact, checkOp, checkProjections, normal, randomWeight, startNative, withoutLeaks } from './check_op';
 
 beforeAll(startNative);
 
@@ -61,6 +61,57 @@ describe('native ops agree with their references', () => {
         // around 1,000 the inputs themselves are rounded to 6e-5
         { tolerance: shift ? 2e-4 : 2e-5 },
       ));
+  for (const shift of [0, 1000])
+    it(`layerNorm [3, 40] of values around ${shift}, against fp64`, () =>
+      checkExact(
+        layerNorm,
+        { x: tf.add(normal([3, 40]), shift), weight: normal([40]), bias: normal([40]) },
+        { eps: 1e-5 },
+        ({ x, weight, bias }) => {
+          const y = new Float64Array(x.length);
+          for (let from = 0; from < x.length; from += 40) {
+            const row = x.subarray(from, from + 40);
+            const mean = row.reduce((sum, v) => sum + v, 0) / 40;
+            const deviation = Math.sqrt(row.reduce((sum, v) => sum + (v - mean) ** 2, 0) / 40 + 1e-5);
+            for (let i = 0; i < 40; i++) y[from + i] = ((row[i] - mean) / deviation) * weight[i] + bias[i];
+          }
+          return y;
+        },
+        shift ? 1e-4 : 1e-6,
+      ));
+  for (const [growth, what] of [
+    [0, 'as they come'],
+    [0.3, 'that grow from key to key'],
+    [-0.3, 'that fall from key to key'],
+  ] as const)
+    it(`attention with scores of up to some hundreds, ${what}, against fp64`, () => {
+      const [tokens, heads, dim, scale] = [150, 2, 32, 32 ** -0.5];
+      const factors = Float32Array.from({ length: tokens }, (_, t) => Math.max(0.1, growth < 0 ? 40 + growth * t : growth * t));
+      const grow = tf.concat([tf.ones([tokens, heads, 1]), tf.tensor(factors, [tokens, 1, 1]), tf.ones([tokens, 1, 1])], 1);
+      const qkv = tf.mul(normal([1, tokens, heads + 2, dim], growth ? 1 : 6), growth ? grow : 1);
+      return checkExact(
+        attention,
+        { qkv },
+        { heads, groups: 1, scale },
+        ({ qkv: x }) => {
+          const y = new Float64Array(tokens * heads * dim);
+          const at = (t: number, h: number) => x.subarray((t * (heads + 2) + h) * dim, (t * (heads + 2) + h + 1) * dim);
+          for (let t = 0; t < tokens; t++)
+            for (let h = 0; h < heads; h++) {
+              const q = at(t, h);
+              const scores = Array.from({ length: t + 1 }, () => 0);
+              for (let j = 0; j <= t; j++) for (let i = 0, k = at(j, heads); i < dim; i++) scores[j] += k[i] * q[i] * scale;
+              const top = Math.max(...scores);
+              const p = scores.map((s) => Math.exp(s - top));
+              const total = p.reduce((sum, v) => sum + v, 0);
+              for (let j = 0; j <= t; j++)
+                for (let i = 0, v = at(j, heads + 1); i < dim; i++) y[(t * heads + h) * dim + i] += (p[j] / total) * v[i];
+            }
+          return y;
+        },
+        5e-5,
+      );
+    });
   for (const [batch, seq, heads, dim] of [
     [1, 1, 1, 2],
     [2, 5, 3, 64],
@@ -86,6 +137,8 @@ describe('native ops agree with their references', () => {
       [1, 70, 9, 3, 64],
       [1, 130, 2, 1, 33],
       [2, 49, 3, 3, 16],
+      [1, 70, 2, 1, 128],
+      [1, 37, 2, 2, 256],
     ])
       it(`attention in ${precision}: qkv [${batch}, ${seq}, ${heads} + 2 x ${groups}, ${dim}]`, () =>
         checkOp(
