@@ -11,7 +11,7 @@ import type { Precision } from '../engine/precision';
 import { checkpoint } from '../engine/tape';
 import * as tf from '../engine/tf';
 import type { GgufValue } from '../formats/gguf';
-import { Embedding, inverseFrequencies, Linear, type Matrix, Module, RMSNorm, type RopeParameters, rotaryTables } from '../nn';
+import { Embedding, Linear, type Matrix, Module, RMSNorm, type RopeConfig, type RopeParameters, rotaryTables, rotation } from '../nn';
 import { CausalLM, checkSizes, type ForwardOptions, KeyValueCache, type ModelConfig } from './causal_lm';
 import type { GgufNames, WeightSource } from './source';
 
@@ -126,7 +126,9 @@ class LlamaModel extends Module {
 }
 
 export class LlamaForCausalLM extends CausalLM {
-  private readonly frequencies: number[];
+  private readonly rope: RopeConfig;
+  /** Positions that it knows: a base that grows with the text goes on beyond those it was trained on. */
+  private readonly positions: number;
 
   private constructor(
     readonly config: LlamaConfig,
@@ -135,7 +137,10 @@ export class LlamaForCausalLM extends CausalLM {
     readonly lm_head?: Linear,
   ) {
     super();
-    this.frequencies = inverseFrequencies(config.head_dim, config.rope_theta, config.rope_parameters);
+    const { head_dim: dim, rope_theta: theta, max_position_embeddings, rope_parameters: parameters } = config;
+    this.rope = { dim, theta, max_position_embeddings, parameters };
+    this.positions = max_position_embeddings * (parameters.rope_type === 'dynamic' ? (parameters.factor ?? 1) : 1);
+    rotation(this.rope, 1); // an unknown kind is said at once
   }
 
   static async load(
@@ -187,12 +192,13 @@ export class LlamaForCausalLM extends CausalLM {
     const position = cache?.length ?? 0;
     const positions = positionsIn(layout ?? { lengths: [seq] }).map((at) => position + at);
     const longest = positions.reduce((most, at) => Math.max(most, at + 1), 0);
-    if (longest > this.config.max_position_embeddings)
+    if (longest > this.positions)
       throw new OptionError(
-        `${longest} tokens are more than the ${this.config.max_position_embeddings} positions that ${this.config._name_or_path} knows. Shorten the text or set max_length.`,
+        `${longest} tokens are more than the ${this.positions} positions that ${this.config._name_or_path} knows. Shorten the text or set max_length.`,
       );
+    const turned = rotation(this.rope, longest);
     return tf.tidy(() => {
-      const newTokens = () => ({ ...rotaryTables(this.frequencies, positions), layout });
+      const newTokens = () => ({ ...rotaryTables(turned, positions), layout });
       const tokens = newTokens();
       let x = this.model.embed_tokens.forward(ids);
       for (const [i, layer] of this.model.layers.entries()) {
@@ -248,7 +254,11 @@ export function llamaConfig(json: Record<string, unknown>, name: string): LlamaC
     sliding_window: null,
     head_dim: (json.head_dim as number | undefined) ?? (json.hidden_size as number) / heads,
     rope_theta: (json.rope_theta as number | undefined) ?? parameters.rope_theta ?? 10000,
-    rope_parameters: { ...parameters, rope_type: parameters.rope_type ?? parameters.type ?? 'default' },
+    rope_parameters: {
+      ...(json.original_max_position_embeddings ? { original_max_position_embeddings: json.original_max_position_embeddings } : {}),
+      ...parameters,
+      rope_type: parameters.rope_type ?? parameters.type ?? 'default',
+    },
     _name_or_path: name,
   } as LlamaConfig;
   const { num_key_value_heads: groups, head_dim: dim } = config;

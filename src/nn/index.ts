@@ -3,4 +3,4 @@ export { Linear, type LowRank } from './linear';
 export { dropoutSeed, training } from './mode';
 export { type Matrix, Module, Parameter } from './module';
 export { readParameters, writeTensors } from './parameters';
-export { inverseFrequencies, type RopeParameters, rotaryTables } from './rotary';
+export { type RopeConfig, type RopeParameters, rotaryTables, rotation } from './rotary';

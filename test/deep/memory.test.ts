@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { join, resolve } from 'node:path';
 import { expect, it } from 'vitest';
+import { scratch } from '../tiny';
 
 const root = resolve(__dirname, '../..');
 
@@ -31,4 +32,32 @@ it('an op that asks for more memory than there is gives an error, and the proces
   expect(status, stderr.slice(-2000)).toBe(0);
   expect(stdout).toMatch(/^MemoryError: Out of memory: an op asked for \d+ MiB.*smaller per_device_train_batch_size/m);
   expect(stdout).toMatch(/^sum 3$/m);
+});
+
+it('200 steps leave tensors and native bytes where step 3 left them, and no more memory in the second half than in the first', () => {
+  const script = `
+    const tb = require(${JSON.stringify(join(root, 'lib/index.js'))});
+    const tf = require(${JSON.stringify(join(root, 'lib/engine/tf.js'))});
+    (async () => {
+      const name = 'HuggingFaceTB/SmolLM2-135M-Instruct';
+      const model = await tb.AutoModelForCausalLM.from_pretrained(name, { progress: false });
+      const processing_class = await tb.AutoTokenizer.from_pretrained(name);
+      const train_dataset = tb.Dataset.from_list(Array.from({ length: 8 }, (_, i) => ({ prompt: 'What is ' + i + ' plus ' + i + '?', completion: ' It is ' + 2 * i + '.' })));
+      const args = new tb.SFTConfig({ output_dir: process.argv[1], max_steps: 200, per_device_train_batch_size: 2, save_strategy: 'no', disable_tqdm: true });
+      const trainer = new tb.SFTTrainer({ model, processing_class, train_dataset, args, peft_config: new tb.LoraConfig({ r: 8, target_modules: 'all-linear' }) });
+      const seen = [];
+      tb.on('run', ({ what }) => {
+        const { native, resident } = tb.memoryUsage();
+        if (what === 'step') seen.push([tf.memory().numTensors, native, resident / 2 ** 20]);
+      });
+      await trainer.train();
+      console.log('seen ' + JSON.stringify(seen));
+    })();`;
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['-e', script, scratch('steps')], { encoding: 'utf8' });
+  expect(status, stderr.slice(-2000)).toBe(0);
+  const seen = JSON.parse(stdout.match(/^seen (.*)$/m)![1]) as [number, number, number][];
+  expect(seen.length).toBe(200);
+  for (const [tensors, bytes] of seen.slice(3)) expect([tensors, bytes]).toEqual(seen[2].slice(0, 2));
+  const peak = (from: number, to: number) => Math.max(...seen.slice(from, to).map(([, , resident]) => resident));
+  expect(peak(100, 200) - peak(10, 100), `MiB more than the ${peak(10, 100)} of steps 10 to 100`).toBeLessThan(16);
 });

@@ -123,7 +123,7 @@ describe('native ops agree with their references', () => {
         () => ({
           x: normal([batch, seq, heads, dim]),
           ...rotaryTables(
-            Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)),
+            { frequencies: Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)), factor: 1 },
             Array.from({ length: seq }, (_, i) => 3 + i),
           ),
         }),
@@ -272,10 +272,7 @@ describe('native ops agree with their references', () => {
       );
     });
   const tables = (dim: number, positions: number[]) =>
-    rotaryTables(
-      Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)),
-      positions,
-    );
+    rotaryTables({ frequencies: Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)), factor: 1 }, positions);
   for (const [format, batch, seq, hidden, heads, groups, dim, ranks, dropout, precision] of [
     [q4_1, 1, 61, 64, 4, 2, 16, [16, 5, 3], 0, 'fp32'],
     [bf16, 2, 33, 70, 3, 1, 10, [8, 0, 20], 0.2, 'fp32'],
