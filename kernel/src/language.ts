@@ -213,8 +213,7 @@ export class Language {
       from.add(n);
       return `cell-${n}`;
     });
-    // Reason: this silences nothing of ours. A reader's cell whose first line says it asks for no check, as a file of TypeScript may.
-    const declined = /^\s*\/\/\s*@ts-nocheck/.test(code);
+    const declined = /^\s*\/\/\s*@ts-nocheck/.test(code); // Reason: a reader's cell may ask for this; nothing of ours does.
     const unchecked = declined || this.correct.has(text);
     if (!unchecked) this.ask(CHECKED, code, declared, words);
     const complaints = unchecked ? [] : await this.complaints(CHECKED, stop);

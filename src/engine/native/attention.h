@@ -170,8 +170,8 @@ class Sight {
 };
 
 // Scores of a block of keys, [kPanels][kKeys][kColumns]: the place of vector v of columns in the row of key j.
-template <class P>
-inline float* scoreAt(float* scores, long j, int v) {
+template <class P, class T>
+inline T* scoreAt(T* scores, long j, int v) {
   return scores + (v * kLanes / kColumns * kKeys<P> + j) * kColumns + v * kLanes % kColumns;
 }
 
@@ -207,17 +207,26 @@ inline void scoresOf(const Rows<P>& keys, const typename P::T* queries, long key
   }
 }
 
-// Keeps a panel's scores, raises tops with them, and hides those of keys from `key` on that a column does not see.
-template <class P>
-struct Scores {
-  float *scores, *tops;
+// A panel of scores in registers.
+struct Panel {
   const Sight* cuts;  // null where every column sees all keys
-  long key;
-  int first;  // the panel's first vector of columns
+  long key;           // its first row
+  int first;          // its first vector of columns
   static Vec begin(int) { return Vec{}; }
+  // Hides what a column does not see, from row j on.
+  template <int R, int V>
+  INLINE void hide(Vec (&acc)[R][V], long j) const {
+    if (cuts) eachOf<R, V>([&](auto r, auto v) INLINE { acc[r][v] = cuts->seen(key + j + r, first + v, acc[r][v], kHidden); });
+  }
+};
+
+// Keeps the scores, and raises tops with them.
+template <class P>
+struct Scores : Panel {
+  float *scores, *tops;
   template <int R, int V>
   INLINE void put(Vec (&acc)[R][V], long j, long, int) const {
-    if (cuts) eachOf<R, V>([&](auto r, auto v) INLINE { acc[r][v] = cuts->seen(key + j + r, first + v, acc[r][v], kHidden); });
+    hide(acc, j);
     unrolled<V>([&](auto v) INLINE {
       float* at = tops + (first + v) * kLanes;
       Vec top = load(at);
@@ -233,8 +242,6 @@ template <class P>
 inline typename P::T* rightAt(typename P::T* to, long j, int v) {
   return to + (v / kVectors * kKeys<P> + j) / P::kPack * kColumns + v % kVectors * kLanes;
 }
-
-inline void storeBits(uint32_t* to, VecBits bits) { *reinterpret_cast<UnalignedBits*>(to) = bits; }
 
 // sums [kPanels][dim][kColumns] += turned values, for n keys from key on
 template <class P>
@@ -261,9 +268,6 @@ inline void turnBack(const Columns& c, const float* sums, const Put& put) {
   }
 }
 
-// Exponentials stay relative to a maximum of earlier keys until they could leave the range of fp32: sums seldom change.
-constexpr float kFar = 40;
-
 // One tile: softmax over blocks of keys, with a reference (m) and a sum (l) for each column.
 template <class P, class T>
 void forwardTile(const Columns& c, const Rows<P>& keys, const Rows<P>& values, const T* q, T* o, float* lse) {
@@ -283,7 +287,7 @@ void forwardTile(const Columns& c, const Rows<P>& keys, const Rows<P>& values, c
   for (long key = begin; key < c.end(); key += kKeys<P>) {
     const long n = std::min<long>(kKeys<P>, c.end() - key);
     const Sight* cuts = sight.cuts(key, key + n) ? &sight : nullptr;
-    scoresOf<P>(keys, queries, key, n, [&](int p) { return Scores<P>{scores, tops, cuts, key, p * kVectors}; });
+    scoresOf<P>(keys, queries, key, n, [&](int p) { return Scores<P>{{cuts, key, p * kVectors}, scores, tops}; });
     VecInt rise{};
     for (int v = 0; v < kVectorsWide; v++) rise |= load(tops + v * kLanes) > load(m + v * kLanes) + far;
     if (any(rise))
@@ -303,7 +307,7 @@ void forwardTile(const Columns& c, const Rows<P>& keys, const Rows<P>& values, c
         Vec p[P::kPack] = {};
         unrolled<count>([&](auto i) INLINE { p[i] = P::exp2(load(scoreAt<P>(scores, j + i, v)) * scale - shift); });
         if constexpr (P::kPack == 1) store(rightAt<P>(right, j, v), p[0]);
-        else storeBits(rightAt<P>(right, j, v), pairs(p[0], p[1]));
+        else store(rightAt<P>(right, j, v), pairs(p[0], p[1]));
         unrolled<count>([&](auto i) INLINE { total[i] += p[i]; });
       };
       long j = 0;

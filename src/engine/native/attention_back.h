@@ -59,7 +59,7 @@ struct Block {
   Block() : p(elements<P>(3, 3 * kSize)), ds(p + kSize), dsRight(P::kPack == 1 ? ds : ds + kSize) {}
   // Vector v of columns in row j.
   static Kept* at(typename P::T* rows, long j, int v) {
-    return reinterpret_cast<Kept*>(rows) + (v * kLanes / kColumns * kKeys<P> + j) * kColumns + v * kLanes % kColumns;
+    return scoreAt<P>(reinterpret_cast<Kept*>(rows), j, v);
   }
   // R rows from row j on of V vectors of columns; bf16 also to a right side, where there is one.
   template <int R, int V>
@@ -67,12 +67,12 @@ struct Block {
     if constexpr (P::kPack == 1 || R == 1) {
       eachOf<R, V>([&](auto r, auto v) INLINE { store(at(rows, j + r, first + v), x[r][v]); });
       if constexpr (P::kPack > 1)
-        if (right) unrolled<V>([&](auto v) INLINE { storeBits(rightAt<P>(right, j, first + v), pairs(x[0][v], Vec{})); });
+        if (right) unrolled<V>([&](auto v) INLINE { store(rightAt<P>(right, j, first + v), pairs(x[0][v], Vec{})); });
     } else {
       eachOf<R / 2, V>([&](auto r, auto v) INLINE {
         const long i = j + 2 * r;
         const VecBits bits = storeRows(at(rows, i, first + v), at(rows, i + 1, first + v), x[2 * r][v], x[2 * r + 1][v]);
-        if (right) storeBits(rightAt<P>(right, i, first + v), bits);
+        if (right) store(rightAt<P>(right, i, first + v), bits);
       });
     }
   }
@@ -80,17 +80,13 @@ struct Block {
 
 // From a panel's scores to its probabilities.
 template <class P>
-struct Probabilities {
+struct Probabilities : Panel {
   const Block<P>& block;
-  const float* lse;   // times log2(e)
-  const Sight* cuts;  // null where every column sees all keys
-  float scale;        // times log2(e)
-  long key;
-  int first;  // the panel's first vector of columns
-  static Vec begin(int) { return Vec{}; }
+  const float* lse;  // times log2(e)
+  float scale;       // times log2(e)
   template <int R, int V>
   INLINE void put(Vec (&acc)[R][V], long j, long, int) const {
-    if (cuts) eachOf<R, V>([&](auto r, auto v) INLINE { acc[r][v] = cuts->seen(key + j + r, first + v, acc[r][v], kHidden); });
+    hide(acc, j);
     unrolled<V>([&](auto v) INLINE {
       const Vec shift = load(lse + (first + v) * kLanes);
       unrolled<R>([&](auto r) INLINE { acc[r][v] = P::exp2(acc[r][v] * scale - shift); });
@@ -121,7 +117,7 @@ void backwardBlock(const Back<P>& t, const Rows<P>& keys, const Rows<P>& values,
   const long n = std::min<long>(kKeys<P>, t.c.end() - key), dim = d.dim;
   const Block<P> block;
   const Sight* cuts = t.sight.cuts(key, key + n) ? &t.sight : nullptr;
-  scoresOf<P>(keys, t.q, key, n, [&](int p) { return Probabilities<P>{block, t.lse, cuts, d.scale * kLog2e, key, p * kVectors}; });
+  scoresOf<P>(keys, t.q, key, n, [&](int p) { return Probabilities<P>{{cuts, key, p * kVectors}, block, t.lse, d.scale * kLog2e}; });
   scoresOf<P>(values, t.dO, key, n, [&](int p) { return Slopes<P>{block, t.delta, p * kVectors}; });
   const auto add = [&](const typename P::T* left, const typename P::T* along, float* sums) {
     constexpr long row = Block<P>::kRow;

@@ -31,9 +31,6 @@ struct Exponentials {
   typename P::T* at(long block, long rowBlock) const { return tiles + (block * kBlocks + rowBlock) * size(); }
 };
 
-// A row's exponentials stay relative to its first block's largest logit until they could leave the range of fp32: sums seldom change.
-constexpr float kFar = 40;
-
 template <class P>
 void vocabularySlice(const Rows<P>& x, long rows, const Weight& w, long from, long to, const int32_t* labels, float* target,
                      const Slice& slice, const Exponentials<P>* kept) {

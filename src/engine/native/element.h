@@ -62,6 +62,8 @@ inline VecBits pairs(Vec first, Vec second) {
 #endif
 }
 
+inline void store(uint32_t* p, VecBits bits) { *reinterpret_cast<UnalignedBits*>(p) = bits; }
+
 inline Vec load(const Half* p) {
   return reinterpret_cast<Vec>(__builtin_convertvector(*reinterpret_cast<const UnalignedShort*>(p), VecBits) << 16);
 }

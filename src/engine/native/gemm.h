@@ -151,7 +151,8 @@ inline void tile(const Product* products, int count, long i, const To& to, long 
       });
     };
     long k = 0;
-    for (constexpr int turns = std::min(Layout::kTurns, Product::kTurns); k + turns <= steps; k += turns, a += turns * step, b.advance(turns)) unrolled<turns>(times);
+    constexpr int turns = std::min(Layout::kTurns, Product::kTurns);
+    for (; k + turns <= steps; k += turns, a += turns * step, b.advance(turns)) unrolled<turns>(times);
     for (; k < steps; k++, a += step, b.advance(1)) times(std::integral_constant<int, 0>{});
   }
   to.put(acc, i, n, columns);

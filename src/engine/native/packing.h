@@ -102,7 +102,7 @@ inline void packAlong(int inner, int count, int width, uint32_t* panel, const Li
       lines[length] = parts[length];
     }
     for (int i = 0; i < length; i += 2, panel += width)
-      for (int j = 0; j < width; j += kLanes) *reinterpret_cast<UnalignedBits*>(panel + j) = pairs(lines[i] + j, lines[i + 1] + j);
+      for (int j = 0; j < width; j += kLanes) store(panel + j, pairs(lines[i] + j, lines[i + 1] + j));
   }
 }
 
@@ -175,7 +175,7 @@ struct PlainRight : Right {
         const uint8_t* block = w.data + k * bytes + j / 32 * 20;
         const int shift = j % 32 / 4;  // 0 or 4 bits down
         const Vec second = k + 1 < inner ? halfOfQ4_1(block + bytes, shift) : Vec{};
-        *reinterpret_cast<UnalignedBits*>(panel) = pairs(halfOfQ4_1(block, shift), second);
+        store(panel, pairs(halfOfQ4_1(block, shift), second));
       }
     }
   }

@@ -140,6 +140,10 @@ inline Vec roughExp2(Vec x) {
 // e^x likewise
 inline Vec roughExp(Vec x) { return roughExp2(x * kLog2e); }
 
+// An online softmax keeps its exponentials relative to an earlier maximum until a new one is so much above it: before they leave the
+// range of fp32, and seldom enough that its sums hardly ever change.
+constexpr float kFar = 40;
+
 inline float dot(const float* a, const float* b, int n) {
   Vec s0{}, s1{};
   int i = 0;
