@@ -268,7 +268,8 @@ export async function main(f) {
   try {
     process.exitCode = (await f()) ?? 0;
   } catch (error) {
-    if (!(error instanceof SetupError) && error.code !== 'ENOSPC') throw error;
+    const told = error instanceof SetupError || error.code === 'ENOSPC' || error.code?.startsWith('ERR_PARSE_ARGS');
+    if (!told) throw error;
     console.error(
       `\n${error.code === 'ENOSPC' ? 'The disk is full. Free some space (about 3 GB are needed) and run the same command again.' : error.message}`,
     );

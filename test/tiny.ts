@@ -1,6 +1,7 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { vi } from 'vitest';
 import { Random } from '../src/core/random';
 import { writeSafetensors } from '../src/formats/safetensors';
 import { Tokenizer } from '../src/tokenizers/tokenizer';
@@ -114,3 +115,14 @@ export const chatRow = (question: string, answer: string) => ({
     { role: 'assistant', content: answer },
   ],
 });
+
+/** What f prints with console.log. */
+export function printed(f: () => void): string {
+  const log = vi.spyOn(console, 'log').mockImplementation(() => {});
+  try {
+    f();
+    return log.mock.calls.flat().join('\n');
+  } finally {
+    log.mockRestore();
+  }
+}

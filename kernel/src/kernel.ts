@@ -189,7 +189,7 @@ export class Kernel {
     shell.failed = false;
     for (const message of shell.queue.splice(0)) {
       void this.status('busy', message);
-      await this.sockets.reply('shell', message, { status: 'aborted', execution_count: this.count });
+      await this.sockets.reply('shell', message, { status: 'aborted' });
       await this.status('idle', message);
     }
   }

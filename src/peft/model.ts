@@ -105,14 +105,18 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     return [...this.pairs.values()].filter((pair) => owned.has(pair)).flatMap(({ a, b }) => [a, b]);
   }
 
-  /** Prints what PEFT prints, and returns it. */
-  print_trainable_parameters(): string {
+  /** How many values are trained, and how many there are with those of the frozen base. */
+  get_nb_trainable_parameters(): [trainable: number, all: number] {
     let trainable = 0;
     for (const { tensor } of this.namedParameters().values()) trainable += tensor.size;
-    const all = this.base_model.numParameters() + trainable;
-    const text = `trainable params: ${trainable.toLocaleString('en-US')} || all params: ${all.toLocaleString('en-US')} || trainable%: ${((100 * trainable) / all).toFixed(4)}`;
-    console.log(text);
-    return text;
+    return [trainable, this.base_model.numParameters() + trainable];
+  }
+
+  /** Prints what PEFT prints. */
+  print_trainable_parameters(): void {
+    const [trainable, all] = this.get_nb_trainable_parameters();
+    const [few, many] = [trainable, all].map((count) => count.toLocaleString('en-US'));
+    console.log(`trainable params: ${few} || all params: ${many} || trainable%: ${((100 * trainable) / all).toFixed(4)}`);
   }
 
   /** Runs f with the adapter off: the base model as it was. */

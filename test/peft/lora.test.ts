@@ -4,7 +4,7 @@ import { beforeAll, expect, it } from 'vitest';
 import * as tf from '../../src/engine/tf';
 import { AutoModelForCausalLM, get_peft_model, LoraConfig, PeftModel } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
-import { scratch, tinyLlama } from '../tiny';
+import { printed, scratch, tinyLlama } from '../tiny';
 
 let model: CausalLM;
 beforeAll(async () => {
@@ -89,6 +89,9 @@ it('saves and loads, and names tensors that do not fit', async () => {
 
 it('counts parameters as PEFT prints them', () => {
   const peft = get_peft_model(model, new LoraConfig({ r: 4, target_modules: ['q_proj'] }));
-  expect(peft.print_trainable_parameters()).toMatch(/^trainable params: 512 \|\| all params: [\d,]+ \|\| trainable%: \d+\.\d{4}$/);
+  expect(printed(() => peft.print_trainable_parameters())).toMatch(
+    /^trainable params: 512 \|\| all params: [\d,]+ \|\| trainable%: \d+\.\d{4}$/,
+  );
+  expect(peft.get_nb_trainable_parameters()).toEqual([512, 512 + model.numParameters()]);
   peft.unload();
 });

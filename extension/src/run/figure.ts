@@ -121,6 +121,7 @@ function losses(run: RunData, options: FigureOptions): Figure {
       mode: 'lines+markers',
       line: { color: colours.eval, width: 2 },
       marker: { size: 8, symbol: 'circle' },
+      cliponaxis: false, // the last point lies on the edge
     }),
     {
       type: 'scatter',
@@ -137,6 +138,7 @@ function losses(run: RunData, options: FigureOptions): Figure {
         color: theme.text,
         line: { width: 1, color: theme.text },
       },
+      cliponaxis: false,
       showlegend: false,
     },
   );
