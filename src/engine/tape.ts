@@ -1,3 +1,4 @@
+import { accumulate } from './ops/accumulate';
 import { sum } from './sum';
 import * as tf from './tf';
 
@@ -92,8 +93,10 @@ export class Recorded {
   /**
    * Gradients of sum(dy * value) with respect to `wrt` (zeros where the value does not depend on one). Unlike tf.grads,
    * which holds every saved tensor and every gradient until its end, this frees each as soon as it has been used.
+   * `sums`: gradients of `wrt` from elsewhere, which these are added to as they come, so that there are never two of each; they are
+   * no longer the caller's, also where this fails.
    */
-  pullback(wrt: tf.Tensor[], dy?: tf.Tensor): tf.Tensor[] {
+  pullback(wrt: tf.Tensor[], dy?: tf.Tensor, sums: tf.Tensor[] = []): tf.Tensor[] {
     const needed = new Set(wrt.map((x) => x.id));
     const path: TapeNode[] = [];
     for (const node of this.tape) {
@@ -104,6 +107,7 @@ export class Recorded {
     const useful = new Set(path);
     for (const node of this.tape) if (!useful.has(node)) release(node);
     const gradients = new Map<number, tf.Tensor>([[this.value.id, dy ? dy.clone() : tf.onesLike(this.value)]]);
+    for (const [i, sum] of sums.entries()) gradients.set(wrt[i].id, sum);
     const wanted = new Set(wrt.map((x) => x.id));
     try {
       while (path.length) {
@@ -118,8 +122,13 @@ export class Recorded {
             for (const [name, input] of Object.entries(node.inputs)) {
               if (!needed.has(input.id) || !parts[name]) continue;
               const before = gradients.get(input.id);
-              const part = parts[name](before && engine().backend.refCount(before.dataId) === 1 ? before : undefined);
+              const own = before && engine().backend.refCount(before.dataId) === 1 ? before : undefined;
+              const part = parts[name](own);
               if (part === before) continue; // added to in place
+              if (own) {
+                gradients.set(input.id, accumulate([own], [part])[0]);
+                continue;
+              }
               const [total] = keepAll([before ? sum(before, part) : part], made);
               gradients.set(input.id, total);
               made.push(total);

@@ -3,7 +3,6 @@ import { Random } from '../core/random';
 import { collate, labelCount, microBatches } from '../data/collate';
 import type { Example } from '../data/sft';
 import { take } from '../engine/backend';
-import { accumulate } from '../engine/ops/accumulate';
 import { type Precision, withPrecision } from '../engine/precision';
 import { record } from '../engine/tape';
 import * as tf from '../engine/tf';
@@ -30,6 +29,7 @@ export async function stepGradients(
   const recompute = plan.recompute ? { parameters: (block: Module) => model.parametersIn(block) } : undefined;
   let sums: tf.Tensor[] | undefined;
   let loss = 0;
+  const trained = parameters.map(([, p]) => p.tensor);
   try {
     for (const [i, group] of microBatches(rows, plan.tokens).entries()) {
       const pass = () => {
@@ -37,12 +37,12 @@ export async function stepGradients(
         const bits = Random.seeded(seed, step, i).bits();
         const options = { layout, ...(recompute && { recompute }) };
         const recorded = training(bits, () => record(() => base.loss(ids, positions, targets, 1 / labels, options)));
-        const parts = training(bits, () => recorded.pullback(parameters.map(([, p]) => p.tensor)));
-        return { value: recorded.value, parts };
+        const total = training(bits, () => recorded.pullback(trained, undefined, sums));
+        return { value: recorded.value, total };
       };
-      const { value, parts } = tf.tidy(() => withPrecision(precision, pass));
+      const { value, total }: { value: tf.Tensor; total: tf.Tensor[] } = tf.tidy(() => withPrecision(precision, pass));
+      sums = total;
       loss += (await take(value))[0];
-      sums = sums ? accumulate(sums, parts) : parts;
       await turn();
     }
   } catch (error) {

@@ -1,4 +1,6 @@
-import { beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it, vi } from 'vitest';
+import * as engine from '../../src/engine/backend';
+import { rmsNorm } from '../../src/engine/ops/rms_norm';
 import { checkpoint, record } from '../../src/engine/tape';
 import * as tf from '../../src/engine/tf';
 import { normal, startNative, withoutLeaks } from './check_op';
@@ -27,3 +29,23 @@ it('the tape gives the same gradients with recomputation', () =>
     plain.dispose();
     cheap.dispose();
   }));
+for (const by of ['our ops', 'those of tfjs'])
+  it(`gradients are added to those from elsewhere by ${by}`, () => {
+    const native = vi.spyOn(engine, 'isNative').mockReturnValue(by === 'our ops');
+    withoutLeaks(() => {
+      const [x, w, unused] = [normal([3, 4]), normal([4]), normal([2])];
+      const values = (all: tf.Tensor[]) => all.map((t) => Array.from(t.dataSync()));
+      const norm = (y: tf.Tensor) => rmsNorm({ x: y, weight: w }, { eps: 1e-5 });
+      const gradients = (before?: tf.Tensor[]) => {
+        const made = record(() => tf.sum(tf.square(norm(norm(x)))));
+        const found = made.pullback([x, w, unused], undefined, before);
+        made.value.dispose();
+        return found;
+      };
+      const once = gradients();
+      const expected = values(once).map((all) => all.map((value) => 2 * value));
+      for (const [i, found] of values(gradients(once)).entries())
+        for (const [j, value] of found.entries()) expect(value).toBeCloseTo(expected[i][j], 5);
+    });
+    native.mockRestore();
+  });
