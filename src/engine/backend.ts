@@ -271,8 +271,20 @@ export function execute(
   const { binding } = engine();
   const ids = inputs.map((input) => (input instanceof Handle ? input.tensorId : engine().getInputTensorIds([input])[0]));
   const attrs = [...described(attributes), ...described(more)];
-  return binding.executeOp(op, attrs, ids, outputs).map((metadata) => engine().createOutputTensor(metadata));
+  return binding.executeOp(op, attrs, ids, outputs).map((metadata) => {
+    const made = engine().createOutputTensor(metadata);
+    ours.add(made.dataId);
+    return made;
+  });
 }
+
+const ours = new WeakSet<object>();
+
+/**
+ * Whether no other tensor has this one's values, so that they may be changed in place. Only outputs of our own ops are known to be
+ * memory of their own: TensorFlow's reshape, say, gives its input's.
+ */
+export const ownsValues = (tensor: tf.Tensor): boolean => ours.has(tensor.dataId) && engine().refCount(tensor.dataId) === 1;
 
 /**
  * Runs the backward pass of one of our ops for the gradients that are asked for, of the inputs whose bits are set in `wanted`; null stands

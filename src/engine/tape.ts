@@ -1,10 +1,11 @@
+import { ownsValues } from './backend';
 import { accumulate } from './ops/accumulate';
 import { sum } from './sum';
 import * as tf from './tf';
 
 /**
- * A gradient of one input. `sum` is the gradient that the input has from elsewhere, where nobody else holds its values: it may be added
- * to in place and returned.
+ * A gradient of one input. `sum` is the gradient that the input has from elsewhere, where it owns its values (so natively only): it may
+ * be added to in place and returned.
  */
 type Part = (sum?: tf.Tensor) => tf.Tensor;
 
@@ -122,11 +123,11 @@ export class Recorded {
             for (const [name, input] of Object.entries(node.inputs)) {
               if (!needed.has(input.id) || !parts[name]) continue;
               const before = gradients.get(input.id);
-              const own = before && engine().backend.refCount(before.dataId) === 1 ? before : undefined;
+              const own = before && ownsValues(before) ? before : undefined;
               const part = parts[name](own);
               if (part === before) continue; // added to in place
               if (own) {
-                gradients.set(input.id, accumulate([own], [part])[0]);
+                accumulate([own], [part]);
                 continue;
               }
               const [total] = keepAll([before ? sum(before, part) : part], made);

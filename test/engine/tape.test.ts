@@ -49,3 +49,14 @@ for (const by of ['our ops', 'those of tfjs'])
     });
     native.mockRestore();
   });
+it('a gradient that shares its values with another is not added to in place', () =>
+  withoutLeaks(() => {
+    const [p, q] = [normal([2, 2]), normal([2, 2])];
+    // The first contribution to both is one tensor, reshaped; p has two more.
+    const f = () => tf.sum(tf.add(tf.square(p), tf.add(tf.mul(p, 3), tf.reshape(tf.add(tf.reshape(p, [4]), tf.reshape(q, [4])), [2, 2]))));
+    const made = record(f);
+    const [dp, dq] = made.pullback([p, q]);
+    made.value.dispose();
+    expect(Array.from(dq.dataSync())).toEqual([1, 1, 1, 1]);
+    for (const [i, value] of dp.dataSync().entries()) expect(value).toBeCloseTo(2 * p.dataSync()[i] + 4, 5);
+  }));

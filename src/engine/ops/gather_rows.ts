@@ -1,4 +1,4 @@
-import { execute, isNative } from '../backend';
+import { execute } from '../backend';
 import { taped } from '../tape';
 import * as tf from '../tf';
 
@@ -11,7 +11,7 @@ export function gatherRows(x: tf.Tensor2D, places: tf.Tensor1D): tf.Tensor2D {
   const forward = () => ({ y: tf.gather(x, places), save: [places] });
   return taped('GatherRows', { x }, forward, (dy, [saved]) => ({
     x: (sum) => {
-      if (!sum || !isNative()) return tf.scatterND(tf.expandDims(saved, 1), dy, x.shape);
+      if (!sum) return tf.scatterND(tf.expandDims(saved, 1), dy, x.shape);
       execute('TunebookAddRows', [sum, saved, dy], {}, 0);
       return sum;
     },
