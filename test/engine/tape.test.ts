@@ -1,4 +1,4 @@
-import { beforeAll, expect, it, vi } from 'vitest';
+import { afterEach, beforeAll, expect, it, vi } from 'vitest';
 import * as engine from '../../src/engine/backend';
 import { rmsNorm } from '../../src/engine/ops/rms_norm';
 import { checkpoint, record } from '../../src/engine/tape';
@@ -6,6 +6,7 @@ import * as tf from '../../src/engine/tf';
 import { normal, startNative, withoutLeaks } from './check_op';
 
 beforeAll(startNative);
+afterEach(() => void vi.restoreAllMocks());
 
 it('the tape frees what was saved when a forward pass throws, and when it is not used', () =>
   withoutLeaks(() => {
@@ -31,7 +32,7 @@ it('the tape gives the same gradients with recomputation', () =>
   }));
 for (const by of ['our ops', 'those of tfjs'])
   it(`gradients are added to those from elsewhere by ${by}`, () => {
-    const native = vi.spyOn(engine, 'isNative').mockReturnValue(by === 'our ops');
+    vi.spyOn(engine, 'isNative').mockReturnValue(by === 'our ops');
     withoutLeaks(() => {
       const [x, w, unused] = [normal([3, 4]), normal([4]), normal([2])];
       const values = (all: tf.Tensor[]) => all.map((t) => Array.from(t.dataSync()));
@@ -47,7 +48,6 @@ for (const by of ['our ops', 'those of tfjs'])
       for (const [i, found] of values(gradients(once)).entries())
         for (const [j, value] of found.entries()) expect(value).toBeCloseTo(expected[i][j], 5);
     });
-    native.mockRestore();
   });
 it('a gradient that shares its values with another is not added to in place', () =>
   withoutLeaks(() => {
