@@ -45,8 +45,7 @@ export function npm(argument: string, folder: string, say: (text: string) => voi
   const words = argument.match(/[^\s"']+|"[^"]*"|'[^']*'/g)?.map((word) => word.replace(/^(["'])(.*)\1$/, '$2')) ?? [];
   return new Promise((resolve) => {
     const child = spawn('npm', [...words, '--no-fund', '--no-audit'], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], signal: stop });
-    child.stdout.on('data', (chunk) => say(String(chunk)));
-    child.stderr.on('data', (chunk) => say(String(chunk)));
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', say);
     child.on('error', (error) => {
       if (stop.aborted) return; // 'close' follows
       say(`npm could not be started: ${error.message}\n`);

@@ -50,6 +50,13 @@ const DELIMITER = Buffer.from('<IDS|MSG>');
 /** Signatures that were seen, so that nobody sends a message a second time. */
 const REMEMBERED = 65_536;
 
+/**
+ * JSON in which half a character (a lone surrogate, which no file can hold) is U+FFFD, in values and names. The halves, and nothing
+ * else, are what JSON.stringify writes as \ud800 to \udfff.
+ */
+export const wellFormedJson = (value: object): string =>
+  JSON.stringify(value).replace(/\\(ud[89a-f][\da-f]{2}|.)/g, (all, escaped: string) => (escaped.length > 1 ? '\ufffd' : all));
+
 /** Messages of Jupyter's wire protocol, signed (https://jupyter-client.readthedocs.io/en/stable/messaging.html). */
 export class Wire {
   private readonly session = randomUUID();
@@ -98,7 +105,7 @@ export class Wire {
       msg_type: type,
       version: PROTOCOL,
     };
-    const parts = [header, parent, metadata, content].map((part) => JSON.stringify(part));
+    const parts = [header, parent, metadata, content].map(wellFormedJson);
     return [...identities, DELIMITER, this.sign(parts), ...parts, ...buffers];
   }
 }

@@ -1,6 +1,7 @@
 import { GREATEST_LOWER_BOUND, LEAST_UPPER_BOUND, originalPositionFor, TraceMap } from '@jridgewell/trace-mapping';
 import { syntaxAdvice } from './advice';
 import type { Complaint } from './language';
+import { CAUSE, type Outcome, type Thrown } from './worker/values';
 
 /** An error as Jupyter's messages hold it. */
 export interface ErrorContent {
@@ -65,15 +66,32 @@ export class Sources {
     if (this.cells.size > REMEMBERED) this.cells.delete(this.cells.keys().next().value as string);
   }
 
-  /** What a cell threw, with the places in cells that it came through. */
-  thrown({ ename, evalue, stack }: { ename: string; evalue: string; stack: string }): ErrorContent {
-    const plain = plainError(ename, evalue);
+  /** What a cell threw, with the errors that it carries and the places in cells that each came through. */
+  thrown(error: Thrown): ErrorContent {
+    return { ename: error.ename, evalue: error.evalue, traceback: this.lines(error) };
+  }
+
+  /** Results of expressions as messages hold them. */
+  answers(results: Record<string, Outcome>): Record<string, object> {
+    const answer = (result: Outcome) =>
+      result.ok ? { status: 'ok', data: result.data, metadata: {} } : { status: 'error', ...this.thrown(result) };
+    return Object.fromEntries(Object.entries(results).map(([name, result]) => [name, answer(result)]));
+  }
+
+  private lines(error: Thrown & { why?: string }): string[] {
+    const { ename, evalue, why, carried } = error;
+    const what = ename ? `${RED}${BOLD}${ename}${PLAIN}: ${evalue}` : evalue;
+    // Those of a list stand under it; a cause is another part of the same story.
+    const inner = carried.flatMap((one) => this.lines(one).map((line) => (one.why === CAUSE ? line : indented(line))));
+    return [why ? `${why}: ${what}` : what, ...this.places(error), ...inner];
+  }
+
+  private places({ ename, stack }: Thrown): string[] {
     // An error that was written for its reader needs no stack.
-    if (OWN.test(ename) || !stack) return plain;
+    if (OWN.test(ename)) return [];
     const frames: string[] = [];
     let shown = '';
     for (const line of stack.split('\n')) {
-      if (/^Caused by: /.test(line)) frames.push(line);
       const [, name, file, row] = line.match(/^\s+at (?:(?:async )?(.*?) \()?(cell-\d+\.ts):(\d+):\d+\)?$/) ?? [];
       const cell = this.cells.get(file);
       if (!cell) continue;
@@ -83,9 +101,11 @@ export class Sources {
       const source = cell.code.split('\n')[at - 1];
       if (!shown && source !== undefined) shown = `    ${at} | ${source}`;
     }
-    return { ...plain, traceback: [...plain.traceback, ...(shown ? [shown] : []), ...frames] };
+    return shown ? [shown, ...frames] : frames;
   }
 }
+
+const indented = (text: string) => text.replaceAll(/^/gm, '  ');
 
 /** Of the library, which says what to do in a sentence. */
 const OWN = /^(Tunebook|Option|File|Data|Training|Shape|Memory)Error$/;

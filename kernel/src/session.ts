@@ -14,7 +14,13 @@ import type { Outcome } from './worker/values';
 interface Running {
   message: Message;
   interrupts: number;
-  done(how: { outcome: Outcome; results: Record<string, object> }): void;
+  done(how: Ended): void;
+}
+
+interface Ended {
+  outcome: Outcome;
+  /** Of the expressions that came with the cell. */
+  results: Record<string, Outcome>;
 }
 
 export type Result = { error: ErrorContent } | { data?: Record<string, unknown>; results: Record<string, object> };
@@ -52,7 +58,11 @@ export class Session {
     private readonly sockets: Sockets,
   ) {
     this.language = new Language(folder, root);
-    this.worker = new CellWorker(root, folder, { frame: (frame) => this.take(frame), died: (how) => this.died(how) });
+    this.worker = new CellWorker(root, folder, {
+      frame: (frame) => this.take(frame),
+      cell: () => this.last,
+      died: (how) => this.died(how),
+    });
   }
 
   async start(): Promise<void> {
@@ -66,12 +76,19 @@ export class Session {
   }
 
   /** A number for what a message will put out. */
-  number(header: Header): number {
+  private number(header: Header): number {
     const cell = ++this.count;
-    this.last = cell;
     this.parents.set(cell, header);
-    if (this.parents.size > REMEMBERED) this.parents.delete(this.parents.keys().next().value as number);
+    for (const old of this.parents.keys())
+      if (this.parents.size <= REMEMBERED) break;
+      else if (old !== this.last && !this.running.has(old)) this.parents.delete(old);
     return cell;
+  }
+
+  /** From now on, what comes from nowhere belongs to this cell. */
+  private begin({ header }: Message): number {
+    this.last = this.number(header);
+    return this.last;
   }
 
   /** Runs a cell; what it printed is on its way when this resolves. */
@@ -82,6 +99,7 @@ export class Session {
       return await this.perform(message, code, expressions, stop);
     } finally {
       this.preparing.delete(stop);
+      await this.worker.settled();
       this.flush();
     }
   }
@@ -89,7 +107,7 @@ export class Session {
   private async perform(message: Message, code: string, expressions: Record<string, string>, stop: AbortController): Promise<Result> {
     const magic = magicOf(code);
     if (!magic) return this.run(message, code, expressions, stop);
-    const cell = this.number(message.header);
+    const cell = this.begin(message);
     const say = (text: string) => this.take({ type: 'stream', cell, name: 'stdout', text });
     const fail = (evalue: string): Result => ({ error: plainError('MagicError', evalue) });
     switch (magic.name) {
@@ -118,7 +136,7 @@ export class Session {
   }
 
   private async run(message: Message, code: string, expressions: Record<string, string>, stop: AbortController): Promise<Result> {
-    const cell = this.number(message.header);
+    const cell = this.begin(message);
     const file = `cell-${cell}.ts`;
     const stopped = new Promise<'stopped'>((resolve) => stop.signal.addEventListener('abort', () => resolve('stopped'), { once: true }));
     try {
@@ -142,14 +160,12 @@ export class Session {
       checked.keep();
       this.sources.add(file, code, converted.map);
       for (const name of converted.names) this.names.add(name);
-      const ended = new Promise<{ outcome: Outcome; results: Record<string, object> }>((done) =>
-        this.running.set(cell, { message, interrupts: 0, done }),
-      );
+      const ended = new Promise<Ended>((done) => this.running.set(cell, { message, interrupts: 0, done }));
       if (!(await this.worker.tell({ type: 'run', cell, code: converted.code, names: converted.names, file, expressions: asked }))) {
         return { error: plainError('WorkerDied', `The process that runs the cells does not start: ${this.worker.failure}`) };
       }
       const { outcome, results } = await ended;
-      if (outcome.ok) return { data: outcome.data, results };
+      if (outcome.ok) return { data: outcome.data, results: this.sources.answers(results) };
       return { error: /^Interrupted(Error)?$/.test(outcome.ename) ? interrupted : this.sources.thrown(outcome) };
     } catch (error) {
       if (error instanceof CellSyntaxError) return { error: syntaxError(code, error) };
@@ -217,7 +233,7 @@ export class Session {
           (error) => this.worker.tell({ type: 'answer', id: frame.id, error: error.message }),
         );
       case 'stray': {
-        const { traceback } = this.sources.thrown({ ename: frame.ename, evalue: frame.evalue, stack: frame.stack });
+        const { traceback } = this.sources.thrown(frame.thrown);
         return void sockets.publish('stream', { name: 'stderr', text: `${frame.what} ${traceback.join('\n')}\n` }, parent);
       }
       case 'done':
@@ -300,7 +316,7 @@ export class Session {
       ? ` The last checkpoint is in ${this.checkpoint}: train({ resume_from_checkpoint: true }) goes on from there.`
       : '';
     const evalue = `The process that runs the cells is gone: ${why}. A fresh one is ready; values of earlier cells are lost, so run the cells that you need again.${saved}`;
-    const outcome: Outcome = { ok: false, ename: 'WorkerDied', evalue, stack: '' };
+    const outcome: Outcome = { ok: false, ename: 'WorkerDied', evalue, stack: '', carried: [] };
     this.forget();
     void this.worker.start();
     if (!this.running.size) this.take({ type: 'stream', name: 'stderr', text: `${evalue}\n` });

@@ -164,19 +164,22 @@ async function run({ cell, code, names, file, expressions }: Extract<ToWorker, {
     try {
       shareNames(names);
       const value = await evaluate(code, file, cell);
-      return value === undefined ? { ok: true } : { ok: true, data: bundle(value) };
+      return value === undefined ? { ok: true } : { ok: true, data: await bundle(value) };
     } catch (error) {
       return failure(error);
     }
   };
-  const outcome = await Promise.race([body(), ended]);
+  let outcome = await Promise.race([body(), ended]);
   if (outcome !== INTERRUPTED) await new Promise((resolve) => plainImmediate(resolve)); // output of its last turn
-  const results: Record<string, object> = {};
-  for (const [name, expression] of outcome.ok ? Object.entries(expressions) : [])
-    results[name] = await evaluate(expression, 'expression').then(
-      (value) => ({ status: 'ok', data: bundle(value), metadata: {} }),
-      (error) => ({ status: 'error', ...asError(failure(error)) }),
-    );
+  const results: Record<string, Outcome> = {};
+  const answerAll = async () => {
+    for (const [name, expression] of Object.entries(expressions))
+      results[name] = await evaluate(expression, 'expression')
+        .then(bundle)
+        .then((data) => ({ ok: true, data }), failure);
+    return outcome;
+  };
+  if (outcome.ok) outcome = await Promise.race([answerAll(), ended]);
   endings.delete(cell);
   // One that listens for interrupts ends itself, and needs its timers for that.
   const cut = outcome === INTERRUPTED && !process.listenerCount('SIGINT');
@@ -186,8 +189,7 @@ async function run({ cell, code, names, file, expressions }: Extract<ToWorker, {
 }
 const plainImmediate = setImmediate;
 
-const INTERRUPTED: Outcome = { ok: false, ename: 'Interrupted', evalue: 'the cell was interrupted', stack: '' };
-const asError = (outcome: Outcome) => (outcome.ok ? {} : { ename: outcome.ename, evalue: outcome.evalue, traceback: [outcome.stack] });
+const INTERRUPTED: Outcome = { ok: false, ename: 'Interrupted', evalue: 'the cell was interrupted', stack: '', carried: [] };
 
 process.on('message', (message: ToWorker) => {
   switch (message.type) {
@@ -221,10 +223,7 @@ const count = (more: number) => emit({ type: 'guards', count: process.listenerCo
 process.on('newListener', (name) => name === 'SIGINT' && count(1)); // which is told before it is one
 process.on('removeListener', (name) => name === 'SIGINT' && count(0));
 
-const stray = (what: string) => (error: unknown) => {
-  const outcome = failure(error) as Extract<Outcome, { ok: false }>;
-  emit({ type: 'stray', what, ...outcome });
-};
+const stray = (what: string) => (error: unknown) => emit({ type: 'stray', what, thrown: failure(error) });
 process.on('uncaughtException', stray('Uncaught'));
 process.on('unhandledRejection', stray('Unhandled rejection'));
 
