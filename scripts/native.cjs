@@ -86,7 +86,7 @@ function nodeHeaders() {
 
 function sources(folder) {
   return ['native', 'ops']
-    .flatMap((name) => fs.readdirSync(path.join(folder, name)).map((file) => path.join(folder, name, file)))
+    .flatMap((name) => fs.readdirSync(path.join(folder, name), { recursive: true }).map((file) => path.join(folder, name, file)))
     .filter((file) => /\.(cc|h)$/.test(file))
     .sort();
 }
@@ -95,7 +95,7 @@ function sources(folder) {
 function addonFolder() {
   const hash = createHash('sha256');
   hash.update([TENSORFLOW, process.platform, process.arch, opFlags().join(' ')].join('|'));
-  for (const file of sources(path.join(root, 'src', 'engine'))) hash.update(path.basename(file)).update(fs.readFileSync(file));
+  for (const file of sources(path.join(root, 'src', 'engine'))) hash.update(path.relative(root, file)).update(fs.readFileSync(file));
   return path.join(cacheFolder(), `addons-${forGpu() ? 'gpu' : instructionSet()}-${hash.digest('hex').slice(0, 16)}`);
 }
 

@@ -204,6 +204,23 @@ def spectra(data):
     return found
 
 
+def gguf_packed(data):
+    """Matrices in fp32 as GGUF's types pack them (hex), and what those unpack to."""
+    from gguf import GGMLQuantizationType, quants
+
+    result = {}
+    for name, path in data["matrices"].items():
+        x = np.fromfile(path, dtype=np.float32).reshape(-1, data["columns"])
+        result[name] = {}
+        for kind in data["kinds"]:
+            packed = quants.quantize(x, GGMLQuantizationType[kind])
+            result[name][kind] = {
+                "bytes": packed.tobytes().hex(),
+                "values": quants.dequantize(packed, GGMLQuantizationType[kind]).flatten().tolist(),
+            }
+    return result
+
+
 def quantized(data):
     """What bitsandbytes makes of matrices, and the logits of a model loaded with it."""
     import bitsandbytes.functional as bnb
@@ -241,5 +258,5 @@ def quantized(data):
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
     torch.set_num_threads(os.cpu_count())
-    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "saved": saved, "adapters": adapters, "board": board, "quantized": quantized, "spectra": spectra}[task](json.load(open(source)))
+    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "saved": saved, "adapters": adapters, "board": board, "quantized": quantized, "gguf_packed": gguf_packed, "spectra": spectra}[task](json.load(open(source)))
     json.dump(result, open(target, "w"))

@@ -9,6 +9,23 @@ export function halfToFloat(bits: number): number {
   return exponent ? sign * 2 ** (exponent - 15) * (1 + mantissa / 1024) : sign * 2 ** -14 * (mantissa / 1024);
 }
 
+const single = new Float32Array(1);
+const bitsOf = new Uint32Array(single.buffer);
+
+/** The 16 bits of a number in IEEE half precision: the nearest, of two as near the even one; beyond 65,504 infinity. */
+export function floatToHalf(value: number): number {
+  single[0] = value;
+  const bits = bitsOf[0];
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00; // NaN
+  if (magnitude >= 0x47800000) return sign | 0x7c00;
+  const nearest = (n: number, shift: number) => (n + ((1 << (shift - 1)) - 1) + ((n >>> shift) & 1)) >>> shift;
+  if (magnitude >= 0x38800000) return sign | nearest(magnitude - 0x38000000, 13);
+  const shift = 126 - (magnitude >>> 23); // below 2^-14: multiples of 2^-24
+  return sign | (shift > 24 ? 0 : nearest((magnitude & 0x7fffff) | 0x800000, shift));
+}
+
 /** Little-endian floating-point values of the kinds that files hold, as fp32. */
 export const floats = {
   F32: (bytes: Uint8Array, count: number) => new Float32Array(copy(bytes), 0, count),

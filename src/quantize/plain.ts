@@ -1,5 +1,5 @@
 import type { WeightFormat } from '../engine/weights';
-import { floats } from '../formats/floats';
+import { floats, floatToHalf } from '../formats/floats';
 
 const bytesOf = (values: Float32Array | Uint16Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
@@ -10,11 +10,13 @@ function toBf16(values: Float32Array): Uint8Array {
   return bytesOf(Uint16Array.from(bits, (b, i) => nearest(b, values[i])));
 }
 
+const toHalf = (values: Float32Array) => bytesOf(Uint16Array.from(values, floatToHalf));
+
 /** 32-bit floats. */
 export const f32: WeightFormat = { name: 'F32', code: 0, block: 1, blockBytes: 4, decode: floats.F32, encode: bytesOf };
 
 /** IEEE half precision. */
-export const f16: WeightFormat = { name: 'F16', code: 1, block: 1, blockBytes: 2, decode: floats.F16 };
+export const f16: WeightFormat = { name: 'F16', code: 1, block: 1, blockBytes: 2, decode: floats.F16, encode: toHalf };
 
 /** bfloat16: the upper half of a 32-bit float. */
 export const bf16: WeightFormat = { name: 'BF16', code: 30, block: 1, blockBytes: 2, decode: floats.BF16, encode: toBf16 };

@@ -4,6 +4,7 @@ import { expect, it } from 'vitest';
 import { startBackend } from '../../src/engine/backend';
 import * as tf from '../../src/engine/tf';
 import { AutoModelForCausalLM, BitsAndBytesConfig } from '../../src/index';
+import { weightFormats } from '../../src/quantize';
 import { peer } from '../peer';
 import { scratch } from '../tiny';
 
@@ -85,4 +86,26 @@ it('NF4, FP4, double quantisation and int8 agree with bitsandbytes', async () =>
     expect(difference(plain), `${kind} is not the unpacked model`).toBeGreaterThan(1e-3);
     ours.dispose();
   }
+});
+
+it("GGUF's kinds are packed and unpacked to the bytes and values of its own package", () => {
+  const folder = scratch('gguf-kinds');
+  const kinds = weightFormats.filter(({ code }) => code > 0 && code < 1000); // GGUF's numbers but plain fp32
+  const matrices: Record<string, Float32Array> = Object.fromEntries(['plain', 'outliers', 'zeros'].map((name) => [name, matrix(name)]));
+  matrices.wide = Float32Array.from({ length: 8 * COLUMNS }, (_, i) => Math.sin(i * i) * 10 ** ((i % 11) - 7));
+  matrices.ties = Float32Array.from({ length: 8 * COLUMNS }, (_, i) => ((i * 7) % 31) - 15); // halves between two codes
+  const files = Object.fromEntries(Object.keys(matrices).map((name) => [name, join(folder, `${name}.bin`)]));
+  for (const name in matrices) writeFileSync(files[name], new Uint8Array(matrices[name].buffer));
+  const theirs = peer<Record<string, Record<string, { bytes: string; values: number[] }>>>('gguf_packed', {
+    matrices: files,
+    columns: COLUMNS,
+    kinds: kinds.map(({ name }) => name),
+  });
+  for (const name in matrices)
+    for (const { name: kind, encode, decode } of kinds) {
+      const expected = theirs[name][kind];
+      const bytes = Buffer.from(expected.bytes, 'hex');
+      if (encode) expect(Buffer.from(encode(matrices[name], COLUMNS)).toString('hex'), `${kind} of ${name}`).toBe(expected.bytes);
+      expect(Array.from(decode(bytes, matrices[name].length, COLUMNS)), `${kind} of ${name}`).toEqual(expected.values);
+    }
 });

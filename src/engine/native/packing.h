@@ -117,10 +117,12 @@ struct TransposedRight : Right {
   template <class T>
   void packAny(long n, int count, int width, T* panel) const {
     withKind(w.kind, [&](auto kind) {
-      const size_t bytes = Weight::rowBytes(kind, w.columns);
+      using K = decltype(kind);
+      const size_t bytes = rowBytesOf<K>(w.columns);
       packAcross(inner, count, width, panel, [&](int j, int k, int length, [[maybe_unused]] float* part) {
-        if constexpr (kind == Kind::kF32) return reinterpret_cast<const float*>(w.row(n + j)) + k;
-        else return unpackRow<kind>(w.data + (n + j) * bytes, k, length, part), part;
+        const uint8_t* row = w.data + (n + j) * bytes;
+        if constexpr (std::is_same_v<K, Kind<kPlain>>) return reinterpret_cast<const float*>(row) + k;
+        else return unpackRow<K>(row, k, length, part), part;
       });
     });
   }
@@ -148,38 +150,36 @@ struct PlainRight : Right {
   };
   template <class T>
   void packAny(long n, int count, int width, T* panel) const {
-#if defined(__AVX512BF16__)
-    if constexpr (!std::is_same_v<T, float>)
-      if (w.kind == Kind::kQ4_1 && n % 16 == 0 && count == width) return packHalvesOfQ4_1(n, width, panel);
-#endif
     withKind(w.kind, [&](auto kind) {
-      const size_t bytes = Weight::rowBytes(kind, w.columns);
+      using K = decltype(kind);
+      const size_t bytes = rowBytesOf<K>(w.columns);
       const Ahead ahead(w, bytes, n, count);
+      if constexpr (kHasBf16 && !std::is_same_v<T, float> && K::kBlock > 1)
+        if (n % kLanes == 0 && count == width) return packVectors<K>(n, width, ahead, panel);
       packAlong<float>(inner, count, width, panel, [&](int k, [[maybe_unused]] float* part) {
         ahead(k);
-        if constexpr (kind == Kind::kF32) return reinterpret_cast<const float*>(w.row(k)) + n;
-        else return unpackRow<kind>(w.data + k * bytes, n, count, part), part;
+        const uint8_t* row = w.data + k * bytes;
+        if constexpr (std::is_same_v<K, Kind<kPlain>>) return reinterpret_cast<const float*>(row) + n;
+        else return unpackRow<K>(row, n, count, part), part;
       });
     });
   }
 
-#if defined(__AVX512BF16__)
-  // The most common case, without a stop in memory: a vector of columns is half a block of every row.
-  void packHalvesOfQ4_1(long n, int width, uint32_t* panel) const {
-    const size_t bytes = Weight::rowBytes(Kind::kQ4_1, w.columns);
-    const Ahead ahead(w, bytes, n, width);
+  // Whole vectors of columns of a packed matrix, without a stop in memory.
+  template <class K>
+  void packVectors(long n, int width, const Ahead& ahead, uint32_t* panel) const {
+    const size_t bytes = rowBytesOf<K>(w.columns);
     for (long k = 0; k < inner; k += 2) {
       ahead(k);
       ahead(k + 1);
       for (long j = n; j < n + width; j += kLanes, panel += kLanes) {
-        const uint8_t* block = w.data + k * bytes + j / 32 * 20;
-        const int shift = j % 32 / 4;  // 0 or 4 bits down
-        const Vec second = k + 1 < inner ? halfOfQ4_1(block + bytes, shift) : Vec{};
-        store(panel, pairs(halfOfQ4_1(block, shift), second));
+        const uint8_t* block = w.data + k * bytes + j / K::kBlock * K::kBytes;
+        const int first = j % K::kBlock;
+        const Vec second = k + 1 < inner ? K::lanes(block + bytes, first) : Vec{};
+        store(panel, pairs(K::lanes(block, first), second));
       }
     }
   }
-#endif
 };
 
 // B[k, n] = data[k * row + n * column], of T = float or (for bf16 products) Half
@@ -210,7 +210,7 @@ struct StridedRight : Right {
 };
 
 inline Weight dense(const float* data, long rows, long columns) {
-  return {reinterpret_cast<const uint8_t*>(data), Kind::kF32, rows, columns};
+  return {reinterpret_cast<const uint8_t*>(data), kPlain, rows, columns};
 }
 
 // Columns of the panels for a right side of so many: what leaves the fewest of them empty. A multiple of 8, as packAcross asks.

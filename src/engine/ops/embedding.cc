@@ -10,7 +10,7 @@ void gather(Call& call) {
   const auto ids = call.input<int32_t>(0);
   const auto w = call.input<uint8_t>(1);
   const long rows = call.attribute(1), dim = call.attribute(2);
-  const Weight table{w.data, static_cast<Kind>(static_cast<int64_t>(call.attribute(0))), rows, dim};
+  const Weight table{w.data, static_cast<int64_t>(call.attribute(0)), rows, dim};
   if (static_cast<size_t>(w.size) != Weight::rowBytes(table.kind, dim) * rows)
     throw std::invalid_argument("embedding: a table of " + std::to_string(w.size) + " bytes is not [" + std::to_string(rows) + ", " + std::to_string(dim) + "]");
   Shape shape = ids.shape;

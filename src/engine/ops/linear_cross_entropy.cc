@@ -12,7 +12,7 @@ void forward(Call& call) {
   const auto labels = call.input<int32_t>(2);
   const long vocabulary = call.attribute(1), rows = x.rows(), dim = x.dim(-1);
   const bool gradient = call.attribute(2) != 0;
-  const Weight weight{w.data, static_cast<Kind>(static_cast<int64_t>(call.attribute(0))), vocabulary, dim};
+  const Weight weight{w.data, static_cast<int64_t>(call.attribute(0)), vocabulary, dim};
   if (w.bytes != Weight::rowBytes(weight.kind, dim) * vocabulary || labels.size != rows)
     throw std::invalid_argument("cross-entropy: a weight of " + std::to_string(w.bytes) + " bytes and " + std::to_string(labels.size) +
                                 " labels do not fit " + std::to_string(rows) + " rows over [" + std::to_string(vocabulary) + ", " + std::to_string(dim) + "]");
