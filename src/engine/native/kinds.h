@@ -73,5 +73,6 @@ inline Vec nibblesAt(const uint8_t* q, int first) { return __builtin_convertvect
 #include "kinds/f32.h"
 #include "kinds/four_bit.h"
 #include "kinds/int8.h"
+#include "kinds/q4_0.h"
 #include "kinds/q4_1.h"
 #include "kinds/q8_0.h"
