@@ -16,7 +16,8 @@ import { cpus, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
-import { main, root, SetupError, setUp, writeTslabKernelspec } from '../scripts/setup.mjs';
+import { writeTslabKernelspec } from '../scripts/kernelspec.mjs';
+import { main, root, SetupError, setUp } from '../scripts/setup.mjs';
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 

@@ -69,16 +69,8 @@ const opFlags = () => [
   ...(sanitized() ? ['-O1', '-g', '-fno-omit-frame-pointer', '-fsanitize=address,undefined', '-fno-sanitize-recover=undefined'] : []),
 ];
 
-/** tfjs-node's own files: the development dependency in a clone, a copy inside the published package. */
-function tfjsNodeFolder() {
-  const vendored = path.join(root, 'vendor', 'tfjs-node');
-  if (fs.existsSync(path.join(vendored, 'package.json'))) return vendored;
-  try {
-    return path.dirname(require.resolve('@tensorflow/tfjs-node/package.json', { paths: [root] }));
-  } catch {
-    return null;
-  }
-}
+/** tfjs-node's files as scripts/vendor.mjs mends them, in a clone and in the published package. */
+const tfjsNodeFolder = () => path.join(root, 'vendor', 'tfjs-node');
 
 function nodeHeaders() {
   return path.join(path.dirname(require.resolve('node-api-headers/package.json', { paths: [root] })), 'include');
@@ -371,6 +363,7 @@ module.exports = {
   findPython,
   instructionSet,
   isReady,
+  libraryFolder,
   root,
   run,
   tfjsNodeFolder,

