@@ -1,4 +1,4 @@
-/** What goes through the worker's own pipe to the front end: JSON with bytes behind it. */
+/** What goes through the pipes between front end and worker: JSON with bytes behind it. */
 export interface Frame {
   type: string;
   /** The cell it belongs to. */
@@ -8,15 +8,33 @@ export interface Frame {
   buffers?: Uint8Array[];
 }
 
-/** Length of all, length of the JSON, the JSON, the buffers. */
-export function encode({ buffers = [], ...frame }: Frame): Buffer {
-  const json = Buffer.from(JSON.stringify({ ...frame, sizes: buffers.map((b) => b.byteLength) }));
-  const head = Buffer.alloc(8);
-  const size = json.length + buffers.reduce((sum, b) => sum + b.byteLength, 0);
-  head.writeUInt32LE(size, 0);
-  head.writeUInt32LE(json.length, 4);
-  return Buffer.concat([head, json, ...buffers]);
+/** Bytes that one frame may hold: what is longer could not be read as one string at the other end. */
+const LARGEST = 1 << 28;
+
+/** Length of all, length of the JSON, the JSON, the buffers. `fields`: the JSON's inside. */
+export function pack(fields: string, buffers: Uint8Array[] = []): Buffer {
+  let sizes = '';
+  let size = 0;
+  for (let i = 0; i < buffers.length; i++) {
+    sizes += `${i ? ',' : ''}${buffers[i].byteLength}`;
+    size += buffers[i].byteLength;
+  }
+  const json = Buffer.from(`{${fields},"sizes":[${sizes}]}`);
+  if (json.length > LARGEST || size > LARGEST * 8)
+    throw new RangeError(`a message of ${((json.length + size) / 2 ** 20).toFixed(0)} MiB is too large for a notebook`);
+  const bytes = Buffer.allocUnsafe(8 + json.length + size);
+  bytes.writeUInt32LE(json.length + size, 0);
+  bytes.writeUInt32LE(json.length, 4);
+  bytes.set(json, 8);
+  let at = 8 + json.length;
+  for (let i = 0; i < buffers.length; i++) {
+    bytes.set(buffers[i], at);
+    at += buffers[i].byteLength;
+  }
+  return bytes;
 }
+
+export const encode = ({ buffers, ...frame }: Frame): Buffer => pack(JSON.stringify(frame).slice(1, -1), buffers);
 
 /** Frames out of a stream of bytes, however it is cut. */
 export class Decoder {

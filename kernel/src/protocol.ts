@@ -41,6 +41,7 @@ export interface Outgoing {
   content: object;
   parent: Header | NoParent;
   identities?: (Buffer | string)[];
+  id?: string;
   metadata?: object;
   buffers?: Uint8Array[];
 }
@@ -96,9 +97,17 @@ export class Wire {
     return false;
   }
 
-  frames({ type, content, parent, identities = [], metadata = {}, buffers = [] }: Outgoing): (Buffer | string | Uint8Array)[] {
+  frames({
+    type,
+    content,
+    parent,
+    identities = [],
+    id = randomUUID(),
+    metadata = {},
+    buffers = [],
+  }: Outgoing): (Buffer | string | Uint8Array)[] {
     const header: Header = {
-      msg_id: randomUUID(),
+      msg_id: id,
       session: this.session,
       username: 'kernel',
       date: new Date().toISOString(),

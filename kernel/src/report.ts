@@ -1,7 +1,7 @@
 import { GREATEST_LOWER_BOUND, LEAST_UPPER_BOUND, originalPositionFor, TraceMap } from '@jridgewell/trace-mapping';
 import { syntaxAdvice } from './advice';
 import type { Complaint } from './language';
-import { CAUSE, type Outcome, type Thrown } from './worker/values';
+import { CAUSE, type Outcome, type Thrown } from './outcome';
 
 /** An error as Jupyter's messages hold it. */
 export interface ErrorContent {

@@ -4,11 +4,12 @@ import type { Frame } from './frames';
 import { Language } from './language';
 import { loadLocal } from './local';
 import { magicOf, npm, refuse } from './magics';
+import type { Outcome } from './outcome';
 import type { Header, Message, NoParent } from './protocol';
+import { Questions } from './questions';
 import { type ErrorContent, interrupted, plainError, Sources, syntaxError, typeErrors } from './report';
 import type { Sockets } from './sockets';
 import { CellWorker } from './worker';
-import type { Outcome } from './worker/values';
 
 /** A cell that the worker is on. */
 interface Running {
@@ -27,8 +28,8 @@ export type Result = { error: ErrorContent } | { data?: Record<string, unknown>;
 
 /** How long a cell that listens for interrupts may take to end itself once it has been told to end at once. */
 const GRACE = 3000;
-/** What a cell may need to reach its next yield before its JavaScript is stopped. */
-const PROMPT = 10;
+/** How long a worker may take to end a cell before it is replaced, which is to be done within 2 s. */
+const LAST = 1500;
 const REMEMBERED = 2000;
 /** Characters of output in one message. */
 const LARGEST = 1 << 20;
@@ -44,7 +45,7 @@ export class Session {
   /** The requests that output belongs to, by the number of their cell. */
   private readonly parents = new Map<number, Header>();
   private readonly names = new Set<string>();
-  private readonly questions: { message: Message; id: number }[] = [];
+  private readonly questions: Questions;
   private readonly comms = new Map<string, string>();
   private printed?: { cell: number; name: string; texts: string[]; size: number };
   private count = 0;
@@ -58,10 +59,14 @@ export class Session {
     private readonly sockets: Sockets,
   ) {
     this.language = new Language(folder, root);
+    this.questions = new Questions(
+      (message, content, id) => void sockets.askInput(message, content, id),
+      (id, value) => void this.worker.tell({ type: 'answer', id, value }),
+    );
     this.worker = new CellWorker(root, folder, {
       frame: (frame) => this.take(frame),
       cell: () => this.last,
-      died: (how) => this.died(how),
+      died: (why) => this.died(why),
     });
   }
 
@@ -181,23 +186,24 @@ export class Session {
    */
   interrupt(): void {
     for (const stop of this.preparing) stop.abort();
+    const heard = this.worker.guards > 0;
+    if (heard && this.running.size) void this.worker.tell({ type: 'signal', cells: [...this.running.keys()] });
     for (const [cell, running] of this.running) {
       running.interrupts++;
-      const heard = this.worker.guards > 0;
-      if (heard) void this.worker.tell({ type: 'signal' });
       if (heard && running.interrupts === 1) continue;
       if (running.interrupts > (heard ? 2 : 1)) continue; // it is being ended
-      void this.end(cell, heard ? GRACE : PROMPT);
+      void this.end(cell, heard ? GRACE : 0);
     }
   }
 
+  /** Tells the worker to end a cell: it does so whatever the cell is at, unless that is native code, which nothing ends but its process. */
   private async end(cell: number, grace: number): Promise<void> {
-    this.worker.interruptOps();
-    if (grace === PROMPT) void this.worker.tell({ type: 'end', cell });
-    for (await wait(grace); this.running.has(cell); await wait(PROMPT)) {
-      this.worker.terminate();
-      void this.worker.tell({ type: 'end', cell });
-    }
+    void this.worker.tell({ type: 'ops' });
+    if (grace) await wait(grace);
+    if (!this.running.has(cell) || !(await this.worker.tell({ type: 'end', cell }))) return;
+    await wait(LAST);
+    if (this.running.has(cell))
+      this.worker.replace(`code that cannot be interrupted kept it busy for ${LAST / 1000} s after it was told to end the cell`);
   }
 
   /** What the worker has to say. */
@@ -211,9 +217,10 @@ export class Session {
         this.print(cell, frame.name, frame.text);
         return;
       case 'display': {
-        const { data = {}, metadata = {}, transient = {} } = frame.content;
-        const run = Object.entries(data as Record<string, { checkpoints?: string[] }>).find(([type]) => /tunebook\.run/.test(type))?.[1];
-        this.checkpoint = run?.checkpoints?.at(-1) ?? this.checkpoint;
+        const { data, metadata, transient } = frame;
+        const run = Object.entries(data as Record<string, { checkpoints?: unknown }>).find(([type]) => /tunebook\.run/.test(type))?.[1];
+        const last = run && Array.isArray(run.checkpoints) ? run.checkpoints.at(-1) : undefined;
+        if (typeof last === 'string') this.checkpoint = last;
         return void sockets.publish(frame.update ? 'update_display_data' : 'display_data', { data, metadata, transient }, parent);
       }
       case 'clear':
@@ -237,6 +244,7 @@ export class Session {
         return void sockets.publish('stream', { name: 'stderr', text: `${frame.what} ${traceback.join('\n')}\n` }, parent);
       }
       case 'done':
+        this.questions.drop(cell);
         this.running.get(cell)?.done({ outcome: frame.outcome, results: frame.results });
         return;
     }
@@ -268,14 +276,12 @@ export class Session {
       const error = message ? 'this front end cannot ask for input' : 'input() works while its cell runs, and not after';
       return void this.worker.tell({ type: 'answer', id, error: `${error}.` });
     }
-    this.questions.push({ message, id });
-    void this.sockets.askInput(message, { prompt, password });
+    this.questions.ask({ cell, message, id, content: { prompt, password } });
   }
 
   /** What the reader typed. */
-  answer({ content }: Message): void {
-    const question = this.questions.shift();
-    if (question) void this.worker.tell({ type: 'answer', id: question.id, value: String(content.value ?? '') });
+  answer(message: Message): void {
+    this.questions.answer(message);
   }
 
   /** A comm message of a front end. */
@@ -293,7 +299,7 @@ export class Session {
 
   private forget(): void {
     this.names.clear();
-    this.questions.length = 0;
+    this.questions.drop();
     this.comms.clear();
     this.language.reset();
   }
@@ -305,13 +311,7 @@ export class Session {
   }
 
   /** The worker died: says so where it hurts, and starts a fresh one. */
-  private died({ code, signal, complaint }: { code: number | null; signal: string | null; complaint: string }): void {
-    const memory = /heap out of memory|Allocation failed/.test(complaint) || signal === 'SIGKILL';
-    const why = signal
-      ? `it was ended by ${signal}${memory ? ', as a system does that is short of memory' : ''}`
-      : memory
-        ? 'JavaScript ran out of memory'
-        : `it ended with exit code ${code}`;
+  private died(why: string): void {
     const saved = this.checkpoint
       ? ` The last checkpoint is in ${this.checkpoint}: train({ resume_from_checkpoint: true }) goes on from there.`
       : '';

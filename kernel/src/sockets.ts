@@ -91,8 +91,10 @@ export class Sockets {
     await this.send(this.routers[channel], { type, content, parent: message.header, identities: message.identities });
   }
 
-  askInput(message: Message, content: object): Promise<void> {
-    return this.send(this.routers.stdin, { type: 'input_request', content, parent: message.header, identities: message.identities });
+  /** `id`: the message's own, which answers may name. */
+  askInput(message: Message, content: object, id: string): Promise<void> {
+    const { header: parent, identities } = message;
+    return this.send(this.routers.stdin, { type: 'input_request', id, content, parent, identities });
   }
 
   async close(): Promise<void> {

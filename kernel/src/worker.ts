@@ -1,15 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { Writable } from 'node:stream';
-import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises';
-import { Decoder, type Frame } from './frames';
-import { Text } from './text';
+import { setTimeout as wait } from 'node:timers/promises';
+import { Decoder, encode, type Frame } from './frames';
+import { Printed } from './printed';
 
-/** What the front end tells the worker. */
+/** What the front end tells the worker; 'ops', 'end' and 'signal' its watchdog too. */
 export type ToWorker =
   | { type: 'run'; cell: number; code: string; names: string[]; file: string; expressions: Record<string, string> }
+  | { type: 'ops' }
   | { type: 'end'; cell: number }
-  | { type: 'signal' }
+  | { type: 'signal'; cells: number[] }
   | { type: 'answer'; id: number; value?: unknown; error?: string }
   | { type: 'comm'; kind: string; cell: number; content: object; metadata: Record<string, unknown>; buffers: Uint8Array[] }
   | { type: 'quit' };
@@ -19,16 +20,11 @@ export interface WorkerEvents {
   /** The cell that output without one belongs to. */
   cell(): number;
   /** It is gone without having been asked to go. */
-  died(how: { code: number | null; signal: string | null; complaint: string }): void;
+  died(why: string): void;
 }
 
-function take(text: Text, frame: Frame): void {
-  if (frame.buffers) text.push(frame.buffers[0] as Buffer, frame.cell);
-  else text.write(frame.text, frame.cell);
-}
-
-/** Milliseconds that a character may take to become whole once its cell has ended. */
-const REST = 20;
+/** What output may need that is still on its way when the process is gone, in ms. */
+const DRAIN = 300;
 
 /** The process that runs the cells, seen from the front end. */
 export class CellWorker {
@@ -38,7 +34,9 @@ export class CellWorker {
   guards = 0;
   /** Why it did not start. */
   failure = '';
-  private texts: Text[] = [];
+  /** Why it is being replaced. */
+  private replaced = '';
+  private printed?: Printed;
 
   constructor(
     private readonly root: string,
@@ -48,54 +46,59 @@ export class CellWorker {
 
   start(): Promise<void> {
     this.guards = 0;
+    this.replaced = '';
     this.started = new Promise((resolve) => {
       // Ending the JavaScript of a timer's callback leaves Node's async stack unbalanced, which it would take for a fault.
       const flags = ['--no-force-async-hooks-checks', '--no-warnings'];
       const child = spawn(process.execPath, [...flags, join(__dirname, 'worker', 'main.js'), this.root], {
         cwd: this.folder,
-        stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'ipc'],
-        serialization: 'advanced',
+        stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
+        // A group of its own, so that what cells started goes when it goes; what is to stay leaves the group.
+        detached: true,
       });
       this.child = child;
       const decoder = new Decoder();
-      let complaint = '';
-      const say = (name: string, more = (_: string) => {}) =>
-        new Text((text, cell) => {
-          more(text);
-          this.events.frame({ type: 'stream', cell, name, text });
-        });
-      // What native code and children print, and what Node says when it dies, does not come through the pipe of frames.
-      const note = (text: string) => {
-        complaint = (complaint + text).slice(-4000);
-      };
-      const printed = { stdout: say('stdout'), stderr: say('stderr') };
-      const native = { stdout: say('stdout', note), stderr: say('stderr', note) };
-      const texts = [printed, native].flatMap((both) => Object.values(both));
-      this.texts = texts;
+      const printed = new Printed((name, text, cell) => this.events.frame({ type: 'stream', cell, name, text }));
+      this.printed = printed;
       let ready = false;
+      const take = (frame: Frame) => {
+        if (frame.type === 'ready') {
+          ready = true;
+          resolve();
+        } else if (frame.type === 'guards') this.guards = frame.count;
+        else if (frame.type === 'stream') printed.take(frame);
+        else if (this.child === child) this.events.frame(frame);
+      };
       child.stdio[3]?.on('data', (chunk: Buffer) => {
-        for (const frame of decoder.push(chunk)) {
-          if (frame.type === 'ready') {
-            ready = true;
-            resolve();
-          } else if (frame.type === 'guards') this.guards = frame.count;
-          else if (frame.type === 'stream') take(printed[frame.name as 'stdout'], frame);
-          else this.events.frame(frame);
+        try {
+          for (const frame of decoder.push(chunk)) take(frame);
+        } catch {
+          this.replace('what it sent to the notebook could not be read');
         }
       });
       for (const name of ['stdout', 'stderr'] as const)
-        child[name]?.on('data', (chunk: Buffer) => native[name].push(chunk, this.events.cell()));
-      for (const stream of child.stdio) stream?.on('error', () => {}); // it has died; 'close' tells
-      child.on('error', () => {});
-      child.on('close', (code, signal) => {
-        for (const text of texts) text.end();
-        if (this.child !== child) return;
+        child[name]?.on('data', (chunk: Buffer) => printed.takeNative(name, chunk, this.events.cell()));
+      for (const stream of child.stdio) stream?.on('error', () => {}); // it has died; 'exit' tells
+      child.on('error', (error) => {
+        if (child.pid) return; // it runs; 'exit' tells
+        this.failure = error.message;
         this.child = undefined;
-        // One that dies at once would do so again: the next cell tries anew.
-        if (ready) this.events.died({ code, signal, complaint });
-        else this.failure = complaint.trim() || `exit code ${code}${signal ? `, ${signal}` : ''}`;
         resolve();
       });
+      const gone = async (code: number | null, signal: string | null) => {
+        kill(child);
+        // What it still had to say; a process that was to stay may hold its pipes.
+        await Promise.race([new Promise((closed) => child.once('close', closed)), wait(DRAIN)]);
+        printed.end();
+        if (this.child !== child) return;
+        const why = printed.complaints.why(code, signal);
+        // One that dies at once would do so again: the next cell tries anew.
+        if (!ready) this.failure = printed.complaints.tail.trim() || why;
+        this.child = undefined;
+        if (ready) this.events.died(this.replaced || why);
+        resolve();
+      };
+      child.on('exit', (code, signal) => void gone(code, signal));
     });
     return this.started;
   }
@@ -103,39 +106,40 @@ export class CellWorker {
   /** False where there is no worker to tell: it does not start, and `failure` says why. */
   async tell(message: ToWorker): Promise<boolean> {
     await (this.child ? this.started : this.start());
-    if (!this.child?.connected) return false;
-    this.child.send(message, () => {});
+    if (!this.child) return false;
+    (this.child.stdio[4] as Writable).write(encode(message));
     return true;
   }
 
   /** Resolves when all that was written before has been read, whichever pipe it came through. */
   async settled(): Promise<void> {
-    const { texts } = this;
-    for (let polled = 0; polled < 2; polled++) await turn(); // in between, Node reads what is there
-    const waiting = texts.map((text) => text.waiting);
-    if (waiting.every((chunk) => chunk === undefined)) return;
-    await wait(REST);
-    for (const [i, text] of texts.entries()) if (text.waiting === waiting[i]) text.end(); // others are being written to
+    await this.printed?.settled();
   }
 
-  /** Lets the library's next native op throw; what was begun around it is cleaned up as after any error. */
-  interruptOps(): void {
-    (this.child?.stdio[4] as Writable | undefined)?.write('s');
-  }
-
-  /** Stops the JavaScript that runs at the moment, whatever it is. */
-  terminate(): void {
-    (this.child?.stdio[4] as Writable | undefined)?.write('x');
+  /** Ends a worker that cannot go on; `why` is what the notebook is told. */
+  replace(why: string): void {
+    if (!this.child) return;
+    this.replaced = why;
+    kill(this.child);
   }
 
   async close(): Promise<void> {
     const { child } = this;
     this.child = undefined;
-    if (!child || child.exitCode !== null) return;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const gone = new Promise((resolve) => child.once('exit', resolve));
-    if (child.connected) child.send({ type: 'quit' }, () => {});
-    const hard = setTimeout(() => child.kill('SIGKILL'), 500);
+    (child.stdio[4] as Writable).write(encode({ type: 'quit' }));
+    const hard = setTimeout(() => kill(child), 500);
     await gone;
     clearTimeout(hard);
+  }
+}
+
+/** Ends a worker and all that its cells started in its group. */
+function kill({ pid }: ChildProcess): void {
+  try {
+    if (pid) process.kill(-pid, 'SIGKILL');
+  } catch {
+    // nobody is left
   }
 }

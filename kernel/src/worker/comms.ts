@@ -1,6 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type { ToWorker } from '../worker';
+import { DisplayError } from './errors';
 import { emit } from './output';
+
+function toBytes(buffer: Uint8Array | ArrayBuffer): Uint8Array {
+  if (buffer instanceof ArrayBuffer) return new Uint8Array(buffer);
+  if (!ArrayBuffer.isView(buffer)) throw new TypeError(`expected buffers of bytes, found ${typeof buffer}`);
+  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+}
 
 type Data = Record<string, unknown>;
 type Listener = (data: Data, buffers: Uint8Array[], metadata: Data) => void;
@@ -19,7 +26,11 @@ class Comm {
 
   tell(kind: 'comm_open' | 'comm_msg' | 'comm_close', data: Data, buffers: Uint8Array[] = [], metadata: Data = {}): void {
     const content = { comm_id: this.id, data, ...(kind === 'comm_open' && { target_name: this.target }) };
-    emit({ type: 'comm', kind, content, metadata, buffers });
+    try {
+      emit({ type: 'comm', kind, content, metadata, buffers: buffers.map(toBytes) });
+    } catch (error) {
+      throw new DisplayError(`What the comm ${this.target} was given`, error);
+    }
   }
 
   send(data: Data, buffers?: Uint8Array[], metadata?: Data): void {

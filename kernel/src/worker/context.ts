@@ -4,26 +4,28 @@ import { syncBuiltinESMExports } from 'node:module';
 import timers from 'node:timers';
 import promised from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { sturdyMap } from './sturdy';
 
 let now = 0;
 /** The cell that was started last: code that comes from nowhere belongs to it. */
 let latest = 0;
 /** The timers of each running cell. */
-const pending = new Map<number, Set<object>>();
+const pending = sturdyMap<number, Map<object, object>>();
 
 export const cellNow = (): number => now;
 
 export function enterCell(cell: number): void {
   now = latest = cell;
-  pending.set(cell, new Set());
+  pending.set(cell, sturdyMap());
 }
 
 /** Its timers go on; with `cut` they end, so that a loop that waits for them does not go on. */
 export function leaveCell(cell: number, cut: boolean): void {
-  for (const timer of (cut && pending.get(cell)) || []) {
-    timers.clearTimeout(timer as never);
-    timers.clearImmediate(timer as never);
-  }
+  if (cut)
+    pending.get(cell)?.forEach((timer) => {
+      clearTimeout_(timer as never);
+      clearImmediate_(timer as never);
+    });
   pending.delete(cell);
 }
 
@@ -37,7 +39,7 @@ const leave = () => {
   now = latest;
 };
 
-const setImmediate_ = timers.setImmediate;
+const { setImmediate: setImmediate_, clearTimeout: clearTimeout_, clearImmediate: clearImmediate_ } = timers;
 type Start = (f: (...args: unknown[]) => void, ...rest: unknown[]) => object;
 
 /** A timer whose callback runs for the cell that set it, and that ends with that cell when it is interrupted. */
@@ -52,7 +54,7 @@ function owned(start: Start, once: boolean): Start {
       },
       ...rest,
     );
-    pending.get(cell)?.add(timer);
+    pending.get(cell)?.set(timer, timer);
     return timer;
   };
 }

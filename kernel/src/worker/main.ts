@@ -1,28 +1,30 @@
-// The process that runs cells and owns their values. The front end (../kernel.ts) starts it, sends it JavaScript over Node's
-// message channel, and reads what comes of it from a pipe; see ../worker.ts for both.
+// The process that runs cells and owns their values. The front end (../kernel.ts) starts it, sends it JavaScript through a pipe that
+// the watchdog reads, and reads what comes of it from another; see ../worker.ts for both.
 import { readFileSync } from 'node:fs';
 import Module, { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Script } from 'node:vm';
-import { Worker } from 'node:worker_threads';
 import type { LocalFile } from '../local';
 import type { ToWorker } from '../worker';
+import { endCell, startCell, waits } from './cells';
+import { followChildren } from './children';
 import { openComms, receiveComm } from './comms';
-import { enterCell, followTimers, inCell, leaveCell } from './context';
+import { followTimers, inCell } from './context';
+import { failure } from './errors';
+import { take } from './gate';
 import { importFrom, withNames } from './modules';
-import { captureStreams, emit } from './output';
-import { bundle, failure, type Outcome } from './values';
+import { captureStreams, emit, Json } from './output';
+import { answered, ask } from './questions';
+import { microtask } from './sturdy';
+import { bundleOf } from './values';
+import { startWatchdog } from './watch';
 
 const [root] = process.argv.slice(2);
 const folder = process.cwd();
 const scope: Record<string, unknown> = {};
 const require_ = createRequire(join(folder, 'cell.js'));
 const load = importFrom(folder);
-/** How to end the wait for each running cell. */
-const endings = new Map<number, () => void>();
-const answers = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>();
-let asked = 0;
 
 /** Packages that notebooks import from any folder, unless the folder has its own. */
 const ownRequire = createRequire(__filename);
@@ -91,17 +93,6 @@ function localModule({ path, code, exports }: LocalFile): Promise<object> {
   return module;
 }
 
-/** Asks the front end for something; the running code goes on when the answer is here. */
-function ask<T>(question: { type: string; [name: string]: unknown }): Promise<T> {
-  const id = ++asked;
-  emit({ ...question, id });
-  return new Promise<T>((resolve, reject) => answers.set(id, { resolve: resolve as never, reject }));
-}
-
-/** Not 0 once a cell has to end: the library's native ops throw then. */
-const flag = new Int32Array(new SharedArrayBuffer(4));
-Object.assign(globalThis, { [Symbol.for('tunebook.interrupt')]: flag });
-
 // What cells may use without an import.
 Object.assign(globalThis, {
   /** Asks the reader of the notebook for a line of text. */
@@ -111,7 +102,10 @@ Object.assign(globalThis, {
 });
 
 // Libraries write rich output through this, and through tslab's own place for it when tslab is loaded.
-const display = (data: object, update = false) => emit({ type: 'display', content: data, update });
+const display = (content?: { data?: object; metadata?: object; transient?: object }, update = false) => {
+  const { data, metadata, transient } = content ?? {};
+  emit({ type: 'display', data: bundleOf(data, 'What display was given'), metadata: metadata ?? {}, transient: transient ?? {}, update });
+};
 Object.assign(globalThis, { [Symbol.for('tunebook.display')]: display, [Symbol.for('tunebook.comms')]: openComms() });
 
 function showThroughTslab(): void {
@@ -132,98 +126,43 @@ function shareNames(names: string[]): void {
       });
 }
 
-/** Cells that were interrupted: what they wait for comes, and they do not go on. */
-const interrupted = new Set<number>();
-
-/** __await and __iterate of a cell; of other code without a number. */
-function waits(cell = 0): [(value: unknown) => unknown, (values: AsyncIterable<unknown>) => AsyncIterable<unknown>] {
-  const unless = (f: (value: never) => void) => (value: unknown) => {
-    if (!interrupted.has(cell)) f(value as never);
-  };
-  const wait = (value: unknown) =>
-    new Promise((resolve, reject) => {
-      Promise.resolve(value).then(unless(resolve), unless(reject));
-    });
-  async function* iterate(values: AsyncIterable<unknown>) {
-    for await (const value of values) yield await wait(value);
-  }
-  return [wait, iterate];
-}
-
 async function evaluate(code: string, file: string, cell?: number): Promise<unknown> {
   const result = await compile(code, file)(scope, importModule, meta, ...waits(cell), require_, { exports: {} }, {}, meta.filename, folder);
   return result?.value;
 }
 
-async function run({ cell, code, names, file, expressions }: Extract<ToWorker, { type: 'run' }>): Promise<void> {
-  enterCell(cell);
-  Atomics.store(flag, 0, 0);
-  const ended = new Promise<Outcome>((resolve) => endings.set(cell, () => resolve(INTERRUPTED)));
-  const body = async (): Promise<Outcome> => {
-    await null; // in a microtask, Node keeps no books that would be wrong if the code were stopped
-    try {
-      shareNames(names);
-      const value = await evaluate(code, file, cell);
-      return value === undefined ? { ok: true } : { ok: true, data: await bundle(value) };
-    } catch (error) {
-      return failure(error);
-    }
-  };
-  let outcome = await Promise.race([body(), ended]);
-  if (outcome !== INTERRUPTED) await new Promise((resolve) => plainImmediate(resolve)); // output of its last turn
-  const results: Record<string, Outcome> = {};
-  const answerAll = async () => {
-    for (const [name, expression] of Object.entries(expressions))
-      results[name] = await evaluate(expression, 'expression')
-        .then(bundle)
-        .then((data) => ({ ok: true, data }), failure);
-    return outcome;
-  };
-  if (outcome.ok) outcome = await Promise.race([answerAll(), ended]);
-  endings.delete(cell);
-  // One that listens for interrupts ends itself, and needs its timers for that.
-  const cut = outcome === INTERRUPTED && !process.listenerCount('SIGINT');
-  if (cut) interrupted.add(cell);
-  leaveCell(cell, cut);
-  emit({ type: 'done', cell, outcome, results });
-}
-const plainImmediate = setImmediate;
-
-const INTERRUPTED: Outcome = { ok: false, ename: 'Interrupted', evalue: 'the cell was interrupted', stack: '', carried: [] };
-
-process.on('message', (message: ToWorker) => {
+function receive(message: ToWorker): void {
   switch (message.type) {
     case 'run':
-      return void run(message);
+      startCell(message, async (...given) => {
+        shareNames(message.names);
+        return evaluate(...given);
+      });
+      break;
     case 'end':
-      endings.get(message.cell)?.();
-      return;
+      endCell(message.cell);
+      break;
     case 'signal':
-      process.emit('SIGINT', 'SIGINT');
-      return;
-    case 'answer': {
-      const { id, value, error } = message;
-      const waiting = answers.get(id);
-      answers.delete(id);
-      if (error === undefined) waiting?.resolve(value as never);
-      else waiting?.reject(new Error(error));
-      return;
-    }
+      void microtask(() => process.emit('SIGINT', 'SIGINT'));
+      break;
+    case 'answer':
+      answered(message);
+      break;
     case 'comm':
-      void Promise.resolve().then(() => inCell(message.cell, () => receiveComm(message)));
-      return;
+      void microtask(() => inCell(message.cell, () => receiveComm(message)));
+      break;
     case 'quit':
-      process.exit(0);
+      void microtask(() => process.exit(0));
   }
-});
-process.on('disconnect', () => process.exit(0));
+}
+followChildren(startWatchdog((number, message) => take(number, () => receive(message))));
 
 // How many in the running code want to hear of an interrupt: told at once, since the code may not yield again.
 const count = (more: number) => emit({ type: 'guards', count: process.listenerCount('SIGINT') + more });
 process.on('newListener', (name) => name === 'SIGINT' && count(1)); // which is told before it is one
 process.on('removeListener', (name) => name === 'SIGINT' && count(0));
 
-const stray = (what: string) => (error: unknown) => emit({ type: 'stray', what, thrown: failure(error) });
+const stray = (what: string) => (error: unknown) => emit({ type: 'stray', what, thrown: new Json(failure(error)) });
 process.on('uncaughtException', stray('Uncaught'));
 process.on('unhandledRejection', stray('Unhandled rejection'));
 
@@ -240,5 +179,4 @@ inModule._resolveFilename = function (request, ...rest) {
     throw error;
   }
 };
-new Worker(join(__dirname, 'watchdog.js'), { workerData: { fd: 4, flag }, stdout: false, stderr: false }).unref();
 emit({ type: 'ready' });

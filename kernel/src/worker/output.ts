@@ -1,13 +1,42 @@
 import { writeSync } from 'node:fs';
 import { inspect } from 'node:util';
-import { encode, type Frame } from '../frames';
+import { type Frame, pack } from '../frames';
 import { cellNow } from './context';
+import { whole } from './gate';
+import { keys, stringify, wait } from './sturdy';
 
 /** The pipe to the front end: written at once, so that what was printed before a crash or inside an endless loop arrives. */
 const FD = 3;
+const write = writeSync;
+const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
-export function emit(frame: Frame): void {
-  writeSync(FD, encode({ cell: cellNow(), ...frame }));
+/** Text that is JSON already. */
+export class Json {
+  constructor(readonly text: string) {}
+}
+
+/** Sends a frame to the front end. What throws while contents are put into words (a BigInt, a cycle, a getter) is thrown before a byte is sent. */
+export function emit({ buffers, ...rest }: Frame): void {
+  const frame: Record<string, unknown> = { cell: cellNow(), ...rest };
+  const names = keys(frame);
+  let fields = '';
+  for (let i = 0; i < names.length; i++) {
+    const value = frame[names[i]];
+    const text = value instanceof Json ? value.text : stringify(value);
+    if (text !== undefined) fields += `${fields && ','}"${names[i]}":${text}`;
+  }
+  const bytes = pack(fields, buffers);
+  whole(() => writeAll(bytes));
+}
+
+function writeAll(bytes: Buffer): void {
+  for (let at = 0; at < bytes.length; )
+    try {
+      at += write(FD, bytes, at, bytes.length - at);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      wait(PAUSE, 0, 0, 1);
+    }
 }
 
 type Done = (error?: Error | null) => void;

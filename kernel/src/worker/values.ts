@@ -1,65 +1,63 @@
 import { inspect } from 'node:util';
+import { DisplayError, textOf } from './errors';
+import { Json } from './output';
+import { keys, stringify } from './sturdy';
 
-/** An error as text: `stack` still names the places in the JavaScript that ran. */
-export interface Thrown {
-  /** Empty where something was thrown that is no error. */
-  ename: string;
-  evalue: string;
-  stack: string;
-  /** Errors that it carries: its cause, those it stands for. */
-  carried: Carried[];
-}
-
-export type Carried = Thrown & { why: string };
-
-/** How a cell ended. */
-export type Outcome = { ok: true; data?: Record<string, unknown> } | ({ ok: false } & Thrown);
-
+const plainInspect = inspect;
 const DISPLAY = Symbol.for('Jupyter.display');
+const GIVES = "Symbol.for('Jupyter.display') must give";
+const { isView } = ArrayBuffer;
+const { isArray } = Array;
 
 /** A value as a front end shows it. A value that knows how (Symbol.for('Jupyter.display')) says so itself, at once or later. */
-export async function bundle(value: unknown): Promise<Record<string, unknown>> {
+export async function bundle(value: unknown): Promise<Json> {
+  const what = 'The value of the cell';
   const can = value !== null && (typeof value === 'object' || typeof value === 'function');
-  const show = can ? (value as Record<symbol, unknown>)[DISPLAY] : undefined;
-  if (typeof show !== 'function') return { 'text/plain': inspect(value) };
-  const made: unknown = await show.call(value);
-  if (!made || typeof made !== 'object' || Array.isArray(made))
-    throw new TypeError(`Symbol.for('Jupyter.display') must give an object of MIME types and their data, not ${inspect(made)}.`);
-  return Object.fromEntries(await Promise.all(Object.entries(made).map(async ([type, data]) => [type, await data])));
+  let made: unknown;
+  try {
+    const show = can ? (value as Record<symbol, unknown>)[DISPLAY] : undefined;
+    made = typeof show === 'function' ? await show.call(value) : { 'text/plain': plainInspect(value) };
+  } catch (error) {
+    throw new DisplayError(what, error);
+  }
+  const data: Record<string, unknown> = {};
+  for (let types = typesOf(made, what, GIVES), i = 0; i < types.length; i++)
+    try {
+      data[types[i]] = await (made as Record<string, unknown>)[types[i]];
+    } catch (error) {
+      throw new DisplayError(`${what}, ${types[i]},`, error);
+    }
+  return bundleOf(data, what);
 }
 
-/** Errors in one report, and errors of one list. */
-const MOST = 50;
-const MOST_OF_ONE = 10;
-
-/** What is said before a cause. */
-export const CAUSE = 'Caused by';
-
-const isError = (value: unknown): value is Error =>
-  value instanceof Error || Boolean(value && typeof value === 'object' && 'message' in value && 'name' in value);
-
-export const failure = (error: unknown): { ok: false } & Thrown => ({ ok: false, ...thrown(error, new Set()) });
-
-function thrown(error: unknown, seen: Set<unknown>): Thrown {
-  if (!isError(error)) return { ename: seen.size ? '' : 'Error', evalue: inspect(error), stack: '', carried: [] };
-  const { name, message, stack } = error;
-  const ename = String(name || 'Error');
-  if (seen.has(error)) return { ename, evalue: `${message} (shown above)`, stack: '', carried: [] };
-  seen.add(error);
-  return { ename, evalue: String(message), stack: String(stack ?? ''), carried: carriedBy(error, seen) };
+/** A bundle of representations, each named by its media type, as JSON. Bytes become what notebooks hold of them: base64. */
+export function bundleOf(data: unknown, what: string): Json {
+  let fields = '';
+  for (let types = typesOf(data, what, 'display must be given'), i = 0; i < types.length; i++)
+    try {
+      const content = contentOf(types[i], (data as Record<string, unknown>)[types[i]]);
+      fields += `${fields && ','}${stringify(types[i])}:${content}`;
+    } catch (error) {
+      throw new DisplayError(`${what}, ${types[i]},`, error);
+    }
+  return new Json(`{${fields}}`);
 }
 
-/** The errors in an error: its cause, those of an AggregateError, the two of a SuppressedError. */
-function carriedBy(error: Error, seen: Set<unknown>): Carried[] {
-  const { cause, errors, error: last, suppressed } = error as Error & { errors?: unknown; error?: unknown; suppressed?: unknown };
-  const inside: [why: string, inner: unknown][] = [];
-  if (cause !== undefined) inside.push([CAUSE, cause]);
-  if (error.name === 'SuppressedError') inside.push(['Error', last], ['Suppressed', suppressed]);
-  const list = Array.isArray(errors) && (error instanceof AggregateError || errors.some(isError)) ? errors : [];
-  inside.push(...list.slice(0, MOST_OF_ONE).map((inner, i): [string, unknown] => [`Error ${i + 1} of ${list.length}`, inner]));
-  const carried: Carried[] = [];
-  for (const [why, inner] of inside) if (seen.size < MOST) carried.push({ why, ...thrown(inner, seen) });
-  const left = inside.length - carried.length + Math.max(0, list.length - MOST_OF_ONE);
-  if (left) carried.push({ why: 'Not shown', ename: '', evalue: `${left} more`, stack: '', carried: [] });
-  return carried;
+function typesOf(data: unknown, what: string, who: string): string[] {
+  try {
+    if (typeof data === 'object' && data !== null && !isArray(data) && !isView(data)) return keys(data);
+  } catch (error) {
+    throw new DisplayError(what, error);
+  }
+  throw new DisplayError(what, new TypeError(`${who} an object of MIME types and their data, not ${textOf(data)}.`));
+}
+
+/** Notebooks hold text and JSON, each under types of its kind. */
+function contentOf(type: string, content: unknown): string {
+  const isJson = /json$/i.test(type);
+  if (!isJson && isView(content)) return stringify(Buffer.from(content.buffer, content.byteOffset, content.byteLength).toString('base64'));
+  const isText = typeof content === 'string' || (isArray(content) && content.every((line) => typeof line === 'string'));
+  const text = isJson || isText ? stringify(content) : undefined;
+  if (text === undefined) throw new TypeError(`it must be ${isJson ? 'what JSON can hold' : 'text'}, not ${textOf(content)}.`);
+  return text;
 }
