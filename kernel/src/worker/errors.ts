@@ -34,8 +34,8 @@ function json({ ename, evalue, stack, carried, why }: Thrown & { why?: string },
 
 function thrown(error: unknown, seen: unknown[]): Thrown {
   if (!isError(error)) return { ename: seen.length ? '' : 'Error', evalue: textOf(error), stack: '', carried: [] };
-  const ename = textOf(part(error, 'name') || 'Error');
-  const evalue = textOf(part(error, 'message'));
+  const ename = wordsOf(part(error, 'name') || 'Error');
+  const evalue = wordsOf(part(error, 'message'));
   if (has(seen, error)) return { ename, evalue: `${evalue} (shown above)`, stack: '', carried: [] };
   seen[seen.length] = error;
   const stack = part(error, 'stack');
@@ -91,9 +91,10 @@ function part(value: unknown, name: string): unknown {
   }
 }
 
-/** Text for anything. */
+const wordsOf = (value: unknown): string => (typeof value === 'string' ? value : textOf(value));
+
+/** Text for anything, as the console shows it. */
 export function textOf(value: unknown): string {
-  if (typeof value === 'string') return value;
   try {
     return plainInspect(value);
   } catch (error) {
