@@ -69,6 +69,21 @@ def tokens(data):
     }
 
 
+def rendered(render):
+    """A text, or {"error"} with the exception's name."""
+    try:
+        return render()
+    except Exception as error:
+        return {"error": type(error).__name__}
+
+
+def templates(data):
+    """What transformers' Jinja makes of templates."""
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    return [rendered(lambda: _compile_jinja_template(case["template"]).render(**case["variables"])) for case in data["cases"]]
+
+
 def batch_loss(model, batch):
     ids, labels = torch.tensor(batch["ids"]), torch.tensor(batch["labels"])
     logits = model(ids, attention_mask=torch.tensor(batch["mask"])).logits.float()
@@ -258,5 +273,5 @@ def quantized(data):
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
     torch.set_num_threads(os.cpu_count())
-    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "saved": saved, "adapters": adapters, "board": board, "quantized": quantized, "gguf_packed": gguf_packed, "spectra": spectra}[task](json.load(open(source)))
+    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "templates": templates, "train": train, "saved": saved, "adapters": adapters, "board": board, "quantized": quantized, "gguf_packed": gguf_packed, "spectra": spectra}[task](json.load(open(source)))
     json.dump(result, open(target, "w"))

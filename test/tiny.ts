@@ -65,9 +65,8 @@ function byteAlphabet(): string[] {
   return Array.from({ length: 256 }, (_, b) => String.fromCodePoint(visible(b) ? b : extra++));
 }
 
-/** One token a byte, ChatML markers as 256-258 and 259-263 unused. */
-export function tinyTokenizer(): Tokenizer {
-  const specials = ['<|im_start|>', '<|pad|>', '<|im_end|>'];
+/** One token a byte, ChatML markers as 256-258 and 259-263 unused; or other markers and settings. */
+export function tinyTokenizer(config: Record<string, unknown> = {}, specials = ['<|im_start|>', '<|pad|>', '<|im_end|>']): Tokenizer {
   const vocab = Object.fromEntries([...byteAlphabet(), ...specials].map((token, id) => [token, id]));
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
   return new Tokenizer(
@@ -105,6 +104,7 @@ export function tinyTokenizer(): Tokenizer {
       tokenizer_class: 'PreTrainedTokenizerFast',
       chat_template:
         "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+      ...config,
     },
   );
 }

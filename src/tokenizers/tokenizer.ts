@@ -1,30 +1,34 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { FileError, OptionError } from '../core/errors';
 import type { GgufValue } from '../formats/gguf';
 import { readJson } from '../formats/json';
+import {
+  type ChatMessage,
+  type ChatOptions,
+  type ChatTemplates,
+  readTemplates,
+  renderChat,
+  templatesOf,
+  writeTemplates,
+} from './chat_template';
+import type { Rendered } from './jinja/template';
 
-/** What of the two packages is used; their types speak of ES modules only, though both bring a CommonJS build. */
-interface JinjaTemplate {
-  render(variables: object): string;
-}
+export type { ChatMessage, ChatOptions, Message } from './chat_template';
+
+/** What of the package is used; its types speak of ES modules only, though it brings a CommonJS build. */
 interface HubTokenizer {
   encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
   token_to_id(token: string): number | undefined;
+  get_added_tokens_decoder(): Map<number, { content: string }>;
 }
-const jinja = require('@huggingface/jinja') as { Template: new (source: string) => JinjaTemplate };
 const hub = require('@huggingface/tokenizers') as { Tokenizer: new (json: object, config: object) => HubTokenizer };
 
-export interface Message {
-  role: string;
-  content: string;
-}
-
 interface TokenizerConfig {
-  chat_template?: string;
+  chat_template?: unknown;
   bos_token?: string | { content: string } | null;
   eos_token?: string | { content: string } | null;
   pad_token?: string | { content: string } | null;
@@ -34,29 +38,28 @@ interface TokenizerConfig {
 
 /** Text to token ids and back, and a model's chat template; files and results as in transformers. */
 export class Tokenizer {
-  readonly chat_template?: string;
+  /** A Jinja template, or several by name: 'default', 'tool_use'. */
+  chat_template?: ChatTemplates;
   private readonly hub: HubTokenizer;
-  private readonly template?: JinjaTemplate;
 
   constructor(
     private readonly json: object,
     private readonly config: TokenizerConfig,
   ) {
     this.hub = new hub.Tokenizer(json, config);
-    this.chat_template = config.chat_template;
-    if (this.chat_template) this.template = new jinja.Template(this.chat_template);
+    this.chat_template = templatesOf(config.chat_template);
   }
 
-  /** Reads tokenizer.json, tokenizer_config.json and chat_template.jinja of a folder. */
+  /** Reads tokenizer.json, tokenizer_config.json and the chat templates of a folder. */
   static async fromFolder(folder: string): Promise<Tokenizer> {
     const path = join(folder, 'tokenizer.json');
     if (!existsSync(path))
       throw new FileError(`${folder} has no tokenizer.json. Save the tokenizer beside the model (tokenizer.save_pretrained).`);
-    const [configPath, templatePath] = ['tokenizer_config.json', 'chat_template.jinja'].map((file) => join(folder, file));
+    const configPath = join(folder, 'tokenizer_config.json');
     const config: TokenizerConfig = existsSync(configPath) ? await readJson(configPath) : {};
     const json = await readJson(path);
-    if (existsSync(templatePath)) config.chat_template = await readFile(templatePath, 'utf8');
     try {
+      config.chat_template = await readTemplates(folder, config.chat_template);
       return new Tokenizer(json, config);
     } catch (error) {
       throw new FileError(
@@ -152,33 +155,52 @@ export class Tokenizer {
     return ids.length ? this.hub.decode(ids, { skip_special_tokens, clean_up_tokenization_spaces: false }) : '';
   }
 
+  /** The tokens that templates know by name. */
+  private specialTokens(): Record<string, string> {
+    const names = ['bos_token', 'eos_token', 'unk_token', 'pad_token'] as const;
+    const tokens: Record<string, string> = {};
+    for (const name of names) {
+      const token = this.special(name);
+      if (token !== undefined) tokens[name] = token;
+    }
+    return tokens;
+  }
+
   /** The text of a conversation as the model expects it. */
-  renderChat(messages: Message[], { add_generation_prompt = false }: { add_generation_prompt?: boolean } = {}): string {
-    if (!this.template)
-      throw new OptionError('This tokenizer has no chat template; give rows of {text} or {prompt, completion} instead of {messages}.');
-    return this.template.render({
-      messages,
-      add_generation_prompt,
-      bos_token: this.bos_token ?? '',
-      eos_token: this.eos_token ?? '',
-      pad_token: this.pad_token ?? '',
-    });
+  renderChat(messages: ChatMessage[], options: ChatOptions = {}): string {
+    return renderChat(this.chat_template, messages, options, this.specialTokens()).text;
   }
 
-  /** Token ids of a conversation, or its text with `tokenize: false`. */
-  apply_chat_template(messages: Message[], options: { tokenize: false; add_generation_prompt?: boolean }): string;
-  apply_chat_template(messages: Message[], options?: { tokenize?: true; add_generation_prompt?: boolean }): number[];
-  apply_chat_template(messages: Message[], options: { tokenize?: boolean; add_generation_prompt?: boolean } = {}): number[] | string {
+  /** The text with the places that the template marks by `{% generation %}` as the assistant's; undefined where it marks none. */
+  renderMarked(messages: ChatMessage[], options: ChatOptions = {}): Rendered | undefined {
+    return renderChat(this.chat_template, messages, options, this.specialTokens(), true);
+  }
+
+  /** Tokens with an entry of their own, which no text around them changes: `<|im_end|>`. */
+  get added_tokens(): string[] {
+    return [...this.hub.get_added_tokens_decoder().values()].map(({ content }) => content);
+  }
+
+  /**
+   * Token ids of a conversation, or its text with `tokenize: false`. Further options are the template's: tools, enable_thinking.
+   */
+  apply_chat_template(messages: ChatMessage[], options: ChatOptions & { tokenize: false }): string;
+  apply_chat_template(messages: ChatMessage[], options?: ChatOptions & { tokenize?: true }): number[];
+  apply_chat_template(
+    messages: ChatMessage[],
+    { tokenize = true, ...options }: ChatOptions & { tokenize?: boolean } = {},
+  ): number[] | string {
+    if (!messages.length) throw new OptionError('apply_chat_template needs at least one message.');
     const text = this.renderChat(messages, options);
-    return options.tokenize === false ? text : this.encode(text, { add_special_tokens: false });
+    return tokenize ? this.encode(text, { add_special_tokens: false }) : text;
   }
 
-  /** Writes tokenizer.json, tokenizer_config.json and chat_template.jinja. */
+  /** Writes tokenizer.json, tokenizer_config.json and the chat templates. */
   async save_pretrained(folder: string): Promise<void> {
     await mkdir(folder, { recursive: true });
-    const { chat_template: template, ...config } = this.config;
+    const { chat_template: _, ...config } = this.config;
     await writeFile(join(folder, 'tokenizer.json'), JSON.stringify(this.json));
     await writeFile(join(folder, 'tokenizer_config.json'), `${JSON.stringify(config, null, 2)}\n`);
-    if (template) await writeFile(join(folder, 'chat_template.jinja'), template);
+    await writeTemplates(folder, this.chat_template);
   }
 }

@@ -7,7 +7,7 @@ import { type Prepared, prepareSft } from '../data/sft';
 import type { CausalLM } from '../models/causal_lm';
 import type { LoraConfig } from '../peft/config';
 import { get_peft_model, PeftModel } from '../peft/model';
-import { type Message, Tokenizer } from '../tokenizers/tokenizer';
+import { type ChatMessage, Tokenizer } from '../tokenizers/tokenizer';
 import { TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
 import type { TrainedModel } from '../train/gradients';
 import { Trainer } from '../train/trainer';
@@ -109,8 +109,10 @@ export class SFTTrainer<M extends TrainedModel = PeftModel<CausalLM>> extends Tr
 function promptsOf(rows: Dataset, count = 2): string[] {
   const first = [...rows].slice(0, count);
   return first.flatMap(({ messages, prompt, text }) => {
-    const conversation: Message[] = Array.isArray(messages) ? messages : Array.isArray(prompt) ? prompt : [];
-    const asked = conversation.find(({ role }) => role === 'user')?.content ?? (typeof prompt === 'string' ? prompt : undefined);
+    const conversation: ChatMessage[] = Array.isArray(messages) ? messages : Array.isArray(prompt) ? prompt : [];
+    const content = conversation.find(({ role }) => role === 'user')?.content;
+    const question = Array.isArray(content) ? content.map((part) => part.text ?? '').join('') : content;
+    const asked = question ?? (typeof prompt === 'string' ? prompt : undefined);
     const words = typeof text === 'string' ? text.split(/\s+/).slice(0, 12).join(' ') : '';
     return (asked ?? words) || [];
   });

@@ -1,0 +1,138 @@
+import type { Statement } from './ast';
+import { Evaluator, GENERATION, Scope } from './evaluate';
+import { strftime } from './strftime';
+import { bind, integer, text } from './text';
+import { type Callable, fromJs, isDict, itemsOf, Namespace, TemplateError, type Value } from './values';
+
+/** What of the package is used; its types speak of ES modules only, though it brings a CommonJS build. */
+interface Token {
+  value: string;
+  type: string;
+}
+const jinja = require('@huggingface/jinja') as {
+  tokenize(source: string, options: { lstrip_blocks: boolean; trim_blocks: boolean }): Token[];
+  parse(tokens: Token[]): Extract<Statement, { type: 'Program' }>;
+};
+
+export interface Rendered {
+  text: string;
+  /** Where the text inside `{% generation %}` blocks stands, as [from, to). */
+  generated: [number, number][];
+}
+
+const KEYWORDS = new Set(['and', 'or', 'not', 'if', 'else', 'is', 'in']);
+
+/**
+ * The parser knows tests without arguments alone: `x is divisibleby(2)` and `x is in [1, 2]` become filters, `x|is divisibleby(2)`,
+ * which bind as tightly.
+ */
+function testsWithArguments(tokens: Token[]): Token[] {
+  const out: Token[] = [];
+  const token = (type: string, value: string): Token => ({ type, value });
+  const is = (i: number, value: string) => tokens[i]?.type === 'Identifier' && tokens[i].value === value;
+  for (let i = 0; i < tokens.length; i++) {
+    const negated = is(i, 'is') && is(i + 1, 'not');
+    const name = tokens[i + (negated ? 2 : 1)];
+    const first = i + (negated ? 3 : 2);
+    const next = tokens[first];
+    const bare =
+      next &&
+      (['NumericLiteral', 'StringLiteral', 'OpenSquareBracket'].includes(next.type) ||
+        (next.type === 'Identifier' && !KEYWORDS.has(next.value)));
+    if (!is(i, 'is') || name?.type !== 'Identifier' || !(bare || next?.type === 'OpenParen')) {
+      out.push(tokens[i]);
+      continue;
+    }
+    out.push(token('Pipe', '|'), token('Identifier', `${negated ? 'isnot' : 'is'} ${name.value}`));
+    i = first - 1;
+    if (!bare) continue;
+    let depth = 0;
+    let last = first;
+    do {
+      if (tokens[last].type.startsWith('OpenSquare') || tokens[last].type === 'OpenParen') depth++;
+      if (tokens[last].type.startsWith('CloseSquare') || tokens[last].type === 'CloseParen') depth--;
+      last++;
+    } while (
+      last < tokens.length &&
+      (depth > 0 || ['Dot', 'OpenSquareBracket', 'OpenParen'].includes(tokens[last].type) || tokens[last - 1].type === 'Dot')
+    );
+    out.push(token('OpenParen', '('), ...testsWithArguments(tokens.slice(first, last)), token('CloseParen', ')'));
+    i = last - 1;
+  }
+  return out;
+}
+
+const range: Callable = (args) => {
+  const [start, stop] = args.length > 1 ? args : [0, args[0]];
+  const [from, to, step] = [integer(start, 'start', 0), integer(stop, 'stop', 0), integer(args[2], 'step', 1)];
+  if (!step) throw new TemplateError('range() arg 3 must not be zero');
+  return Array.from({ length: Math.max(0, Math.ceil((to - from) / step)) }, (_, i) => from + i * step);
+};
+const dict: Callable = ([from], named) => {
+  const pairs = from === undefined ? [] : isDict(from) ? [...from] : itemsOf(from).map((pair) => itemsOf(pair) as [Value, Value]);
+  return new Map<Value, Value>([...pairs, ...named]);
+};
+const joiner: Callable = (args, named) => {
+  let used = false;
+  return () => {
+    const between = used ? (bind(args, named, ['sep'])[0] ?? ', ') : '';
+    used = true;
+    return between;
+  };
+};
+const GLOBALS: [string, Value][] = [
+  ...(['true', 'True'].map((name) => [name, true]) as [string, Value][]),
+  ...(['false', 'False'].map((name) => [name, false]) as [string, Value][]),
+  ...(['none', 'None'].map((name) => [name, null]) as [string, Value][]),
+  ['range', range],
+  ['dict', dict],
+  ['joiner', joiner],
+  ['namespace', (args, named) => new Namespace(dict(args, named) as Map<string, Value>)],
+  [
+    'raise_exception',
+    ([message]) => {
+      throw new TemplateError(text(message, 'the message'));
+    },
+  ],
+  ['strftime_now', ([format]) => strftime(new Date(), text(format, 'the format'))],
+];
+
+/** Characters that Unicode reserves for such use: never in a text. */
+const [OPEN, CLOSE] = ['\ufdd0', '\ufdd1'];
+
+/**
+ * A Jinja template with Python's results: @huggingface/jinja parses it, with the settings of transformers (trim_blocks, lstrip_blocks,
+ * loop controls, `{% generation %}`), and it is evaluated here.
+ */
+export class Template {
+  private readonly body: Extract<Statement, { type: 'Program' }>;
+  /** Whether it says itself what the assistant's text is. */
+  readonly marksGeneration: boolean;
+
+  constructor(readonly source: string) {
+    const named = source.replace(
+      /\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}/g,
+      (_, left: string, end: string | undefined, right: string) => `{%${left} ${end ? 'endcall' : `call ${GENERATION}()`} ${right}%}`,
+    );
+    this.marksGeneration = named !== source;
+    this.body = jinja.parse(testsWithArguments(jinja.tokenize(named, { lstrip_blocks: true, trim_blocks: true })));
+  }
+
+  /** Its text with these variables. Errors: TemplateError. */
+  render(variables: object, marked = false): Rendered {
+    const scope = new Scope();
+    for (const [name, value] of GLOBALS) scope.set(name, value);
+    for (const [name, value] of Object.entries(variables)) scope.set(name, fromJs(value));
+    const mark = marked ? (inner: string) => OPEN + inner + CLOSE : (inner: string) => inner;
+    const written = new Evaluator(mark).run(this.body.body, new Scope(scope));
+    if (!marked) return { text: written, generated: [] };
+    const generated: [number, number][] = [];
+    let [out, from, depth] = ['', 0, 0];
+    for (const part of written.split(/([\ufdd0\ufdd1])/)) {
+      if (part === OPEN && depth++ === 0) from = out.length;
+      else if (part === CLOSE && --depth === 0) generated.push([from, out.length]);
+      else if (part !== OPEN && part !== CLOSE) out += part;
+    }
+    return { text: out, generated };
+  }
+}
