@@ -1,6 +1,7 @@
 import { DataError, TunebookError } from '../core/errors';
 import { show } from '../core/options';
 import type { ChatMessage, ChatOptions, Tokenizer } from '../tokenizers/tokenizer';
+import { anyOf } from './borders';
 
 /** A place in a text: [from, to). */
 export type Span = [number, number];
@@ -62,7 +63,7 @@ function probed(message: ChatMessage, probe: 0 | 1): ChatMessage {
 /** The turns of one conversation in its rendering. */
 class Turns {
   readonly text: string;
-  private readonly added: RegExp | undefined;
+  private readonly added: RegExp;
   private readonly beginnings = new Map<string, string | undefined>();
 
   constructor(
@@ -71,9 +72,7 @@ class Turns {
     private readonly options: ChatOptions,
   ) {
     this.text = tokenizer.renderChat(messages, options);
-    const tokens = [...new Set([...tokenizer.added_tokens, ...END_TOKENS, tokenizer.eos_token ?? ''])].filter(Boolean);
-    const longestFirst = tokens.sort((a, b) => b.length - a.length);
-    this.added = new RegExp(`(${longestFirst.map((token) => token.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|')})`);
+    this.added = anyOf([...tokenizer.added_tokens_encoder.keys(), ...END_TOKENS, tokenizer.eos_token ?? '']);
   }
 
   private render(messages: ChatMessage[], prompt = false): string | undefined {
@@ -108,11 +107,15 @@ class Turns {
   words(i: number): Span | null {
     const span = this.written(this.text, this.messages, i);
     if (span === undefined) throw this.unproven(i, 'stands');
-    const alone = this.messages[i].tool_calls && i + 1 < this.messages.length ? this.beginning(i + 1) : undefined;
+    const alone = i + 1 < this.messages.length ? this.beginning(i + 1) : undefined;
     if (!span || alone === undefined) return span;
-    // A template may repeat a call's name with its result: the call is what is written before there is one.
+    const whole = this.text.startsWith(alone);
+    if (whole ? span[1] <= alone.length : !this.messages[i].tool_calls) return span;
+    // A template may repeat words later (a call's name with its result): those that are written before are the turn's.
     const own = this.written(alone, this.messages.slice(0, i + 1), i);
-    return own && this.text.startsWith(alone.slice(...own), span[0]) ? [span[0], span[0] + own[1] - own[0]] : span;
+    if (own && this.text.startsWith(alone.slice(...own), span[0])) return [span[0], span[0] + own[1] - own[0]];
+    if (whole) throw this.unproven(i, 'ends');
+    return span;
   }
 
   /** Where what the model is to write begins: behind the generation prompt. */
@@ -167,10 +170,10 @@ class Turns {
     const rest = this.text.slice(words[1]);
     const own = this.ending(i, rest);
     if (!this.text.startsWith(own, words[1])) throw this.unproven(i, 'ends');
-    const parts = own.split(this.added as RegExp);
+    const parts = own.split(this.added);
     if (parts.length > 1) return words[1] + own.length - (parts.at(-1) as string).length;
     if (own.trim()) return words[1] + own.length;
-    const [space, token] = rest.split(this.added as RegExp, 2);
+    const [space, token] = rest.split(this.added, 2);
     return token && !space.trim() && this.isEnd(token) ? words[1] + space.length + token.length : words[1] + own.length;
   }
 
@@ -188,8 +191,7 @@ class Turns {
     };
     if (!last) {
       const alone = this.beginning(i + 1);
-      if (alone !== undefined && this.text.startsWith(alone))
-        return rest.slice(0, Math.max(0, alone.length - (this.text.length - rest.length)));
+      if (alone !== undefined && this.text.startsWith(alone)) return rest.slice(0, alone.length - (this.text.length - rest.length));
       return this.common(tail(upTo) ?? rest, rest);
     }
     const followed = [...upTo, { role: 'user', content: PROBES[0] }];
@@ -200,7 +202,7 @@ class Turns {
   /** All of `alone` where `followed` goes on from it; else what they have in common up to an added token's end. */
   private common(alone: string, followed: string): string {
     if (followed.startsWith(alone)) return alone;
-    const [a, b] = [alone, followed].map((text) => text.split(this.added as RegExp));
+    const [a, b] = [alone, followed].map((text) => text.split(this.added));
     let n = 0;
     while (n < Math.min(a.length, b.length) && a[n] === b[n]) n++;
     return a.slice(0, n - (n % 2)).join('');

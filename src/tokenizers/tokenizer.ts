@@ -41,6 +41,7 @@ export class Tokenizer {
   /** A Jinja template, or several by name: 'default', 'tool_use'. */
   chat_template?: ChatTemplates;
   private readonly hub: HubTokenizer;
+  private added?: ReadonlyMap<string, number>;
 
   constructor(
     private readonly json: object,
@@ -176,9 +177,10 @@ export class Tokenizer {
     return renderChat(this.chat_template, messages, options, this.specialTokens(), true);
   }
 
-  /** Tokens with an entry of their own, which no text around them changes: `<|im_end|>`. */
-  get added_tokens(): string[] {
-    return [...this.hub.get_added_tokens_decoder().values()].map(({ content }) => content);
+  /** Ids of the tokens that no text around them changes: `<|im_end|>`. */
+  get added_tokens_encoder(): ReadonlyMap<string, number> {
+    this.added ??= new Map([...this.hub.get_added_tokens_decoder()].map(([id, { content }]) => [content, id]));
+    return this.added;
   }
 
   /**
