@@ -50,7 +50,7 @@ export function readOptions<T extends object>(
 export function show(value: unknown): string {
   const text =
     typeof value === 'string' ? `'${value}'` : typeof value === 'function' ? 'a function' : (JSON.stringify(value) ?? String(value));
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+  return text.length > 80 ? `${text.slice(0, 77).replace(/[\ud800-\udbff]$/, '')}...` : text;
 }
 
 /** Checks one number and says what is wrong with it. */

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { inspect as nodeInspect } from 'node:util';
@@ -33,6 +33,7 @@ import type { CausalLM } from '../models/causal_lm';
 import { type Linear, Parameter } from '../nn';
 import { PeftModel } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
+import { checkpointsOf } from '../train/output_dir';
 import { bundleOf } from './bundle';
 import { ChartThread } from './chart';
 import { type Bundle, Display, inNotebook } from './display';
@@ -184,18 +185,12 @@ async function modulesOf({ updates, others }: Source): Promise<AdapterModule[]> 
   return [...found, ...others];
 }
 
-/** checkpoint-N folders in a folder, or beside it where it is one of them. */
-function checkpointsOf(folder: string): string[] {
-  const inside = (parent: string) =>
-    existsSync(parent)
-      ? readdirSync(parent)
-          .filter((name) => /^checkpoint-\d+$/.test(name) && existsSync(join(parent, name, FILE)))
-          .map((name) => join(parent, name))
-      : [];
-  const step = (path: string) => Number(path.slice(path.lastIndexOf('-') + 1));
-  const found = /^checkpoint-\d+$/.test(basename(folder)) ? inside(join(folder, '..')) : inside(folder);
-  return found.sort((a, b) => step(a) - step(b)).slice(-200);
-}
+/** Those of its run that hold an adapter, in a folder, or beside it where it is one of them. */
+const adaptersOf = (folder: string): string[] =>
+  checkpointsOf(folder)
+    .map(({ path }) => path)
+    .filter((path) => existsSync(join(path, FILE)))
+    .slice(-200);
 
 async function overlapWith(source: Source, another: Source): Promise<AdapterData['overlap']> {
   const other = new Map(another.updates.map((u) => [u.module, u.update]));
@@ -225,7 +220,7 @@ export async function inspect(
   const isModel = adapter instanceof PeftModel;
   if (!isModel && typeof adapter !== 'string')
     throw new OptionError('inspect takes a model with an adapter (get_peft_model, trainer.model), or the folder of a saved one.');
-  const checkpoints = o.checkpoints ?? (isModel ? [] : checkpointsOf(adapter));
+  const checkpoints = o.checkpoints ?? (isModel ? [] : adaptersOf(adapter));
   let folder = isModel ? '' : adapter;
   // The output folder of a run that was stopped: its last checkpoint is what there is.
   if (!isModel && !existsSync(join(folder, FILE)) && checkpoints.length) folder = checkpoints[checkpoints.length - 1];

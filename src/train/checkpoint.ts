@@ -1,6 +1,6 @@
-import { existsSync, readdirSync, renameSync } from 'node:fs';
-import { access, constants, mkdir, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { access, constants, mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { FileError, InterruptedError } from '../core/errors';
 import { sortedJson } from '../core/json';
 import type { Precision } from '../engine/precision';
@@ -10,6 +10,7 @@ import { readSafetensors, type SafeTensor, writeSafetensors } from '../formats/s
 import { withFile } from '../formats/slices';
 import type { TrainingOptions } from './config';
 import type { AdamW } from './optimizer';
+import { type Lineage, type Origin, place, savingTime } from './output_dir';
 import type { Run } from './run';
 
 /** trainer_state.json: transformers' keys, and what is needed to go on bit for bit. */
@@ -92,28 +93,33 @@ export async function checkWritable(folder: string): Promise<void> {
   }
 }
 
-/** Writes one checkpoint folder under another name and renames it when it is whole. */
+/** What is written beside the state: whose it is, and how it was made. */
+export interface About {
+  runs: Lineage;
+  args: object;
+}
+
+/** Writes one checkpoint folder under another name and renames it when it is whole and on the disk. */
 export async function saveCheckpoint(
   folder: string,
   optimizer: AdamW,
   state: TrainerState,
-  args: object,
+  { runs, args }: About,
   saveModel: (folder: string) => Promise<void>,
 ): Promise<void> {
-  const partial = `${folder}.partial`;
-  const old = `${folder}.old`;
   try {
-    await rm(partial, { recursive: true, force: true });
-    await mkdir(partial, { recursive: true });
-    await saveModel(partial);
-    await writeSafetensors(join(partial, 'optimizer.safetensors'), optimizer.state());
-    await writeFile(join(partial, 'trainer_state.json'), sortedJson(state));
-    await writeFile(join(partial, 'training_args.json'), `${JSON.stringify(args, null, 2)}\n`);
-    if (existsSync(folder)) await rename(folder, old);
-    await rename(partial, folder);
-    await rm(old, { recursive: true, force: true });
+    await place(folder, async (partial) => {
+      const write = (name: string, text: string) => writeFile(join(partial, name), text, { flush: true });
+      await mkdir(partial, { recursive: true });
+      await saveModel(partial);
+      await writeSafetensors(join(partial, 'optimizer.safetensors'), optimizer.state());
+      await write('trainer_state.json', sortedJson(state));
+      await write('training_args.json', `${JSON.stringify(args, null, 2)}\n`);
+      const { fingerprint } = state.stateful_callbacks.tunebook;
+      const origin: Origin = { runs, saved_at: savingTime(dirname(folder)), fingerprint };
+      await write('run.json', `${JSON.stringify(origin)}\n`);
+    });
   } catch (error) {
-    await rm(partial, { recursive: true, force: true }).catch(() => {});
     if (error instanceof InterruptedError) throw error; // it was meant for the run
     const code = (error as NodeJS.ErrnoException).code ?? '';
     const why = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code) ? `the disk is full (${code})` : (error as Error).message;
@@ -121,44 +127,48 @@ export async function saveCheckpoint(
   }
 }
 
-/** The steps of the checkpoints in a folder, ascending. */
-export function checkpointSteps(folder: string): number[] {
-  if (!existsSync(folder)) return [];
-  // A process that died while it replaced a checkpoint has left the one before under this name.
-  for (const name of readdirSync(folder)) {
-    const whole = name.match(/^(checkpoint-\d+)\.old$/)?.[1];
-    if (whole && !existsSync(join(folder, whole))) renameSync(join(folder, name), join(folder, whole));
+/** Why a run cannot go on from a checkpoint; undefined where it can. `weights`: the file that holds what is trained. */
+export async function faultOf(folder: string, weights: string): Promise<string | undefined> {
+  if (existsSync(join(folder, 'optimizer.pt'))) return 'it was saved by transformers, whose optimizer.pt is not read here';
+  for (const name of ['trainer_state.json', weights, 'optimizer.safetensors'])
+    if (!existsSync(join(folder, name))) return `it has no ${name}: it is not a whole checkpoint of this kind of training`;
+  try {
+    for (const name of [weights, 'optimizer.safetensors']) await readSafetensors(join(folder, name));
+    const state = await loadState(folder);
+    if (!Number.isInteger(state.global_step) || !state.stateful_callbacks?.tunebook)
+      return 'its trainer_state.json does not say how to go on';
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    return error.message.replace(/\.$/, '');
   }
-  return readdirSync(folder)
-    .flatMap((name) => name.match(/^checkpoint-(\d+)$/)?.[1] ?? [])
-    .map(Number)
-    .sort((a, b) => a - b);
+  return undefined;
 }
 
-/** The checkpoint that `resume_from_checkpoint` means: a path, or true for the last one in output_dir. */
-export function findCheckpoint(wanted: string | true, outputDir: string): string {
-  if (wanted !== true) {
-    if (!existsSync(join(wanted, 'trainer_state.json')))
-      throw new FileError(`'${wanted}' is not a checkpoint: it has no trainer_state.json.`);
-    return wanted;
-  }
-  const last = checkpointSteps(outputDir).at(-1);
-  if (last === undefined)
-    throw new FileError(`There is no checkpoint in '${outputDir}' to resume from. Train first, or give the path of a checkpoint.`);
-  return join(outputDir, `checkpoint-${last}`);
-}
+export const loadState = async (folder: string): Promise<TrainerState> =>
+  (await readJson(join(folder, 'trainer_state.json'))) as unknown as TrainerState;
 
-export async function loadState(folder: string, optimizer: AdamW): Promise<TrainerState> {
-  const state = (await readJson(join(folder, 'trainer_state.json'))) as unknown as TrainerState;
+export async function loadOptimizer(folder: string, step: number, optimizer: AdamW): Promise<void> {
   const path = join(folder, 'optimizer.safetensors');
   const file = await readSafetensors(path);
   await withFile(path, (read) =>
-    optimizer.restore(state.global_step, async (name, shape) => {
+    optimizer.restore(step, async (name, shape) => {
       const stored = file.tensors.get(name);
       if (stored?.shape.join() !== shape.join())
         throw new FileError(`${path} has no ${name} of [${shape}]: the checkpoint is of another model or configuration.`);
       return tf.tensor(new Float32Array((await read(stored as SafeTensor)).buffer), shape);
     }),
   );
-  return state;
+}
+
+/** Settings that change what a step does, and may change while a run goes on. */
+const SETTINGS = `learning_rate lr_scheduler_type warmup_steps weight_decay adam_beta1 adam_beta2 adam_epsilon optim max_grad_norm
+  r lora_alpha lora_dropout use_rslora`.split(/\s+/);
+
+/** What a checkpoint was made with and is different now, in words; empty where nothing is. */
+export async function changedSettings(folder: string, now: object): Promise<string[]> {
+  const files = ['training_args.json', 'adapter_config.json'].map((name) => join(folder, name)).filter(existsSync);
+  const before = Object.assign({}, ...(await Promise.all(files.map(readJson)))) as Record<string, unknown>;
+  const given = now as Record<string, unknown>;
+  const differs = (name: string) => name in before && name in given && before[name] !== given[name];
+  return SETTINGS.filter(differs).map((name) => `${name} ${before[name]} -> ${given[name]}`);
 }

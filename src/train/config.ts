@@ -29,6 +29,7 @@ export interface TrainingOptions {
   eval_steps: number | null;
   save_strategy: 'no' | 'steps' | 'epoch';
   save_steps: number;
+  /** How many checkpoints of its own a run keeps; null or 0: all. */
   save_total_limit: number | null;
   seed: number;
   data_seed: number | null;
@@ -122,6 +123,8 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   checkNumber(owner, 'max_grad_norm', o.max_grad_norm, { min: 0 }, '0 switches clipping off.');
   checkNumber(owner, 'logging_steps', o.logging_steps, { above: 0 }, 'It is how often the loss is logged.');
   checkNumber(owner, 'save_steps', o.save_steps, { above: 0 }, "Use save_strategy: 'no' for no checkpoints.");
+  if (o.save_total_limit !== null)
+    checkNumber(owner, 'save_total_limit', o.save_total_limit, { integer: true }, 'null or 0 keeps all checkpoints.');
   checkNumber(owner, 'memory_limit', o.memory_limit, { above: 0 }, 'Below 1 it is a share of what is free, else MiB.');
   const one = (name: string, value: unknown, values: string[]) => {
     if (!values.includes(value as string)) throw new OptionError(`${owner}: ${name} = ${show(value)} is not one of ${values.join(', ')}.`);

@@ -1,6 +1,4 @@
-import { existsSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { FileError, InterruptedError, OptionError, TrainingError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
 import { turn } from '../core/interrupt';
@@ -16,12 +14,22 @@ import type { CausalLM } from '../models/causal_lm';
 import { baseOf } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
 import { Board } from './board';
-import { checkpointSteps, checkWritable, findCheckpoint, loadState, saveCheckpoint, type TrainerState, trainerState } from './checkpoint';
+import {
+  changedSettings,
+  checkWritable,
+  faultOf,
+  loadOptimizer,
+  loadState,
+  saveCheckpoint,
+  type TrainerState,
+  trainerState,
+} from './checkpoint';
 import { isEightBit, type TrainingOptions } from './config';
 import { stepGradients, type TrainedModel } from './gradients';
 import { type Action, Handle } from './handle';
 import { planMicroBatches } from './micro_batches';
 import { AdamW } from './optimizer';
+import { checkpointsIn, findCheckpoint, fittingIn, forgetOld, type Lineage, metIn, originOf, othersIn, tidy } from './output_dir';
 import { type EventKind, newRun, type Run, tell, watchOverfitting } from './run';
 import { SCHEDULES } from './schedules';
 
@@ -71,6 +79,8 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
   private baseRate = 0;
   private precision: Precision = 'fp32';
   private running = false;
+  /** What led to the run that `train` is on or was last on. */
+  private runs: Lineage = [];
 
   constructor(protected readonly parts: TrainerParts<M>) {
     this.model = parts.model;
@@ -112,14 +122,19 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     return samples;
   }
 
-  /** Trains to the end, or until stopped. `resume_from_checkpoint`: a path, or true for the last checkpoint in output_dir. */
+  /**
+   * Trains to the end, or until stopped. `resume_from_checkpoint`: a path, or true for the newest checkpoint in output_dir of this
+   * trainer's own run, or of the run that saved there last.
+   */
   async train({
     resume_from_checkpoint: resume = this.args.resume_from_checkpoint,
   }: {
     resume_from_checkpoint?: string | boolean | null;
   } = {}): Promise<TrainOutput> {
     if (this.running) throw new OptionError('This trainer is already training. Stop it first (interrupt its cell, or trainer.stop()).');
-    await checkWritable(this.args.output_dir);
+    const { output_dir } = this.args;
+    await checkWritable(output_dir);
+    tidy(output_dir);
     this.running = true;
     this.handle.begin();
     this.baseRate = this.args.learning_rate;
@@ -140,7 +155,8 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       eightBit: isEightBit(this.args.optim),
     });
     try {
-      return await this.loop(optimizer, resume ? findCheckpoint(resume, this.args.output_dir) : null);
+      const fault = (path: string) => faultOf(path, this.model.weightsFile);
+      return await this.loop(optimizer, resume ? await findCheckpoint(resume, output_dir, this.runs, fault) : null);
     } catch (error) {
       const status = error instanceof InterruptedError ? 'stopped' : 'failed';
       if (this.run?.status === 'running') this.end(status, (error as Error).message);
@@ -176,6 +192,10 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     const run = newRun(args.run_name ?? basename(args.output_dir), args.output_dir, total, { ...args });
     this.run = run;
     const note = (kind: EventKind, text: string) => run.events.push({ step: run.step, kind, text });
+    const warn = (text: string) => {
+      note('warning', text);
+      emit('warning', { text });
+    };
     const setRate = (rate: number) => {
       note('learning_rate', `learning rate ${this.baseRate} set to ${rate} (the schedule's curve goes on)`);
       this.baseRate = rate;
@@ -191,17 +211,17 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     );
     const fingerprint = `${parts.train.length} rows, ${rowsPerStep} a step, seed ${args.data_seed ?? args.seed}${args.train_sampling_strategy === 'random' ? '' : `, ${args.train_sampling_strategy}`}`;
     if (checkpoint) {
-      const state = await this.restore(checkpoint, optimizer);
+      const state = await this.restore(checkpoint, optimizer, fingerprint);
       const saved = state.stateful_callbacks.tunebook;
-      if (saved.fingerprint !== fingerprint)
-        throw new OptionError(
-          `The checkpoint '${checkpoint}' was made with other data or batches (${saved.fingerprint}) than now (${fingerprint}). Resume with the same ones, or start afresh.`,
-        );
       run.step = state.global_step;
       run.series = saved.series;
       run.checkpoints.push(checkpoint);
       run.samples = saved.samples ?? [];
-      note('resumed', `resumed from ${basename(checkpoint)}`);
+      const changed = await changedSettings(checkpoint, { ...args, ...(this.model as { peft_config?: object }).peft_config });
+      if (state.max_steps !== total) changed.push(`steps in all ${state.max_steps} -> ${total}`);
+      const but = changed.length ? `, with other settings than it was saved with: ${changed.join(', ')}` : '';
+      note('resumed', `resumed from ${basename(checkpoint)}${but}`);
+      if (but) emit('warning', { text: `Resuming from '${checkpoint}'${but}.` });
       if (saved.learning_rate_set !== undefined) setRate(saved.learning_rate_set);
       log = state.log_history;
       tokensSeen = state.num_input_tokens_seen;
@@ -209,6 +229,11 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       plan = { ...plan, tokens: saved.micro_batch_tokens };
       if (args.bf16 === null) this.precision = saved.precision ?? this.precision;
     }
+    this.runs = [...((checkpoint && originOf(checkpoint).runs) || []), [run.id, run.step]];
+    const others = othersIn(args.output_dir, this.runs, args.save_total_limit);
+    if (others) warn(others);
+    const newest = checkpointsIn(args.output_dir).at(-1)?.savedAt ?? 0;
+    let isAlone = true;
     this.state = { global_step: run.step, log_history: log };
     const board = args.report_to === 'tensorboard' ? new Board(args.output_dir) : undefined;
     const logged = (entry: Record<string, number>) => {
@@ -235,10 +260,17 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
           loss_since_log: sinceLog,
         },
       );
-      await saveCheckpoint(folder, optimizer, state, args, (to) => this.save_model(to));
-      run.checkpoints.push(folder);
+      await saveCheckpoint(folder, optimizer, state, { runs: this.runs, args }, (to) => this.save_model(to));
       note('checkpoint', `saved ${basename(folder)}`);
-      await this.forgetOld(run);
+      const gone = await forgetOld(args.output_dir, this.runs, args.save_total_limit);
+      run.checkpoints = [...run.checkpoints, folder].filter((path) => !gone.includes(path));
+      const met = isAlone && metIn(args.output_dir, this.runs, newest);
+      if (met) {
+        isAlone = false;
+        warn(
+          `Another run saves into '${args.output_dir}' at the same time (${basename(met.path)}). Each deletes only its own checkpoints, but of the same step the later one stays: give one of them another output_dir.`,
+        );
+      }
       tell(run, this.handle, 'change');
       return folder;
     };
@@ -411,21 +443,19 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     tell(run, this.handle, 'end');
   }
 
-  private async forgetOld(run: Run): Promise<void> {
-    const { save_total_limit: limit, output_dir: folder } = this.args;
-    if (limit === null) return;
-    for (const step of checkpointSteps(folder).slice(0, -Math.max(1, limit))) {
-      const path = join(folder, `checkpoint-${step}`);
-      await rm(path, { recursive: true, force: true });
-      run.checkpoints = run.checkpoints.filter((kept) => kept !== path);
+  /** Nothing is changed where the checkpoint does not fit. */
+  private async restore(checkpoint: string, optimizer: AdamW, fingerprint: string): Promise<TrainerState> {
+    const state = await loadState(checkpoint);
+    const made = state.stateful_callbacks.tunebook.fingerprint;
+    if (made !== fingerprint) {
+      const other = fittingIn(dirname(checkpoint), fingerprint);
+      throw new OptionError(
+        `The checkpoint '${checkpoint}' was made with other data or batches (${made}) than now (${fingerprint}). Resume with the same ones, or start afresh.` +
+          (other ? ` '${other}' was made with those of now: give its path to go on from there.` : ''),
+      );
     }
-  }
-
-  private async restore(checkpoint: string, optimizer: AdamW): Promise<TrainerState> {
-    const { weightsFile } = this.model;
-    if (!existsSync(join(checkpoint, weightsFile)))
-      throw new FileError(`'${checkpoint}' has no ${weightsFile}: it is not a whole checkpoint of this kind of training.`);
     await this.model.restore(checkpoint);
-    return loadState(checkpoint, optimizer);
+    await loadOptimizer(checkpoint, state.global_step, optimizer);
+    return state;
   }
 }

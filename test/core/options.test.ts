@@ -1,6 +1,6 @@
 import { expect, it, vi } from 'vitest';
 import { nearest } from '../../src/core/errors';
-import { readOptions } from '../../src/core/options';
+import { readOptions, show } from '../../src/core/options';
 import { Random } from '../../src/core/random';
 
 it('an unknown option offers the nearest name', () => {
@@ -43,4 +43,8 @@ it('random numbers are seeded, uniform and normal', () => {
   expect(Math.abs(mean)).toBeLessThan(0.03);
   expect(Math.abs(normal.reduce((a, b) => a + (b - mean) ** 2, 0) / normal.length - 1)).toBeLessThan(0.05);
   expect(random.shuffled([1, 2, 3, 4]).sort()).toEqual([1, 2, 3, 4]);
+});
+
+it('a long value is shown short, and cut between characters', () => {
+  for (const text of ['🙂'.repeat(99), `a${'🙂'.repeat(99)}`]) expect(JSON.stringify(show(text))).toMatch(/^"'a?(🙂)+\.\.\."$/u);
 });

@@ -89,6 +89,7 @@ it('an interrupt signal finishes the step, saves and resolves', async () => {
     'adapter_model.safetensors',
     'chat_template.jinja',
     'optimizer.safetensors',
+    'run.json',
     'tokenizer.json',
     'tokenizer_config.json',
     'trainer_state.json',

@@ -75,6 +75,19 @@ it('a run survives its payload, and others are refused with what is wrong', () =
   expect(Object.keys(RUN_SCHEMA.properties!.series.properties!)).toEqual([...SERIES]);
 });
 
+it('no text is cut in the middle of a character', () => {
+  const run = runData();
+  for (const text of ['🙂'.repeat(5000), `a${'🙂'.repeat(5000)}`]) {
+    const payload = runPayload({
+      ...run,
+      config: { text },
+      samples: [{ step: 1, prompt: text, text }],
+      events: [{ step: 1, kind: 'epoch', text }],
+    });
+    expect(JSON.stringify(payload)).not.toMatch(/\\ud[89a-f]/);
+  }
+});
+
 it('the schema is what ajv, a validator of the whole standard, takes it for', async () => {
   const { default: Ajv } = await import('ajv/dist/2020');
   const validate = new Ajv({ allowUnionTypes: true }).compile(RUN_SCHEMA);

@@ -107,7 +107,9 @@ export function parseRun(data: unknown): RunData | string {
   return typeof decoded === 'string' ? decoded : { ...rest, series: decoded };
 }
 
-const short = (value: string, most: number) => (value.length > most ? `${value.slice(0, most - 1)}…` : value);
+/** Not longer than `most`; half of an emoji, which no file can hold, is left out. */
+const short = (value: string, most: number) =>
+  value.length > most ? `${value.slice(0, most - 1).replace(/[\ud800-\udbff]$/, '')}…` : value;
 
 function changing(run: RunData) {
   return {
