@@ -7,13 +7,14 @@ export { memoryUsage } from './engine/memory';
 export { Profile, peakGflops, profiled } from './engine/profile';
 export { evaluate } from './evaluate/loss';
 export { generate } from './generate/generate';
-export { pipeline } from './generate/pipeline';
+export { GenerationConfig } from './generate/generation_config';
 export { TextStreamer } from './generate/streamer';
 export { AutoModelForCausalLM, AutoTokenizer } from './models/auto';
 export { AdapterReport, type InspectOptions, inspect } from './notebook/inspect';
 export { showTable } from './notebook/table';
 export { LoraConfig } from './peft/config';
 export { get_peft_model, PeftModel } from './peft/model';
+export { pipeline } from './pipelines/text_generation';
 export { BitsAndBytesConfig } from './quantize';
 export { SFTConfig, SFTTrainer } from './trainers/sft';
 

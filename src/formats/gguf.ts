@@ -125,7 +125,11 @@ function parse(bytes: Uint8Array, path: string, fileSize: number): Gguf {
   const tensorCount = reader.count('a number of tensors');
   const metadataCount = reader.count('a number of metadata entries');
   const metadata = new Map<string, GgufValue>();
-  for (let i = 0; i < metadataCount; i++) metadata.set(reader.string(), reader.value(reader.u32()));
+  for (let i = 0; i < metadataCount; i++) {
+    const key = reader.string();
+    if (metadata.has(key)) throw new FileError(`${path}: damaged GGUF header (two values of ${key}).`);
+    metadata.set(key, reader.value(reader.u32()));
+  }
   const tensors = new Map<string, GgufTensor>();
   for (let i = 0; i < tensorCount; i++) {
     const name = reader.string();
@@ -135,6 +139,7 @@ function parse(bytes: Uint8Array, path: string, fileSize: number): Gguf {
     const code = reader.u32();
     const [type, block, blockBytes] = TYPES[code] ?? [`type ${code}`, 1, 0];
     const count = shape.reduce((a, b) => a * b, 1);
+    if (tensors.has(name)) throw new FileError(`${path}: damaged GGUF header (two tensors ${name}).`);
     tensors.set(name, { name, shape, type, offset: reader.u64(), bytes: (count / block) * blockBytes });
   }
   const alignment = Number(metadata.get('general.alignment') ?? 32);

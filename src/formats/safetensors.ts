@@ -82,7 +82,19 @@ function parseHeader(json: string, path: string, start: number, size: number): O
       );
     tensors.set(name, { name, shape, type: dtype, offset: start + from, bytes: to - from });
   }
+  checkWhole([...tensors.values()], path, start, size);
   return { metadata, tensors };
+}
+
+/** The format has no gaps and no overlaps: either is a tensor written twice, or data that nothing names. */
+function checkWhole(tensors: SafeTensor[], path: string, start: number, size: number): void {
+  let at = start;
+  for (const { name, offset, bytes } of tensors.sort((a, b) => a.offset - b.offset || a.bytes - b.bytes)) {
+    if (offset !== at)
+      throw new FileError(`${path} is damaged: tensor ${name} begins at byte ${offset}, not ${at}, where the one before it ends.`);
+    at += bytes;
+  }
+  if (at !== size) throw new FileError(`${path} is damaged: its tensors end at byte ${at}, but it has ${size}.`);
 }
 
 /** A tensor to be written in fp32; where its values are a function, they are asked for when their turn comes. */

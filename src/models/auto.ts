@@ -1,19 +1,23 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { FileError, OptionError } from '../core/errors';
-import { emit } from '../core/events';
+import { emit, warnOnce } from '../core/events';
 import { type Alias, readOptions, show } from '../core/options';
 import { startBackend } from '../engine/backend';
 import { mebibytes } from '../engine/memory';
 import type { WeightFormat } from '../engine/weights';
 import { readGguf } from '../formats/gguf';
 import { readJson } from '../formats/json';
+import { GenerationConfig, readGenerationConfig } from '../generate/generation_config';
 import { resolveModel } from '../hub/resolve';
 import { BitsAndBytesConfig, bf16, f32 } from '../quantize';
 import { Tokenizer } from '../tokenizers/tokenizer';
 import type { CausalLM } from './causal_lm';
-import { LlamaForCausalLM, llamaConfig, llamaConfigFromGguf, llamaGgufNames } from './llama';
-import { mistralConfig } from './mistral';
+import type { KeyTable } from './keys';
+import { LlamaForCausalLM } from './llama';
+import { LLAMA_KEYS, llamaConfig } from './llama_config';
+import { ggufGenerationConfig, llamaConfigFromGguf, llamaGgufNames } from './llama_gguf';
+import { MISTRAL_KEYS, mistralConfig } from './mistral';
 import { ggufSource, safetensorsSource, type WeightSource } from './source';
 
 interface LoadOptions {
@@ -41,27 +45,30 @@ const ALIASES: Record<string, Alias> = {
 
 type Report = (done: number, of: number) => void;
 
-/** The architectures, by config.json's model_type (GGUF's general.architecture): one line each. */
-const MODELS: Record<
-  string,
-  {
-    config: typeof llamaConfig;
-    configFromGguf: typeof llamaConfigFromGguf;
-    ggufNames: typeof llamaGgufNames;
-    load: typeof LlamaForCausalLM.load;
-  }
-> = {
-  llama: { config: llamaConfig, configFromGguf: llamaConfigFromGguf, ggufNames: llamaGgufNames, load: LlamaForCausalLM.load },
-  mistral: { config: mistralConfig, configFromGguf: llamaConfigFromGguf, ggufNames: llamaGgufNames, load: LlamaForCausalLM.load },
+interface Architecture {
+  /** What becomes of each key of config.json. */
+  keys: KeyTable;
+  config: typeof llamaConfig;
+  load: typeof LlamaForCausalLM.load;
+}
+
+/** The architectures, by config.json's model_type: one line each. */
+export const MODELS: Readonly<Record<string, Architecture>> = {
+  llama: { keys: LLAMA_KEYS, config: llamaConfig, load: LlamaForCausalLM.load },
+  mistral: { keys: MISTRAL_KEYS, config: mistralConfig, load: LlamaForCausalLM.load },
 };
 
-function architecture(type: unknown, where: string) {
-  const model = typeof type === 'string' && Object.hasOwn(MODELS, type) ? MODELS[type] : undefined;
-  if (!model)
-    throw new FileError(
-      `${where} is of architecture '${String(type)}', which tunebook does not have; it has ${Object.keys(MODELS).join(', ')}.`,
-    );
-  return model;
+/** How GGUF files of an architecture are read, by their general.architecture. */
+const GGUF = {
+  llama: { config: llamaConfigFromGguf, names: llamaGgufNames },
+  mistral: { config: llamaConfigFromGguf, names: llamaGgufNames },
+};
+
+function architecture<T>(table: Readonly<Record<string, T>>, type: unknown, where: string): T {
+  if (typeof type === 'string' && Object.hasOwn(table, type)) return table[type];
+  throw new FileError(
+    `${where} is of architecture '${String(type)}', which tunebook does not have; it has ${Object.keys(table).join(', ')}.`,
+  );
 }
 
 export class AutoModelForCausalLM {
@@ -102,29 +109,40 @@ export class AutoModelForCausalLM {
   }
 }
 
-async function loadGguf(
-  path: string,
-  name: string,
-  prepare: (source: WeightSource) => WeightSource,
-  report: Report,
-): Promise<{ model: CausalLM; source: WeightSource }> {
+interface Loaded {
+  model: CausalLM;
+  source: WeightSource;
+}
+type Prepare = (source: WeightSource) => WeightSource;
+
+async function loadGguf(path: string, name: string, prepare: Prepare, report: Report): Promise<Loaded> {
   const gguf = await readGguf(path);
-  const model = architecture(gguf.metadata.get('general.architecture'), path);
-  const config = model.configFromGguf(gguf.metadata, gguf.tensors.has('output.weight'), name);
-  const source = prepare(ggufSource(gguf, model.ggufNames(config), config.num_hidden_layers));
-  return { model: await source.loading(() => model.load(config, source, report)), source };
+  const reader = architecture(GGUF, gguf.metadata.get('general.architecture'), path);
+  const json = await reader.config(gguf);
+  const { config: read, load } = architecture(MODELS, json.model_type, path);
+  const config = read(json, name);
+  const source = prepare(ggufSource(gguf, reader.names(config), config.num_hidden_layers));
+  const generation_config = await readGenerationConfig(dirname(path), () => ggufGenerationConfig(gguf.metadata));
+  const model = await source.loading(() => load(config, source, report));
+  return { model: Object.assign(model, { generation_config }), source };
 }
 
-async function loadFolder(
-  folder: string,
-  name: string,
-  prepare: (source: WeightSource) => WeightSource,
-  report: Report,
-): Promise<{ model: CausalLM; source: WeightSource }> {
+/** Buffers that older versions of transformers saved, and that follow from config.json. */
+const FOLLOWS = /rotary_emb\.inv_freq$/;
+
+async function loadFolder(folder: string, name: string, prepare: Prepare, report: Report): Promise<Loaded> {
   const json = await readJson(join(folder, 'config.json'));
-  const model = architecture(json.model_type, folder);
-  const source = prepare(await safetensorsSource(folder));
-  return { model: await source.loading(() => model.load(model.config(json, name), source, report)), source };
+  const { config, load } = architecture(MODELS, json.model_type, folder);
+  const read = config(json, name);
+  const source = prepare(await safetensorsSource(folder, json.transformers_weights));
+  const generation_config = await readGenerationConfig(folder, () => GenerationConfig.fromModelConfig(json));
+  const model = await source.loading(() => load(read, source, report));
+  const unread = source.unread().filter((tensor) => !FOLLOWS.test(tensor));
+  if (unread.length)
+    warnOnce(
+      `${folder} has ${unread.length} tensors that its architecture has no place for, here or in transformers; they are ignored: ${unread.slice(0, 5).join(', ')}${unread.length > 5 ? ', ...' : ''}.`,
+    );
+  return { model: Object.assign(model, { generation_config }), source };
 }
 
 export class AutoTokenizer {

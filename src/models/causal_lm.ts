@@ -3,13 +3,15 @@ import { join } from 'node:path';
 import { FileError } from '../core/errors';
 import { sortedJson } from '../core/json';
 import { show } from '../core/options';
-import type { LayerCache, Layout } from '../engine/ops/attention';
+import type { Layout } from '../engine/ops/attention';
 import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
 import { linear, product } from '../engine/ops/linear';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
 import type { Precision } from '../engine/precision';
 import * as tf from '../engine/tf';
-import { type Matrix, Module, Parameter, readParameters, writeTensors } from '../nn';
+import { type GenerateOptions, generate } from '../generate/generate';
+import { GENERATION_KEYS, GenerationConfig } from '../generate/generation_config';
+import { type KeyValueCache, type Matrix, Module, Parameter, readParameters, writeTensors } from '../nn';
 
 /** What config.json says, in its own names, plus where the model came from. */
 export interface ModelConfig {
@@ -35,21 +37,6 @@ export function checkSizes(json: Record<string, unknown>, needed: string[], opti
       );
 }
 
-/** The keys and values of every layer, for generating one row. */
-export class KeyValueCache {
-  /** Positions filled so far. */
-  length = 0;
-  constructor(readonly layers: LayerCache[]) {}
-
-  get capacity(): number {
-    return this.layers[0].capacity;
-  }
-
-  dispose(): void {
-    for (const layer of this.layers) layer.dispose();
-  }
-}
-
 export interface ForwardOptions {
   cache?: KeyValueCache;
   /** The rows that stand one behind another in ids [1, total], where it is not one. */
@@ -59,6 +46,12 @@ export interface ForwardOptions {
   /** Keep only block inputs for the backward pass; `parameters` are the trained tensors inside the blocks. */
   recompute?: { parameters: (block: Module) => Parameter[] };
 }
+
+/** Settings of older config.json files that generation_config.json has now, and the name of a file of weights that is not written. */
+const BESIDE = [
+  ...Object.keys(GENERATION_KEYS).filter((name) => !/^(bos|eos|pad)_token_id$|^use_cache$|^output_|^transformers_version$/.test(name)),
+  ...['torch_dtype', 'transformers_weights'],
+];
 
 /** A decoder that predicts the next token. One file per architecture extends it. */
 export abstract class CausalLM extends Module {
@@ -123,23 +116,28 @@ export abstract class CausalLM extends Module {
     return [...module.namedTensors()].flatMap(([, t]) => (t instanceof Parameter && t.requires_grad ? [t] : []));
   }
 
+  /** What `generate` does where a call says nothing else. */
+  generation_config = new GenerationConfig();
+
+  /** Continues a row of token ids; returns the new ones. See `generate`. */
+  generate(input_ids: number[], options: Partial<GenerateOptions> = {}): Promise<number[]> {
+    return generate(this, input_ids, options);
+  }
+
   readonly weightsFile = 'model.safetensors';
 
-  /** Writes config.json and model.safetensors as transformers does, in fp32. */
+  /** Writes config.json, generation_config.json and model.safetensors as transformers does, in fp32. */
   async save_pretrained(folder: string): Promise<void> {
     await mkdir(folder, { recursive: true });
     await writeTensors(join(folder, this.weightsFile), this.namedTensors());
     const { _name_or_path, ...config } = this.config;
-    await writeFile(join(folder, 'config.json'), sortedJson({ ...config, dtype: 'float32' }));
+    const settings = Object.entries(config).filter(([name]) => !BESIDE.includes(name));
+    await writeFile(join(folder, 'config.json'), sortedJson({ ...Object.fromEntries(settings), dtype: 'float32' }));
+    await writeFile(join(folder, 'generation_config.json'), this.generation_config.toJson());
   }
 
   /** Replaces the values of its trained tensors by those of a saved model of the same shape. */
   restore(folder: string): Promise<void> {
     return readParameters(join(folder, this.weightsFile), this.namedParameters());
-  }
-
-  eosTokenIds(): number[] {
-    const eos = this.config.eos_token_id;
-    return eos === undefined || eos === null ? [] : [eos].flat();
   }
 }

@@ -1,4 +1,5 @@
-import { FileError, OptionError } from '../core/errors';
+import { OptionError } from '../core/errors';
+import { warnOnce } from '../core/events';
 import { add } from '../engine/ops/add';
 import { attention, LayerCache, type Layout, positionsIn } from '../engine/ops/attention';
 import { attentionBlock } from '../engine/ops/attention_block';
@@ -6,29 +7,24 @@ import { gatedMlp } from '../engine/ops/gated_mlp';
 import { gatherRows } from '../engine/ops/gather_rows';
 import { qkv } from '../engine/ops/qkv';
 import { rope } from '../engine/ops/rope';
-import { swiglu } from '../engine/ops/swiglu';
 import type { Precision } from '../engine/precision';
 import { checkpoint } from '../engine/tape';
 import * as tf from '../engine/tf';
-import type { GgufValue } from '../formats/gguf';
-import { Embedding, Linear, type Matrix, Module, RMSNorm, type RopeConfig, type RopeParameters, rotaryTables, rotation } from '../nn';
-import { CausalLM, checkSizes, type ForwardOptions, KeyValueCache, type ModelConfig } from './causal_lm';
-import type { GgufNames, WeightSource } from './source';
-
-/** Llama (Touvron et al., 2023, https://arxiv.org/abs/2302.13971), as transformers' `LlamaForCausalLM`. */
-export interface LlamaConfig extends ModelConfig {
-  intermediate_size: number;
-  num_attention_heads: number;
-  num_key_value_heads: number;
-  head_dim: number;
-  rms_norm_eps: number;
-  rope_theta: number;
-  rope_parameters: RopeParameters;
-  attention_bias: boolean;
-  mlp_bias: boolean;
-  /** Tokens that a token sees, itself among them; null: all before it. Llama has none, models built like it may. */
-  sliding_window: number | null;
-}
+import {
+  ACTIVATIONS,
+  Embedding,
+  KeyValueCache,
+  Linear,
+  type Matrix,
+  Module,
+  RMSNorm,
+  type RopeConfig,
+  rotaryTables,
+  rotation,
+} from '../nn';
+import { CausalLM, type ForwardOptions } from './causal_lm';
+import type { LlamaConfig } from './llama_config';
+import type { WeightSource } from './source';
 
 /** What every block is told of the tokens: the rotation of their positions, and which rows they are (see ForwardOptions). */
 interface Tokens {
@@ -77,6 +73,7 @@ class LlamaAttention extends Module {
 
 class LlamaMLP extends Module {
   constructor(
+    private readonly act: string,
     readonly gate_proj: Linear,
     readonly up_proj: Linear,
     readonly down_proj: Linear,
@@ -87,11 +84,10 @@ class LlamaMLP extends Module {
   /** x [..., hidden], not yet normed -> x + mlp(norm(x)) [..., hidden] */
   forward(x: tf.Tensor, norm: RMSNorm): tf.Tensor {
     const { gate_proj: gate, up_proj: up, down_proj: down } = this;
-    const all = Linear.together({ gate, up, down });
+    const all = this.act === 'silu' ? Linear.together({ gate, up, down }) : undefined;
     if (all) return gatedMlp({ x, gain: norm.weight.tensor, ...all.tensors }, { ...all.projections, eps: norm.eps });
     const n = norm.forward(x);
-    const act = swiglu({ gate: gate.forward(n), up: up.forward(n) }, {});
-    return add({ a: x, b: down.forward(act) }, {});
+    return add({ a: x, b: down.forward(ACTIVATIONS[this.act](gate.forward(n), up.forward(n))) }, {});
   }
 }
 
@@ -125,6 +121,24 @@ class LlamaModel extends Module {
   }
 }
 
+const [EMBED, HEAD] = ['model.embed_tokens.weight', 'lm_head.weight'];
+
+/**
+ * Where the embedding table is, and whether it is the output matrix too. As in transformers 5: a file with both, and different, is
+ * believed more than `tie_word_embeddings: true`; where one of the two is missing it is the other.
+ */
+async function tableNames(config: LlamaConfig, source: WeightSource): Promise<{ embed: string; tied: boolean }> {
+  if (!config.tie_word_embeddings) return { embed: EMBED, tied: false };
+  if (!source.has(HEAD)) return { embed: EMBED, tied: true };
+  if (!source.has(EMBED)) return { embed: HEAD, tied: true };
+  const tied = await source.same(EMBED, HEAD);
+  if (!tied)
+    warnOnce(
+      `${source.description}: config.json ties the output matrix to the embedding table (tie_word_embeddings), but ${HEAD} and ${EMBED} differ in the file, so they are not tied. Set tie_word_embeddings to false to silence this.`,
+    );
+  return { embed: EMBED, tied };
+}
+
 export class LlamaForCausalLM extends CausalLM {
   private readonly rope: RopeConfig;
   /** Positions that it knows: a base that grows with the text goes on beyond those it was trained on. */
@@ -155,7 +169,8 @@ export class LlamaForCausalLM extends CausalLM {
       new Linear(await source.weight(`${name}.weight`, out, into), bias ? await source.vector(`${name}.bias`, out) : undefined);
     const norm = async (name: string) => new RMSNorm(await source.vector(`${name}.weight`, hidden), eps);
     const layers: LlamaDecoderLayer[] = [];
-    const embed = new Embedding(await source.weight('model.embed_tokens.weight', config.vocab_size, hidden));
+    const table = await tableNames(config, source);
+    const embed = new Embedding(await source.weight(table.embed, config.vocab_size, hidden));
     for (let i = 0; i < config.num_hidden_layers; i++) {
       const at = `model.layers.${i}`;
       const { attention_bias: biased, mlp_bias: mlpBiased } = config;
@@ -169,6 +184,7 @@ export class LlamaForCausalLM extends CausalLM {
             await linear(`${at}.self_attn.o_proj`, hidden, heads, biased),
           ),
           new LlamaMLP(
+            config.hidden_act,
             await linear(`${at}.mlp.gate_proj`, inner, hidden, mlpBiased),
             await linear(`${at}.mlp.up_proj`, inner, hidden, mlpBiased),
             await linear(`${at}.mlp.down_proj`, hidden, inner, mlpBiased),
@@ -179,8 +195,12 @@ export class LlamaForCausalLM extends CausalLM {
       );
       report(i + 1, config.num_hidden_layers);
     }
-    const head = config.tie_word_embeddings ? undefined : await linear('lm_head', config.vocab_size, hidden, false);
-    return new LlamaForCausalLM(config, new LlamaModel(embed, layers, await norm('model.norm')), head);
+    const head = table.tied ? undefined : await linear('lm_head', config.vocab_size, hidden, false);
+    return new LlamaForCausalLM(
+      { ...config, tie_word_embeddings: table.tied },
+      new LlamaModel(embed, layers, await norm('model.norm')),
+      head,
+    );
   }
 
   get head(): Matrix {
@@ -228,99 +248,9 @@ export class LlamaForCausalLM extends CausalLM {
     const { hidden_size: hidden, intermediate_size: inner, head_dim: dim, num_hidden_layers: layers } = this.config;
     const heads = this.config.num_attention_heads * dim;
     const groups = this.config.num_key_value_heads * dim;
-    const block = 2 * hidden + (2 * heads + 2 * groups + 2 * inner) * (precision === 'bf16' ? 0.5 : 1);
+    // An activation that the fused op does not have keeps what its parts do.
+    const composed = this.config.hidden_act === 'silu' ? 0 : 5 * inner;
+    const block = 2 * hidden + (2 * heads + 2 * groups + 2 * inner) * (precision === 'bf16' ? 0.5 : 1) + composed;
     return [layers * block, layers * hidden + block];
   }
-}
-
-/** config.json, of transformers 5 or earlier, with its defaults filled in. */
-export function llamaConfig(json: Record<string, unknown>, name: string): LlamaConfig {
-  checkSizes(
-    json,
-    ['vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads'],
-    ['num_key_value_heads', 'head_dim', 'max_position_embeddings'],
-    name,
-  );
-  const heads = json.num_attention_heads as number;
-  const parameters = (json.rope_parameters ?? json.rope_scaling ?? {}) as RopeParameters & { type?: string };
-  const config = {
-    num_key_value_heads: heads,
-    rms_norm_eps: 1e-6,
-    max_position_embeddings: 2048,
-    tie_word_embeddings: false,
-    attention_bias: false,
-    mlp_bias: false,
-    ...json,
-    sliding_window: null,
-    head_dim: (json.head_dim as number | undefined) ?? (json.hidden_size as number) / heads,
-    rope_theta: (json.rope_theta as number | undefined) ?? parameters.rope_theta ?? 10000,
-    rope_parameters: {
-      ...(json.original_max_position_embeddings ? { original_max_position_embeddings: json.original_max_position_embeddings } : {}),
-      ...parameters,
-      rope_type: parameters.rope_type ?? parameters.type ?? 'default',
-    },
-    _name_or_path: name,
-  } as LlamaConfig;
-  const { num_key_value_heads: groups, head_dim: dim } = config;
-  if (heads % groups || dim % 2)
-    throw new FileError(
-      `The configuration of ${name} does not fit together: ${heads} heads over ${groups} key/value heads, each of ${dim} dimensions.`,
-    );
-  return config;
-}
-
-/** The same out of a GGUF file's metadata. */
-export function llamaConfigFromGguf(metadata: Map<string, GgufValue>, hasHead: boolean, name: string): LlamaConfig {
-  const get = (key: string) => metadata.get(`llama.${key}`) as number | undefined;
-  const token = (key: string) => metadata.get(`tokenizer.ggml.${key}_token_id`) as number | undefined;
-  return llamaConfig(
-    {
-      model_type: 'llama',
-      architectures: ['LlamaForCausalLM'],
-      vocab_size: get('vocab_size') ?? (metadata.get('tokenizer.ggml.tokens') as unknown[]).length,
-      hidden_size: get('embedding_length'),
-      intermediate_size: get('feed_forward_length'),
-      num_hidden_layers: get('block_count'),
-      num_attention_heads: get('attention.head_count'),
-      num_key_value_heads: get('attention.head_count_kv') ?? get('attention.head_count'),
-      head_dim: get('attention.key_length') ?? get('rope.dimension_count'),
-      rms_norm_eps: get('attention.layer_norm_rms_epsilon'),
-      rope_theta: get('rope.freq_base') ?? 10000,
-      max_position_embeddings: get('context_length'),
-      tie_word_embeddings: !hasHead,
-      bos_token_id: token('bos'),
-      eos_token_id: token('eos'),
-      pad_token_id: token('padding'),
-    },
-    name,
-  );
-}
-
-/** llama.cpp keeps the rows of q and k with the two halves of each head interleaved; transformers keeps halves apart. */
-export function llamaGgufNames(config: LlamaConfig): GgufNames {
-  const block = (gguf: string, name: string): [string, string] => [`blk.{}.${gguf}.weight`, `model.layers.{}.${name}.weight`];
-  return {
-    tensors: [
-      ['token_embd.weight', 'model.embed_tokens.weight'],
-      ['output_norm.weight', 'model.norm.weight'],
-      ['output.weight', 'lm_head.weight'],
-      block('attn_norm', 'input_layernorm'),
-      block('ffn_norm', 'post_attention_layernorm'),
-      block('attn_q', 'self_attn.q_proj'),
-      block('attn_k', 'self_attn.k_proj'),
-      block('attn_v', 'self_attn.v_proj'),
-      block('attn_output', 'self_attn.o_proj'),
-      block('ffn_gate', 'mlp.gate_proj'),
-      block('ffn_up', 'mlp.up_proj'),
-      block('ffn_down', 'mlp.down_proj'),
-    ],
-    rowOrder(name, rows) {
-      if (!/\.(q|k)_proj\.weight$/.test(name)) return undefined;
-      const { head_dim: dim } = config;
-      return Uint32Array.from({ length: rows }, (_, row) => {
-        const within = row % dim;
-        return row - within + (within < dim / 2 ? 2 * within : 2 * (within - dim / 2) + 1);
-      });
-    },
-  };
 }

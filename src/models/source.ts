@@ -6,7 +6,7 @@ import * as tf from '../engine/tf';
 import { Weight, type WeightFormat } from '../engine/weights';
 import type { Gguf } from '../formats/gguf';
 import { readJson } from '../formats/json';
-import { readSafetensors, type SafeTensor } from '../formats/safetensors';
+import { readSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
 import { Parameter } from '../nn';
 import { type BitsAndBytesConfig, weightFormat } from '../quantize';
@@ -19,14 +19,27 @@ interface Stored {
   bytes: number;
 }
 
-/** The weights of a model in files, by their Hugging Face names, loaded one at a time. */
+/** What a kind of file does in its own way. */
+interface Ways {
+  /** For rows that a file keeps in another order: old row of each new row. */
+  rowOrder?: (name: string, rows: number) => Uint32Array | undefined;
+  /** Vectors that are zeros where they are missing. */
+  zeros?: RegExp;
+}
+
+/** The module that all decoders of transformers keep their layers in; some files leave it out of their tensors' names, or say it twice. */
+const BASE = 'model.';
+
+/** The weights of a model in files, by their Hugging Face names, loaded one at a time. It knows which ones nobody has asked for. */
 export class WeightSource {
+  private readonly unasked: Set<string>;
   constructor(
     readonly description: string,
     private readonly stored: Map<string, Stored>,
-    /** For rows that a file keeps in another order: old row of each new row. */
-    private readonly rowOrder: (name: string, rows: number) => Uint32Array | undefined = () => undefined,
-  ) {}
+    private readonly ways: Ways = {},
+  ) {
+    this.unasked = new Set(stored.keys());
+  }
   /** How matrices are packed on the way; null: as they are. */
   quantization: BitsAndBytesConfig | null = null;
   /** What other matrices are turned into; undefined: as they are. */
@@ -45,12 +58,38 @@ export class WeightSource {
     }
   }
 
-  has(name: string): boolean {
-    return this.stored.has(name);
+  /** A tensor by its name in the model, or as transformers takes it too: with its base model's prefix left out or said once more. */
+  private find(name: string): { key: string; at: Stored } | undefined {
+    for (const key of [name, BASE + name, ...(name.startsWith(BASE) ? [name.slice(BASE.length)] : [])]) {
+      const at = this.stored.get(key);
+      if (at) return { key, at };
+    }
+    return undefined;
   }
 
-  names(): string[] {
-    return [...this.stored.keys()];
+  has(name: string): boolean {
+    return this.find(name) !== undefined;
+  }
+
+  /** Names of the tensors that nobody has read so far. */
+  unread(): string[] {
+    return [...this.unasked];
+  }
+
+  /** Whether two tensors hold the same bytes. The second counts as read where they do. */
+  async same(first: string, second: string): Promise<boolean> {
+    const [a, b] = [this.find(first), this.find(second)];
+    if (!a || !b || a.at.type !== b.at.type || a.at.shape.join() !== b.at.shape.join()) return false;
+    const piece = 16 << 20;
+    for (let from = 0; from < a.at.bytes; from += piece) {
+      const bytes = Math.min(piece, a.at.bytes - from);
+      const [left, right] = await Promise.all(
+        [a.at, b.at].map(({ path, offset }) => withFile(path, (read) => read({ offset: offset + from, bytes }))),
+      );
+      if (Buffer.compare(left, right)) return false;
+    }
+    this.unasked.delete(b.key);
+    return true;
   }
 
   /** Bytes of all tensors as the files hold them. */
@@ -61,12 +100,14 @@ export class WeightSource {
   }
 
   private async read(name: string, shape: number[]): Promise<{ bytes: Uint8Array; type: string }> {
-    const stored = this.stored.get(name);
-    if (!stored) throw new FileError(`${this.description} has no tensor ${name}; is it another architecture, or a part of a model?`);
+    const found = this.find(name);
+    if (!found) throw this.missing(name);
+    const stored = found.at;
+    this.unasked.delete(found.key);
     if (stored.shape.join() !== shape.join())
       throw new FileError(`${this.description}: tensor ${name} is [${stored.shape}], but config.json asks for [${shape}].`);
     let bytes = await withFile(stored.path, (read) => read(stored));
-    const order = this.rowOrder(name, shape[0]);
+    const order = this.ways.rowOrder?.(name, shape[0]);
     if (order) {
       const row = bytes.length / shape[0];
       const sorted = new Uint8Array(bytes.length);
@@ -74,6 +115,14 @@ export class WeightSource {
       bytes = sorted;
     }
     return { bytes, type: stored.type };
+  }
+
+  private missing(name: string): FileError {
+    const others = [...this.unasked].slice(0, 3).join(', ');
+    return new FileError(
+      `${this.description} has no tensor ${name}; is it another architecture, or a part of a model? ` +
+        (others ? `Its other tensors are called ${others}${this.unasked.size > 3 ? ', ...' : ''}.` : 'It has no other tensors.'),
+    );
   }
 
   /**
@@ -109,46 +158,63 @@ export class WeightSource {
 
   /** A vector in fp32, frozen, outside any tidy scope. */
   async vector(name: string, size: number): Promise<Parameter> {
-    const { bytes, type } = await this.read(name, [size]);
-    const vector = new Parameter(tf.keep(tf.tensor1d(weightFormat(type, name).decode(bytes, size))), false);
+    const none = this.ways.zeros?.test(name) && !this.has(name);
+    const values = async () => {
+      const { bytes, type } = await this.read(name, [size]);
+      return weightFormat(type, name).decode(bytes, size);
+    };
+    const vector = new Parameter(tf.keep(tf.tensor1d(none ? new Float32Array(size) : await values())), false);
     this.made.push(vector);
     return vector;
   }
 }
 
-/** How one architecture's tensors are called in GGUF, and which rows llama.cpp keeps in another order. */
-export interface GgufNames {
+/** How one architecture's tensors are called in GGUF, and what llama.cpp does in its own way. */
+export interface GgufNames extends Ways {
   /** [GGUF name with {} for the block's number, Hugging Face name]. */
   tensors: [string, string][];
-  rowOrder(name: string, rows: number): Uint32Array | undefined;
+  /** Tensors that are read with the metadata, or follow from it. */
+  elsewhere: RegExp;
 }
 
+/** A GGUF file's tensors. One that the architecture has no place for is a FileError that names it. */
 export function ggufSource(gguf: Gguf, names: GgufNames, layers: number): WeightSource {
   const stored = new Map<string, Stored>();
+  const placed = new Set<string>();
   for (const [from, to] of names.tensors)
     for (let i = 0; i < (from.includes('{}') ? layers : 1); i++) {
       const tensor = gguf.tensors.get(from.replace('{}', String(i)));
-      if (tensor) stored.set(to.replace('{}', String(i)), { ...tensor, path: gguf.path });
+      if (!tensor) continue;
+      placed.add(tensor.name);
+      stored.set(to.replace('{}', String(i)), { ...tensor, path: gguf.path });
     }
-  return new WeightSource(gguf.path, stored, names.rowOrder);
+  const others = [...gguf.tensors.keys()].filter((name) => !placed.has(name) && !names.elsewhere.test(name));
+  if (others.length)
+    throw new FileError(
+      `${gguf.path} has ${others.length} tensors that tunebook has no place for in this architecture, such as ${others.slice(0, 3).join(', ')}: without them the model would answer wrongly.`,
+    );
+  return new WeightSource(gguf.path, stored, names);
 }
 
-/** model.safetensors, or the shards that model.safetensors.index.json lists. */
-export async function safetensorsSource(folder: string): Promise<WeightSource> {
-  const index = join(folder, 'model.safetensors.index.json');
-  let files = ['model.safetensors'];
-  if (existsSync(index)) {
-    const { weight_map: map } = await readJson(index);
-    if (typeof map !== 'object' || !map || !Object.values(map).every((file) => typeof file === 'string'))
-      throw new FileError(`${index} has no weight_map of file names: it is damaged. Get it again.`);
-    files = [...new Set(Object.values(map))];
-  }
+/**
+ * The file of weights in a folder: model.safetensors where it is there, else the shards that model.safetensors.index.json lists, as in
+ * transformers; or what config.json names (`transformers_weights`).
+ */
+export async function safetensorsSource(folder: string, named?: unknown): Promise<WeightSource> {
+  const [whole, list] = ['model.safetensors', 'model.safetensors.index.json'];
+  const file = typeof named === 'string' ? named : existsSync(join(folder, whole)) || !existsSync(join(folder, list)) ? whole : list;
+  const index = file.endsWith('.index.json') ? join(folder, file) : undefined;
+  const map = index ? (await readJson(index)).weight_map : {};
+  if (typeof map !== 'object' || !map || !Object.values(map).every((shard) => typeof shard === 'string'))
+    throw new FileError(`${index} has no weight_map of file names: it is damaged. Get it again.`);
+  const places = map as Record<string, string>;
   const stored = new Map<string, Stored>();
-  for (const file of files) {
-    const path = join(folder, file);
-    if (!existsSync(path)) throw new FileError(`${folder} has no ${file}: it is not a whole model. Download it again.`);
-    const { tensors } = await readSafetensors(path);
-    for (const [name, tensor] of tensors as Map<string, SafeTensor>) stored.set(name, { ...tensor, path });
+  for (const shard of index ? new Set(Object.values(places)) : [file]) {
+    const path = join(folder, shard);
+    if (!existsSync(path)) throw new FileError(`${folder} has no ${shard}: it is not a whole model. Download it again.`);
+    // Where two shards hold a tensor, the index says which one counts.
+    for (const [name, tensor] of (await readSafetensors(path)).tensors)
+      if (!stored.has(name) || places[name] === shard) stored.set(name, { ...tensor, path });
   }
   return new WeightSource(folder, stored);
 }

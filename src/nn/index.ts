@@ -1,3 +1,5 @@
+export { ACTIVATIONS } from './activations';
+export { KeyValueCache } from './key_value_cache';
 export { Embedding, RMSNorm } from './layers';
 export { Linear, type LowRank } from './linear';
 export { dropoutSeed, training } from './mode';

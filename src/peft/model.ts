@@ -119,6 +119,11 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     console.log(`trainable params: ${few} || all params: ${many} || trainable%: ${((100 * trainable) / all).toFixed(4)}`);
   }
 
+  /** Continues a row of token ids with the adapter, as the model's own `generate` does. */
+  generate<A extends unknown[], R>(this: PeftModel<BaseModel & { generate(...given: A): R }>, ...given: A): R {
+    return this.base_model.generate(...given);
+  }
+
   /** Runs f with the adapter off: the base model as it was. */
   async disable_adapter<T>(f: () => T | Promise<T>): Promise<T> {
     const off = [...this.base_model.namedModules()].flatMap(([, m]) => ('lowRank' in m ? [m as { lowRank: LowRank[] }] : []));

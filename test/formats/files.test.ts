@@ -63,6 +63,21 @@ it('writes safetensors that read back, and leaves no partial file', async () => 
   await expect(readSafetensors(path)).rejects.toThrow(/truncated or damaged/);
 });
 
+it('names a tensor that is there twice, and bytes that no tensor has', async () => {
+  const path = join(scratch(), 'a.safetensors');
+  const tensor = { name: 'a', shape: [2], data: Float32Array.of(1, 2) };
+  await writeSafetensors(path, [tensor, { ...tensor, name: 'b' }]);
+  const twice = Buffer.from(readFileSync(path, 'latin1').replace('"b":', '"a":'), 'latin1');
+  writeFileSync(path, twice);
+  await expect(readSafetensors(path)).rejects.toThrow(/damaged: tensor a begins at byte \d+, not \d+/);
+  await writeSafetensors(path, [tensor]);
+  writeFileSync(path, Buffer.concat([readFileSync(path), Buffer.alloc(8)]));
+  await expect(readSafetensors(path)).rejects.toThrow(/tensors end at byte \d+, but it has \d+/);
+  const gguf = join(scratch(), 'a.gguf');
+  writeFileSync(gguf, smallGguf(2));
+  await expect(readGguf(gguf)).rejects.toThrow(/damaged GGUF header \(two tensors token_embd.weight\)/);
+});
+
 it('survives damaged safetensors files', async () => {
   const path = join(scratch(), 'a.safetensors');
   await writeSafetensors(path, [{ name: 'a', shape: [2, 3], data: new Float32Array(6) }]);

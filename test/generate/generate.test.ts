@@ -2,7 +2,7 @@ import { beforeAll, expect, it } from 'vitest';
 import { Random } from '../../src/core/random';
 import { Handle } from '../../src/engine/backend';
 import * as tf from '../../src/engine/tf';
-import { sample } from '../../src/generate/generate';
+import { sample } from '../../src/generate/logits';
 import { AutoModelForCausalLM, generate, pipeline, TextStreamer } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
 import { tinyLlama, tinyTokenizer } from '../tiny';

@@ -1,11 +1,11 @@
 import { nearest, OptionError } from '../core/errors';
 import { show } from '../core/options';
+import type { GenerateOptions } from '../generate/generate';
+import type { TextStreamer } from '../generate/streamer';
 import { AutoModelForCausalLM, AutoTokenizer } from '../models/auto';
 import type { CausalLM } from '../models/causal_lm';
 import { baseOf, type PeftModel } from '../peft/model';
 import type { Message, Tokenizer } from '../tokenizers/tokenizer';
-import { type GenerateOptions, generate } from './generate';
-import type { TextStreamer } from './streamer';
 
 export interface PipelineOptions extends Partial<GenerateOptions> {
   /** false: only what the model wrote. For conversations transformers returns all messages. */
@@ -20,6 +20,12 @@ export interface TextGenerationPipeline {
   (messages: Message[], options?: PipelineOptions): Promise<{ generated_text: Message[] }[]>;
   model: CausalLM | PeftModel<CausalLM>;
   tokenizer: Tokenizer;
+}
+
+/** transformers' pipeline writes 256 tokens where neither the call nor the model says how many. */
+function lengthOf({ generation_config: model }: CausalLM, call: PipelineOptions): { max_new_tokens?: number } {
+  const said = [call, call.generation_config ?? {}, model] as Record<string, unknown>[];
+  return said.some(({ max_new_tokens, max_length }) => max_new_tokens ?? max_length) ? {} : { max_new_tokens: 256 };
 }
 
 /** `await pipeline('text-generation', model or name, { tokenizer })`, called as in transformers. */
@@ -43,7 +49,7 @@ export async function pipeline(
       streamer?.put(token);
       options.on_token?.(token);
     };
-    const made = await generate(base, ids, { max_new_tokens: 256, ...options, on_token });
+    const made = await base.generate(ids, { ...lengthOf(base, options), ...options, on_token });
     streamer?.end();
     const text = tok.decode(made, { skip_special_tokens: true });
     if (typeof input === 'string') return [{ generated_text: full ? input + text : text }];

@@ -1,0 +1,133 @@
+import type { Random } from '../core/random';
+import type { GenerationSettings } from './generation_config';
+
+const OUT = Number.NEGATIVE_INFINITY;
+const out = (logits: Float32Array, ids: Iterable<number>) => {
+  for (const id of ids) logits[id] = OUT;
+};
+
+/** What generation has come to: all tokens so far, and how many of them are the prompt. */
+export interface Progress {
+  tokens: number[];
+  prompt: number;
+  /** How many tokens there may be in all. */
+  limit: number;
+  eos: ReadonlySet<number>;
+}
+
+/** The tokens that would make a sequence of `n` come a second time. */
+function repeated(tokens: number[], n: number): number[] {
+  const begun = tokens.slice(tokens.length - n + 1).join();
+  const found: number[] = [];
+  for (let i = 0; i + n <= tokens.length; i++) if (tokens.slice(i, i + n - 1).join() === begun) found.push(tokens[i + n - 1]);
+  return found;
+}
+
+/**
+ * What is asked of every next token, in the order of transformers' processors; in place. The penalty divides what was said before
+ * (Keskar et al., 2019, https://arxiv.org/abs/1909.05858).
+ */
+export function constrain(logits: Float32Array, o: GenerationSettings, { tokens, prompt, limit, eos }: Progress): void {
+  const { repetition_penalty: penalty, no_repeat_ngram_size: ngram, bad_words_ids: words } = o;
+  if (penalty && penalty !== 1)
+    for (const id of new Set(tokens)) logits[id] = logits[id] > 0 ? Math.fround(logits[id] / penalty) : Math.fround(logits[id] * penalty);
+  if (ngram && tokens.length >= ngram) out(logits, repeated(tokens, ngram));
+  for (const word of words ?? []) {
+    const last = word[word.length - 1];
+    const before = word.slice(0, -1);
+    const ends = word.length === 1 && eos.has(last);
+    const fits = word.length === 1 || word.length <= tokens.length;
+    if (!ends && fits && before.join() === tokens.slice(tokens.length - before.length).join()) out(logits, [last]);
+  }
+  const least = Math.max(o.min_length ?? 0, o.min_new_tokens ? prompt + o.min_new_tokens : 0);
+  if (tokens.length < least) out(logits, eos);
+  if (o.forced_eos_token_id !== null && tokens.length === limit - 1) {
+    logits.fill(OUT);
+    for (const id of [o.forced_eos_token_id].flat()) logits[id] = 0;
+  }
+  if (o.suppress_tokens) out(logits, o.suppress_tokens);
+  if (o.begin_suppress_tokens && tokens.length === prompt) out(logits, o.begin_suppress_tokens);
+}
+
+export function argmax(values: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+  return best;
+}
+
+/** Tokens that may be drawn, the likeliest first, with their shares; the shares add up to 1. */
+export interface Candidates {
+  ids: number[];
+  shares: number[];
+}
+
+/** Share and entropy of what is left after each rule: transformers takes the softmax anew. */
+function keep({ ids, shares }: Candidates, count: (shares: number[]) => number): Candidates {
+  const kept = Math.max(1, Math.min(ids.length, count(shares)));
+  const some = shares.slice(0, kept);
+  const total = some.reduce((a, b) => a + b, 0);
+  return { ids: ids.slice(0, kept), shares: some.map((share) => share / total) };
+}
+
+const entropy = (shares: number[]) => -shares.reduce((sum, p) => sum + (p > 0 ? p * Math.log(p) : 0), 0);
+
+/** Tokens whose surprise is nearest to what is expected, up to `mass` (Meister et al., 2022, https://arxiv.org/abs/2202.00666). */
+function typical({ ids, shares }: Candidates, mass: number): Candidates {
+  const expected = entropy(shares);
+  const far = shares.map((p) => Math.abs(-Math.log(p) - expected));
+  const order = [...ids.keys()].sort((a, b) => far[a] - far[b]);
+  let sum = 0;
+  let last = 0;
+  for (; last < order.length - 1; last++) {
+    sum += shares[order[last]];
+    if (sum >= mass) break;
+  }
+  const kept = [...ids.keys()].filter((i) => i === order[0] || far[i] <= far[order[last]]);
+  const total = kept.reduce((all, i) => all + shares[i], 0);
+  return { ids: kept.map((i) => ids[i]), shares: kept.map((i) => shares[i] / total) };
+}
+
+type Warping = Pick<GenerationSettings, 'temperature' | 'top_k' | 'top_p'> &
+  Partial<Pick<GenerationSettings, 'min_p' | 'typical_p' | 'epsilon_cutoff' | 'eta_cutoff'>>;
+
+/** What may be drawn of a row of logits: temperature, then the rules in the order of transformers. */
+export function candidates(logits: Float32Array, o: Warping): Candidates {
+  const temperature = o.temperature ?? 1;
+  const k = o.top_k ? Math.min(o.top_k, logits.length) : logits.length;
+  // As many as are as good as the k-th.
+  const least = k < logits.length ? logits.slice().sort()[logits.length - k] : OUT;
+  const ids: number[] = [];
+  for (let id = 0; id < logits.length; id++) if (logits[id] >= least && logits[id] !== OUT) ids.push(id);
+  ids.sort((a, b) => logits[b] - logits[a]);
+  const weights = ids.map((id) => Math.exp((logits[id] - logits[ids[0]]) / temperature));
+  let found = keep({ ids, shares: weights }, (all) => all.length);
+  const { top_p, min_p, typical_p, epsilon_cutoff: epsilon, eta_cutoff: eta } = o;
+  if (top_p && top_p < 1)
+    found = keep(found, (shares) => {
+      let [kept, mass] = [0, 0];
+      while (kept < shares.length && mass < top_p) mass += shares[kept++];
+      return kept;
+    });
+  const above = (least: (shares: number[]) => number) => {
+    found = keep(found, (shares) => {
+      const bound = least(shares);
+      return shares.filter((p) => p >= bound).length;
+    });
+  };
+  if (min_p) above(([best]) => min_p * best);
+  if (typical_p && typical_p < 1) found = typical(found, typical_p);
+  if (epsilon) above(() => epsilon);
+  if (eta) above((shares) => Math.min(eta, Math.sqrt(eta) * Math.exp(-entropy(shares))));
+  return found;
+}
+
+/** Draws one token of a row of logits. */
+export function sample(logits: Float32Array, o: Warping, random: Random): number {
+  const { ids, shares } = candidates(logits, o);
+  let draw = random.uniform();
+  for (const [i, share] of shares.entries()) {
+    draw -= share;
+    if (draw < 0) return ids[i];
+  }
+  return ids[ids.length - 1];
+}

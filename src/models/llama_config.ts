@@ -1,0 +1,140 @@
+import { FileError } from '../core/errors';
+import { show } from '../core/options';
+import { GENERATION_KEYS } from '../generate/generation_config';
+import { ACTIVATIONS, type RopeParameters } from '../nn';
+import { checkSizes, type ModelConfig } from './causal_lm';
+import { type KeyTable, warnOfUnknown } from './keys';
+import { readRope } from './rope_config';
+
+/** Llama (Touvron et al., 2023, https://arxiv.org/abs/2302.13971), as transformers' `LlamaForCausalLM`. */
+export interface LlamaConfig extends ModelConfig {
+  intermediate_size: number;
+  num_attention_heads: number;
+  num_key_value_heads: number;
+  head_dim: number;
+  hidden_act: string;
+  rms_norm_eps: number;
+  rope_theta: number;
+  rope_parameters: RopeParameters;
+  attention_bias: boolean;
+  mlp_bias: boolean;
+  /** Tokens that a token sees, itself among them; null: all before it. Llama has none, models built like it may. */
+  sliding_window: number | null;
+}
+
+/** Keys of every decoder's config.json. */
+const COMMON_KEYS: KeyTable = {
+  model_type: 'obeyed',
+  vocab_size: 'obeyed',
+  hidden_size: 'obeyed',
+  num_hidden_layers: 'obeyed',
+  max_position_embeddings: 'obeyed',
+  tie_word_embeddings: 'obeyed',
+  bos_token_id: 'obeyed',
+  eos_token_id: 'obeyed',
+  pad_token_id: 'obeyed',
+  transformers_weights: 'obeyed',
+  architectures: 'no effect',
+  transformers_version: 'no effect',
+  _name_or_path: 'no effect',
+  name_or_path: 'no effect',
+  _commit_hash: 'no effect',
+  /** Weights are kept as their files have them. */
+  dtype: 'no effect',
+  torch_dtype: 'no effect',
+  initializer_range: 'no effect',
+  use_cache: 'no effect',
+  /** Slices of matrices that sum to the same; transformers 5 has dropped it. */
+  pretraining_tp: 'no effect',
+  /** What a forward pass returns beside logits. */
+  output_hidden_states: 'no effect',
+  output_attentions: 'no effect',
+  return_dict: 'no effect',
+  use_return_dict: 'no effect',
+  torchscript: 'no effect',
+  chunk_size_feed_forward: 'no effect',
+  keys_to_ignore_at_inference: 'no effect',
+  attn_implementation: 'no effect',
+  _attn_implementation_autoset: 'no effect',
+  /** Of heads that classify. */
+  id2label: 'no effect',
+  label2id: 'no effect',
+  num_labels: 'no effect',
+  problem_type: 'no effect',
+  is_encoder_decoder: { refused: 'tunebook has no encoders' },
+  per_layer_config: { refused: 'tunebook gives all layers the same sizes' },
+  quantization_config: {
+    refused:
+      "its weights are packed in a way that tunebook does not read. Load the model's 16-bit files, with quantization_config: new BitsAndBytesConfig({ load_in_4bit: true }) if they are to be packed",
+  },
+  attention_dropout: { ignored: 'tunebook drops no attention weights while it trains' },
+  auto_map: { ignored: "code beside a model's files is never run; tunebook computes the architecture that model_type names" },
+};
+
+/** What becomes of the keys of a Llama's config.json. */
+export const LLAMA_KEYS: KeyTable = {
+  ...COMMON_KEYS,
+  intermediate_size: 'obeyed',
+  num_attention_heads: 'obeyed',
+  num_key_value_heads: 'obeyed',
+  head_dim: 'obeyed',
+  hidden_act: 'obeyed',
+  rms_norm_eps: 'obeyed',
+  rope_parameters: 'obeyed',
+  rope_scaling: 'obeyed',
+  rope_theta: 'obeyed',
+  partial_rotary_factor: 'obeyed',
+  original_max_position_embeddings: 'obeyed',
+  attention_bias: 'obeyed',
+  mlp_bias: 'obeyed',
+};
+
+/** Null where a size has a default means the default. */
+const withoutNulls = (json: Record<string, unknown>, names: string[]) =>
+  Object.fromEntries(Object.entries(json).filter(([name, value]) => value !== null || !names.includes(name)));
+
+/** The configuration of a decoder built like Llama, with `defaults` of its own. Keys that are not obeyed are named, see `KeyUse`. */
+export function decoderConfig(json: Record<string, unknown>, keys: KeyTable, defaults: Partial<LlamaConfig>, name: string): LlamaConfig {
+  const where = `The config.json of ${name}`;
+  const settings = Object.entries(json).filter(([key]) => !Object.hasOwn(GENERATION_KEYS, key));
+  warnOfUnknown(settings, keys, where);
+  checkSizes(
+    json,
+    ['vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads'],
+    ['num_key_value_heads', 'head_dim', 'max_position_embeddings', 'sliding_window'],
+    name,
+  );
+  const heads = json.num_attention_heads as number;
+  const filled = { hidden_act: 'silu', rms_norm_eps: 1e-6, tie_word_embeddings: false, ...defaults };
+  const given = withoutNulls(
+    json,
+    [...Object.keys(filled), 'head_dim', 'num_key_value_heads'].filter((key) => key !== 'sliding_window'),
+  );
+  // What was left out is the architecture's default; what was said to be null is as many as there are heads.
+  const groups = json.num_key_value_heads === null ? heads : (filled.num_key_value_heads ?? heads);
+  const config = {
+    head_dim: (json.hidden_size as number) / heads,
+    ...filled,
+    num_key_value_heads: groups,
+    ...given,
+    _name_or_path: name,
+  } as unknown as LlamaConfig;
+  const rope = readRope(json, config.max_position_embeddings, where);
+  Object.assign(config, { rope_parameters: rope, rope_theta: rope.rope_theta });
+  const { num_key_value_heads: kv, head_dim: dim, hidden_act: act } = config;
+  if (heads % kv || dim % 2)
+    throw new FileError(
+      `The configuration of ${name} does not fit together: ${heads} heads over ${kv} key/value heads, each of ${dim} dimensions.`,
+    );
+  if (!Object.hasOwn(ACTIVATIONS, act))
+    throw new FileError(
+      `${where} sets hidden_act to ${show(act)}, which tunebook does not have; it has ${Object.keys(ACTIVATIONS).join(', ')}.`,
+    );
+  return config;
+}
+
+/** config.json, of transformers 5 or earlier, with its defaults filled in. */
+export function llamaConfig(json: Record<string, unknown>, name: string): LlamaConfig {
+  const defaults = { max_position_embeddings: 2048, attention_bias: false, mlp_bias: false };
+  return { ...decoderConfig(json, LLAMA_KEYS, defaults, name), sliding_window: null };
+}
