@@ -1,18 +1,15 @@
-/// <reference path="./eslint-scope.d.ts" />
-import { transform } from 'esbuild';
-import { analyze, type Reference, type Scope, type Variable } from 'eslint-scope';
+import { type Loader, type TransformOptions, transform } from 'esbuild';
 import MagicString from 'magic-string';
-import { bound, type Node, nameOf, walk } from './syntax';
+import { LAST, rewrite } from './rewrite';
+import { declared, isUsing, type Node, walk, wordsOf } from './syntax';
 
 export interface Converted {
-  /** The body of an async function of (__scope, __import, __meta, __await, __iterate, require, module, exports, __filename, __dirname). */
+  /** The body of an async function of what worker/evaluate.ts provides. */
   code: string;
   /** What it declares for later cells. */
   names: string[];
   /** Of the lines of `code` in the source, as JSON; absent where they are the same. */
   map?: string;
-  /** What it exports, as [exported name, name in its scope]; for files that cells import. */
-  exports: [string, string][];
 }
 
 /** A cell that is not TypeScript. `incomplete`: more lines could mend it. */
@@ -28,80 +25,148 @@ export class CellSyntaxError extends Error {
   }
 }
 
+const compilerOptions = { target: 'es2022', useDefineForClassFields: true } as const;
 const OPTIONS = {
-  loader: 'ts',
   format: 'esm',
   target: 'node20',
+  supported: { 'import-attributes': true },
   sourcemap: 'external',
   sourcesContent: false,
   logLevel: 'silent',
-  // A cell may import what only later cells use.
-  tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true, target: 'es2022', useDefineForClassFields: true } },
 } as const;
+const FILE = { ...OPTIONS, tsconfigRaw: { compilerOptions } } as const;
+// A cell may import what only later cells use.
+const CELL = { ...OPTIONS, loader: 'ts', tsconfigRaw: { compilerOptions: { ...compilerOptions, verbatimModuleSyntax: true } } } as const;
+
+const parser = import('oxc-parser');
+async function parseJavaScript(text: string) {
+  const { program, errors } = (await parser).parseSync('cell.js', text, {
+    sourceType: 'module',
+    astType: 'js',
+    range: true,
+    showSemanticErrors: true,
+  });
+  return { tree: program as unknown as Node, errors };
+}
+
+/** What esbuild makes of it, parsed. It is told that it is a module: a function in a block is that block's. */
+async function javaScriptOf(source: string, options: TransformOptions) {
+  const module = `${source}\nexport {};`;
+  const made = await transform(module, options).catch(() => transform(source, options)); // whose error knows where the text ends
+  const parsed = await parseJavaScript(made.code);
+  if (!isRenamed(source, parsed.tree)) return { ...made, ...parsed };
+  const named = await transform(module, { ...options, keepNames: true });
+  return { ...named, ...(await parseJavaScript(named.code)) };
+}
+
+/** Whether a function or class is called otherwise than in the source, as esbuild does to tell it from another in a block around it. */
+function isRenamed(source: string, tree: Node): boolean {
+  const words = wordsOf(source);
+  let renamed = false;
+  walk(tree, ({ type, id, init }) => {
+    const names = /^(Function|Class)/.test(type) || (type === 'VariableDeclarator' && /(Function|Class)/.test(init?.type ?? ''));
+    renamed ||= names && id?.type === 'Identifier' && !id.name.startsWith('__') && !words.has(id.name);
+    return !renamed;
+  });
+  return renamed;
+}
 
 /**
  * Makes JavaScript of a cell that runs as the body of an async function: what it declares at its top level lives in the
- * properties of `__scope`, where cells before and after find it and may declare it anew; imports become `await __import(...)`;
+ * properties of `__scope`, where cells before and after find it and may declare it anew; imports become `await __link(...)`;
  * what it awaits outside of functions goes through `__await` (and `__iterate`), which ends it there once it was interrupted; the
  * last expression's value is returned as { value }. `known` are the names that earlier cells declared.
  */
 export async function convert(source: string, file: string, known: ReadonlySet<string>): Promise<Converted> {
-  const { parseSync } = await import('oxc-parser');
-  const javaScript = (text: string) =>
-    parseSync('cell.js', text, { sourceType: 'module', astType: 'js', range: true, showSemanticErrors: true });
-  const given = parseSync('cell.ts', source);
-  const tree = given.program as unknown as Node;
-  const prepared = prepare(source, tree);
-  if (!given.errors.length && isPlain(tree)) {
-    const { program, errors } = javaScript(prepared);
-    if (!errors.length) return rewrite(prepared, program as unknown as Node, known);
+  const given = (await parser).parseSync('cell.ts', source);
+  const program = given.program as unknown as Node;
+  const prepared = prepare(source, program);
+  const cell = { known, anew: program.body.flatMap(anew) };
+  if (!given.errors.length && isPlain(program)) {
+    const { tree, errors } = await parseJavaScript(prepared);
+    if (!errors.length) return rewrite(prepared, tree, cell);
   }
-  const { code, map } = await transform(prepared, { ...OPTIONS, sourcefile: file }).catch(async (error) => {
+  const { code, map, tree, errors } = await javaScriptOf(prepared, { ...CELL, sourcefile: file }).catch(async (error) => {
     const found = syntaxError(error);
     // A template and a string in quotes are called the same when they are open; only a template may go on in the next line.
     if (found instanceof CellSyntaxError && found.message === OPEN_STRING && !found.incomplete)
-      found.incomplete = await transform(`${source}\``, OPTIONS).then(
+      found.incomplete = await transform(`${source}\``, CELL).then(
         () => true,
         (other) => other.errors?.[0]?.text !== OPEN_STRING,
       );
     throw found;
   });
-  const { program, errors } = javaScript(code);
   if (errors.length) throw new CellSyntaxError(errors[0].message, 1, 0, false);
-  return { ...rewrite(code, program as unknown as Node, known), map };
+  // What esbuild adds for its own use stays with the cell.
+  const own = given.errors.length ? undefined : new Set(declared(program).map(({ name }) => name));
+  return { ...rewrite(code, tree, { ...cell, own }), map };
+}
+
+/** Makes the same of a file that cells import: its names are its own, what it imports is in `__scope`, and it tells what it exports by `__export`. */
+export async function convertFile(source: string, file: string, loader: Loader): Promise<string> {
+  const { code, tree, errors } = await javaScriptOf(source, { ...FILE, loader, sourcefile: file }).catch((error) => {
+    const [first] = error.errors ?? [];
+    throw first ? new SyntaxError(`${first.location ? `${file}:${first.location.line}: ` : `${file}: `}${first.text}`) : error;
+  });
+  if (errors.length) throw new SyntaxError(`${file}: ${errors[0].message}`);
+  return rewrite(code, tree).code;
 }
 
 /** Whether nothing in it has to be made JavaScript, with what Node.js 20 knows of it. Modifiers like `declare` are left to the parser. */
-function isPlain(tree: Node): boolean {
+function isPlain(program: Node): boolean {
   let plain = true;
-  walk(tree, ({ type, kind }) => {
-    plain &&= !/^(TS|Decorator$|AccessorProperty$)/.test(type) && !(type === 'VariableDeclaration' && /using/.test(kind));
+  walk(program, (node, parent) => {
+    plain &&= !/^(TS|Decorator$|AccessorProperty$)/.test(node.type) && !(isUsing(node) && parent !== program);
     return plain;
   });
   return plain;
+}
+
+/** Names that it declares as what TypeScript adds to where that is there already: an earlier cell's is another. */
+function anew(statement: Node): string[] {
+  const node: Node = statement.declaration ?? statement;
+  return /^TS(Enum|Module)Declaration$/.test(node.type) && !node.declare ? declared({ ...node, body: [node] }).map((d) => d.name) : [];
 }
 
 const ENDED = /^((Expression|Return|Throw|Break|Continue|Debugger)Statement|(Variable|Import|ExportAll|ExportNamed)Declaration)$/;
 
 /**
  * The source with a semicolon behind each statement that was written without one, since what comes in place of the next one may
- * begin with a parenthesis; and the last expression assigned to a name, so that it is neither taken for a directive nor left out
- * as useless.
+ * begin with a parenthesis; the last expression assigned to a name, so that it is neither taken for a directive nor left out
+ * as useless; names of names as constants; and what the cell holds by `using` given to `__use`, which lets go of it at the cell's end.
  */
-function prepare(source: string, tree: Node): string {
+function prepare(source: string, program: Node): string {
   const out = new MagicString(source);
-  const last: Node | undefined = tree.body.at(-1);
+  const last: Node | undefined = program.body.at(-1);
   if (last?.type === 'ExpressionStatement') {
     out.appendRight(last.expression.start, `${LAST} = (`);
     out.appendLeft(last.expression.end, ')');
   }
-  walk(tree, (node, parent) => {
+  for (const statement of program.body as Node[]) {
+    const alias: Node = statement.declaration ?? statement;
+    const isAlias = alias.type === 'TSImportEqualsDeclaration' && alias.importKind !== 'type';
+    if (isAlias && alias.moduleReference.type !== 'TSExternalModuleReference') out.update(alias.start, alias.end, aliasOf(alias));
+    if (!isUsing(statement)) continue;
+    out.update(statement.start, statement.declarations[0].start, 'const ');
+    for (const { init } of statement.declarations as Node[]) {
+      if (!init) continue;
+      out.appendRight(init.start, '__use(');
+      out.appendLeft(init.end, statement.kind === 'using' ? ')' : ', true)');
+    }
+  }
+  walk(program, (node, parent) => {
     const inHead = /^For/.test(parent?.type ?? '') && parent?.body !== node;
     if (ENDED.test(node.type) && !node.declaration && !inHead && source[node.end - 1] !== ';') out.appendLeft(node.end, ';');
   });
   return out.toString();
 }
-const LAST = '__last';
+
+/** `import a = b.c`, which esbuild would leave out where the cell itself does not use it, and which may name a type alone. */
+function aliasOf({ id, moduleReference }: Node): string {
+  const path = (name: Node): string[] => (name.type === 'TSQualifiedName' ? [...path(name.left), name.right.name] : [name.name]);
+  const [first, ...rest] = path(moduleReference);
+  return `const ${id.name} = __of("${first}", true).${[first, ...rest].join('?.')};`;
+}
 
 const OPEN_STRING = 'Unterminated string literal';
 
@@ -110,168 +175,4 @@ function syntaxError(error: { errors?: { text: string; location: { line: number;
   if (!first) return error as Error;
   const { line, column } = first.location ?? { line: 1, column: 0 };
   return new CellSyntaxError(first.text, line, column, /end of file|to terminate multi-line comment/.test(first.text));
-}
-
-function rewrite(code: string, tree: Node, known: ReadonlySet<string>): Omit<Converted, 'map'> {
-  const out = new MagicString(code);
-  const scopes = analyze(tree, { ecmaVersion: 2022, sourceType: 'module' });
-  const [top]: Scope[] = scopes.globalScope.childScopes;
-  const names = top.variables.map((variable) => variable.name);
-  const places = identifiers(
-    top.variables,
-    scopes.globalScope.through.filter((ref) => known.has(ref.identifier.name)),
-  );
-  const head: string[] = [];
-  const exported: [string, string][] = [];
-  const isTop = new Set<Node>(tree.body);
-  const ours = new Set(places.keys());
-  const inTop = (declaration: Node) => declaration.declarations.some((d: Node) => bound(d.id).some((id) => ours.has(id.start)));
-
-  walk(tree, (node, parent) => {
-    switch (node.type) {
-      case 'Property':
-        // { a } and { a = 1 }: key and value stand at one place
-        if (node.shorthand) {
-          const target = node.value.type === 'AssignmentPattern' ? node.value.left : node.value;
-          if (places.delete(target.start)) out.update(target.start, target.end, `${target.name}: __scope.${target.name}`);
-        }
-        break;
-      case 'Identifier':
-        if (places.delete(node.start)) useScope(out, node, parent);
-        break;
-      case 'VariableDeclaration':
-        if (inTop(node)) assign(out, node, parent as Node);
-        break;
-      case 'ImportExpression':
-        out.update(node.start, node.start + 'import'.length, '__import');
-        break;
-      case 'MetaProperty':
-        if (node.meta.name === 'import') out.update(node.start, node.end, '__meta');
-        break;
-      case 'ImportDeclaration':
-        head.push(importOf(node, head.length));
-        remove(out, node);
-        break;
-      case 'FunctionDeclaration':
-        if (node.id && (isTop.has(node) || isTop.has(parent as Node))) head.push(`__scope.${node.id.name} = ${node.id.name};`);
-        break;
-      case 'ClassDeclaration':
-        if (node.id && (isTop.has(node) || (isTop.has(parent as Node) && parent?.type !== 'ExportDefaultDeclaration'))) {
-          out.appendRight(node.start, `void (__scope.${node.id.name} = `);
-          out.appendLeft(node.end, ');');
-        }
-        break;
-      case 'ExportNamedDeclaration':
-      case 'ExportDefaultDeclaration':
-      case 'ExportAllDeclaration':
-        exportOf(out, node, head, exported);
-        if (!node.declaration) for (const start of places.keys()) if (start >= node.start && start < node.end) places.delete(start);
-        break;
-      default:
-    }
-  });
-
-  walk(tree, (node) => {
-    if (/^(Function|Arrow)/.test(node.type)) return false;
-    const waited = node.type === 'AwaitExpression' ? node.argument : node.type === 'ForOfStatement' && node.await ? node.right : undefined;
-    if (waited) {
-      out.appendRight(waited.start, waited === node.right ? '__iterate(' : '__await(');
-      out.appendLeft(waited.end, ')');
-    }
-    return true;
-  });
-
-  const last: Node | undefined = tree.body.findLast(
-    (node: Node) => node.type === 'ExpressionStatement' && node.expression.left?.name === LAST,
-  );
-  if (last) {
-    out.update(last.expression.start, last.expression.right.start, 'return { value: (');
-    out.appendRight(last.expression.end, ') }');
-  }
-  // One line with the rest, so that the lines of the map stay true.
-  return { code: `"use strict"; ${head.join(' ')} ${out.toString()}`, names, exports: exported };
-}
-
-/** Where the given variables and references stand: start -> name. A function's own name is a local one too, and stays. */
-function identifiers(variables: Variable[], through: Reference[]): Map<number, string> {
-  const places = new Map<number, string>();
-  const add = ({ start, name }: Reference['identifier']) => places.set(start, name);
-  for (const variable of variables) {
-    for (const reference of variable.references) add(reference.identifier);
-    for (const { type, name } of variable.defs) if (type === 'Variable') add(name);
-  }
-  for (const reference of through) add(reference.identifier);
-  return places;
-}
-
-/** Leaves nothing of it but its line breaks: errors are told by line. */
-function remove(out: MagicString, { start, end }: Node): void {
-  const breaks = out.original.slice(start, end).replace(/[^\n]/g, '');
-  if (breaks) out.update(start, end, breaks);
-  else out.remove(start, end);
-}
-
-function useScope(out: MagicString, node: Node, parent: Node | undefined): void {
-  const called =
-    (parent?.type === 'CallExpression' && parent.callee === node) || (parent?.type === 'TaggedTemplateExpression' && parent.tag === node);
-  out.update(node.start, node.end, called ? `(0, __scope.${node.name})` : `__scope.${node.name}`);
-}
-
-/** `const a = 1, { b } = c;` -> `void (__scope.a = 1, { b: __scope.b } = c);`, and `var i` in the head of a loop -> `__scope.i`. */
-function assign(out: MagicString, node: Node, parent: Node): void {
-  const [first, ...rest] = node.declarations as Node[];
-  if (/^For(In|Of)Statement$/.test(parent.type) && parent.left === node) return void out.remove(node.start, first.start);
-  out.update(node.start, first.start, 'void (');
-  // `let a;` sets it anew at each run of the cell, `var a;` keeps what is there
-  for (const declaration of [first, ...rest])
-    if (!declaration.init) out.appendLeft(declaration.end, node.kind === 'var' ? ` = __scope.${declaration.id.name}` : ' = undefined');
-  out.appendLeft((rest.at(-1) ?? first).end, ')');
-}
-
-function importOf({ source, specifiers, attributes }: Node, number: number): string {
-  const options = attributes?.length
-    ? `, { with: {${attributes.map((a: Node) => `${a.key.name ?? JSON.stringify(a.key.value)}: ${JSON.stringify(a.value.value)}`).join()}} }`
-    : '';
-  const module = `__module${number}`;
-  const taken = specifiers.map(({ type, local, imported }: Node) => {
-    if (type === 'ImportNamespaceSpecifier') return `__scope.${local.name} = ${module};`;
-    const name = type === 'ImportDefaultSpecifier' ? 'default' : nameOf(imported);
-    return `__scope.${local.name} = ${module}[${JSON.stringify(name)}];`;
-  });
-  return `const ${module} = await __import(${JSON.stringify(source.value)}${options}); ${taken.join(' ')}`;
-}
-
-/** Exports mean nothing in a cell, and are noted for files that cells import. */
-function exportOf(out: MagicString, node: Node, head: string[], exported: [string, string][]): void {
-  if (node.type === 'ExportAllDeclaration') {
-    const name = node.exported ? nameOf(node.exported) : '*';
-    head.push(`__scope[${JSON.stringify(`export ${name} ${head.length}`)}] = await __import(${JSON.stringify(node.source.value)});`);
-    exported.push([name, `export ${name} ${head.length - 1}`]);
-    remove(out, node);
-  } else if (node.type === 'ExportDefaultDeclaration') {
-    const { declaration } = node;
-    const name = declaration.id?.name ?? 'default';
-    exported.push(['default', name]);
-    if (declaration.type === 'FunctionDeclaration' && declaration.id) return void out.remove(node.start, declaration.start);
-    out.update(node.start, declaration.start, `void (__scope.${name} = `);
-    if (out.original[node.end - 1] === ';') out.appendLeft(node.end - 1, ')');
-    else out.appendRight(node.end, ');');
-  } else if (node.declaration) {
-    const { declaration } = node;
-    const names = declaration.id ? [declaration.id] : declaration.declarations.flatMap((d: Node) => bound(d.id));
-    for (const { name } of names) exported.push([name, name]);
-    out.remove(node.start, declaration.start);
-  } else {
-    const module = `__module${head.length}`;
-    if (node.source) head.push(`const ${module} = await __import(${JSON.stringify(node.source.value)});`);
-    for (const specifier of node.specifiers as Node[]) {
-      const name = nameOf(specifier.exported);
-      if (node.source) {
-        const at = `export ${name}`;
-        head.push(`__scope[${JSON.stringify(at)}] = ${module}[${JSON.stringify(nameOf(specifier.local))}];`);
-        exported.push([name, at]);
-      } else exported.push([name, nameOf(specifier.local)]);
-    }
-    remove(out, node);
-  }
 }

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { typeAdvice } from './advice';
-import { LocalFiles } from './local';
+import { Watched } from './local';
 import { LanguageClient } from './lsp';
-import { type Declared, declarations } from './syntax';
+import { type Declared, declarations, wordsOf } from './syntax';
 
 /** Something that the type checker says of a cell; line and column from 1. */
 export interface Complaint {
@@ -56,8 +56,6 @@ declare function input(prompt?: string, options?: { password?: boolean }): Promi
 declare function clearOutput(wait?: boolean): void;
 `;
 
-const wordsOf = (code: string) => new Set(code.match(/[\p{ID_Start}$_][\p{ID_Continue}$]*/gu) ?? []);
-
 /**
  * Types across cells. Each cell that ran is a module of a project that exists for this notebook alone, in a folder of temporary
  * files: it imports the names that it uses from the cells that declared them last, and exports its own.
@@ -72,14 +70,14 @@ export class Language {
   private readonly texts = new Map<string, { version: number; text: string }>();
   /** Modules without errors that take nothing from files or packages: cells that are run again need no second check. */
   private readonly correct = new Set<string>();
-  private readonly locals: LocalFiles;
+  private readonly locals: Watched;
 
   constructor(
     private readonly notebook: string,
     root: string,
   ) {
     this.folder = this.mirrorPackages();
-    this.locals = new LocalFiles(notebook);
+    this.locals = new Watched(notebook);
     const here = (path: string) => join(root, path);
     const types = dirname(dirname(require.resolve('@types/node/package.json')));
     const config = {

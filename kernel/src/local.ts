@@ -1,23 +1,58 @@
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
-import { build } from 'esbuild';
-import { convert } from './convert';
+import { dirname, extname, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Loader } from 'esbuild';
+import { convertFile } from './convert';
+import { type Node, walk } from './syntax';
 
-/** A TypeScript file beside the notebook, with the files that it imports from there, as the worker runs it. */
+/** A file beside the notebook, as the worker runs it. */
 export interface LocalFile {
   path: string;
+  /** Another one when it or a file that it imports has changed. */
+  version: string;
+  kind: 'module' | 'json' | 'commonjs' | 'types';
+  /** JavaScript or JSON; of a module as convertFile makes it. */
   code: string;
-  exports: [string, string][];
+  /** The files that it means by its specifiers. */
+  imports: Record<string, string>;
 }
 
-const ENDINGS = ['', '.ts', '.mts', '.cts', '/index.ts'];
+/** A file with all that it imports from there. */
+export interface LocalFiles {
+  path: string;
+  files: LocalFile[];
+}
 
-/** The file that code in `folder` means by a relative specifier. */
-const find = (folder: string, specifier: string) =>
-  ENDINGS.map((ending) => resolve(folder, specifier) + ending).find((p) => existsSync(p) && statSync(p).isFile());
+/** What may stand for an ending, as TypeScript tries them. */
+const INSTEAD: Record<string, string[]> = {
+  '.js': ['.ts', '.tsx', '.d.ts'],
+  '.jsx': ['.tsx'],
+  '.mjs': ['.mts', '.d.mts'],
+  '.cjs': ['.cts', '.d.cts'],
+};
+const ENDINGS = ['.ts', '.tsx', '.mts', '.cts', '.d.ts', '.js', '.jsx', '.mjs', '.cjs'];
+const LOADERS: Record<string, Loader> = { '.tsx': 'tsx', '.jsx': 'jsx', '.js': 'jsx', '.mjs': 'js' };
 
-/** The files of a notebook's folder that cells import, as one that has read them sees them change. */
-export class LocalFiles {
+/** Whether code means a file by it, and no package. */
+export const isLocal = (specifier: string): boolean => /^(\.\.?(\/|$)|\/|file:)/.test(specifier);
+
+/** The file that code in `folder` means by a specifier that is local. */
+function find(folder: string, specifier: string): string | undefined {
+  const path = specifier.startsWith('file:') ? fileURLToPath(specifier) : resolve(folder, specifier);
+  const ending = extname(path);
+  const stem = path.slice(0, path.length - ending.length);
+  const candidates = [
+    path,
+    ...(INSTEAD[ending] ?? []).map((other) => stem + other),
+    ...ENDINGS.map((other) => path + other),
+    ...ENDINGS.map((other) => resolve(path, `index${other}`)),
+  ];
+  return candidates.find((p) => existsSync(p) && statSync(p).isFile());
+}
+
+/** Files that cells import, as one that has read them sees them change. */
+export class Watched {
   /** When each was changed, in milliseconds; 0 where it is gone. */
   private readonly times = new Map<string, number>();
 
@@ -34,9 +69,9 @@ export class LocalFiles {
       if (time && !path.endsWith('.json')) follow(dirname(path), readFileSync(path, 'utf8'));
     };
     const follow = (folder: string, source: string) => {
-      for (const [, specifier] of source.matchAll(/['"](\.\.?\/[^'"\n]*)['"]/g)) {
+      for (const [, specifier] of source.matchAll(/['"](\.\.?(?:\/[^'"\n]*)?)['"]/g)) {
         const path = find(folder, specifier);
-        if (path && /\.([cm]?[tj]s|json)$/.test(path) && !this.times.has(path)) look(path);
+        if (path && /\.([cm]?[tj]sx?|json)$/.test(path) && !this.times.has(path)) look(path);
       }
     };
     for (const path of [...this.times.keys()]) look(path);
@@ -45,23 +80,86 @@ export class LocalFiles {
   }
 }
 
-/** The file that a cell in `folder` means by a relative specifier; null where that is none of TypeScript. Read anew each time. */
-export async function loadLocal(folder: string, specifier: string): Promise<LocalFile | null> {
-  const path = find(folder, specifier);
-  if (!path || !/\.[cm]?ts$/.test(path)) return null;
-  const { outputFiles } = await build({
-    entryPoints: [path],
-    bundle: true,
-    write: false,
-    packages: 'external',
-    format: 'esm',
-    platform: 'node',
-    target: 'node20',
-    logLevel: 'silent',
-  }).catch(({ errors, message }) => {
-    const [first] = errors ?? [];
-    throw new Error(first ? `${first.location ? `${first.location.file}:${first.location.line}: ` : ''}${first.text}` : message);
+interface Read {
+  text: string;
+  kind: LocalFile['kind'];
+  code: string;
+  specifiers: string[];
+}
+
+/** The files that cells import from the notebook's folder, as JavaScript. */
+export class LocalModules {
+  private readonly cache = new Map<string, Read>();
+
+  constructor(private readonly notebook: string) {}
+
+  /** What code in `folder` means by a specifier, read anew each time; null where Node.js is to load it as it is. */
+  async load(folder: string, specifier: string): Promise<LocalFiles | null> {
+    const path = find(folder, specifier);
+    const files = new Map<string, Read & { imports: Record<string, string> }>();
+    const add = async (at: string): Promise<boolean> => {
+      if (files.has(at)) return true;
+      const read = await this.read(at);
+      if (!read) return false;
+      const imports: Record<string, string> = {};
+      files.set(at, { ...read, imports });
+      for (const inner of read.specifiers) {
+        const other = find(dirname(at), inner);
+        if (other && (await add(other))) imports[inner] = other;
+      }
+      return true;
+    };
+    if (!path || !(await add(path))) return null;
+    const version = (at: string) => {
+      const all = new Set([at]);
+      for (const one of all) for (const other of Object.values(files.get(one)?.imports ?? {})) all.add(other);
+      const hash = createHash('sha1');
+      for (const one of [...all].sort()) hash.update(`${one}\0${files.get(one)?.text}\0`);
+      return hash.digest('hex');
+    };
+    return { path, files: [...files].map(([at, { kind, code, imports }]) => ({ path: at, version: version(at), kind, code, imports })) };
+  }
+
+  private async read(path: string): Promise<Read | undefined> {
+    if (!/\.([cm]?[tj]sx?|json)$/.test(path)) return;
+    const text = readFileSync(path, 'utf8').replace(/^\uFEFF/, '');
+    let read = this.cache.get(path);
+    if (read?.text === text) return read;
+    read = await this.convert(path, text);
+    if (read) this.cache.set(path, read);
+    else this.cache.delete(path);
+    return read;
+  }
+
+  private async convert(path: string, text: string): Promise<Read | undefined> {
+    if (path.endsWith('.json')) return { text, kind: 'json', code: text, specifiers: [] };
+    if (/\.d\.[cm]?ts$/.test(path)) return { text, kind: 'types', code: '', specifiers: [] };
+    const { parseSync } = await import('oxc-parser');
+    const ending = extname(path);
+    const { program, module } = parseSync(ending === '.js' ? 'file.jsx' : path, text, ending === '.cjs' ? { sourceType: 'script' } : {});
+    const specifiers = specifiersOf(program as unknown as Node);
+    if (/\.[cm]?js$/.test(ending)) {
+      const near = !/^\.\.|(^|\/)node_modules\//.test(relative(this.notebook, path));
+      if (ending !== '.mjs' && !module.hasModuleSyntax) return near ? { text, kind: 'commonjs', code: '', specifiers } : undefined;
+      // Others of their package import them too, and are to find the same; but Node.js 20 has to be told that a .js is a module.
+      if (!near && (ending === '.mjs' || isModulePackage(dirname(path)))) return;
+    }
+    return { text, kind: 'module', code: await convertFile(text, path, LOADERS[ending] ?? 'ts'), specifiers };
+  }
+}
+
+/** Local specifiers that code imports, or requires, by name. */
+function specifiersOf(program: Node): string[] {
+  const found = new Set<string>();
+  walk(program, ({ type, source, callee, arguments: given }) => {
+    const named = /^(Import|Export).*(Declaration|Expression)$/.test(type) ? source : callee?.name === 'require' ? given[0] : undefined;
+    if (typeof named?.value === 'string' && isLocal(named.value)) found.add(named.value);
   });
-  const { code, exports } = await convert(outputFiles[0].text, path, new Set());
-  return { path, code, exports };
+  return [...found];
+}
+
+function isModulePackage(folder: string): boolean {
+  const path = resolve(folder, 'package.json');
+  if (existsSync(path)) return JSON.parse(readFileSync(path, 'utf8')).type === 'module';
+  return dirname(folder) !== folder && isModulePackage(dirname(folder));
 }

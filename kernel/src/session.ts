@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { CellSyntaxError, convert } from './convert';
 import type { Frame } from './frames';
 import { Language } from './language';
-import { loadLocal } from './local';
+import { LocalModules } from './local';
 import { magicOf, npm, refuse } from './magics';
 import type { Outcome } from './outcome';
 import type { Header, Message, NoParent } from './protocol';
@@ -39,6 +39,7 @@ export class Session {
   readonly language: Language;
   private readonly worker: CellWorker;
   private readonly sources = new Sources();
+  private readonly locals: LocalModules;
   private readonly running = new Map<number, Running>();
   /** Of the requests that are not in the worker yet: they wait for the type checker or for npm. */
   private readonly preparing = new Set<AbortController>();
@@ -59,6 +60,7 @@ export class Session {
     private readonly sockets: Sockets,
   ) {
     this.language = new Language(folder, root);
+    this.locals = new LocalModules(folder);
     this.questions = new Questions(
       (message, content, id) => void sockets.askInput(message, content, id),
       (id, value) => void this.worker.tell({ type: 'answer', id, value }),
@@ -166,7 +168,7 @@ export class Session {
       this.sources.add(file, code, converted.map);
       for (const name of converted.names) this.names.add(name);
       const ended = new Promise<Ended>((done) => this.running.set(cell, { message, interrupts: 0, done }));
-      if (!(await this.worker.tell({ type: 'run', cell, code: converted.code, names: converted.names, file, expressions: asked }))) {
+      if (!(await this.worker.tell({ type: 'run', cell, code: converted.code, file, expressions: asked }))) {
         return { error: plainError('WorkerDied', `The process that runs the cells does not start: ${this.worker.failure}`) };
       }
       const { outcome, results } = await ended;
@@ -235,7 +237,7 @@ export class Session {
         this.ask(cell, frame);
         return;
       case 'load':
-        return void loadLocal(this.folder, frame.specifier).then(
+        return void this.locals.load(frame.folder, frame.specifier).then(
           (value) => this.worker.tell({ type: 'answer', id: frame.id, value }),
           (error) => this.worker.tell({ type: 'answer', id: frame.id, error: error.message }),
         );

@@ -36,6 +36,9 @@ export function bound(pattern: Node | null): Node[] {
   }
 }
 
+/** All that could be a name in it. */
+export const wordsOf = (code: string): Set<string> => new Set(code.match(/[\p{ID_Start}$_][\p{ID_Continue}$]*/gu) ?? []);
+
 export const nameOf = (name: Node): string => name.name ?? name.value;
 
 export interface Declared {
@@ -46,26 +49,59 @@ export interface Declared {
   exported: boolean;
 }
 
-/** Names that a cell declares at its top level, types too. Of a cell with errors, what could be read. */
-export async function declarations(code: string): Promise<Declared[]> {
-  const { parseSync } = await import('oxc-parser');
-  const { program } = parseSync('cell.ts', code, { sourceType: 'module' });
+export const isUsing = ({ type, kind }: Node): boolean => type === 'VariableDeclaration' && /using/.test(kind);
+
+/** The identifiers that a statement, without `export`, declares where it stands. */
+function declaredBy(node: Node): Node[] {
+  switch (node.type) {
+    case 'VariableDeclaration':
+      return node.declarations.flatMap((d: Node) => bound(d.id));
+    case 'ImportDeclaration':
+      return node.specifiers.map((specifier: Node) => specifier.local);
+    case 'TSModuleDeclaration': {
+      if (node.kind === 'global') return [];
+      let id: Node = node.id;
+      while (id.type === 'TSQualifiedName') id = id.left;
+      return id.type === 'Identifier' ? [id] : [];
+    }
+    case 'TSNamespaceExportDeclaration':
+      return [];
+    default:
+      return /Declaration$|^TSDeclareFunction$/.test(node.type) && node.id?.name ? [node.id] : [];
+  }
+}
+
+export interface Declared {
+  name: string;
+  /** Later cells may give it a new value. */
+  mutable: boolean;
+  /** The cell exports it under this name itself. */
+  exported: boolean;
+}
+
+/** Names that a program declares for the whole of it, types too. */
+export function declared(program: Node): Declared[] {
   const found = new Map<string, Declared>();
   const exported = new Set<string>();
-  for (const statement of (program as unknown as Node).body as Node[]) {
+  for (const statement of program.body as Node[]) {
     const node: Node = statement.declaration ?? statement;
-    const ids: Node[] =
-      node.type === 'VariableDeclaration'
-        ? node.declarations.flatMap((d: Node) => bound(d.id))
-        : node.type === 'ImportDeclaration'
-          ? node.specifiers.map((specifier: Node) => specifier.local)
-          : /Declaration$|^TSDeclareFunction$/.test(node.type) && node.id?.name
-            ? [node.id]
-            : [];
-    const mutable = node.type === 'VariableDeclaration' && node.kind !== 'const';
+    const mutable = node.type === 'VariableDeclaration' && /^(let|var)$/.test(node.kind);
     const named = statement.type === 'ExportNamedDeclaration';
-    for (const { name } of ids) found.set(name, { name, mutable, exported: named });
+    for (const { name } of declaredBy(node)) found.set(name, { name, mutable, exported: named });
     if (named) for (const specifier of statement.specifiers) exported.add(nameOf(specifier.exported));
   }
+  // `var` belongs to the whole wherever it stands, but in a function
+  walk(program, (node) => {
+    if (/^(Function|Arrow|Class|TSModule)/.test(node.type)) return false;
+    if (node.type === 'VariableDeclaration' && node.kind === 'var')
+      for (const { name } of declaredBy(node)) if (!found.has(name)) found.set(name, { name, mutable: true, exported: false });
+    return true;
+  });
   return [...found.values()].map((d) => ({ ...d, exported: d.exported || exported.has(d.name) }));
+}
+
+/** The same of a cell; of one with errors, what could be read. */
+export async function declarations(code: string): Promise<Declared[]> {
+  const { parseSync } = await import('oxc-parser');
+  return declared(parseSync('cell.ts', code, { sourceType: 'module' }).program as unknown as Node);
 }

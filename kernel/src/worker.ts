@@ -7,7 +7,7 @@ import { Printed } from './printed';
 
 /** What the front end tells the worker; 'ops', 'end' and 'signal' its watchdog too. */
 export type ToWorker =
-  | { type: 'run'; cell: number; code: string; names: string[]; file: string; expressions: Record<string, string> }
+  | { type: 'run'; cell: number; code: string; file: string; expressions: Record<string, string> }
   | { type: 'ops' }
   | { type: 'end'; cell: number }
   | { type: 'signal'; cells: number[] }
@@ -49,7 +49,7 @@ export class CellWorker {
     this.replaced = '';
     this.started = new Promise((resolve) => {
       // Ending the JavaScript of a timer's callback leaves Node's async stack unbalanced, which it would take for a fault.
-      const flags = ['--no-force-async-hooks-checks', '--no-warnings'];
+      const flags = ['--no-force-async-hooks-checks', '--no-warnings', '--experimental-import-meta-resolve'];
       const child = spawn(process.execPath, [...flags, join(__dirname, 'worker', 'main.js'), this.root], {
         cwd: this.folder,
         stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],

@@ -4,6 +4,7 @@ import { type CellSyntaxError, convert } from '../../kernel/src/convert';
 import { Decoder, encode } from '../../kernel/src/frames';
 import { History } from '../../kernel/src/history';
 import { magicOf, refuse } from '../../kernel/src/magics';
+import { evaluate, newScope, withNames } from '../../kernel/src/worker/evaluate';
 import { Random } from '../../src/core/random';
 
 const AsyncFunction = (async () => {}).constructor as new (
@@ -12,14 +13,13 @@ const AsyncFunction = (async () => {}).constructor as new (
 
 /** A notebook without a kernel around it: runs cells and returns their values. */
 function notebook() {
-  const scope: Record<string, unknown> = {};
+  const meta = { url: 'file:///cell.ts', filename: '/cell.ts', dirname: '/', resolve: String };
+  const place = { scope: newScope(), load: async (name: string) => withNames(await import(name)), meta, require };
   const known = new Set<string>();
   return async (source: string): Promise<unknown> => {
     const { code, names } = await convert(source, 'cell-1.ts', known);
     for (const name of names) known.add(name);
-    const same = (value: unknown) => value;
-    const given = [scope, (name: string) => import(name), same, same];
-    return (await new AsyncFunction('__scope', '__import', '__await', '__iterate', code)(...given))?.value;
+    return evaluate(code, 'cell-1.ts', place);
   };
 }
 

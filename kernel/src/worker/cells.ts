@@ -1,6 +1,7 @@
 import type { ToWorker } from '../worker';
 import { enterCell, leaveCell } from './context';
 import { DisplayError, failure } from './errors';
+import type { Waits } from './evaluate';
 import { whole } from './gate';
 import { emit, Json } from './output';
 import { dropQuestions } from './questions';
@@ -37,9 +38,11 @@ export function startCell({ cell, code, file, expressions }: Extract<ToWorker, {
   }
 }
 
-/** Ends a cell, wherever it is. One that listens for interrupts ends itself, and needs its timers for that. */
-export function endCell(cell: number): void {
-  finish(cell, failed({ name: 'Interrupted', message: 'the cell was interrupted' }), '{}', !listeners('SIGINT'));
+/** Ends a cell, wherever it is, and says whether it goes on no more: one that listens for interrupts ends itself, and needs its timers for that. */
+export function endCell(cell: number): boolean {
+  const cut = !listeners('SIGINT');
+  finish(cell, failed({ name: 'Interrupted', message: 'the cell was interrupted' }), '{}', cut);
+  return cut;
 }
 
 function finish(cell: number, outcome: string, results: string, cut: boolean): void {
@@ -74,8 +77,8 @@ async function valuesOf(expressions: Record<string, string>, evaluate: Evaluate)
   return `{${results}}`;
 }
 
-/** __await and __iterate of a cell; of other code without a number. */
-export function waits(cell = 0): [(value: unknown) => unknown, (values: AsyncIterable<unknown>) => AsyncIterable<unknown>] {
+/** __await and __iterate of a cell. */
+export function waits(cell: number): Waits {
   const unless = (f: (value: never) => void) => (value: unknown) => {
     if (!interrupted.has(cell)) f(value as never);
   };

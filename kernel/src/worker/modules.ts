@@ -1,12 +1,13 @@
-import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire, isBuiltin } from 'node:module';
+import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { constants, Script } from 'node:vm';
-
-type Import = (specifier: string, options?: object) => Promise<Record<string, unknown>>;
+import type { LocalFile, LocalFiles } from '../local';
+import { evaluate, type Load, type Module, newScope, type Place, TypesOnly, unfinished, withNames } from './evaluate';
 
 /** import() as a file in `folder` would mean it. */
-export function importFrom(folder: string): Import {
+function importFrom(folder: string): Load {
   const loader = (constants as { USE_MAIN_CONTEXT_DEFAULT_LOADER?: unknown } | undefined)?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
   if (!loader) {
     // Node before 20.12: as require finds it
@@ -19,14 +20,177 @@ export function importFrom(folder: string): Import {
   return new Script('(specifier, options) => import(specifier, options)', {
     filename: join(folder, 'cell.js'),
     importModuleDynamically: loader as never,
-  }).runInThisContext() as Import;
+  }).runInThisContext() as Load;
 }
 
-/** A module that names of CommonJS packages can be taken from too, where Node could not see them. */
-export function withNames(module: Record<string, unknown>): Record<string, unknown> {
-  const inner = module.default as Record<string, unknown> | undefined;
-  if (!inner || (typeof inner !== 'object' && typeof inner !== 'function')) return module;
-  return new Proxy(module, {
-    get: (target, name) => (name in target || typeof name !== 'string' ? Reflect.get(target, name) : inner[name]),
-  });
+/** import.meta.resolve for any place: the process is started with --experimental-import-meta-resolve. */
+const resolving: Promise<{ default(specifier: string, parent: string): string }> = import(
+  'data:text/javascript,export default (specifier, parent) => import.meta.resolve(specifier, parent)' as string
+);
+
+/** A file that was or is being run. */
+interface Local {
+  version: string;
+  module: Module;
+  done: Promise<void>;
+  /** Those that it waits for. */
+  waits: Set<Local>;
+}
+
+/** What cells and the files beside the notebook import. */
+export class Modules {
+  private readonly locals = new Map<string, Local>();
+  /** The versions of CommonJS files that Node.js holds. */
+  private readonly required = new Map<string, string>();
+  private resolve!: (specifier: string, parent: string) => string;
+
+  constructor(
+    /** Asks the front end for a file beside the notebook, with those that it imports. */
+    private readonly ask: (folder: string, specifier: string) => Promise<LocalFiles | null>,
+    /** Packages that are found from any folder, unless the folder has its own. */
+    private readonly own: Record<string, () => string>,
+  ) {}
+
+  async start(): Promise<void> {
+    this.resolve = (await resolving).default;
+  }
+
+  /** Where a file, or a cell of a notebook in its folder, runs. */
+  place(filename: string): Place {
+    const folder = dirname(filename);
+    return { scope: newScope(), load: this.loader(folder), meta: this.meta(filename), require: createRequire(filename) };
+  }
+
+  private meta(filename: string): Place['meta'] {
+    const { href: url } = pathToFileURL(filename);
+    const resolve = (specifier: string): string => {
+      try {
+        return this.resolve(specifier, url);
+      } catch (error) {
+        if (this.own[specifier]) return pathToFileURL(this.own[specifier]()).href;
+        throw error;
+      }
+    };
+    return { url, dirname: dirname(filename), filename, resolve };
+  }
+
+  /** `from`: the file that imports, with the others that are known already. */
+  private loader(folder: string, from?: { local: Local; imports: Record<string, string>; files: Map<string, LocalFile> }): Load {
+    const native = importFrom(folder);
+    return async (specifier, options) => {
+      if (/^(\.\.?(\/|$)|\/|file:)/.test(specifier)) {
+        const path = from?.imports[specifier];
+        if (from && path) return this.run(path, from.files, from.local);
+        const found = await this.ask(folder, specifier);
+        if (found) return this.run(found.path, new Map(found.files.map((file) => [file.path, file])), from?.local);
+      }
+      return this.package(specifier, folder, native, options);
+    };
+  }
+
+  private async package(specifier: string, folder: string, native: Load, options?: object): Promise<Module> {
+    try {
+      return withNames(await native(specifier, options));
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      const missing = code === 'ERR_MODULE_NOT_FOUND' && String(error).includes(`'${specifier}'`);
+      if (missing && this.own[specifier]) return withNames(await native(this.own[specifier]()));
+      if (/^ERR_(MODULE_NOT_FOUND|PACKAGE_PATH_NOT_EXPORTED)$|^MODULE_NOT_FOUND$/.test(code ?? '') && hasTypes(specifier, folder))
+        throw new TypesOnly(`The package '${specifier}' declares types and has no code: nothing of it can be used as a value.`);
+      if (missing && !/^[./]/.test(specifier))
+        throw new Error(
+          `There is no package '${specifier}' here. A cell with the line %npm install ${specifier} puts it beside the notebook.`,
+        );
+      throw error;
+    }
+  }
+
+  /** The module of a file, run anew where it has changed. */
+  private async run(path: string, files: Map<string, LocalFile>, from?: Local): Promise<Module> {
+    const file = files.get(path) as LocalFile;
+    let local = this.locals.get(path);
+    if (local?.version !== file.version) local = this.begin(file, files);
+    // One that waits for the file that imports it is taken as it is: files may import each other.
+    if (from && waitsFor(local, from)) return local.module;
+    from?.waits.add(local);
+    await local.done;
+    from?.waits.delete(local);
+    return local.module;
+  }
+
+  private begin(file: LocalFile, files: Map<string, LocalFile>): Local {
+    const local: Local = { version: file.version, module: Object.create(null), done: Promise.resolve(), waits: new Set() };
+    this.locals.set(file.path, local);
+    unfinished.add(local.module);
+    local.done = this.fill(local, file, files).finally(() => unfinished.delete(local.module));
+    local.done.catch(() => this.locals.get(file.path) === local && this.locals.delete(file.path));
+    return local;
+  }
+
+  private async fill(local: Local, { path, kind, code, imports }: LocalFile, files: Map<string, LocalFile>): Promise<void> {
+    const { module } = local;
+    const give = (values: Record<string, () => unknown>, all: Module = {}) => {
+      for (const name of Object.keys(all)) if (name !== 'default' && !(name in module)) define(module, name, () => all[name]);
+      for (const [name, get] of Object.entries(values)) define(module, name, get);
+    };
+    if (kind === 'module') {
+      const place = { ...this.place(path), load: this.loader(dirname(path), { local, imports, files }) };
+      await evaluate(code, path, place, { give });
+    } else if (kind !== 'types') {
+      const value = kind === 'json' ? parseJson(code, path) : this.requireAnew(path, files);
+      give({ default: () => value }, Object(value));
+    }
+  }
+
+  /** A CommonJS file as it is now. */
+  private requireAnew(path: string, files: Map<string, LocalFile>): unknown {
+    const forget = (at: string) => {
+      const file = files.get(at);
+      if (file?.kind !== 'commonjs' || this.required.get(at) === file.version) return;
+      this.required.set(at, file.version);
+      delete require.cache[at];
+      for (const other of Object.values(file.imports)) forget(other);
+    };
+    forget(path);
+    return createRequire(path)(path);
+  }
+
+  /** A cell was interrupted: what it was importing may never end, and is begun anew when it is imported again. */
+  abandon(): void {
+    for (const [path, { module }] of this.locals) if (unfinished.has(module)) this.locals.delete(path);
+  }
+}
+
+function waitsFor(local: Local, other: Local, seen = new Set<Local>()): boolean {
+  if (local === other) return true;
+  if (seen.has(local)) return false;
+  seen.add(local);
+  return [...local.waits].some((next) => waitsFor(next, other, seen));
+}
+
+const define = (module: Module, name: string, get: () => unknown) =>
+  Object.defineProperty(module, name, { get, enumerable: true, configurable: true });
+
+function parseJson(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new SyntaxError(`${path} is no JSON: ${(error as Error).message}`);
+  }
+}
+
+/** Whether a package is there whose types are all that it has of what is asked for. */
+function hasTypes(specifier: string, folder: string): boolean {
+  if (isBuiltin(specifier)) return false;
+  const [, name, inner] = specifier.match(/^((?:@[^/]+\/)?[^/]+)\/?(.*)$/) ?? [];
+  const types = `@types/${name?.replace(/^@(.+)\//, '$1__')}`;
+  for (let at = folder; ; at = dirname(at)) {
+    for (const root of [name, types].map((package_) => join(at, 'node_modules', package_))) {
+      if (!existsSync(join(root, 'package.json'))) continue;
+      if (inner) return ['.d.ts', '.d.mts', '/index.d.ts'].some((ending) => existsSync(join(root, inner + ending)));
+      const about = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+      return !about.main && (existsSync(join(root, 'index.d.ts')) || /"(types|typings)":/.test(JSON.stringify(about)));
+    }
+    if (dirname(at) === at) return false;
+  }
 }

@@ -1,0 +1,200 @@
+/// <reference path="./eslint-scope.d.ts" />
+import { analyze, type Reference, type Scope, type Variable } from 'eslint-scope';
+import MagicString from 'magic-string';
+import { exportOf, importOf, Linking } from './linking';
+import { bound, type Node, walk } from './syntax';
+
+/** The name that the last expression is assigned to before it is known what becomes of it. */
+export const LAST = '__last';
+
+/** What is special about a cell. */
+export interface Cell {
+  /** Names that earlier cells declared. */
+  known: ReadonlySet<string>;
+  /** Names to forget at first. */
+  anew: string[];
+  /** Names that are the cell's and not esbuild's; by default all. */
+  own?: ReadonlySet<string>;
+}
+
+/** What stands in place of an identifier. */
+type Places = Map<number, string>;
+
+/** The body of an async function for the JavaScript of a cell, or else of a file; `names`: what a cell declares for others. */
+export function rewrite(code: string, tree: Node, cell?: Cell): { code: string; names: string[] } {
+  const out = new MagicString(code);
+  const scopes = analyze(tree, { ecmaVersion: 2022, sourceType: 'module' });
+  const [top]: Scope[] = scopes.globalScope.childScopes;
+  const isImport = ({ defs }: Variable) => defs.some(({ type }) => type === 'ImportBinding');
+  const variables = top.variables.filter((variable) => (cell ? !cell.own || cell.own.has(variable.name) : false) || isImport(variable));
+  const places = placesOf(variables);
+  if (cell) addFree(places, scopes.globalScope.through, cell.known);
+  const names = cell ? variables.map(({ name }) => name) : [];
+  const link = new Linking(!cell, new Set(variables.map(({ name }) => name)));
+  const functions = cell ? hoisted(tree, names) : [];
+  link.needed = needed(tree, top.variables.filter(isImport));
+
+  walk(tree, (node, parent) => {
+    switch (node.type) {
+      case 'ImportDeclaration':
+        importOf(out, node, link);
+        return false;
+      case 'ExportNamedDeclaration':
+      case 'ExportDefaultDeclaration':
+      case 'ExportAllDeclaration':
+        exportOf(out, node, link);
+        return Boolean(node.declaration);
+      case 'ClassDeclaration':
+        if (cell && node.id && names.includes(node.id.name) && isTop(tree, node, parent)) {
+          open(out, node, `void (__scope.${node.id.name} = `);
+          close(out, node, ');');
+        }
+        break;
+      default:
+        useScope(out, node, parent, places);
+    }
+    return true;
+  });
+  throughAwait(out, tree);
+  returnLast(out, tree);
+  const anew = (cell?.anew ?? []).filter((name) => names.includes(name)).map((name) => `__scope.${name} = undefined;`);
+  const head = [...anew, ...functions, ...link.head].join(' ');
+  // One line with the rest, so that the lines of the map stay true.
+  const body = `"use strict"; ${head} ${out.toString()}`;
+  // What `eval` is given sees the names too, which are not variables.
+  return { code: cell && callsEval(tree) ? `with (__scope) return await (async () => {${body}\n})()` : body, names };
+}
+
+// The tree is walked from the outside in: what is opened first at a place stands outside.
+const open = (out: MagicString, { start }: Node, text: string) => out.appendRight(start, text);
+const close = (out: MagicString, { end }: Node, text: string) => out.prependLeft(end, text);
+
+/** Where the given variables stand. A function's own name is a local one too, and stays. */
+function placesOf(variables: Variable[]): Places {
+  const places: Places = new Map();
+  for (const { name, references, defs } of variables) {
+    for (const { identifier } of references) places.set(identifier.start, `__scope.${name}`);
+    for (const { type, name } of defs) if (type === 'Variable') places.set(name.start, `__scope.${name.name}`);
+  }
+  return places;
+}
+
+/** Names that the cell does not declare: those of earlier cells, and those that a later one may yet declare. */
+function addFree(places: Places, through: Reference[], known: ReadonlySet<string>): void {
+  for (const { identifier } of through) {
+    const { name, start } = identifier;
+    if (known.has(name)) places.set(start, `__scope.${name}`);
+    else if (name !== LAST && !(name in globalThis) && !PROVIDED.test(name)) places.set(start, `__of("${name}").${name}`);
+  }
+}
+const PROVIDED = /^(require|module|exports|__filename|__dirname|__use|__of|arguments)$/;
+
+/** Functions have their values before anything runs. */
+function hoisted(tree: Node, names: string[]): string[] {
+  return (tree.body as Node[]).flatMap((statement) => {
+    const node: Node = statement.declaration ?? statement;
+    const name: string | undefined = node.type === 'FunctionDeclaration' ? node.id?.name : undefined;
+    return name && names.includes(name) ? [`__scope.${name} = ${name};`] : [];
+  });
+}
+
+/** The imported names that something but an export makes use of: a type's name is not among them. */
+function needed(tree: Node, imported: Variable[]): Set<string> {
+  const passed = (tree.body as Node[]).filter((node) => node.type === 'ExportNamedDeclaration' && !node.declaration);
+  const isPassed = ({ identifier }: Reference) => passed.some(({ start, end }) => start <= identifier.start && identifier.start < end);
+  return new Set(imported.filter(({ references }) => !references.every(isPassed)).map(({ name }) => name));
+}
+
+const isTop = (tree: Node, node: Node, parent?: Node): boolean =>
+  parent === tree || (/^Export/.test(parent?.type ?? '') && parent?.declaration === node);
+
+function useScope(out: MagicString, node: Node, parent: Node | undefined, places: Places): void {
+  switch (node.type) {
+    case 'Property': {
+      // { a } and { a = 1 }: key and value stand at one place
+      if (!node.shorthand) return;
+      const target = node.value.type === 'AssignmentPattern' ? node.value.left : node.value;
+      const place = places.get(target.start);
+      if (!place) return;
+      out.update(target.start, target.end, `${target.name}: ${place}`);
+      if (node.value !== target) keepName(out, target, node.value.right);
+      places.delete(target.start);
+      return;
+    }
+    case 'VariableDeclarator':
+      if (places.has(node.id.start)) keepName(out, node.id, node.init);
+      return;
+    case 'AssignmentPattern':
+    case 'AssignmentExpression':
+      if (places.has(node.left.start) && /^(|&&|\|\||\?\?)=$/.test(node.operator ?? '=')) keepName(out, node.left, node.right);
+      return;
+    case 'Identifier': {
+      const place = places.get(node.start);
+      if (!place) return;
+      const called =
+        (parent?.type === 'CallExpression' && parent.callee === node) ||
+        (parent?.type === 'TaggedTemplateExpression' && parent.tag === node);
+      const asked = parent?.type === 'UnaryExpression' && parent.operator === 'typeof';
+      out.update(node.start, node.end, called ? `(0, ${place})` : asked ? place.replace('").', '", true).') : place);
+      return;
+    }
+    case 'VariableDeclaration':
+      if (node.declarations.some((d: Node) => bound(d.id).some((id) => places.has(id.start)))) assign(out, node, parent as Node);
+      return;
+    case 'ImportExpression':
+      out.update(node.start, node.start + 'import'.length, '__import');
+      return;
+    case 'MetaProperty':
+      if (node.meta.name === 'import') out.update(node.start, node.end, '__meta');
+      return;
+    default:
+  }
+}
+
+/** A function or class without a name takes that of the variable it becomes the value of: a property gives none. */
+function keepName(out: MagicString, { type, name }: Node, value: Node | null): void {
+  let inner = value;
+  while (inner?.type === 'ParenthesizedExpression') inner = inner.expression as Node;
+  if (type !== 'Identifier' || !inner || inner.id || !/^(ArrowFunction|Function|Class)Expression$/.test(inner.type)) return;
+  open(out, value as Node, `{ ["${name}"]: `);
+  close(out, value as Node, ` }["${name}"]`);
+}
+
+/** `const a = 1, { b } = c;` -> `void (__scope.a = 1, { b: __scope.b } = c);`, and `var i` in the head of a loop -> `__scope.i`. */
+function assign(out: MagicString, node: Node, parent: Node): void {
+  const [first, ...rest] = node.declarations as Node[];
+  if (/^For(In|Of)Statement$/.test(parent.type) && parent.left === node) return void out.remove(node.start, first.start);
+  out.update(node.start, first.start, 'void (');
+  close(out, rest.at(-1) ?? first, ')');
+  // `let a;` sets it anew at each run of the cell, `var a;` keeps what is there
+  for (const declaration of [first, ...rest])
+    if (!declaration.init) close(out, declaration, node.kind === 'var' ? ` = __scope.${declaration.id.name}` : ' = undefined');
+}
+
+function throughAwait(out: MagicString, tree: Node): void {
+  walk(tree, (node) => {
+    if (/^(Function|Arrow)/.test(node.type)) return false;
+    const waited = node.type === 'AwaitExpression' ? node.argument : node.type === 'ForOfStatement' && node.await ? node.right : undefined;
+    if (waited) {
+      open(out, waited, waited === node.right ? '__iterate(' : '__await(');
+      close(out, waited, ')');
+    }
+    return true;
+  });
+}
+
+function returnLast(out: MagicString, tree: Node): void {
+  const last = tree.body.findLast((node: Node) => node.type === 'ExpressionStatement' && node.expression.left?.name === LAST);
+  if (!last) return;
+  out.update(last.expression.start, last.expression.right.start, 'return { value: (');
+  out.appendRight(last.expression.end, ') }');
+}
+
+function callsEval(tree: Node): boolean {
+  let found = false;
+  walk(tree, (node) => {
+    found ||= node.type === 'CallExpression' && node.callee.name === 'eval';
+    return !found;
+  });
+  return found;
+}
