@@ -1,19 +1,21 @@
 // npm test: sets up what the tests need, runs all of them, and ends with the totals.
-// npm run test:fast: only what needs no Python peer, no browser and no notebook. npm run test:nodes: that on every other Node that we
-// test on, as npm test does too. npm run test:deep: everything and the long runs.
+// npm run test:fast: only what needs no Python peer, no browser and no notebook. npm run test:nodes: that and cells in the kernel on
+// every other Node that we test on, which npm test does too. npm run test:deep: everything and the long runs.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import process from 'node:process';
+import { writeKernelspec } from './kernelspec.mjs';
 import { nodes, otherNodes } from './nodes.mjs';
 import { checkMachine, findChromium, main, root, setUp } from './setup.mjs';
 
 const DEEP = ['test/deep/**'];
-const SLOW = ['test/interop/**', 'test/kernel/**', 'test/notebook/**', 'test/pack.test.ts'];
+const PEERS = ['test/interop/**', 'test/notebook/**', 'test/pack.test.ts'];
+const SLOW = [...PEERS, 'test/kernel/**'];
 const STAGES = {
   all: ['dependencies', 'native', 'build', 'model', 'jupyter', 'extension', 'selftest', 'peers', 'chromium', 'nodes'],
   fast: ['dependencies', 'native', 'build', 'model', 'selftest'],
-  nodes: ['dependencies', 'native', 'build', 'model', 'selftest', 'nodes'],
+  nodes: ['dependencies', 'native', 'build', 'model', 'jupyter', 'selftest', 'nodes'],
 };
 const tier = process.argv[2] ?? 'all';
 const totals = { passed: 0, failed: 0, skipped: 0 };
@@ -41,6 +43,15 @@ function vitest(name, node, left, env) {
   totals.skipped += result.numPendingTests + result.numTodoTests;
 }
 
+/** The quick tier and cells in the kernel on another Node; in the deep tier all that the kernel promises. */
+function onNode({ version, path }) {
+  const jupyter = join(root, 'test-results', `node-${version}`);
+  writeKernelspec(join(jupyter, 'kernels', 'tunebook'), path);
+  const left = [...PEERS, ...DEEP, ...(tier === 'deep' ? [] : ['test/kernel/!(kernel).test.ts'])];
+  const env = { PATH: `${dirname(path)}${delimiter}${process.env.PATH}`, JUPYTER_PATH: jupyter };
+  vitest(`quick tier and kernel on Node ${version}`, path, left, env);
+}
+
 await main(async () => {
   checkMachine();
   await setUp(STAGES[tier] ?? STAGES.all);
@@ -52,9 +63,8 @@ await main(async () => {
     vitest('tests', process.execPath, left, { TUNEBOOK_CHROMIUM: findChromium() ?? '' });
   }
   if (tier !== 'fast') {
-    if (!nodes().length) console.log('\nnpm has no other Node for this platform: the quick tier ran on this one alone.');
-    for (const { version, path } of otherNodes())
-      vitest(`quick tier on Node ${version}`, path, [...SLOW, ...DEEP], { PATH: `${dirname(path)}${delimiter}${process.env.PATH}` });
+    if (!nodes().length) console.log('\nnpm has no other Node for this platform: all ran on this one alone.');
+    for (const other of otherNodes()) onNode(other);
   }
   if (tier === 'deep') {
     one(check('sanitizers', process.execPath, [join(root, 'scripts/sanitize.mjs')]));

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { expect, it } from 'vitest';
@@ -66,4 +66,21 @@ it('an unpacking that breaks off leaves nothing that looks whole', () => {
   expect(result.status).toBe(1);
   expect(result.stderr).toMatch(/Unpacking missing\.whl failed/);
   expect(readdirSync(cache)).toEqual(['wheels']);
+});
+
+const { nodes } = await import('../scripts/nodes.mjs' as string);
+
+it.skipIf(!nodes().length)('a Node for the tests that is not the pinned one is refused, and leaves nothing behind', () => {
+  const [cache, bin] = [scratch('cache'), scratch('bin')];
+  // npm as a registry gives it that was tampered with: `npm pack --silent --pack-destination FOLDER NAME`
+  writeFileSync(join(bin, 'npm'), '#!/bin/sh\necho something else > "$4/node.tgz"\n', { mode: 0o755 });
+  const script = `import(${JSON.stringify(join(root, 'scripts/nodes.mjs'))})
+    .then(({ fetchNodes }) => fetchNodes())
+    .catch((error) => console.log(error.constructor.name + ': ' + error.message));`;
+  const env = { ...process.env, PATH: `${bin}:${process.env.PATH}`, TUNEBOOK_CACHE: cache };
+  const { stdout } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8', env });
+  expect(stdout).toMatch(
+    /^SetupError: Downloading Node 20\.\d+\.\d+: the package is not the one that was published .*run the same command again\.\n$/,
+  );
+  expect(readdirSync(cache)).toEqual([]);
 });

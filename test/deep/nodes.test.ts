@@ -6,8 +6,9 @@ import { scratch } from '../tiny';
 
 const root = resolve(__dirname, '../..');
 
-it('the first notebook runs from top to bottom on the oldest and the newest Node', async () => {
-  const { nodes } = await import('../../scripts/nodes.mjs' as string);
+const { nodes } = await import('../../scripts/nodes.mjs' as string);
+
+it.skipIf(!nodes().length)('the first notebook runs from top to bottom on the oldest and the newest Node', async () => {
   const { writeKernelspec } = await import('../../scripts/kernelspec.mjs' as string);
   for (const { version, path } of [nodes().at(0), nodes().at(-1)]) {
     const [jupyter, out] = [scratch('jupyter'), join(scratch('out'), 'executed.ipynb')];
