@@ -10,7 +10,8 @@ import { F32, type Weight } from './weights';
  * one or several:
  *   y = x W^T + bias + scale (dropout(x) a^T) b^T
  * x [..., in], a [rank, in], b [out, rank] -> [..., out]; rank 0 is the layer alone. `dropout` is a share in [0, 1) with its `seed`, of
- * the low-rank term's input alone.
+ * the low-rank term's input alone. A vector l may scale all that comes out, l [out, 1], or what goes in, l [1, in] (then there is no pair,
+ * and the input is this projection's alone): (IA)^3's vectors (https://arxiv.org/abs/2205.05638), the magnitudes of DoRA.
  */
 export interface Projection {
   /** W where it is packed and frozen; otherwise it is among the op's tensors. */
@@ -28,35 +29,48 @@ export interface ProjectionTensors {
   b: tf.Tensor;
   /** [out] */
   bias?: tf.Tensor;
+  /** What scales: [out, 1] or [1, in]. */
+  l?: tf.Tensor;
 }
 
 /** The same as inputs of an op that has several: those of number N. */
-export type Numbered<N extends number> = Record<`a${N}` | `b${N}`, tf.Tensor> & Partial<Record<`w${N}` | `bias${N}`, tf.Tensor>>;
+export type Numbered<N extends number> = Record<`a${N}` | `b${N}`, tf.Tensor> & Partial<Record<`w${N}` | `bias${N}` | `l${N}`, tf.Tensor>>;
 
 // Made once: strings that are put together anew have to be looked up before they name anything.
 const NAMES = [0, 1, 2, 3].map(
-  (i) => ({ w: `w${i}`, a: `a${i}`, b: `b${i}`, bias: `bias${i}`, kind: `kind${i}`, scale: `scale${i}`, dropout: `dropout${i}` }) as const,
+  (i) =>
+    ({
+      w: `w${i}`,
+      a: `a${i}`,
+      b: `b${i}`,
+      bias: `bias${i}`,
+      l: `l${i}`,
+      kind: `kind${i}`,
+      scale: `scale${i}`,
+      dropout: `dropout${i}`,
+    }) as const,
 );
 
 /** Their names, in the order of the native ops' inputs and gradients. */
-export const numberedNames = (count: number) => NAMES.slice(0, count).flatMap(({ w, a, b, bias }) => [w, a, b, bias]);
+export const numberedNames = (count: number) => NAMES.slice(0, count).flatMap(({ w, a, b, bias, l }) => [w, a, b, bias, l]);
 
 /** Of as many projections as the op has (at most 4). */
 export function numbered(parts: ProjectionTensors[]): Numbered<0 | 1 | 2 | 3> {
   const all: Partial<Numbered<number>> = {};
-  for (const [i, { w, a, b, bias }] of parts.entries()) {
+  for (const [i, { w, a, b, bias, l }] of parts.entries()) {
     const names = NAMES[i];
     if (w) all[names.w] = w;
     all[names.a] = a;
     all[names.b] = b;
     if (bias) all[names.bias] = bias;
+    if (l) all[names.l] = l;
   }
   return all as Numbered<0 | 1 | 2 | 3>;
 }
 
 function tensorsOf(given: Numbered<number>, i: number): ProjectionTensors {
   const names = NAMES[i];
-  return { w: given[names.w], a: given[names.a], b: given[names.b], bias: given[names.bias] };
+  return { w: given[names.w], a: given[names.a], b: given[names.b], bias: given[names.bias], l: given[names.l] };
 }
 
 /** [out, in] of projection number i. */
@@ -72,7 +86,7 @@ export function checkProjection(
   i: number,
   { weight }: Projection,
 ): void {
-  const { w, a, b, bias } = tensorsOf(given, i);
+  const { w, a, b, bias, l } = tensorsOf(given, i);
   if (!w === !weight) throw new ShapeError(`${op} takes either a frozen weight or a tensor w${i}.`);
   const [out, inner] = (w ?? (weight as Weight)).shape;
   if (
@@ -86,20 +100,31 @@ export function checkProjection(
     throw new ShapeError(
       `${op}: x [${x.shape}], a [${a.shape}], b [${b.shape}]${bias ? ` and bias [${bias.shape}]` : ''} do not fit a weight of [${(w ?? (weight as Weight)).shape}].`,
     );
+  if (!l) return;
+  if (l.shape.join() !== `${out},1` && (l.shape.join() !== `1,${inner}` || a.shape[0]))
+    throw new ShapeError(
+      `${op}: what scales is [${l.shape}], where it can be [${out}, 1] or, without a low-rank pair, [1, ${inner}]; the pair's rank is ${a.shape[0]}.`,
+    );
+  if (w) throw new ShapeError(`${op}: a matrix that is trained itself is not scaled.`);
 }
+
+/** Whether it is what comes out that is scaled. */
+const scalesOut = (l: tf.Tensor): boolean => l.shape[1] === 1;
 
 /** The composition of tfjs's ops. */
 export function project(x: tf.Tensor, given: Numbered<number>, i: number, projection: Projection): tf.Tensor {
   const { weight, scale, dropout: rate = 0, seed = 0 } = projection;
-  const { w, a, b, bias } = tensorsOf(given, i);
+  const { w, a, b, bias, l } = tensorsOf(given, i);
   const [out, into] = sizeOf(given, i);
-  const flat = tf.reshape(x, [-1, into]);
+  let flat = tf.reshape(x, [-1, into]);
+  if (l && !scalesOut(l)) flat = tf.mul(flat, l);
   let y: tf.Tensor = tf.matMul(flat, (w ?? (weight as Weight).dequantize()) as tf.Tensor2D, false, true);
   if (a.shape[0]) {
     const low = rate ? tf.reshape(dropout.spec.reference({ x }, { rate, seed }), flat.shape) : flat;
     y = tf.add(y, tf.mul(tf.matMul(tf.matMul(low, a as tf.Tensor2D, false, true), b as tf.Tensor2D, false, true), scale));
   }
   if (bias) y = tf.add(y, bias);
+  if (l && scalesOut(l)) y = tf.mul(y, tf.reshape(l, [1, out]));
   return tf.reshape(y, [...x.shape.slice(0, -1), out]);
 }
 
@@ -109,10 +134,27 @@ let noSeeds: Handle | undefined;
 
 /** The inputs of a native op that stand for projection number i. */
 export function projectionInputs(given: Numbered<number>, i: number, { weight }: Projection): (tf.Tensor | Handle)[] {
-  none ??= Handle.constant(new Float32Array(0));
-  const { w, a, b, bias } = tensorsOf(given, i);
-  return [w ?? (weight?.handle as Handle), a, b, bias ?? none];
+  const { w, a, b, bias, l } = tensorsOf(given, i);
+  return [w ?? (weight?.handle as Handle), a, b, bias ?? nothing(), l ?? nothing()];
 }
+
+/** An input of a native op that is not there. */
+function nothing(): Handle {
+  none ??= Handle.constant(new Float32Array(0));
+  return none;
+}
+
+/** The result y of an op, where its backward pass will need it: where one of these projections' results are scaled. */
+export const keptResult = (given: Numbered<number>, projections: number[], y: tf.Tensor): tf.Tensor[] =>
+  projections.some((i) => {
+    const l = given[NAMES[i].l];
+    return l && scalesOut(l);
+  })
+    ? [y]
+    : [];
+
+/** What was kept of it, as the backward op's input. */
+export const resultInput = (kept: tf.Tensor | undefined): tf.Tensor | Handle => kept ?? nothing();
 
 /** The attributes by which a native op is told of its projections, beside `others`. */
 export function projectionAttributes(projections: Projection[], others: Attributes = {}): Attributes {

@@ -141,6 +141,8 @@ interface ProjectionsCheck {
   dropout?: number;
   /** Which projections have a bias. */
   biased?: number[];
+  /** What is scaled of each. */
+  scaled?: readonly ('in' | 'out' | undefined)[];
   precision?: Precision;
   tolerance?: number;
 }
@@ -155,6 +157,7 @@ export async function checkProjections(
     ranks,
     dropout = 0,
     biased = [],
+    scaled = [],
     precision = 'fp32',
     tolerance = precision === 'bf16' ? 2e-2 : 3e-5,
   }: ProjectionsCheck,
@@ -169,6 +172,7 @@ export async function checkProjections(
       [`a${i}`, normal([ranks[i], into], 0.3)] as const,
       [`b${i}`, normal([out, ranks[i]], 0.3)] as const,
       ...(biased.includes(i) ? [[`bias${i}`, normal([out])] as const] : []),
+      ...(scaled[i] ? [[`l${i}`, normal(scaled[i] === 'out' ? [out, 1] : [1, into])] as const] : []),
     ]);
   const gain = (): Record<string, tf.Tensor> => (op.spec.inputs.includes('gain') ? { gain: normal(x.slice(-1)) } : {});
   await checkOp(op, () => ({ x: normal(x), ...gain(), ...Object.fromEntries(tensors()) }), attributes(projections), {

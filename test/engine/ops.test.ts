@@ -19,10 +19,22 @@ import { withPrecision } from '../../src/engine/precision';
 import { record } from '../../src/engine/tape';
 import * as tf from '../../src/engine/tf';
 import { rotaryTables } from '../../src/nn';
-import { bf16, f32, q4_1, q8_0, weightFormats } from '../../src/quantize';
+import { bf16, f32, nf4, q4_1, q8_0, weightFormats } from '../../src/quantize';
 import { checkExact, checkOp, checkProjections, normal, randomWeight, startNative, wholeBlocks, withoutLeaks } from './check_op';
 
 beforeAll(startNative);
+
+const MLP = [
+  [96, 64],
+  [96, 64],
+  [64, 96],
+] as const;
+const QKV = [
+  [64, 64],
+  [32, 64],
+  [32, 64],
+] as const;
+const QKVO = [...QKV, [64, 64]] as const;
 
 describe('native ops agree with their references', () => {
   for (const [rows, dim] of [
@@ -223,6 +235,18 @@ describe('native ops agree with their references', () => {
         },
         ([p]) => p,
       ));
+  for (const [side, shape] of [
+    ['in', [1, 64]],
+    ['out', [40, 1]],
+  ] as const)
+    it(`linear with scales of zero for what goes ${side} has their gradients`, async () => {
+      const weight = randomWeight(q4_1, 40, 64);
+      const l0 = () => tf.mul(normal([...shape]), tf.tensor([...Array(shape[0] * shape[1]).keys()].map((i) => i % 2)).reshape([...shape]));
+      const none = { a0: tf.zeros([0, 64]), b0: tf.zeros([40, 0]) };
+      await checkOp(linear, () => ({ x: normal([9, 64]), ...none, l0: l0() }), { weight, scale: 0 }, { skip: ['a0', 'b0'] });
+      weight.dispose();
+      tf.dispose(none);
+    });
   it('linearCrossEntropy in bf16', async () => {
     const weight = randomWeight(bf16, 777, 64);
     const labels = tf.tensor1d(
@@ -328,6 +352,42 @@ describe('native ops agree with their references', () => {
         );
         tf.dispose(turn);
       });
+  for (const [op, x, sizes, ranks, scaled, format, precision] of [
+    [linear, [2, 64], [[40, 64]], [0], ['in'], q4_1, 'fp32'],
+    [linear, [3, 64], [[40, 64]], [5], ['out'], nf4, 'fp32'],
+    [linear, [130, 70], [[50, 70]], [0], ['in'], f32, 'fp32'],
+    [linear, [130, 96], [[50, 96]], [16], ['out'], q8_0, 'fp32'],
+    [linear, [61, 192], [[96, 192]], [16], ['out'], q4_1, 'bf16'],
+    [linear, [61, 192], [[96, 192]], [0], ['in'], nf4, 'bf16'],
+    [gatedMlp, [61, 64], MLP, [0, 0, 0], ['out', 'out', 'in'], q4_1, 'fp32'],
+    [gatedMlp, [61, 64], MLP, [4, 0, 16], ['out', undefined, 'out'], q8_0, 'fp32'],
+    [gatedMlp, [2, 64], MLP, [4, 0, 0], ['out', 'out', 'in'], q4_1, 'fp32'],
+    [gatedMlp, [61, 64], MLP, [0, 0, 0], ['out', 'out', 'in'], q4_1, 'bf16'],
+    [qkv, [2, 33, 64], QKV, [8, 0, 4], ['out', 'out', 'out'], q4_1, 'fp32'],
+    [qkv, [1, 2, 64], QKV, [0, 0, 0], [undefined, 'out', 'out'], q4_1, 'fp32'],
+    [attentionBlock, [1, 61, 64], QKVO, [0, 0, 0, 0], [undefined, 'out', 'out', 'in'], q4_1, 'fp32'],
+    [attentionBlock, [1, 61, 64], QKVO, [8, 8, 8, 8], ['out', 'out', 'out', 'out'], q4_1, 'fp32'],
+    [attentionBlock, [1, 61, 64], QKVO, [8, 8, 8, 0], ['out', 'out', 'out', 'in'], q4_1, 'bf16'],
+  ] as const)
+    it(`${op.spec.name} in ${precision} over ${format.name} with scales ${scaled.map((side) => side ?? 'none')}: [${x}], ranks ${ranks}`, async () => {
+      // Tables with a factor of their own, as yarn has them.
+      const turn = rotaryTables(
+        { frequencies: [1, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01], factor: 1.3 },
+        Array.from({ length: x.at(-2) as number }, (_, i) => i),
+      );
+      const attributes = { eps: 1e-5, ...turn, scale: 0.2 };
+      await checkProjections(
+        op,
+        { x: [...x], sizes: [...sizes], format, ranks, scaled, biased: [0, 1], precision, tolerance: precision === 'bf16' ? 5e-2 : 5e-5 },
+        ([first, second, third, fourth]) =>
+          op === linear
+            ? first
+            : op === gatedMlp
+              ? { ...attributes, gate: first, up: second, down: third }
+              : { ...attributes, q: first, k: second, v: third, o: fourth },
+      );
+      tf.dispose(turn);
+    });
   for (const format of [f32, undefined])
     it(`linear over ${format?.name ?? 'a trained matrix'} with sizes that no vector width divides`, () =>
       checkProjections(linear, { x: [2, 3, 29], sizes: [[13, 29]], format, ranks: [3] }, ([p]) => p));

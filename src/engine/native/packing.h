@@ -106,6 +106,17 @@ inline void packAlong(int inner, int count, int width, uint32_t* panel, const Li
   }
 }
 
+// Values [from, from + count) of a row of w: where they stand, or in `part`.
+template <class K>
+inline const float* lineOf(const Weight& w, long row, size_t bytes, long from, int count, float* part) {
+  const uint8_t* at = w.data + row * bytes;
+  if constexpr (std::is_same_v<K, Kind<kPlain>>)
+    if (!w.scaled()) return reinterpret_cast<const float*>(at) + from;
+  unpackRow<K>(at, from, count, part);
+  if (w.scaled()) w.scale(row, from, count, part);
+  return part;
+}
+
 // B[k, n] = w[n, k]
 struct TransposedRight : Right {
   Weight w;
@@ -119,11 +130,7 @@ struct TransposedRight : Right {
     withKind(w.kind, [&](auto kind) {
       using K = decltype(kind);
       const size_t bytes = rowBytesOf<K>(w.columns);
-      packAcross(inner, count, width, panel, [&](int j, int k, int length, [[maybe_unused]] float* part) {
-        const uint8_t* row = w.data + (n + j) * bytes;
-        if constexpr (std::is_same_v<K, Kind<kPlain>>) return reinterpret_cast<const float*>(row) + k;
-        else return unpackRow<K>(row, k, length, part), part;
-      });
+      packAcross(inner, count, width, panel, [&](int j, int k, int length, float* part) { return lineOf<K>(w, n + j, bytes, k, length, part); });
     });
   }
 };
@@ -155,29 +162,27 @@ struct PlainRight : Right {
       const size_t bytes = rowBytesOf<K>(w.columns);
       const Ahead ahead(w, bytes, n, count);
       if constexpr (kHasBf16 && !std::is_same_v<T, float> && K::kBlock > 1)
-        if (n % kLanes == 0 && count == width) return packVectors<K>(n, width, ahead, panel);
-      packAlong<float>(inner, count, width, panel, [&](int k, [[maybe_unused]] float* part) {
+        if (n % kLanes == 0 && count == width) return w.scaled() ? packVectors<K, true>(n, width, ahead, panel) : packVectors<K, false>(n, width, ahead, panel);
+      packAlong<float>(inner, count, width, panel, [&](int k, float* part) {
         ahead(k);
-        const uint8_t* row = w.data + k * bytes;
-        if constexpr (std::is_same_v<K, Kind<kPlain>>) return reinterpret_cast<const float*>(row) + n;
-        else return unpackRow<K>(row, n, count, part), part;
+        return lineOf<K>(w, k, bytes, n, count, part);
       });
     });
   }
 
   // Whole vectors of columns of a packed matrix, without a stop in memory.
-  template <class K>
+  template <class K, bool kScaled>
   void packVectors(long n, int width, const Ahead& ahead, uint32_t* panel) const {
     const size_t bytes = rowBytesOf<K>(w.columns);
+    const auto lanes = [&](long k, long j) INLINE {
+      const Vec v = K::lanes(w.data + k * bytes + j / K::kBlock * K::kBytes, j % K::kBlock);
+      if constexpr (!kScaled) return v;
+      else return v * (w.rowScale ? w.rowScale[k] : 1) * (w.columnScale ? load(w.columnScale + j) : splat(1));
+    };
     for (long k = 0; k < inner; k += 2) {
       ahead(k);
       ahead(k + 1);
-      for (long j = n; j < n + width; j += kLanes, panel += kLanes) {
-        const uint8_t* block = w.data + k * bytes + j / K::kBlock * K::kBytes;
-        const int first = j % K::kBlock;
-        const Vec second = k + 1 < inner ? K::lanes(block + bytes, first) : Vec{};
-        store(panel, pairs(K::lanes(block, first), second));
-      }
+      for (long j = n; j < n + width; j += kLanes, panel += kLanes) store(panel, pairs(lanes(k, j), k + 1 < inner ? lanes(k + 1, j) : Vec{}));
     }
   }
 };
@@ -209,8 +214,8 @@ struct StridedRight : Right {
   }
 };
 
-inline Weight dense(const float* data, long rows, long columns) {
-  return {reinterpret_cast<const uint8_t*>(data), kPlain, rows, columns};
+inline Weight dense(const float* data, long rows, long columns, const float* rowScale = nullptr) {
+  return {reinterpret_cast<const uint8_t*>(data), kPlain, rows, columns, rowScale};
 }
 
 // Columns of the panels for a right side of so many: what leaves the fewest of them empty. A multiple of 8, as packAcross asks.

@@ -1,13 +1,15 @@
 // A matrix with a bias and a low-rank pair beside it, each frozen or trained, as ops use one or several of them:
 //   y = x W^T + bias + scale (dropout(x) A^T) B^T
+// A vector l may scale what goes in, l [1, in] and no pair, or what comes out, l [out, 1]: the matrix's columns or rows are scaled
+// while they are packed, so that it costs no pass over x or y.
 #pragma once
 #include "elementwise.h"
 #include "gemm.h"
 #include "mask.h"
 #include "op.h"
 
-// What an op's Spec says of its projection number n: 4 inputs, and 3 attributes.
-#define PROJECTION_INPUTS(n) "w" #n ": T" #n, "a" #n ": float", "b" #n ": float", "bias" #n ": float"
+// What an op's Spec says of its projection number n: 5 inputs, and 3 attributes.
+#define PROJECTION_INPUTS(n) "w" #n ": T" #n, "a" #n ": float", "b" #n ": float", "bias" #n ": float", "l" #n ": float"
 #define PROJECTION_ATTRIBUTES(n) "kind" #n ": int", "scale" #n ": float", "dropout" #n ": float"
 
 namespace tunebook {
@@ -24,7 +26,8 @@ const typename P::Kept* keptInput(Call& call, int i) { return reinterpret_cast<c
 struct Projection {
   Weight weight;       // [out, in]
   const float *a, *b;  // [rank, in], [out, rank]
-  const float* bias;   // [out], or null
+  const float* bias;   // [out], or null; scaled like what comes out
+  const float *inScale = nullptr, *outScale = nullptr;
   long in, out, rank;
   float scale;
   double rate;
@@ -34,8 +37,10 @@ struct Projection {
   // The weight alone.
   explicit Projection(const Weight& w)
       : weight(w), a(nullptr), b(nullptr), bias(nullptr), in(w.columns), out(w.rows), rank(0), scale(0), rate(0), mask(0, 0), slot(16) {}
+  Projection(const Projection&) = delete;  // it points into its vectors
 
-  // Call inputs from `input` on are w, a, b, bias; attributes from `attribute` on are kind, scale, dropout. `order` tells the
+  static constexpr int kInputs = 5, kAttributes = 3;
+  // Call inputs from `input` on are w, a, b, bias, l; attributes from `attribute` on are kind, scale, dropout. `order` tells the
   // projections of an op apart.
   Projection(Call& call, int input, int attribute, int32_t seed, int order)
       : rate(call.attribute(attribute + 2)), mask(rate, seed), slot(16 + 6 * order) {
@@ -49,7 +54,11 @@ struct Projection {
     weight = {w.data, kind, out, in};
     a = pairA.data, b = pairB.data, bias = beside.size ? beside.data : nullptr;
     scale = call.attribute(attribute + 1);
+    const auto l = call.input<float>(input + 4);
+    if (l.size) readScale(l);
   }
+
+  Weight pair() const { return dense(b, out, rank, outScale); }
 
   // Calls f with the low-rank term's input: x itself, or x under its dropout mask in scratch memory.
   template <class T, class F>
@@ -62,14 +71,37 @@ struct Projection {
     });
     f(static_cast<const float*>(y));
   }
+
+ private:
+  std::vector<float> scales_, bias_;
+
+  void readScale(const Input<float>& l) {
+    const bool goesIn = l.shape.size() == 2 && l.shape[0] == 1 && l.shape[1] == in && !(out == 1 && in == 1);
+    if (!goesIn && (l.shape.size() != 2 || l.shape[0] != out || l.shape[1] != 1))
+      throw std::invalid_argument("linear: a scale of " + std::to_string(l.size) + " values fits neither side of [" + std::to_string(out) + ", " + std::to_string(in) + "]");
+    if (goesIn && rank) throw std::invalid_argument("linear: what goes in is scaled, so there is no room for a low-rank pair");
+    scales_.assign(l.data, l.data + l.size);
+    // Its gradient takes what it scaled back out of the result: nothing could be had back from a zero.
+    for (float& x : scales_)
+      if (std::abs(x) < 1e-30f) x = std::copysign(1e-30f, x);
+    if (goesIn) {
+      weight.columnScale = inScale = scales_.data();
+      return;
+    }
+    weight.rowScale = outScale = scales_.data();
+    if (!bias) return;
+    bias_.resize(out);
+    for (long j = 0; j < out; j++) bias_[j] = bias[j] * outScale[j];
+    bias = bias_.data();
+  }
 };
 
 // The gradients of a projection's tensors, inputs of the op from number `input` on in the order of Asked.
 struct ProjectionGradients {
-  float *w, *a, *b, *bias;
+  float *w, *a, *b, *bias, *l;
   ProjectionGradients(const Asked& asked, int input, const Projection& p)
       : w(asked.output(input, {p.out, p.in})), a(asked.output(input + 1, {p.rank, p.in})), b(asked.output(input + 2, {p.out, p.rank})),
-        bias(asked.output(input + 3, {p.out})) {}
+        bias(asked.output(input + 3, {p.out})), l(asked.output(input + 4, p.inScale ? Shape{1, p.in} : Shape{p.out, 1})) {}
 };
 
 // target[rows, rank] = scale * x m, with m [in, rank]
@@ -90,6 +122,11 @@ constexpr long kFewRows = 3;
 
 // Up to kFewRows rows (decoding): a pass over the packed weight, no panels.
 inline void projectFewRows(const Projection& p, const float* x, long rows, float* u, const Target& y) {
+  if (p.inScale) {
+    float* scaled = scratch(p.slot, rows * p.in);
+    for (long i = 0; i < rows * p.in; i++) scaled[i] = x[i] * p.inScale[i % p.in];
+    x = scaled;
+  }
   const long blocks = (p.in + 31) / 32;
   float* sums = scratch(1, blocks * rows);
   for (long i = 0; i < rows; i++)
@@ -109,7 +146,7 @@ inline void projectFewRows(const Projection& p, const float* x, long rows, float
       for (long i = 0; i < rows; i++) {
         float value = dotRow(p.weight, n, x + i * p.in, sums + i * blocks);
         if (p.rank) value += dot(u + i * p.rank, p.b + n * p.rank, p.rank);
-        y.put(i, n, value);
+        y.put(i, n, p.outScale ? value * p.outScale[n] : value);
       }
   });
 }
@@ -147,7 +184,7 @@ template <class P>
 void project(const Projection& p, const Shared<P>& x, float* u, Target y) {
   y.bias = p.bias;
   if (x.rows <= kFewRows) return projectFewRows(p, x.x, x.rows, u, y);
-  const TransposedRight right(p.weight), pair(dense(p.b, p.out, p.rank));
+  const TransposedRight right(p.weight), pair(p.pair());
   Term<P> terms[2] = {{x.packed, &right}, {}};
   if (p.rank) {
     Rows<P> low = x.packed;
@@ -172,18 +209,27 @@ class Pulled {
       const Term<P> across{rowsOf<P>(Left{dy, 1, dyRow}, p.out, rows, 7), &values};
       gemm<P>(p.out, p.in, &across, 1, {gradients.w, p.in, 1});
     }
-    if (gradients.bias)
+    if (gradients.w && p.weight.scaled()) throw std::invalid_argument("linear: a matrix whose products are scaled cannot be trained itself");
+    if (gradients.bias) {
       sumOverRows(rows, p.out, [&](long i, long j) { return valueOf(dy[i * dyRow + j]); }, gradients.bias);
+      if (p.outScale) timesRows(gradients.bias, p.out, 1, p.outScale);
+    }
     left_ = rowsOf<P>(Left{dy, dyRow, 1}, rows, p.out, p.slot + 3);
     if (!p.rank) return;
     float* v = scratch(p.slot + 4, rows * p.rank);
-    down<P>(left_, rows, PlainRight(dense(p.b, p.out, p.rank)), p.rank, p.scale, v);
+    down<P>(left_, rows, PlainRight(p.pair()), p.rank, p.scale, v);
     back_ = rowsOf<P>(Left{static_cast<const float*>(v), p.rank, 1}, rows, p.rank, p.slot + 5);
     if (gradients.a)
       p.withDropped(x, rows, [&](const auto* low) { crossProduct<P>(rows, low, p.in, p.in, v, p.rank, {gradients.a, 1, p.in}); });
-    if (gradients.b) crossProduct<P>(rows, dy, dyRow, p.out, u, p.rank, {gradients.b, p.rank, 1});
+    if (!gradients.b) return;
+    crossProduct<P>(rows, dy, dyRow, p.out, u, p.rank, {gradients.b, p.rank, 1});
+    if (p.outScale) timesRows(gradients.b, p.out, p.rank, p.outScale);
   }
   Pulled(const Pulled&) = delete;  // its terms point into it
+
+  static void timesRows(float* values, long rows, long columns, const float* by) {
+    for (long i = 0; i < rows * columns; i++) values[i] *= by[i / columns];
+  }
 
   // Appends its terms; a pair with dropout cannot share the sums and comes after them.
   void addTerms(Term<P>* terms, int& count) const {
@@ -206,6 +252,22 @@ class Pulled {
   const PlainRight right_, pair_;
   Rows<P> left_{}, back_{};
 };
+
+// The gradient of what scales a projection's results, which had made them y(i, j), of the gradient dy(i, j).
+template <class Y, class Dy>
+void outScaleBack(const Projection& p, long rows, const Y& y, const Dy& dy, float* dl) {
+  if (!dl || !p.outScale) return;
+  sumOverRows(rows, p.out, [&](long i, long j) { return valueOf(y(i, j)) * valueOf(dy(i, j)); }, dl);
+  for (long j = 0; j < p.out; j++) dl[j] /= p.outScale[j];
+}
+
+// The same of what scales its input x [rows, in], of the gradient dx that came back through it alone.
+template <class X, class Dx>
+void inScaleBack(const Projection& p, long rows, const X* x, const Dx* dx, float* dl) {
+  if (!dl || !p.inScale) return;
+  sumOverRows(rows, p.in, [&](long i, long j) { return valueOf(x[i * p.in + j]) * valueOf(dx[i * p.in + j]); }, dl);
+  for (long j = 0; j < p.in; j++) dl[j] /= p.inScale[j];
+}
 
 // dx of several projections of one input; as bf16 only without dropout.
 template <class P, class T>

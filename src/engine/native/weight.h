@@ -30,6 +30,8 @@ struct Weight {
   const uint8_t* data;
   int64_t kind;
   long rows, columns;
+  // What products multiply rows and columns by, where there is something.
+  const float *rowScale = nullptr, *columnScale = nullptr;
 
   static size_t rowBytes(int64_t kind, long columns) {
     size_t bytes = 0;
@@ -37,6 +39,15 @@ struct Weight {
     return bytes;
   }
   const uint8_t* row(long n) const { return data + n * rowBytes(kind, columns); }
+  bool scaled() const { return rowScale || columnScale; }
+  // Scales values [from, from + count) of a row.
+  void scale(long row, long from, int count, float* values) const {
+    const float all = rowScale ? rowScale[row] : 1;
+    if (columnScale)
+      for (int i = 0; i < count; i++) values[i] *= all * columnScale[from + i];
+    else
+      for (int i = 0; i < count; i++) values[i] *= all;
+  }
 };
 
 // Values [from, from + count) of a row.

@@ -12,13 +12,13 @@ struct Parts {
   Projection out;
   Dims d;
   std::vector<Sequence> sequences;
-  explicit Parts(Call& call) : in(call), out(call, 17, 11, in.seeds.data[3], 3) {
+  explicit Parts(Call& call) : in(call), out(call, 20, 11, in.seeds.data[3], 3) {
     const long heads = in.q.out / in.dim, groups = in.k.out / in.dim, sees = call.attribute(15);
     if (heads % groups || out.in != in.q.out || out.out != in.q.in)
       throw std::invalid_argument("attention block: the projections do not fit each other");
     d = {heads, groups, in.dim, in.width, in.width, in.q.out, static_cast<float>(call.attribute(14)),
          sees > 0 ? sees : std::numeric_limits<long>::max()};
-    const auto lengths = call.input<int32_t>(21);
+    const auto lengths = call.input<int32_t>(25);
     sequences = sequencesOf(lengths.data, lengths.size, call.attribute(16), in.rows);
   }
 };
@@ -44,14 +44,14 @@ void forward(Call& call) {
 template <class P>
 void backward(Call& call) {
   const Parts m(call);
-  const auto lse = call.input<float>(24), uQ = call.input<float>(25), uK = call.input<float>(26), uV = call.input<float>(27),
-             uO = call.input<float>(28), dy = call.input<float>(29);
+  const auto lse = call.input<float>(28), uQ = call.input<float>(29), uK = call.input<float>(30), uV = call.input<float>(31),
+             uO = call.input<float>(32), y = call.input<float>(33), dy = call.input<float>(34);
   const long rows = m.in.rows, hidden = m.in.q.in;
   const Asked asked(call, 17);
   const QkvGradients d(asked, m.in);
-  const ProjectionGradients dOut(asked, 14, m.out);
+  const ProjectionGradients dOut(asked, 17, m.out);
   using T = typename P::Kept;
-  const T *qkv = keptInput<P>(call, 22), *o = keptInput<P>(call, 23);
+  const T *qkv = keptInput<P>(call, 26), *o = keptInput<P>(call, 27);
   const Pulled<P> pulled(m.out, dy.data, hidden, rows, o, uO.data, dOut);
   const Pulled<P>* only[] = {&pulled};
   T* dO = reinterpret_cast<T*>(scratch(kOut, rows * m.out.in));
@@ -61,11 +61,14 @@ void backward(Call& call) {
     pullBack<P>(only, 1, rows, m.out.in, sums);
     convertAll(sums, dO, rows * m.out.in);
   }
+  outScaleBack(m.out, rows, [&](long i, long j) { return y.data[i * hidden + j] - m.in.x.data[i * hidden + j]; },
+               [&](long i, long j) { return dy.data[i * hidden + j]; }, dOut.l);
+  inScaleBack(m.out, rows, o, dO, dOut.l);
   float* straight = scratch(kQkv, rows * m.in.width);
   backwardAll<P>(m.d, m.sequences, qkv, o, lse.data, dO, straight);
   T* turned = reinterpret_cast<T*>(scratch(kTurned, rows * m.in.width));
   m.in.turn(straight, turned, -1);
-  m.in.backward<P>(turned, uQ.data, uK.data, uV.data, d, dy.data);
+  m.in.backward<P>(qkv, turned, uQ.data, uK.data, uV.data, d, dy.data);
 }
 
 void forwardAny(Call& call) {
@@ -81,7 +84,7 @@ void backwardAny(Call& call) {
 #define ATTRIBUTES QKV_ATTRIBUTES, PROJECTION_ATTRIBUTES(3), "scale: float", "window: int", "prefixed: int"
 const Spec spec{"TunebookAttentionBlock", {INPUTS}, {"y: float", KEPT}, {ATTRIBUTES}};
 const Spec gradSpec{"TunebookAttentionBlockGrad",
-                    {INPUTS, KEPT, "dy: float"},
+                    {INPUTS, KEPT, "y: float", "dy: float"},
                     {GRADIENTS},
                     {ATTRIBUTES, GRADIENT_ATTRIBUTES}};
 const Op<spec, forwardAny> op;

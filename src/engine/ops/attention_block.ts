@@ -3,6 +3,7 @@ import { execute, executeGradients, type Attributes as OpAttributes } from '../b
 import { fusedOp } from '../fused_op';
 import {
   checkProjection,
+  keptResult,
   type Numbered,
   numberedNames,
   type Projection,
@@ -10,6 +11,7 @@ import {
   projectionAttributes,
   projectionInputs,
   projectionSeeds,
+  resultInput,
   sizeOf,
 } from '../projection';
 import * as tf from '../tf';
@@ -75,11 +77,16 @@ export const attentionBlock = fusedOp<Inputs, Attributes>({
       const lengths = lengthsOf(given.x.shape, attrs);
       const [y, ...kept] = execute('TunebookAttentionBlock', inputs(given, attrs, lengths), attributes(attrs), 8);
       // The tables may be freed before the backward pass is run; what is saved is kept.
-      return { y, save: [attrs.cos, attrs.sin, lengths, ...kept] };
+      return { y, save: [attrs.cos, attrs.sin, lengths, ...kept, ...keptResult(given, [3], y)] };
     },
-    backward(dy, [cos, sin, lengths, ...kept], attrs, { inputs: given, wanted }) {
+    backward(dy, [cos, sin, lengths, qkv, o, lse, u0, u1, u2, u3, y], attrs, { inputs: given, wanted }) {
       const all = inputs(given, { ...attrs, cos: cos as tf.Tensor2D, sin: sin as tf.Tensor2D }, lengths);
-      return executeGradients('TunebookAttentionBlockGrad', [...all, ...kept, dy], attributes(attrs), wanted);
+      return executeGradients(
+        'TunebookAttentionBlockGrad',
+        [...all, qkv, o, lse, u0, u1, u2, u3, resultInput(y), dy],
+        attributes(attrs),
+        wanted,
+      );
     },
   },
 });

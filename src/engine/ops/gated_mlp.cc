@@ -14,10 +14,11 @@ struct Parts {
   float eps;
   long rows;
   explicit Parts(Call& call)
-      : x(call.input<float>(0)), gain(call.input<float>(1)), seeds(call.input<int32_t>(14)), gate(call, 2, 0, seeds.data[0], 0),
-        up(call, 6, 3, seeds.data[1], 1), down(call, 10, 6, seeds.data[2], 2), eps(call.attribute(9)), rows(x.rows()) {
+      : x(call.input<float>(0)), gain(call.input<float>(1)), seeds(call.input<int32_t>(17)), gate(call, 2, 0, seeds.data[0], 0),
+        up(call, 7, 3, seeds.data[1], 1), down(call, 12, 6, seeds.data[2], 2), eps(call.attribute(9)), rows(x.rows()) {
     if (gate.in != x.dim(-1) || gain.size != gate.in || up.in != gate.in || up.out != gate.out || down.in != gate.out || down.out != gate.in)
       throw std::invalid_argument("gated MLP: the projections do not fit each other");
+    if (gate.inScale || up.inScale) throw std::invalid_argument("gated MLP: what goes in serves two projections and cannot be scaled for one");
   }
 };
 
@@ -40,12 +41,12 @@ void forward(Call& call) {
 template <class P>
 void backward(Call& call) {
   const Parts m(call);
-  const auto *gate = keptInput<P>(call, 15), *up = keptInput<P>(call, 16);
-  const auto uGate = call.input<float>(17), uUp = call.input<float>(18), uDown = call.input<float>(19), dy = call.input<float>(20);
+  const auto *gate = keptInput<P>(call, 18), *up = keptInput<P>(call, 19);
+  const auto uGate = call.input<float>(20), uUp = call.input<float>(21), uDown = call.input<float>(22), y = call.input<float>(23), dy = call.input<float>(24);
   const long rows = m.rows, inner = m.gate.out, hidden = m.gate.in;
   const Asked asked(call, 11);
   float *dx = asked.output(0, m.x.shape), *gain = asked.output(1, m.gain.shape);
-  const ProjectionGradients ofGate(asked, 2, m.gate), ofUp(asked, 6, m.up), ofDown(asked, 10, m.down);
+  const ProjectionGradients ofGate(asked, 2, m.gate), ofUp(asked, 7, m.up), ofDown(asked, 12, m.down);
   using T = typename P::Kept;
   const auto made = [](Slot slot, long size) { return reinterpret_cast<T*>(scratch(slot, size)); };
   T* act = made(kAct, rows * inner);
@@ -59,8 +60,14 @@ void backward(Call& call) {
     pullBack<P>(only, 1, rows, inner, sums);
     convertAll(sums, dUp, rows * inner);
   }
+  outScaleBack(m.down, rows, [&](long i, long j) { return y.data[i * hidden + j] - m.x.data[i * hidden + j]; },
+               [&](long i, long j) { return dy.data[i * hidden + j]; }, ofDown.l);
+  inScaleBack(m.down, rows, act, dUp, ofDown.l);
   T* dGate = made(kGateGradient, rows * inner);
   swigluBack<P>(gate, up, dUp, rows * inner, dGate, dUp);
+  const auto at = [&](const T* values) { return [=](long i, long j) { return values[i * inner + j]; }; };
+  outScaleBack(m.gate, rows, at(gate), at(dGate), ofGate.l);
+  outScaleBack(m.up, rows, at(up), at(dUp), ofUp.l);
   T* n = made(kNorm, rows * hidden);
   rmsNormRows(m.x.data, m.gain.data, rows, hidden, m.eps, n);
   const Pulled<P> pulledGate(m.gate, dGate, inner, rows, n, uGate.data, ofGate);
@@ -85,7 +92,7 @@ void backwardAny(Call& call) {
 #define ATTRIBUTES PROJECTION_ATTRIBUTES(0), PROJECTION_ATTRIBUTES(1), PROJECTION_ATTRIBUTES(2), "eps: float", "bf16: int"
 const Spec spec{"TunebookGatedMlp", {INPUTS}, {"y: float", KEPT}, {ATTRIBUTES}};
 const Spec gradSpec{"TunebookGatedMlpGrad",
-                    {INPUTS, KEPT, "dy: float"},
+                    {INPUTS, KEPT, "y: float", "dy: float"},
                     {GRADIENTS},
                     {ATTRIBUTES, GRADIENT_ATTRIBUTES}};
 const Op<spec, forwardAny> op;

@@ -3,6 +3,7 @@ import { execute, executeGradients, type Attributes as OpAttributes } from '../b
 import { fusedOp } from '../fused_op';
 import {
   checkProjection,
+  keptResult,
   type Numbered,
   numberedNames,
   type Projection,
@@ -10,6 +11,7 @@ import {
   projectionAttributes,
   projectionInputs,
   projectionSeeds,
+  resultInput,
   sizeOf,
 } from '../projection';
 import * as tf from '../tf';
@@ -66,9 +68,11 @@ export const gatedMlp = fusedOp<Inputs, Attributes>({
     keepsInputs: true,
     forward(given, attrs) {
       const [y, ...save] = execute('TunebookGatedMlp', inputs(given, attrs), attributes(attrs), 6);
-      return { y, save };
+      return { y, save: [...save, ...keptResult(given, [2], y)] };
     },
-    backward: (dy, kept, attrs, { inputs: given, wanted }) =>
-      executeGradients('TunebookGatedMlpGrad', [...inputs(given, attrs), ...kept, dy], attributes(attrs), wanted),
+    backward(dy, [gate, up, u0, u1, u2, y], attrs, { inputs: given, wanted }) {
+      const all = [...inputs(given, attrs), gate, up, u0, u1, u2, resultInput(y), dy];
+      return executeGradients('TunebookGatedMlpGrad', all, attributes(attrs), wanted);
+    },
   },
 });

@@ -2,6 +2,7 @@ import { execute, executeGradients } from '../backend';
 import { fusedOp } from '../fused_op';
 import {
   checkProjection,
+  keptResult,
   type Numbered,
   numberedNames,
   type Projection,
@@ -9,6 +10,7 @@ import {
   projectionAttributes,
   projectionInputs,
   projectionSeeds,
+  resultInput,
 } from '../projection';
 import * as tf from '../tf';
 
@@ -16,7 +18,7 @@ type Inputs = { x: tf.Tensor } & Numbered<0>;
 
 const inputs = (given: Inputs, p: Projection) => [given.x, ...projectionInputs(given, 0, p), projectionSeeds([p])];
 
-/** A linear layer: one projection, x [..., in], w0 [out, in], a0 [rank, in], b0 [out, rank], bias0 [out] -> [..., out]; see Projection. */
+/** A linear layer: one projection, x [..., in], w0 [out, in], a0 [rank, in], b0 [out, rank], bias0 [out], l0 -> [..., out]; see Projection. */
 export const linear = fusedOp<Inputs, Projection>({
   name: 'Linear',
   inputs: ['x', ...(numberedNames(1) as (keyof Inputs)[])],
@@ -26,10 +28,12 @@ export const linear = fusedOp<Inputs, Projection>({
     keepsInputs: true,
     forward(given, projection) {
       const [y, u] = execute('TunebookLinear', inputs(given, projection), projectionAttributes([projection]), 2);
-      return { y, save: [u] };
+      return { y, save: [u, ...keptResult(given, [0], y)] };
     },
-    backward: (dy, [u], projection, { inputs: given, wanted }) =>
-      executeGradients('TunebookLinearGrad', [...inputs(given, projection), u, dy], projectionAttributes([projection]), wanted),
+    backward(dy, [u, y], projection, { inputs: given, wanted }) {
+      const all = [...inputs(given, projection), u, resultInput(y), dy];
+      return executeGradients('TunebookLinearGrad', all, projectionAttributes([projection]), wanted);
+    },
   },
 });
 

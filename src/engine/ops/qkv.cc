@@ -16,11 +16,11 @@ void forward(Call& call) {
 template <class P>
 void backward(Call& call) {
   const Qkv m(call);
-  const auto uQ = call.input<float>(17), uK = call.input<float>(18), uV = call.input<float>(19), dy = call.input<float>(20);
+  const auto uQ = call.input<float>(20), uK = call.input<float>(21), uV = call.input<float>(22), y = call.input<float>(23), dy = call.input<float>(24);
   const QkvGradients d(Asked(call, 11), m);
   float* turned = scratch(kTurned, m.rows * m.width);
   m.turn(dy.data, turned, -1);
-  m.backward<P>(static_cast<const float*>(turned), uQ.data, uK.data, uV.data, d, nullptr);
+  m.backward<P>(y.data, static_cast<const float*>(turned), uQ.data, uK.data, uV.data, d, nullptr);
 }
 
 void forwardAny(Call& call) {
@@ -34,7 +34,7 @@ void backwardAny(Call& call) {
 #define KEPT "u0: float", "u1: float", "u2: float"
 const Spec spec{"TunebookQkv", {QKV_INPUTS}, {"y: float", KEPT}, {QKV_ATTRIBUTES}};
 const Spec gradSpec{"TunebookQkvGrad",
-                    {QKV_INPUTS, KEPT, "dy: float"},
+                    {QKV_INPUTS, KEPT, "y: float", "dy: float"},
                     {GRADIENTS},
                     {QKV_ATTRIBUTES, GRADIENT_ATTRIBUTES}};
 const Op<spec, forwardAny> op;

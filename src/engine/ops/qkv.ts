@@ -3,6 +3,7 @@ import { execute, executeGradients, type Attributes as OpAttributes } from '../b
 import { fusedOp } from '../fused_op';
 import {
   checkProjection,
+  keptResult,
   type Numbered,
   numberedNames,
   type Projection,
@@ -10,6 +11,7 @@ import {
   projectionAttributes,
   projectionInputs,
   projectionSeeds,
+  resultInput,
   sizeOf,
 } from '../projection';
 import * as tf from '../tf';
@@ -44,7 +46,7 @@ const attributes = ({ eps, q, k, v }: QkvAttributes): OpAttributes => projection
 /**
  * What attention starts from, with the norm before it and the rotation after it (RoPE, https://arxiv.org/abs/2104.09864):
  *   n = rmsNorm(x); rope(q(n)), rope(k(n)), v(n) side by side
- * x [batch, seq, hidden] -> [batch, seq, heads + 2 groups, dim]. Only x is kept for the backward pass.
+ * x [batch, seq, hidden] -> [batch, seq, heads + 2 groups, dim]. Only x is kept for the backward pass, and the result where it is scaled.
  */
 export const qkv = fusedOp<QkvInputs, QkvAttributes>({
   name: 'Qkv',
@@ -74,11 +76,11 @@ export const qkv = fusedOp<QkvInputs, QkvAttributes>({
     forward(given, attrs) {
       const [y, ...kept] = execute('TunebookQkv', inputs(given, attrs), attributes(attrs), 4);
       // The tables may be freed before the backward pass is run; what is saved is kept.
-      return { y, save: [attrs.cos, attrs.sin, ...kept] };
+      return { y, save: [attrs.cos, attrs.sin, ...kept, ...keptResult(given, [0, 1, 2], y)] };
     },
-    backward(dy, [cos, sin, ...kept], attrs, { inputs: given, wanted }) {
+    backward(dy, [cos, sin, uQ, uK, uV, y], attrs, { inputs: given, wanted }) {
       const all = inputs(given, { ...attrs, cos: cos as tf.Tensor2D, sin: sin as tf.Tensor2D });
-      return executeGradients('TunebookQkvGrad', [...all, ...kept, dy], attributes(attrs), wanted);
+      return executeGradients('TunebookQkvGrad', [...all, uQ, uK, uV, resultInput(y), dy], attributes(attrs), wanted);
     },
   },
 });
