@@ -170,11 +170,13 @@ export function othersIn(folder: string, runs: Lineage, limit: number | null): s
   if (!met.length) return undefined;
   const of = from ? `beyond step ${from}, which this run resumes from` : 'of another run';
   const last = new Date(met.at(-1)?.savedAt ?? 0).toISOString().slice(0, 16).replace('T', ' ');
+  const [what, stay, count] = met.length === 1 ? ['a checkpoint', 'It stays', 'does'] : [`${met.length} checkpoints`, 'They stay', 'do'];
+  const kept = `${stay}${limit ? ` and ${count} not count towards save_total_limit` : ''}`;
   return (
-    `'${folder}' holds ${met.length === 1 ? 'a checkpoint' : `${met.length} checkpoints`} ${of}: ${named(met)}, last saved ${last}. ` +
-    `They stay${limit ? ' and do not count towards save_total_limit' : ''}, but where this run saves the same step, its checkpoint takes the place. ` +
-    (from ? '' : 'Give another output_dir to keep the two apart; train({ resume_from_checkpoint: true }) would resume the last one.')
-  ).trimEnd();
+    `'${folder}' holds ${what} ${of}: ${named(met)}, last saved ${last} UTC. ` +
+    `${kept}, but where this run saves the same step, its checkpoint takes the place.` +
+    (from ? '' : ' Give another output_dir to keep the two apart; train({ resume_from_checkpoint: true }) would resume the last one.')
+  );
 }
 
 /**

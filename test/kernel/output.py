@@ -161,11 +161,15 @@ class Streams(Kernel):
     def test_children_across_cells(self):
         """A child that goes on while other cells begin and end: each of its characters arrives whole, and under some cell."""
         (self.folder / "slow.py").write_text(
-            "import os, time\ndata = (chr(0x2264) * 3000).encode()\nfor at in range(0, len(data), 10):\n    os.write(1, data[at : at + 10])\n    time.sleep(0.001)\n"
+            "import os, time\ndata = (chr(0x2264) * 3000).encode()\nopen('going', 'w')\n"
+            "for at in range(0, len(data), 10):\n    os.write(1, data[at : at + 10])\n    time.sleep(0.001)\n"
         )
-        self.value("import { spawn } from 'node:child_process'; import { once } from 'node:events'; let child = spawn('true');")
+        self.value("import { spawn } from 'node:child_process'; import { once } from 'node:events'; import { existsSync, rmSync } from 'node:fs'; let child = spawn('true');")
         for stdio in ("'inherit'", "['ignore', 'pipe', 'ignore']"):
-            start = f"child = spawn('python3', ['slow.py'], {{ stdio: {stdio} }} as any) as any; child.stdout?.pipe(process.stdout)"
+            start = (
+                f"rmSync('going', {{ force: true }}); child = spawn('python3', ['slow.py'], {{ stdio: {stdio} }} as any) as any; child.stdout?.pipe(process.stdout);"
+                "while (!existsSync('going')) await new Promise((r) => setTimeout(r, 5))"
+            )
             end = "if (child.exitCode === null) await once(child, 'close'); await new Promise((r) => setTimeout(r, 50))"
             asked = [self.send(code) for code in (start, *["await new Promise((r) => setTimeout(r, 5))"] * 60, end)]
             parts = []
