@@ -49,7 +49,11 @@ const PYTHONIC =
   /^\s*(import\s+[\w.]+(\s+as\s+\w+)?|from\s+[\w.]+\s+import\b.*|(def|class)\s+\w+.*:|(for|if|elif|while|with|try|else|except)\b(?!\s*[({]).*:|print\s+["'].*)\s*(#.*)?$/;
 
 /** The same behind what the parser says of a line. */
-export const syntaxAdvice = (line: string): string =>
-  PYTHONIC.test(line)
-    ? " This reads like Python; cells are TypeScript: import { name } from 'package'; for (const x of list) { ... }; function f(x: number) { ... }."
+export function syntaxAdvice(line: string): string {
+  if (/^\s*(\?{1,2}\s*[\w$.]+|[\w$.]+\s*\?{1,2})\s*$/.test(line))
+    return '. What a name is, its tooltip says: put the cursor behind it and press Shift+Tab.';
+  if (/^\s*%{1,2}[a-z]+\b/i.test(line)) return '. A magic stands before all code of its cell.';
+  return PYTHONIC.test(line)
+    ? ". This reads like Python; cells are TypeScript: import { name } from 'package'; for (const x of list) { ... }; function f(x: number) { ... }."
     : '';
+}

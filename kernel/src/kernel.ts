@@ -1,5 +1,6 @@
 import { CellSyntaxError, convert } from './convert';
 import { History } from './history';
+import { magicOf } from './magics';
 import { type Connection, type Message, PROTOCOL } from './protocol';
 import { Session } from './session';
 import { type Channel, Sockets } from './sockets';
@@ -219,7 +220,8 @@ class Place {
 }
 
 async function isComplete(code: string): Promise<{ status: string; indent?: string }> {
-  if (/^\s*%/.test(code)) return { status: 'complete' };
+  const magic = await magicOf(code);
+  if (magic) return isComplete(magic.rest);
   try {
     await convert(code, 'cell.ts', new Set());
     return { status: 'complete' };

@@ -2,16 +2,33 @@ import { spawn } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** A line `%name argument` at the beginning of a cell, and the code behind it. */
+/** A line `%name argument` before all code of a cell, or `!command`. */
 export interface Magic {
   name: string;
   argument: string;
+  /** The cell without it; each character stands where it stood. Of %time, what is measured is in it. */
   rest: string;
 }
 
-export function magicOf(code: string): Magic | undefined {
-  const [, name, argument, rest] = code.match(/^\s*(%%?\w+|![^\n]*)[ \t]*([^\n]*)\n?([\s\S]*)$/) ?? [];
-  return name === undefined ? undefined : { name, argument: argument.trim(), rest };
+const COMMENTS = /^(?:\s|\/\/.*|\/\*[\s\S]*?\*\/)*/;
+/** A line for a shell: a word, and no operator of TypeScript behind it. */
+const COMMAND =
+  /^!\s*(?!(?:await|async|class|delete|function|import|new|typeof|void|yield)\b)[\w./~$-]+(?:\s+[^\s=?:+*%&|<>^,;.)\]}].*|\s*)$/;
+
+/** The magic that a cell begins with, be it behind comments. What can be read as TypeScript is none: `!done`. */
+export async function magicOf(code: string): Promise<Magic | undefined> {
+  const start = (code.match(COMMENTS) as RegExpMatchArray)[0].length;
+  const [line] = code.slice(start).split(/\r?\n/, 1);
+  const without = (length: number) => code.slice(0, start) + ' '.repeat(length) + code.slice(start + length);
+  if (COMMAND.test(line)) {
+    const { parseSync } = await import('oxc-parser');
+    return parseSync('cell.ts', code).errors.length ? { name: line.trim(), argument: '', rest: without(line.length) } : undefined;
+  }
+  const [, name, words] = line.match(/^(%%?[a-zA-Z_]\w*)(.*)$/) ?? [];
+  if (name === undefined) return;
+  const measured = name === '%time';
+  const argument = measured ? words : words.replace(/(^|\s)(\/\/|#)(\s.*)?$/, '');
+  return { name, argument: argument.trim(), rest: without(measured ? name.length : line.length) };
 }
 
 /** Python's magics and what to write in TypeScript instead. */
@@ -34,9 +51,19 @@ const INSTEAD: Record<string, string> = {
   '%who': 'type a name and press Tab',
 };
 
+const inShell = (command: string): string =>
+  `shell commands are run with execSync(${JSON.stringify(command.trim())}) of node:child_process; packages of npm are installed with %npm install <name>.`;
+
+/** What to say where TypeScript does not know the name at a place of a cell: `!ls` can be read as TypeScript too. */
+export function commandAdvice(code: string, { line, column, text }: { line: number; column: number; text: string }): string {
+  const source = code.split('\n')[line - 1] ?? '';
+  const isCommand = /^Cannot find name/.test(text) && /^\s*!\s*$/.test(source.slice(0, column - 1));
+  return isCommand ? ` If it is a command: ${inShell(source.slice(column - 1))}` : '';
+}
+
 export const refuse = ({ name }: Magic): string =>
   name.startsWith('!')
-    ? `${name}: shell commands are run with execSync("${name.slice(1).trim()}") of node:child_process; packages of npm are installed with %npm install <name>.`
+    ? `${name}: ${inShell(name.slice(1))}`
     : `${name} is not a magic of this kernel, which has %time, %reset and %npm install.${INSTEAD[name] ? ` In TypeScript: ${INSTEAD[name]}.` : ''}`;
 
 /** Runs npm beside the notebook, until `stop`; a folder that is no package yet becomes a private one. Resolves with npm's exit code. */

@@ -3,7 +3,7 @@ import { CellSyntaxError, convert } from './convert';
 import type { Frame } from './frames';
 import { Language } from './language';
 import { LocalModules } from './local';
-import { magicOf, npm, refuse } from './magics';
+import { commandAdvice, magicOf, npm, refuse } from './magics';
 import type { Outcome } from './outcome';
 import type { Header, Message, NoParent } from './protocol';
 import { Questions } from './questions';
@@ -112,7 +112,7 @@ export class Session {
   }
 
   private async perform(message: Message, code: string, expressions: Record<string, string>, stop: AbortController): Promise<Result> {
-    const magic = magicOf(code);
+    const magic = await magicOf(code);
     if (!magic) return this.run(message, code, expressions, stop);
     const cell = this.begin(message);
     const say = (text: string) => this.take({ type: 'stream', cell, name: 'stdout', text });
@@ -120,7 +120,7 @@ export class Session {
     switch (magic.name) {
       case '%time': {
         const start = performance.now();
-        const result = await this.perform(message, [magic.argument, magic.rest].filter(Boolean).join('\n'), expressions, stop);
+        const result = await this.perform(message, magic.rest, expressions, stop);
         const ms = performance.now() - start;
         say(`Wall time: ${ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(2)} s`}\n`);
         return result;
@@ -153,7 +153,10 @@ export class Session {
       const checked = await Promise.race([checking, stopped]);
       if (checked instanceof Error) throw checked;
       if (checked === 'stopped') return { error: interrupted };
-      if (checked.complaints.length) return { error: typeErrors(code, checked.complaints) };
+      if (checked.complaints.length) {
+        const complaints = checked.complaints.map((found) => ({ ...found, text: found.text + commandAdvice(code, found) }));
+        return { error: typeErrors(code, complaints) };
+      }
       const known = new Set([...this.names, ...converted.names]);
       const asked: Record<string, string> = {};
       for (const [name, expression] of Object.entries(expressions))

@@ -252,8 +252,9 @@ class Cells(Kernel):
     def test_subshells(self):
         self.kc.control_channel.send(self.kc.session.msg("create_subshell_request"))
         subshell = self.kc.get_control_msg(timeout=WAIT)["content"]["subshell_id"]
-        main = self.send("let go = false; while (!go) await new Promise(r => setTimeout(r, 10)); 'went'")
-        time.sleep(0.3)
+        main = self.send("let go = false; console.log('waits'); while (!go) await new Promise(r => setTimeout(r, 10)); 'went'")
+        while self.kc.get_iopub_msg(timeout=WAIT)["msg_type"] != "stream":
+            pass
         message = self.kc.session.msg("execute_request", {"code": "go = true; 'beside'", "silent": False, "allow_stdin": False, "user_expressions": {}})
         message["header"]["subshell_id"] = subshell
         self.kc.shell_channel.send(message)

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { type CellSyntaxError, convert } from '../../kernel/src/convert';
 import { Decoder, encode } from '../../kernel/src/frames';
 import { History } from '../../kernel/src/history';
-import { magicOf, refuse } from '../../kernel/src/magics';
+import { commandAdvice, type Magic, magicOf, refuse } from '../../kernel/src/magics';
 import { evaluate, newScope, withNames } from '../../kernel/src/worker/evaluate';
 import { Random } from '../../src/core/random';
 
@@ -189,9 +189,61 @@ it('history gives the tail, a range, or what matches', () => {
   expect(history.find({ hist_access_type: 'tail', n: 1, output: true })).toEqual([[1, 4, ['c?', null]]]);
 });
 
-it('magics are found at the beginning of a cell, and others refused with what to write', () => {
-  expect(magicOf('%npm install left-pad\nnext')).toEqual({ name: '%npm', argument: 'install left-pad', rest: 'next' });
-  expect(magicOf('a % b')).toBeUndefined();
-  expect(refuse(magicOf('%pip install x') as never)).toMatch(/%pip is not a magic.*%npm install/);
-  expect(refuse(magicOf('!ls -l') as never)).toMatch(/execSync\("ls -l"\)/);
+it('what begins as TypeScript is no magic', async () => {
+  for (const source of [
+    '!isNaN(5)',
+    '!done',
+    '!done ? 1 : 2',
+    '!(1 > 2) && true',
+    '!!names.length',
+    '![1].length',
+    '!/a b/.test("x")',
+    '!"a"',
+    '!await f()',
+    '!new Set().size',
+    '!a.b.c',
+    '!a!.b',
+    '!a || b',
+    '!ls -l', // which the type checker tells more of
+    '!function () { return 1 }()',
+    '!isNaN(', // which is open
+    '!done;\nlet',
+    'a % b',
+    'a\n%b',
+    '`\n%npm install x`',
+    '// %npm install x',
+    '/* !ls\n%time */ 1',
+    '% 5',
+    '?x',
+    'x?',
+    '',
+    '// only a comment',
+    '/* open',
+  ])
+    expect(await magicOf(source), source).toBeUndefined();
+});
+
+it('magics are found before all code of a cell, and leave it where it stands', async () => {
+  for (const [source, name, argument, rest] of [
+    ['%npm install left-pad\nnext', '%npm', 'install left-pad', '                     \nnext'],
+    ['%npm install a # for the plot', '%npm', 'install a', ' '.repeat(29)],
+    ['%npm install a@1 "b" // for the plot', '%npm', 'install a@1 "b"', ' '.repeat(36)],
+    ['%npm install https://x.org/a#b', '%npm', 'install https://x.org/a#b', ' '.repeat(30)],
+    ['// first of all\n%npm install x', '%npm', 'install x', '// first of all\n              '],
+    ['/* a\nb */ // c\n\n  %reset\n1', '%reset', '', '/* a\nb */ // c\n\n        \n1'],
+    ['\ufeff%reset\r\n1', '%reset', '', '\ufeff      \r\n1'],
+    ['%time f(1)\ng()', '%time', 'f(1)', '      f(1)\ng()'],
+    ['%time\n// @ts-nocheck\nx', '%time', '', '     \n// @ts-nocheck\nx'],
+    ['%%time\nx', '%%time', '', '      \nx'],
+    ['!npm install x\n1', '!npm install x', '', '              \n1'],
+    ['!cd a && ls', '!cd a && ls', '', ' '.repeat(11)],
+    ['!./run.sh now', '!./run.sh now', '', ' '.repeat(13)],
+    ['// list\n!cat x.txt | head', '!cat x.txt | head', '', `// list\n${' '.repeat(17)}`],
+  ])
+    expect(await magicOf(source), source).toEqual({ name, argument, rest });
+  const refused = async (source: string) => refuse((await magicOf(source)) as Magic);
+  expect(await refused('%pip install x')).toMatch(/%pip is not a magic.*%npm install/);
+  expect(await refused('!cat a b')).toMatch(/execSync\("cat a b"\)/);
+  expect(commandAdvice('1\n!ls -l', { line: 2, column: 2, text: "Cannot find name 'ls'." })).toContain('execSync("ls -l")');
+  expect(commandAdvice('!ok && ls', { line: 1, column: 8, text: "Cannot find name 'ls'." })).toBe('');
 });
