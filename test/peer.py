@@ -149,6 +149,32 @@ def train(data):
     return {"losses": losses, "norms": norms, "eval_loss": total / count if count else None}
 
 
+def optimizers(data):
+    """Parameters after some steps of the optimizers that transformers makes of these names (without 8 bits: of which bitsandbytes has
+    no steps on a CPU); gradients of every second step count half, as clipped."""
+    from transformers import Trainer, TrainingArguments
+
+    result = {}
+    for name in data["names"]:
+        whole = name.replace("_bnb_8bit", "_torch").replace("adamw_8bit", "adamw_torch").replace("_8bit", "_32bit")
+        args = TrainingArguments("unused", optim=whole, learning_rate=data["lr"], weight_decay=data["weight_decay"], use_cpu=True)
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(args)
+        values = {n: torch.nn.Parameter(torch.tensor(data["start"][n]).reshape(shape)) for n, shape in data["shapes"].items()}
+        groups = [
+            {"params": [p for p in values.values() if (p.dim() > 1) == wide], "weight_decay": data["weight_decay"] * wide}
+            for wide in (True, False)
+        ]
+        optimizer = kind(groups, **options)
+        for step, gradients in enumerate(data["gradients"], 1):
+            for group in optimizer.param_groups:
+                group["lr"] = data["lr"] / step
+            for n, p in values.items():
+                p.grad = torch.tensor(gradients[n]).reshape(p.shape) * (1 if step % 2 else 0.5)
+            optimizer.step()
+        result[name] = {n: p.detach().flatten().tolist() for n, p in values.items()}
+    return result
+
+
 def saved(data):
     """Logits of a model that tunebook saved."""
     with torch.no_grad():
@@ -273,5 +299,5 @@ def quantized(data):
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
     torch.set_num_threads(os.cpu_count())
-    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "templates": templates, "train": train, "saved": saved, "adapters": adapters, "board": board, "quantized": quantized, "gguf_packed": gguf_packed, "spectra": spectra}[task](json.load(open(source)))
+    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "templates": templates, "train": train, "optimizers": optimizers, "saved": saved, "adapters": adapters, "board": board, "quantized": quantized, "gguf_packed": gguf_packed, "spectra": spectra}[task](json.load(open(source)))
     json.dump(result, open(target, "w"))

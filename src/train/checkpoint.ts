@@ -9,7 +9,7 @@ import { readJson } from '../formats/json';
 import { readSafetensors, type SafeTensor, writeSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
 import type { TrainingOptions } from './config';
-import type { AdamW } from './optimizer';
+import type { Optimizer } from './optimizers';
 import { type Lineage, type Origin, place, savingTime } from './output_dir';
 import type { Run } from './run';
 
@@ -102,7 +102,7 @@ export interface About {
 /** Writes one checkpoint folder under another name and renames it when it is whole and on the disk. */
 export async function saveCheckpoint(
   folder: string,
-  optimizer: AdamW,
+  optimizer: Optimizer,
   state: TrainerState,
   { runs, args }: About,
   saveModel: (folder: string) => Promise<void>,
@@ -147,7 +147,7 @@ export async function faultOf(folder: string, weights: string): Promise<string |
 export const loadState = async (folder: string): Promise<TrainerState> =>
   (await readJson(join(folder, 'trainer_state.json'))) as unknown as TrainerState;
 
-export async function loadOptimizer(folder: string, step: number, optimizer: AdamW): Promise<void> {
+export async function loadOptimizer(folder: string, step: number, optimizer: Optimizer): Promise<void> {
   const path = join(folder, 'optimizer.safetensors');
   const file = await readSafetensors(path);
   await withFile(path, (read) =>

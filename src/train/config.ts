@@ -1,6 +1,7 @@
 import { OptionError } from '../core/errors';
 import { type Alias, checkNumber, readOptions, show } from '../core/options';
 import { SAMPLING } from '../data/order';
+import { OPTIMIZERS } from './optimizers';
 import { SCHEDULES } from './schedules';
 
 /** Options of a training run under transformers' names, with its defaults. */
@@ -102,12 +103,6 @@ export const TRAINING_ALIASES: Record<string, Alias> = {
   group_by_length: { to: 'train_sampling_strategy', convert: (value) => (value ? 'group_by_length' : 'random') },
 };
 
-/** Names of AdamW. Paging moves moments out of a GPU's memory: where there is none, it is plain AdamW. */
-const ADAMW = ['adamw_torch_fused', 'adamw_torch', 'adamw_hf', 'paged_adamw', 'paged_adamw_32bit'];
-const ADAMW_8BIT = ['adamw_8bit', 'adamw_bnb_8bit', 'paged_adamw_8bit'];
-
-export const isEightBit = (optim: string): boolean => ADAMW_8BIT.includes(optim);
-
 /** Checks the values that only make sense in a range. */
 export function checkTraining(owner: string, o: TrainingOptions): void {
   const whole = { integer: true, min: 1 };
@@ -132,7 +127,7 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   one('lr_scheduler_type', o.lr_scheduler_type, Object.keys(SCHEDULES));
   one('eval_strategy', o.eval_strategy, ['no', 'steps', 'epoch']);
   one('save_strategy', o.save_strategy, ['no', 'steps', 'epoch']);
-  one('optim', o.optim, [...ADAMW, ...ADAMW_8BIT]);
+  one('optim', o.optim, Object.keys(OPTIMIZERS));
   one('train_sampling_strategy', o.train_sampling_strategy, SAMPLING);
   if (o.fp16) throw new OptionError(`${owner}: fp16 = true is not supported. Leave it out, or use bf16: true.`);
   one('report_to', o.report_to, ['none', 'tensorboard']);

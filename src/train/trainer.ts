@@ -24,11 +24,11 @@ import {
   type TrainerState,
   trainerState,
 } from './checkpoint';
-import { isEightBit, type TrainingOptions } from './config';
+import type { TrainingOptions } from './config';
 import { stepGradients, type TrainedModel } from './gradients';
 import { type Action, Handle } from './handle';
 import { planMicroBatches } from './micro_batches';
-import { AdamW } from './optimizer';
+import { OPTIMIZERS, Optimizer } from './optimizers';
 import { checkpointsIn, findCheckpoint, fittingIn, forgetOld, type Lineage, metIn, originOf, othersIn, tidy } from './output_dir';
 import { type EventKind, newRun, type Run, tell, watchOverfitting } from './run';
 import { SCHEDULES } from './schedules';
@@ -63,7 +63,7 @@ function choosePrecision(bf16: boolean | null): Precision {
 
 /**
  * The training loop: batches in a seeded order, gradients summed over micro-batches and normalised by all labelled tokens of
- * the step, clipping, AdamW, schedule, evaluation, checkpoints. Objectives (SFT, later others) prepare the examples.
+ * the step, clipping, optimizer, schedule, evaluation, checkpoints. Objectives (SFT, later others) prepare the examples.
  */
 export class Trainer<M extends TrainedModel = TrainedModel> {
   readonly model: M;
@@ -147,13 +147,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
       emit('progress', { id: 'interrupt', text, done: true });
     };
     process.on('SIGINT', onInterrupt);
-    const optimizer = new AdamW(this.model.namedParameters(), {
-      beta1: this.args.adam_beta1,
-      beta2: this.args.adam_beta2,
-      eps: this.args.adam_epsilon,
-      weight_decay: this.args.weight_decay,
-      eightBit: isEightBit(this.args.optim),
-    });
+    const optimizer = new Optimizer(OPTIMIZERS[this.args.optim], this.model.namedParameters(), this.args);
     try {
       const fault = (path: string) => faultOf(path, this.model.weightsFile);
       return await this.loop(optimizer, resume ? await findCheckpoint(resume, output_dir, this.runs, fault) : null);
@@ -182,7 +176,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
     await this.parts.tokenizer.save_pretrained(folder);
   }
 
-  private async loop(optimizer: AdamW, checkpoint: string | null): Promise<TrainOutput> {
+  private async loop(optimizer: Optimizer, checkpoint: string | null): Promise<TrainOutput> {
     const { args, parts } = this;
     const rowsPerStep = args.per_device_train_batch_size * args.gradient_accumulation_steps;
     const stepsPerEpoch = Math.ceil(parts.train.length / rowsPerStep);
@@ -444,7 +438,7 @@ export class Trainer<M extends TrainedModel = TrainedModel> {
   }
 
   /** Nothing is changed where the checkpoint does not fit. */
-  private async restore(checkpoint: string, optimizer: AdamW, fingerprint: string): Promise<TrainerState> {
+  private async restore(checkpoint: string, optimizer: Optimizer, fingerprint: string): Promise<TrainerState> {
     const state = await loadState(checkpoint);
     const made = state.stateful_callbacks.tunebook.fingerprint;
     if (made !== fingerprint) {

@@ -1,0 +1,2 @@
+// The optimizers: one line each.
+export { adamw } from './adamw';

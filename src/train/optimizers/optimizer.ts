@@ -1,0 +1,150 @@
+import { isNative } from '../../engine/backend';
+import { PackedMoment } from '../../engine/ops/adamw';
+import * as tf from '../../engine/tf';
+import type { Writable } from '../../formats/safetensors';
+import type { Parameter } from '../../nn';
+import type { TrainingOptions } from '../config';
+
+/** What is remembered of a parameter, under PyTorch's name for it. */
+export interface Slot {
+  name: string;
+  shape: number[];
+  /** Whether its values may be negative. */
+  signed: boolean;
+}
+
+/** Tensors of fewer values keep fp32: bitsandbytes' limit. */
+const SMALLEST_PACKED = 4096;
+
+/** One remembered tensor: fp32, or 8 bits (on the native engine). It begins with zeros. */
+export class State {
+  private tensor?: tf.Tensor;
+  readonly packed?: PackedMoment;
+
+  constructor(
+    readonly shape: number[],
+    signed: boolean,
+    eightBit: boolean,
+  ) {
+    const size = shape.reduce((a, b) => a * b, 1);
+    if (eightBit && isNative() && size >= SMALLEST_PACKED) this.packed = new PackedMoment(shape, signed);
+    else this.tensor = tf.keep(tf.zeros(shape));
+  }
+
+  /** Its fp32 tensor, where it is not packed. */
+  get full(): tf.Tensor {
+    return this.tensor as tf.Tensor;
+  }
+
+  /** Its values as a tensor of the current scope. */
+  read(): tf.Tensor {
+    return this.packed ? tf.tensor(this.packed.read(), this.shape) : tf.clone(this.full);
+  }
+
+  /** Takes new values, and the tensor itself where it is fp32. */
+  write(next: tf.Tensor): void {
+    if (this.packed) this.packed.write(next);
+    else if (next !== this.tensor) {
+      this.tensor?.dispose();
+      this.tensor = tf.keep(next);
+    }
+  }
+
+  async data(): Promise<Float32Array> {
+    return this.packed ? this.packed.read() : ((await this.full.data()) as Float32Array);
+  }
+
+  dispose(): void {
+    this.packed?.dispose();
+    this.tensor?.dispose();
+  }
+}
+
+/** A parameter with its gradient and what is remembered of it, in the order of the optimizer's slots. */
+export interface Entry {
+  parameter: Parameter;
+  gradient: tf.Tensor;
+  states: State[];
+}
+
+/** What an optimizer is told of a step. */
+export interface Step {
+  /** The schedule's rate. */
+  lr: number;
+  /** Steps taken, this one included. */
+  step: number;
+  /** What gradients are multiplied by first (clipping). */
+  factor: number;
+  weight_decay: number;
+}
+
+export type OptimizerOptions = Pick<TrainingOptions, 'optim' | 'adam_beta1' | 'adam_beta2' | 'adam_epsilon' | 'weight_decay'>;
+
+/** A way of stepping: what a file of this folder says, and the table in index.ts knows. */
+export interface OptimizerKind {
+  /** Values of `optim` that mean it, and whether what it remembers is kept in 8 bits then. */
+  names: Record<string, { eightBit: boolean }>;
+  /** What it remembers of a parameter of this shape. */
+  slots(shape: number[]): Slot[];
+  /** Changes parameters and states, in place or by new tensors that they take. */
+  apply(entries: Entry[], step: Step, options: OptimizerOptions): void;
+}
+
+/** One optimizer at work on named parameters; a checkpoint holds what it remembers in fp32. */
+export class Optimizer {
+  private readonly states = new Map<string, State[]>();
+  /** Steps taken. */
+  step = 0;
+
+  constructor(
+    private readonly kind: OptimizerKind,
+    private readonly parameters: Map<string, Parameter>,
+    private readonly options: OptimizerOptions,
+  ) {
+    const { eightBit } = kind.names[options.optim];
+    for (const [name, parameter] of parameters) {
+      // It will be changed in place, and may share its memory with the array it was made from.
+      parameter.assign(tf.keep(tf.mul(parameter.tensor, 1)));
+      this.states.set(
+        name,
+        kind.slots(parameter.shape).map(({ shape, signed }) => new State(shape, signed, eightBit)),
+      );
+    }
+  }
+
+  /** Updates every parameter by its gradient times `factor`. Weight decay leaves biases and norms alone: what is no matrix. */
+  apply(gradients: Map<string, tf.Tensor>, lr: number, factor: number): void {
+    this.step++;
+    const [plain, decayed] = [[], []] as [Entry[], Entry[]];
+    for (const [name, parameter] of this.parameters)
+      (parameter.tensor.rank < 2 ? plain : decayed).push({
+        parameter,
+        gradient: gradients.get(name) as tf.Tensor,
+        states: this.states.get(name) as State[],
+      });
+    const step = { lr, factor, step: this.step };
+    this.kind.apply(plain, { ...step, weight_decay: 0 }, this.options);
+    this.kind.apply(decayed, { ...step, weight_decay: this.options.weight_decay }, this.options);
+  }
+
+  /** What it remembers, by name: '<parameter>.<slot>'. */
+  *state(): Generator<Writable> {
+    for (const { name, state } of this.named()) yield { name, shape: state.shape, data: () => state.data() };
+  }
+
+  async restore(step: number, read: (name: string, shape: number[]) => Promise<tf.Tensor>): Promise<void> {
+    this.step = step;
+    for (const { name, state } of this.named()) state.write(await read(name, state.shape));
+  }
+
+  private *named(): Generator<{ name: string; state: State }> {
+    for (const [name, states] of this.states)
+      for (const [i, slot] of this.kind.slots((this.parameters.get(name) as Parameter).shape).entries())
+        yield { name: `${name}.${slot.name}`, state: states[i] };
+  }
+
+  dispose(): void {
+    for (const states of this.states.values()) for (const state of states) state.dispose();
+    this.states.clear();
+  }
+}
