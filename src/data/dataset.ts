@@ -1,9 +1,9 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DataError, nearest, OptionError } from '../core/errors';
 import { checkNumber, show } from '../core/options';
 import { Random } from '../core/random';
+import { linesOf, readText } from '../formats/text';
 
 export type Row = Record<string, unknown>;
 
@@ -66,30 +66,45 @@ export type DatasetDict = Record<string, Dataset>;
 /** Data sets that come with the library, at the same place seen from src/data and from lib/data. */
 const own = join(__dirname, '..', '..', 'notebooks', 'data');
 
-async function readJsonl(path: string): Promise<Dataset> {
-  const text = await readFile(path, 'utf8');
-  if (path.endsWith('.json')) {
-    let rows: unknown;
-    try {
-      rows = JSON.parse(text);
-    } catch (error) {
-      throw new DataError(
-        `${path} is not JSON (${(error as Error).message}). A list of objects is expected, or JSON Lines in a .jsonl file.`,
-      );
-    }
-    if (!Array.isArray(rows)) throw new DataError(`${path} does not hold a list of rows.`);
-    return new Dataset(rows);
+const isRow = (value: unknown): value is Row => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** A .json file: a list of objects. */
+function rowsOfList(text: string, path: string): Row[] {
+  let rows: unknown;
+  try {
+    rows = JSON.parse(text);
+  } catch (error) {
+    throw new DataError(
+      `${path} is not JSON (${(error as Error).message}). A list of objects is expected, or JSON Lines in a .jsonl file.`,
+    );
   }
-  const rows: Row[] = [];
-  for (const [i, line] of text.split('\n').entries()) {
-    if (!line.trim()) continue;
+  if (!Array.isArray(rows)) throw new DataError(`${path} does not hold a list of rows.`);
+  const wrong = rows.findIndex((row) => !isRow(row));
+  if (wrong >= 0) throw new DataError(`${path}: row ${wrong} is ${show(rows[wrong])}, but each row must be an object.`);
+  return rows;
+}
+
+/** A .jsonl file: an object a line. Lines may end as on any system; blank ones are passed over, byte order marks of joined files too. */
+function rowsOfLines(text: string, path: string): Row[] {
+  return linesOf(text).flatMap((line, i) => {
+    if (!line.trim()) return [];
+    const where = `${path}, line ${i + 1}`;
+    if (line.includes('\0'))
+      throw new DataError(`${where} holds NUL bytes, which are no text: the file was not written to its end, or is of another kind.`);
+    let row: unknown;
     try {
-      rows.push(JSON.parse(line));
+      row = JSON.parse(line.replace(/^\ufeff/, ''));
     } catch (error) {
-      throw new DataError(`${path}, line ${i + 1} is not JSON (${(error as Error).message}). Each line must be one object.`);
+      throw new DataError(`${where} is not JSON (${(error as Error).message}). Each line must be one object.`);
     }
-  }
-  return new Dataset(rows);
+    if (!isRow(row)) throw new DataError(`${where} is ${show(row)}, but each line must be one object.`);
+    return [row];
+  });
+}
+
+async function readRows(path: string): Promise<Dataset> {
+  const text = await readText(path);
+  return new Dataset(path.endsWith('.json') ? rowsOfList(text, path) : rowsOfLines(text, path));
 }
 
 export async function load_dataset(nameOrPath: string): Promise<DatasetDict>;
@@ -125,7 +140,7 @@ export async function load_dataset(nameOrPath: string, { split }: { split?: stri
   for (const file of files) {
     const name =
       files.length === 1 && !/(train|test|validation)\.jsonl?$/.test(file) ? 'train' : (file.match(/([^/\\]+)\.jsonl?$/)?.[1] as string);
-    splits[name] = await readJsonl(file);
+    splits[name] = await readRows(file);
   }
   if (split === undefined) return splits;
   if (!Object.hasOwn(splits, split))

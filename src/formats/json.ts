@@ -1,14 +1,9 @@
-import { readFile } from 'node:fs/promises';
 import { FileError } from '../core/errors';
+import { readText } from './text';
 
 /** A JSON file that holds one object. */
 export async function readJson(path: string): Promise<Record<string, unknown>> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    throw new FileError(`${path} cannot be read (${(error as Error).message}).`);
-  }
+  const text = await readText(path);
   let value: unknown;
   try {
     value = JSON.parse(text);

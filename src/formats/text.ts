@@ -1,0 +1,51 @@
+import { readFile } from 'node:fs/promises';
+import { FileError } from '../core/errors';
+
+/** Byte order marks of what is not UTF-8; UTF-32's little-endian one begins as UTF-16's does. */
+const OTHERS: [string, number[]][] = [
+  ['UTF-32', [0xff, 0xfe, 0, 0]],
+  ['UTF-32', [0, 0, 0xfe, 0xff]],
+  ['UTF-16', [0xff, 0xfe]],
+  ['UTF-16', [0xfe, 0xff]],
+];
+
+/** UTF-16 without its mark: of the first bytes nearly every second one is 0. */
+function looksUtf16(bytes: Uint8Array): boolean {
+  const pairs = Math.min(bytes.length >> 1, 128);
+  return [0, 1].some((at) => {
+    let zeros = 0;
+    for (let i = 0; i < pairs; i++) if (bytes[2 * i + at] === 0 && bytes[2 * i + 1 - at] !== 0) zeros++;
+    return pairs > 1 && zeros > 0.8 * pairs;
+  });
+}
+
+/** Bytes of a file as text: UTF-8, without its byte order mark. Anything else is a FileError that says how to convert it. */
+export function decodeText(bytes: Uint8Array, path: string): string {
+  const other = OTHERS.find(([, mark]) => mark.every((byte, i) => bytes[i] === byte))?.[0] ?? (looksUtf16(bytes) ? 'UTF-16' : undefined);
+  if (other)
+    throw new FileError(`${path} is ${other}, but UTF-8 is expected. Save it as UTF-8: \`iconv -f ${other} -t UTF-8 FILE > NEW_FILE\`.`);
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    const read = new TextDecoder().decode(bytes);
+    const line = read.slice(0, read.indexOf('\ufffd')).split('\n').length;
+    throw new FileError(
+      `${path} is not UTF-8 text (line ${line} holds bytes that are no character). If it was saved in an older encoding, convert it: ` +
+        '`iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW_FILE`.',
+    );
+  }
+}
+
+/** A text file in UTF-8, with or without a byte order mark. */
+export async function readText(path: string): Promise<string> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(path);
+  } catch (error) {
+    throw new FileError(`${path} cannot be read (${(error as Error).message}).`);
+  }
+  return decodeText(bytes, path);
+}
+
+/** The lines of a text that ends them with LF, CRLF or CR. */
+export const linesOf = (text: string): string[] => text.split(/\r\n|\n|\r/);

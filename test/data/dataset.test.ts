@@ -1,0 +1,64 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { load_dataset } from '../../src/data/dataset';
+import { scratch } from '../tiny';
+
+const path = (content: string | Uint8Array, name = 'rows.jsonl') => {
+  const file = join(scratch('dataset'), name);
+  writeFileSync(file, content);
+  return file;
+};
+const rows = async (content: string | Uint8Array, name?: string) => [...(await load_dataset(path(content, name), { split: 'train' }))];
+const two = [{ text: 'a' }, { text: 'b\u2028c' }];
+const [a, b] = two.map((row) => JSON.stringify(row));
+
+it.each([
+  ['LF', `${a}\n${b}\n`],
+  ['CRLF', `${a}\r\n${b}\r\n`],
+  ['CR', `${a}\r${b}\r`],
+  ['no line end behind the last', `${a}\n${b}`],
+  ['blank lines', `\n\n${a}\n  \n\t\n${b}\n\n`],
+  ['a byte order mark', `\ufeff${a}\n${b}`],
+  ['a byte order mark and CRLF', `\ufeff${a}\r\n\r\n${b}\r\n`],
+  ['two files joined, each with a mark', `\ufeff${a}\n\ufeff${b}\n`],
+  ['spaces around rows', `  ${a}  \n\t${b}`],
+])('JSON Lines with %s', async (_, content) => {
+  expect(await rows(content)).toEqual(two);
+});
+
+it.each([
+  ['plain', `[${a},${b}]`],
+  ['with a byte order mark and CRLF', `\ufeff[\r\n${a},\r\n${b}\r\n]\r\n`],
+])('a list of rows, %s', async (_, content) => {
+  expect(await rows(content, 'rows.json')).toEqual(two);
+});
+
+it('a folder of splits with byte order marks', async () => {
+  const folder = scratch('dataset');
+  mkdirSync(folder, { recursive: true });
+  for (const split of ['train', 'test']) writeFileSync(join(folder, `${split}.jsonl`), `\ufeff${a}\r\n`);
+  const splits = await load_dataset(folder);
+  expect(Object.entries(splits).map(([name, set]) => [name, [...set]])).toEqual([
+    ['test', [two[0]]],
+    ['train', [two[0]]],
+  ]);
+});
+
+it.each([
+  ['UTF-16', Buffer.from(`\ufeff${a}\n`, 'utf16le'), /is UTF-16, but UTF-8 is expected/],
+  ['an older encoding', Buffer.from(`${a}\n{"text": "na\xefve"}`, 'latin1'), /line 2 holds bytes that are no character/],
+  ['NUL bytes of a write that broke off', `${a}\n${'\0'.repeat(40)}`, /line 2 holds NUL bytes/],
+  ['a row cut off', `${a}\r\n{"text": `, /line 2 is not JSON/],
+  ['a row that is a number', `${a}\r5`, /line 2 is 5, but each line must be one object/],
+  ['a row that is a list', `[1]\n`, /line 1 is \[1\]/],
+  ['a row that is null', `${a}\n\nnull`, /line 3 is null/],
+])('refuses %s with its line', async (_, content, message) => {
+  await expect(rows(content)).rejects.toThrow(message);
+});
+
+it('refuses a .json file that is no list of rows', async () => {
+  await expect(rows('{"a": 1}', 'rows.json')).rejects.toThrow(/does not hold a list of rows/);
+  await expect(rows(`[${a}, 3]`, 'rows.json')).rejects.toThrow(/row 1 is 3, but each row must be an object/);
+  await expect(rows(`${a}\n${b}`, 'rows.json')).rejects.toThrow(/is not JSON.*JSON Lines in a \.jsonl file/);
+});
