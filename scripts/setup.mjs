@@ -12,6 +12,7 @@ import { untried } from './node.cjs';
 import { fetchNodes, nodes } from './nodes.mjs';
 import { selfTest } from './selftest.cjs';
 import { vendorTfjsNode } from './vendor.mjs';
+import { fetchVocabularies, haveVocabularies } from './vocabularies.mjs';
 
 const require = createRequire(import.meta.url);
 export const native = require('./native.cjs');
@@ -187,6 +188,10 @@ export const stages = {
         env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
       });
     },
+  }),
+  vocabularies: stage('vocabularies for the tests', {
+    done: haveVocabularies,
+    make: fetchVocabularies,
   }),
   peers: stage('Python peers for the tests', {
     inputs: ['scripts/requirements-test.txt'],

@@ -58,14 +58,12 @@ def tiny(data):
 
 
 def tokens(data):
-    folder, file = os.path.split(data["model"])
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    """A tokenizer that tunebook saved: ids, texts and chats. What transformers itself makes of a GGUF file is not always right."""
+    tokenizer = AutoTokenizer.from_pretrained(data["saved"])
     return {
         "ids": [tokenizer(text, add_special_tokens=True)["input_ids"] for text in data["texts"]],
         "decoded": [tokenizer.decode(ids) for ids in data["decode"]],
         "chats": [tokenizer.apply_chat_template(m, add_generation_prompt=g, tokenize=True, return_dict=False) for m in data["chats"] for g in (False, True)],
-        "saved": [AutoTokenizer.from_pretrained(data["saved"])(text)["input_ids"] for text in data["texts"][:50]],
-        "saved_chat": AutoTokenizer.from_pretrained(data["saved"]).apply_chat_template(data["chats"][0], tokenize=True, return_dict=False),
     }
 
 

@@ -69,7 +69,8 @@ class Reader {
   string(): string {
     const length = this.count('a string length');
     const from = this.take(length);
-    return new TextDecoder().decode(this.bytes.subarray(from, from + length));
+    // A text may be a byte order mark: vocabularies have it as a token.
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(this.bytes.subarray(from, from + length));
   }
   value(type: number): GgufValue {
     switch (type) {

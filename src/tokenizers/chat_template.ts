@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { nearest, OptionError } from '../core/errors';
 import { show } from '../core/options';
+import { readText } from '../formats/text';
 import { type Rendered, Template } from './jinja/template';
 import { TemplateError } from './jinja/values';
 
@@ -157,13 +158,16 @@ export function renderChat(
 
 const [FILE, FOLDER] = ['chat_template.jinja', 'additional_chat_templates'];
 
+/** Python reads text files with each line end as LF. */
+const readTemplate = async (path: string) => (await readText(path)).replaceAll(/\r\n?/g, '\n');
+
 /** The templates that transformers finds in a folder: files go before what tokenizer_config.json holds. */
 export async function readTemplates(folder: string, config: unknown): Promise<ChatTemplates | undefined> {
   const named: Record<string, string> = {};
-  if (existsSync(join(folder, FILE))) named.default = await readFile(join(folder, FILE), 'utf8');
+  if (existsSync(join(folder, FILE))) named.default = await readTemplate(join(folder, FILE));
   const more = existsSync(join(folder, FOLDER)) ? (await readdir(join(folder, FOLDER))).sort() : [];
   for (const file of more.filter((name) => name.endsWith('.jinja')))
-    named[file.slice(0, -'.jinja'.length)] = await readFile(join(folder, FOLDER, file), 'utf8');
+    named[file.slice(0, -'.jinja'.length)] = await readTemplate(join(folder, FOLDER, file));
   const names = Object.keys(named);
   if (!names.length) return templatesOf(config);
   return names.length === 1 && named.default !== undefined ? named.default : named;

@@ -3,6 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { FileError, OptionError } from '../core/errors';
+import { checkNumber, show } from '../core/options';
 import type { GgufValue } from '../formats/gguf';
 import { readJson } from '../formats/json';
 import {
@@ -14,41 +15,42 @@ import {
   templatesOf,
   writeTemplates,
 } from './chat_template';
+import { Engine, type TokenizerJson } from './engine';
+import { convertGguf } from './gguf';
 import type { Rendered } from './jinja/template';
+import {
+  contentOf,
+  extraTokens,
+  SPECIAL_TOKENS,
+  type SpecialToken,
+  type TokenizerConfig,
+  template,
+  WithSpecialTokens,
+  withConfig,
+} from './special_tokens';
 
 export type { ChatMessage, ChatOptions, Message } from './chat_template';
 
-/** What of the package is used; its types speak of ES modules only, though it brings a CommonJS build. */
-interface HubTokenizer {
-  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
-  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
-  token_to_id(token: string): number | undefined;
-  get_added_tokens_decoder(): Map<number, { content: string }>;
-}
-const hub = require('@huggingface/tokenizers') as { Tokenizer: new (json: object, config: object) => HubTokenizer };
-
-interface TokenizerConfig {
-  chat_template?: unknown;
-  bos_token?: string | { content: string } | null;
-  eos_token?: string | { content: string } | null;
-  pad_token?: string | { content: string } | null;
-  unk_token?: string | { content: string } | null;
-  [name: string]: unknown;
-}
+type Side = 'left' | 'right';
 
 /** Text to token ids and back, and a model's chat template; files and results as in transformers. */
-export class Tokenizer {
-  /** A Jinja template, or several by name: 'default', 'tool_use'. */
-  chat_template?: ChatTemplates;
-  private readonly hub: HubTokenizer;
+export class Tokenizer extends WithSpecialTokens {
+  private readonly engine: Engine;
+  private readonly json: TokenizerJson;
+  protected readonly config: TokenizerConfig;
+  private readonly specials: Set<number>;
+  private templates?: ChatTemplates;
   private added?: ReadonlyMap<string, number>;
 
-  constructor(
-    private readonly json: object,
-    private readonly config: TokenizerConfig,
-  ) {
-    this.hub = new hub.Tokenizer(json, config);
-    this.chat_template = templatesOf(config.chat_template);
+  constructor(json: object, config: TokenizerConfig) {
+    super();
+    this.config = { ...config };
+    this.json = withConfig(json as TokenizerJson, config);
+    this.engine = new Engine(this.json, { eos_token: this.eos_token });
+    this.specials = new Set(this.json.added_tokens?.filter(({ special }) => special).map(({ id }) => id));
+    this.templates = templatesOf(config.chat_template);
+    if (config.add_bos_token !== undefined || config.add_eos_token !== undefined)
+      this.addAround(config.add_bos_token ?? false, config.add_eos_token ?? false);
   }
 
   /** Reads tokenizer.json, tokenizer_config.json and the chat templates of a folder. */
@@ -69,78 +71,123 @@ export class Tokenizer {
     }
   }
 
-  /** The tokenizer inside a GGUF file, as transformers reads it: byte-level BPE ("gpt2" there). */
+  /** The tokenizer inside a GGUF file. */
   static fromGguf(metadata: Map<string, GgufValue>, path: string): Tokenizer {
-    const model = metadata.get('tokenizer.ggml.model');
-    if (model !== 'gpt2')
-      throw new FileError(
-        `${path}: a GGUF tokenizer of kind ${String(model)} is not supported; put its tokenizer.json beside a safetensors model instead.`,
-      );
-    const tokens = metadata.get('tokenizer.ggml.tokens') as string[];
-    const types = (metadata.get('tokenizer.ggml.token_type') ?? []) as number[];
-    const merges = metadata.get('tokenizer.ggml.merges') as string[];
-    const token = (name: string) => {
-      const id = metadata.get(`tokenizer.ggml.${name}_token_id`);
-      return id === undefined ? undefined : tokens[Number(id)];
-    };
-    const CONTROL = 3;
-    const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
-    const json = {
-      version: '1.0',
-      truncation: null,
-      padding: null,
-      added_tokens: tokens.flatMap((content, id) =>
-        types[id] === CONTROL ? [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }] : [],
-      ),
-      normalizer: null,
-      pre_tokenizer: byteLevel,
-      post_processor: null,
-      decoder: { ...byteLevel, add_prefix_space: true },
-      model: {
-        type: 'BPE',
-        dropout: null,
-        unk_token: null,
-        continuing_subword_prefix: '',
-        end_of_word_suffix: '',
-        fuse_unk: false,
-        byte_fallback: false,
-        ignore_merges: false,
-        vocab: Object.fromEntries(tokens.map((content, id) => [content, id])),
-        merges: merges.map((merge) => merge.split(' ')),
-      },
-    };
-    return new Tokenizer(json, {
-      tokenizer_class: 'PreTrainedTokenizerFast',
-      clean_up_tokenization_spaces: false,
-      chat_template: metadata.get('tokenizer.chat_template') as string | undefined,
-      bos_token: token('bos'),
-      eos_token: token('eos'),
-      pad_token: token('padding'),
-      unk_token: token('unknown'),
-    });
+    const { json, config } = convertGguf(metadata, path);
+    return new Tokenizer(json, config);
   }
 
-  private special(name: 'bos_token' | 'eos_token' | 'pad_token' | 'unk_token'): string | undefined {
-    const value = this.config[name];
-    return (typeof value === 'object' ? value?.content : value) ?? undefined;
+  /** A Jinja template, or several by name: 'default', 'tool_use'; undefined where there is none. */
+  get chat_template(): ChatTemplates | undefined {
+    return this.templates;
   }
-  get bos_token() {
-    return this.special('bos_token');
+  set chat_template(templates: ChatTemplates | undefined) {
+    if (templates && !['string', 'object'].includes(typeof templates))
+      throw new OptionError(`chat_template must be the text of a Jinja template, but got ${show(templates)}.`);
+    this.templates = templatesOf(templates);
   }
-  get eos_token() {
-    return this.special('eos_token');
+
+  /** The named special tokens that are set, with those that only this model has. */
+  get special_tokens_map(): Record<string, string> {
+    const { extra_special_tokens: extra } = this.config;
+    const own = Object.entries(Array.isArray(extra) ? {} : (extra ?? {})).map(([name, token]) => [name, contentOf(token)]);
+    const named = [...SPECIAL_TOKENS.map((name) => [name, this.getSpecial(name)]), ...own];
+    return Object.fromEntries(named.filter(([, token]) => token !== undefined));
   }
-  get pad_token() {
-    return this.special('pad_token');
+  /** The named special tokens and the further ones of the configuration, each once. */
+  get all_special_tokens(): string[] {
+    return [...new Set([...Object.values(this.special_tokens_map), ...extraTokens(this.config)])];
   }
-  get eos_token_id(): number | undefined {
-    return this.idOf(this.eos_token);
+  get all_special_ids(): number[] {
+    return this.all_special_tokens.map((token) => this.convert_tokens_to_ids(token) as number);
   }
-  get pad_token_id(): number | undefined {
-    return this.idOf(this.pad_token);
+  /** Tokens of the vocabulary without the added ones. */
+  get vocab_size(): number {
+    return Object.keys(this.json.model.vocab).length;
   }
-  private idOf(token: string | undefined): number | undefined {
-    return token === undefined ? undefined : this.hub.token_to_id(token);
+  /** All tokens, Python's len(tokenizer). */
+  get length(): number {
+    const { vocab } = this.json.model;
+    const known = Array.isArray(vocab) ? new Set(vocab.map(([token]) => token)) : undefined;
+    const isNew = (token: string) => (known ? !known.has(token) : !Object.hasOwn(vocab, token));
+    return this.vocab_size + (this.json.added_tokens ?? []).filter(({ content }) => isNew(content)).length;
+  }
+
+  /** Whether a text gets the BOS (EOS) token; setting it replaces what the tokenizer puts around each text. */
+  get add_bos_token(): boolean {
+    return this.bos_token_id !== undefined && this.encode('')[0] === this.bos_token_id;
+  }
+  set add_bos_token(add: boolean) {
+    this.need('add_bos_token', add, 'bos_token');
+    this.addAround(add, this.add_eos_token);
+  }
+  get add_eos_token(): boolean {
+    return this.eos_token_id !== undefined && this.encode('x').at(-1) === this.eos_token_id;
+  }
+  set add_eos_token(add: boolean) {
+    this.need('add_eos_token', add, 'eos_token');
+    this.addAround(this.add_bos_token, add);
+  }
+  private need(name: string, add: unknown, token: SpecialToken): void {
+    if (typeof add !== 'boolean') throw new OptionError(`${name} must be true or false, but got ${show(add)}.`);
+    if (add && this.getSpecial(token) === undefined) throw new OptionError(`${name} = true needs a ${token}, and none is set.`);
+  }
+  private addAround(bos: boolean, eos: boolean): void {
+    const one = (token: string | undefined, add: boolean) =>
+      add && token !== undefined ? [{ token, id: this.convert_tokens_to_ids(token) as number }] : [];
+    Object.assign(this.config, { add_bos_token: bos, add_eos_token: eos });
+    this.json.post_processor = template(one(this.bos_token, bos), one(this.eos_token, eos));
+    this.engine.postProcessor = this.json.post_processor;
+  }
+  protected specialsChanged(): void {
+    const { add_bos_token: bos, add_eos_token: eos } = this.config;
+    if (bos !== undefined || eos !== undefined) this.addAround(bos ?? false, eos ?? false);
+  }
+
+  /** Kept and saved for transformers. Here rows are padded on the right and cut at their ends. */
+  get padding_side(): Side {
+    return (this.config.padding_side as Side) ?? 'right';
+  }
+  set padding_side(side: Side) {
+    this.config.padding_side = sideOf('padding_side', side);
+  }
+  get truncation_side(): Side {
+    return (this.config.truncation_side as Side) ?? 'right';
+  }
+  set truncation_side(side: Side) {
+    this.config.truncation_side = sideOf('truncation_side', side);
+  }
+  /** The longest text in tokens that the model was made for; a huge number where nothing says so. Kept and saved. */
+  get model_max_length(): number {
+    return (this.config.model_max_length as number) ?? 1e30;
+  }
+  set model_max_length(tokens: number) {
+    checkNumber('the tokenizer', 'model_max_length', tokens, { min: 1 }, 'It is a number of tokens.');
+    this.config.model_max_length = tokens;
+  }
+
+  protected has(token: string): boolean {
+    return this.engine.idOf(token) !== undefined;
+  }
+
+  /** The id of a token, or of each; unk_token's, or undefined, for one that is not in the vocabulary. */
+  convert_tokens_to_ids(token: string): number | undefined;
+  convert_tokens_to_ids(tokens: string[]): (number | undefined)[];
+  convert_tokens_to_ids(tokens: string | string[]): number | undefined | (number | undefined)[] {
+    if (Array.isArray(tokens)) return tokens.map((token) => this.convert_tokens_to_ids(token));
+    return this.engine.idOf(tokens) ?? (this.unk_token === undefined ? undefined : this.engine.idOf(this.unk_token));
+  }
+
+  /** The token of an id, or of each; undefined for an id that has none. */
+  convert_ids_to_tokens(id: number): string | undefined;
+  convert_ids_to_tokens(ids: number[]): (string | undefined)[];
+  convert_ids_to_tokens(ids: number | number[]): string | undefined | (string | undefined)[] {
+    return Array.isArray(ids) ? ids.map((id) => this.engine.tokenOf(id)) : this.engine.tokenOf(ids);
+  }
+
+  /** Whether decoding leaves a token out with skip_special_tokens. */
+  isSpecial(id: number): boolean {
+    return this.specials.has(id);
   }
 
   /** Token ids of a text. `add_special_tokens` adds those that the tokenizer puts around every text. */
@@ -149,37 +196,30 @@ export class Tokenizer {
       throw new OptionError(
         `encode takes a text, but got ${inspect(text, { depth: 0 })}. For several texts, encode each: texts.map((t) => tokenizer.encode(t)).`,
       );
-    return text ? this.hub.encode(text, { add_special_tokens }).ids : [];
+    return this.engine.encode(text, add_special_tokens);
   }
 
-  decode(ids: number[], { skip_special_tokens = false }: { skip_special_tokens?: boolean } = {}): string {
-    return ids.length ? this.hub.decode(ids, { skip_special_tokens, clean_up_tokenization_spaces: false }) : '';
-  }
-
-  /** The tokens that templates know by name. */
-  private specialTokens(): Record<string, string> {
-    const names = ['bos_token', 'eos_token', 'unk_token', 'pad_token'] as const;
-    const tokens: Record<string, string> = {};
-    for (const name of names) {
-      const token = this.special(name);
-      if (token !== undefined) tokens[name] = token;
-    }
-    return tokens;
+  /** The text of token ids, or of one. */
+  decode(ids: number | ArrayLike<number>, { skip_special_tokens = false }: { skip_special_tokens?: boolean } = {}): string {
+    const all = typeof ids === 'number' ? [ids] : Array.from(ids);
+    const wrong = all.findIndex((id) => !Number.isInteger(id));
+    if (wrong >= 0) throw new OptionError(`decode takes token ids, but got ${show(all[wrong])}.`);
+    return this.engine.decode(skip_special_tokens ? all.filter((id) => !this.isSpecial(id)) : all);
   }
 
   /** The text of a conversation as the model expects it. */
   renderChat(messages: ChatMessage[], options: ChatOptions = {}): string {
-    return renderChat(this.chat_template, messages, options, this.specialTokens()).text;
+    return renderChat(this.chat_template, messages, options, this.special_tokens_map).text;
   }
 
   /** The text with the places that the template marks by `{% generation %}` as the assistant's; undefined where it marks none. */
   renderMarked(messages: ChatMessage[], options: ChatOptions = {}): Rendered | undefined {
-    return renderChat(this.chat_template, messages, options, this.specialTokens(), true);
+    return renderChat(this.chat_template, messages, options, this.special_tokens_map, true);
   }
 
   /** Ids of the tokens that no text around them changes: `<|im_end|>`. */
   get added_tokens_encoder(): ReadonlyMap<string, number> {
-    this.added ??= new Map([...this.hub.get_added_tokens_decoder()].map(([id, { content }]) => [content, id]));
+    this.added ??= new Map((this.json.added_tokens ?? []).map(({ content, id }) => [content, id]));
     return this.added;
   }
 
@@ -205,4 +245,9 @@ export class Tokenizer {
     await writeFile(join(folder, 'tokenizer_config.json'), `${JSON.stringify(config, null, 2)}\n`);
     await writeTemplates(folder, this.chat_template);
   }
+}
+
+function sideOf(name: string, side: unknown): Side {
+  if (side !== 'left' && side !== 'right') throw new OptionError(`${name} must be 'left' or 'right', but got ${show(side)}.`);
+  return side;
 }

@@ -1,0 +1,232 @@
+import { FileError } from '../core/errors';
+import { warnOnce } from '../core/events';
+import type { GgufValue } from '../formats/gguf';
+import type { AddedToken, TokenizerJson } from './engine';
+import { findPreTokenizer, preTokenizerJson, preTokenizerNames } from './gguf_pre';
+import type { TokenizerConfig } from './special_tokens';
+
+/** llama.cpp's types of tokens. */
+const NORMAL = 1;
+const UNKNOWN = 2;
+const CONTROL = 3;
+const USER_DEFINED = 4;
+const BYTE = 6;
+/** SentencePiece's space. */
+const SPACE = '\u2581';
+/** Families whose pieces rank as they stand in the vocabulary, whatever their scores. */
+const GEMMA = ['gemma', 'gemma2', 'gemma3', 'gemma3n'];
+const REMEDY = 'Put the tokenizer.json of the model beside the file.';
+
+/** What a GGUF file says of its tokenizer. */
+class Metadata {
+  readonly tokens: string[];
+  readonly types: number[];
+  readonly ids: Map<string, number>;
+
+  constructor(
+    private readonly entries: Map<string, GgufValue>,
+    readonly path: string,
+  ) {
+    this.tokens = this.list<string>('tokens') ?? this.missing('tokens');
+    this.types = this.list<number>('token_type') ?? [];
+    this.ids = new Map(this.tokens.map((token, id) => [token, id]));
+    if (this.ids.size !== this.tokens.length) {
+      const twice = this.tokens.find((token, id) => this.ids.get(token) !== id);
+      throw new FileError(`${path}: damaged GGUF header (the token ${JSON.stringify(twice)} is there twice).`);
+    }
+  }
+  value(key: string): GgufValue | undefined {
+    return this.entries.get(`tokenizer.ggml.${key}`);
+  }
+  list<T>(key: string): T[] | undefined {
+    const list = this.value(key);
+    return Array.isArray(list) ? (list as T[]) : undefined;
+  }
+  flag(key: string, otherwise: boolean): boolean {
+    const flag = this.value(key);
+    return flag === undefined ? otherwise : flag === true;
+  }
+  /** The special token of that name, as text. */
+  special(name: string, otherwise?: number): string | undefined {
+    const id = this.value(`${name}_token_id`) ?? otherwise;
+    return id === undefined ? undefined : this.tokens[Number(id)];
+  }
+  get isGemma(): boolean {
+    return GEMMA.includes(String(this.entries.get('general.architecture')));
+  }
+  get chatTemplate(): string | undefined {
+    return this.entries.get('tokenizer.chat_template') as string | undefined;
+  }
+  missing(key: string): never {
+    throw new FileError(`${this.path}: the GGUF file has no tokenizer.ggml.${key}. ${REMEDY}`);
+  }
+}
+
+const addedToken = (id: number, content: string, special: boolean): AddedToken => ({
+  id,
+  content,
+  single_word: false,
+  lstrip: false,
+  rstrip: false,
+  normalized: false,
+  special,
+});
+
+/** Control tokens, which decoding may skip, and such as <think>, which are only never split. */
+function addedTokens(tokens: string[], types: number[]): AddedToken[] {
+  return tokens.flatMap((content, id) => {
+    const special = types[id] === CONTROL || types[id] === UNKNOWN;
+    return special || types[id] === USER_DEFINED ? [addedToken(id, content, special)] : [];
+  });
+}
+
+function byteLevel(file: Metadata): { json: TokenizerJson; addBos: boolean } {
+  const name = file.value('pre');
+  if (name === undefined || name === 'default')
+    warnOnce(
+      `${file.path} does not say how its tokenizer splits text (tokenizer.ggml.pre), so GPT-2's way is taken: if that is not the model's, ` +
+        `tokens differ and answers get worse. ${REMEDY}`,
+    );
+  const pre = findPreTokenizer(name === undefined || name === 'default' ? 'gpt-2' : String(name));
+  if (!pre)
+    throw new FileError(
+      `${file.path}: its tokenizer splits text as '${String(name)}' (tokenizer.ggml.pre), which is not known here. Known are ` +
+        `${preTokenizerNames().join(', ')}. ${REMEDY}`,
+    );
+  const merges = file.list<string>('merges') ?? file.missing('merges');
+  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false };
+  const json = {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: addedTokens(file.tokens, file.types),
+    normalizer: pre.normalizer ? { type: pre.normalizer } : null,
+    pre_tokenizer: preTokenizerJson(pre),
+    post_processor: byteLevel,
+    decoder: byteLevel,
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      ignore_merges: pre.ignore_merges ?? false,
+      vocab: Object.fromEntries(file.ids),
+      merges: merges.map((merge) => {
+        const space = merge.indexOf(' ', 1);
+        return [merge.slice(0, space), merge.slice(space + 1)];
+      }),
+    },
+  };
+  return { json, addBos: pre.add_bos ?? false };
+}
+
+/**
+ * The merges that a SentencePiece vocabulary stands for, best first: each piece from any two others, as transformers derives them.
+ * `rank` orders the pieces. Of one rank older pieces come first, and of one piece pairs of older parts, as in the files that were
+ * converted first (Llama, Mistral); with `longest` it is the longest left part, then the longest right one, as in later ones (Gemma).
+ */
+function mergesOf(ids: Map<string, number>, rank: (id: number) => number, longest: boolean): [string, string][] {
+  const byRank = new Map<number, { piece: string; id: number }[]>();
+  for (const [piece, id] of ids) {
+    const same = byRank.get(rank(id));
+    if (same) same.push({ piece, id });
+    else byRank.set(rank(id), [{ piece, id }]);
+  }
+  const pairsOf = ({ piece, id }: { piece: string; id: number }) => {
+    const pairs: { pair: [string, string]; keys: number[] }[] = [];
+    for (let at = 1; at < piece.length; at++) {
+      const pair: [string, string] = [piece.slice(0, at), piece.slice(at)];
+      const [left, right] = [ids.get(pair[0]), ids.get(pair[1])];
+      if (left !== undefined && right !== undefined) pairs.push({ pair, keys: longest ? [-at, at - piece.length] : [id, left, right] });
+    }
+    return pairs;
+  };
+  const order = ({ keys: a }: { keys: number[] }, { keys: b }: { keys: number[] }) => {
+    const at = a.findIndex((key, i) => key !== b[i]);
+    return at < 0 ? 0 : a[at] - b[at];
+  };
+  const ranks = [...byRank.keys()].sort((a, b) => (a < b ? -1 : 1));
+  return ranks.flatMap((one) =>
+    (byRank.get(one) ?? [])
+      .flatMap(pairsOf)
+      .sort(order)
+      .map(({ pair }) => pair),
+  );
+}
+
+/** The rank of each piece among merges: by its score; where the file lost the scores by its place, with runs of spaces last. */
+function ranksOf(file: Metadata, tokens: string[]): (id: number) => number {
+  const scores = file.list<number>('scores') ?? file.missing('scores');
+  const lost = new Set(scores.filter((_, id) => file.types[id] === NORMAL)).size < 2;
+  // SentencePiece takes user-defined pieces before all merges; the file has another score for them.
+  const own = (id: number) => (file.types[id] === USER_DEFINED ? Number.NEGATIVE_INFINITY : undefined);
+  if (file.isGemma) return (id) => own(id) ?? id;
+  return (id) => own(id) ?? (!lost ? -scores[id] : /^\u2581+$/.test(tokens[id]) ? Number.POSITIVE_INFINITY : id);
+}
+
+function sentencePiece(file: Metadata): TokenizerJson {
+  // A file spells the spaces of user-defined tokens plainly, where the vocabulary has its own sign.
+  const tokens = file.tokens.map((token, id) => (file.types[id] === USER_DEFINED ? token.replaceAll(' ', SPACE) : token));
+  const ids = new Map(tokens.map((token, id) => [token, id]));
+  const prefix = file.flag('add_space_prefix', true);
+  const spaces = { type: 'Replace', pattern: { String: ' ' }, content: SPACE };
+  return {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: addedTokens(tokens, file.types),
+    normalizer: prefix ? { type: 'Sequence', normalizers: [{ type: 'Prepend', prepend: SPACE }, spaces] } : spaces,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: {
+      type: 'Sequence',
+      decoders: [
+        { type: 'Replace', pattern: { String: SPACE }, content: ' ' },
+        { type: 'ByteFallback' },
+        { type: 'Fuse' },
+        ...(prefix ? [{ type: 'Strip', content: ' ', start: 1, stop: 0 }] : []),
+      ],
+    },
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: file.special('unknown', 0),
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: true,
+      byte_fallback: file.types.includes(BYTE),
+      ignore_merges: false,
+      vocab: Object.fromEntries(ids),
+      merges: mergesOf(ids, ranksOf(file, tokens), file.isGemma),
+    },
+  };
+}
+
+/** The tokenizer inside a GGUF file, as tokenizer.json and tokenizer_config.json would hold it: byte-level or SentencePiece BPE. */
+export function convertGguf(metadata: Map<string, GgufValue>, path: string): { json: TokenizerJson; config: TokenizerConfig } {
+  const model = metadata.get('tokenizer.ggml.model');
+  if (model !== 'gpt2' && model !== 'llama')
+    throw new FileError(`${path}: a GGUF tokenizer of kind '${String(model)}' is not supported (gpt2 and llama are). ${REMEDY}`);
+  const file = new Metadata(metadata, path);
+  const isBytes = model === 'gpt2';
+  const { json, addBos } = isBytes ? byteLevel(file) : { json: sentencePiece(file), addBos: true };
+  // llama.cpp's defaults for a SentencePiece file that does not name them
+  const special = (name: string, otherwise: number) => file.special(name, isBytes ? undefined : otherwise);
+  return {
+    json,
+    config: {
+      tokenizer_class: 'PreTrainedTokenizerFast',
+      clean_up_tokenization_spaces: false,
+      chat_template: file.chatTemplate,
+      bos_token: special('bos', 1),
+      eos_token: special('eos', 2),
+      unk_token: special('unknown', 0),
+      pad_token: file.special('padding'),
+      add_bos_token: file.flag('add_bos_token', addBos),
+      add_eos_token: file.flag('add_eos_token', false),
+    },
+  };
+}

@@ -1,0 +1,140 @@
+"""Tokenizers on the Python side: the originals of GGUF files and what transformers does. usage: peer_tokenizers.py TASK INPUT OUTPUT"""
+
+import json
+import os
+import re
+import sys
+
+import gguf
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+
+def gpt2_like(source, digits):
+    """A tokenizer.json of a byte-level vocabulary that exists as encoder.json and vocab.bpe, or only within a GGUF file."""
+    if source.endswith(".gguf"):
+        fields = gguf.GGUFReader(source).fields
+        tokens = fields["tokenizer.ggml.tokens"].contents()
+        special = [t for t, kind in zip(tokens, fields["tokenizer.ggml.token_type"].contents()) if kind == 3]
+        merges = fields["tokenizer.ggml.merges"].contents()
+        vocab = {token: id for id, token in enumerate(tokens)}
+    else:
+        vocab = json.load(open(os.path.join(source, "encoder.json"), encoding="utf-8"))
+        lines = open(os.path.join(source, "vocab.bpe"), encoding="utf-8").read().split("\n")
+        merges, special = [line for line in lines[1:] if line], ["<|endoftext|>"]
+    tokenizer = Tokenizer(models.BPE(vocab, [tuple(m.split(" ")) for m in merges]))
+    level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), level]) if digits else level
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    return tokenizer
+
+
+def looks_special(token):
+    return token in ("<pad>", "<mask>", "<2mass>", "[@BOS@]") or re.fullmatch(r"<\|.*\|>|<｜.*｜>|<unused.*>", token) is not None
+
+
+def write_gguf(case, tokenizer):
+    """The tokenizer's part of a GGUF file, as llama.cpp's convert_hf_to_gguf.py writes it."""
+    writer = gguf.GGUFWriter(case["gguf"], case["architecture"])
+    vocab = {id: token for token, id in tokenizer.get_vocab(with_added_tokens=True).items()}
+    added = tokenizer.get_added_tokens_decoder()
+    spm = case["model"] == "llama"
+    tokens, types, scores = [], [], []
+    for id in range(max(vocab) + 1 + case["padded"]):
+        token, kind, score = vocab.get(id, f"[PAD{id}]"), gguf.TokenType.NORMAL, -float(id)
+        if id not in vocab:
+            kind, score = gguf.TokenType.UNUSED, -10000.0
+        elif spm and token == "<unk>":
+            kind, score = gguf.TokenType.UNKNOWN, 0.0
+        elif spm and re.fullmatch(r"<0x[0-9A-F]{2}>", token):
+            kind, score = gguf.TokenType.BYTE, 0.0
+        elif id in added:
+            if not added[id].normalized and not spm:
+                token = tokenizer.decode(tokenizer.encode(token, add_special_tokens=False).ids, skip_special_tokens=False)
+            kind, score = gguf.TokenType.CONTROL, -1000.0
+            if not (added[id].special or looks_special(token)):
+                kind, token = gguf.TokenType.USER_DEFINED, token.replace("\u2581", " ")
+        elif spm and re.fullmatch("\u2581{2,}", token):
+            score = -1e9
+        tokens.append(token)
+        types.append(kind)
+        scores.append(-1000.0 if case.get("no_scores") else score)
+    writer.add_tokenizer_model(case["model"])
+    writer.add_tokenizer_pre(case["pre"])
+    writer.add_token_list([token.encode() for token in tokens])
+    if spm:
+        writer.add_token_scores(scores)
+    writer.add_token_types(types)
+    folder = os.path.dirname(case["gguf"])
+    tokenizer.save(os.path.join(folder, "tokenizer.json"))
+    json.dump(case["config"], open(os.path.join(folder, "tokenizer_config.json"), "w"))
+    gguf.SpecialVocab(folder, load_merges=not spm, n_vocab=len(tokens)).add_to_gguf(writer)
+    if "add_space_prefix" in case:
+        writer.add_add_space_prefix(case["add_space_prefix"])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    os.remove(os.path.join(folder, "tokenizer.json"))
+
+
+def gguf_tokenizers(data):
+    """Writes a GGUF file of each vocabulary, and returns what its original makes of the texts."""
+    results = []
+    for case in data["cases"]:
+        path = case["source"]
+        tokenizer = Tokenizer.from_file(path) if path.endswith(".json") else gpt2_like(path, case["pre"] == "smollm")
+        write_gguf(case, tokenizer)
+        encoded = tokenizer.encode_batch(data["texts"], add_special_tokens=False)
+        ids = [e.ids for e in encoded]
+        results.append({"ids": ids, "decoded": tokenizer.decode_batch(ids + data["decode"], skip_special_tokens=False)})
+    return results
+
+
+def pre_tokenizers_of(data):
+    """GPT-2's vocabulary behind other ways to split a text; and the splits that transformers has for GGUF's names of them."""
+    from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
+
+    plain = json.loads(gpt2_like(data["source"], False).to_str())
+    ids = {}
+    for name, part in data["parts"].items():
+        plain["pre_tokenizer"], plain["normalizer"] = part["pre_tokenizer"], part["normalizer"]
+        plain["model"]["ignore_merges"] = part["ignore_merges"]
+        tokenizer = Tokenizer.from_str(json.dumps(plain))
+        ids[name] = [e.ids for e in tokenizer.encode_batch(data["texts"], add_special_tokens=False)]
+    return {"ids": ids, "splits": GGUF_PRE_TOKENIZER_SPLITS}
+
+
+def facts_of(folder, texts):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = [tokenizer.encode(text) for text in texts]
+    return {
+        "special_tokens_map": tokenizer.special_tokens_map,
+        "ids": {f"{name}_id": getattr(tokenizer, f"{name}_id") for name in tokenizer.special_tokens_map},
+        "all_special_tokens": tokenizer.all_special_tokens,
+        "all_special_ids": tokenizer.all_special_ids,
+        "length": len(tokenizer),
+        "vocab_size": tokenizer.vocab_size,
+        "padding_side": tokenizer.padding_side,
+        "truncation_side": tokenizer.truncation_side,
+        "model_max_length": min(tokenizer.model_max_length, 1e30),
+        "chat_template": tokenizer.chat_template,
+        "encoded": ids,
+        "plain": [tokenizer.encode(text, add_special_tokens=False) for text in texts],
+        "decoded": tokenizer.batch_decode(ids),
+        "skipped": tokenizer.batch_decode(ids, skip_special_tokens=True),
+        "unknown": tokenizer.convert_tokens_to_ids("no such token"),
+    }
+
+
+def facts(data):
+    """What transformers says of the tokenizers in folders."""
+    return [facts_of(folder, data["texts"]) for folder in data["folders"]]
+
+
+if __name__ == "__main__":
+    task, source, target = sys.argv[1:]
+    result = {"gguf_tokenizers": gguf_tokenizers, "pre_tokenizers": pre_tokenizers_of, "facts": facts}[task](json.load(open(source)))
+    json.dump(result, open(target, "w"))
