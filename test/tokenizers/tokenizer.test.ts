@@ -117,7 +117,7 @@ it('sides, the longest length and the template are kept, checked and saved', asy
     '{{ messages[0].content }}!',
   ]);
   again.chat_template = undefined;
-  expect(() => again.apply_chat_template([])).toThrow(/has no chat template/);
+  expect(() => again.apply_chat_template([{ role: 'user', content: 'a' }])).toThrow(/has no chat template/);
   expect(() => {
     again.truncation_side = 'middle' as never;
   }).toThrow("truncation_side must be 'left' or 'right', but got 'middle'");
