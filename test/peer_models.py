@@ -233,9 +233,13 @@ def generated(data):
             model = AutoModelForCausalLM.from_pretrained(folder)
             model.save_pretrained(case["save"])
         model = AutoModelForCausalLM.from_pretrained(folder).eval()
+        if "adapter" in case:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, case["adapter"]).eval()
         try:
             ids = torch.tensor([case["prompt"]])
-            made = model.generate(ids, attention_mask=torch.ones_like(ids), **case.get("options", {}))[0, len(case["prompt"]) :].tolist()
+            made = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **case.get("options", {}))[0, len(case["prompt"]) :].tolist()
             results.append({"made": made})
         except Exception as error:
             results.append({"error": f"{type(error).__name__}: {str(error)[:300]}"})

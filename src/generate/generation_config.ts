@@ -123,14 +123,14 @@ export class GenerationConfig {
   }
 }
 
-/** A folder's generation_config.json, or where it has none what `otherwise` makes. Fields that nobody knows are kept and named. */
+/** A folder's generation_config.json, or where it has none what `otherwise` makes. Fields that nobody knows are named and left out. */
 export async function readGenerationConfig(folder: string, otherwise: () => GenerationConfig): Promise<GenerationConfig> {
   const path = join(folder, 'generation_config.json');
   if (!existsSync(path)) return otherwise();
   const json = await readJson(path);
   const unknown = Object.keys(json).filter((name) => !Object.hasOwn(GENERATION_KEYS, name));
   if (unknown.length) warnOnce(`${path} has fields that neither tunebook nor transformers knows; they are ignored: ${unknown.join(', ')}.`);
-  return Object.assign(new GenerationConfig(), json);
+  return new GenerationConfig(Object.fromEntries(Object.entries(json).filter(([name]) => !unknown.includes(name))));
 }
 
 const set = (fields: object) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== undefined));
@@ -169,9 +169,10 @@ export function generationSettings(
   const sampled = Boolean(all.do_sample);
   for (const [name, value] of Object.entries(all)) {
     if (!lacks(name, value, sampled)) continue;
-    const does = `${name} = ${show(value)} is an option of transformers that tunebook does not have`;
-    if (Object.hasOwn(asked, name)) throw new OptionError(`generate: ${does}. Leave it out.`);
-    warnOnce(`The model's generation_config sets ${does}; answers are written without it.`);
+    const what = `${name} = ${show(value)}`;
+    if (Object.hasOwn(asked, name))
+      throw new OptionError(`generate: ${what} is an option of transformers that tunebook does not have. Leave it out.`);
+    warnOnce(`The model's generation_config sets ${what}, which tunebook does not have; answers are written without it.`);
   }
   const owner = (name: string) => (Object.hasOwn(asked, name) ? 'generate' : "The model's generation_config");
   for (const [name, rule, remedy, sampling] of RULES)
