@@ -125,7 +125,7 @@ it('sides, the longest length and the template are kept, checked and saved', asy
     again.model_max_length = 0;
   }).toThrow(/model_max_length/);
   expect(() => {
-    again.chat_template = {} as never;
+    again.chat_template = 5 as never;
   }).toThrow(/chat_template must be the text of a Jinja template/);
 });
 
