@@ -76,10 +76,24 @@ def rendered(render):
 
 
 def templates(data):
-    """What transformers' Jinja makes of templates."""
+    """What transformers makes of templates, and of conversations with the tokenizers in folders; `resaved`: folders written anew."""
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
-    return [rendered(lambda: _compile_jinja_template(case["template"]).render(**case["variables"])) for case in data["cases"]]
+    tokenizers = {name: AutoTokenizer.from_pretrained(folder) for name, folder in data["tokenizers"].items()}
+    for name, folder in data["resaved"].items():
+        tokenizers[name].save_pretrained(folder)
+
+    def chat(case):
+        tokenizer, options = tokenizers[case["tokenizer"]], case["options"]
+        text = tokenizer.apply_chat_template(case["messages"], tokenize=False, **options)
+        encoded = tokenizer.apply_chat_template(case["messages"], return_dict=True, return_assistant_tokens_mask=case["marked"], **options)
+        return {"text": text, "ids": encoded["input_ids"], "mask": encoded.get("assistant_masks")}
+
+    return {
+        "cases": [rendered(lambda: _compile_jinja_template(case["template"]).render(**case["variables"])) for case in data["cases"]],
+        "chats": [rendered(lambda: chat(case)) for case in data["chats"]],
+        "named": {name: tokenizer.chat_template for name, tokenizer in tokenizers.items()},
+    }
 
 
 def batch_loss(model, batch):
