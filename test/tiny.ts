@@ -65,21 +65,25 @@ function byteAlphabet(): string[] {
   return Array.from({ length: 256 }, (_, b) => String.fromCodePoint(visible(b) ? b : extra++));
 }
 
-/** One token a byte, ChatML markers as 256-258 and 259-263 unused; or other markers and settings. */
-export function tinyTokenizer(config: Record<string, unknown> = {}, specials = ['<|im_start|>', '<|pad|>', '<|im_end|>']): Tokenizer {
-  const vocab = Object.fromEntries([...byteAlphabet(), ...specials].map((token, id) => [token, id]));
+/** One token a byte, ChatML markers as 256-258 and 259-263 unused; or other markers and settings, and added tokens that are text. */
+export function tinyTokenizer(
+  config: Record<string, unknown> = {},
+  specials = ['<|im_start|>', '<|pad|>', '<|im_end|>'],
+  texts: string[] = [],
+): Tokenizer {
+  const vocab = Object.fromEntries([...byteAlphabet(), ...specials, ...texts].map((token, id) => [token, id]));
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
   return new Tokenizer(
     {
       version: '1.0',
-      added_tokens: specials.map((content, i) => ({
+      added_tokens: [...specials, ...texts].map((content, i) => ({
         id: 256 + i,
         content,
         single_word: false,
         lstrip: false,
         rstrip: false,
         normalized: false,
-        special: true,
+        special: i < specials.length,
       })),
       normalizer: null,
       pre_tokenizer: byteLevel,

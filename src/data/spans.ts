@@ -63,7 +63,9 @@ function probed(message: ChatMessage, probe: 0 | 1): ChatMessage {
 /** The turns of one conversation in its rendering. */
 class Turns {
   readonly text: string;
-  private readonly added: RegExp;
+  /** One time for all renderings: some templates write it. */
+  private readonly now = new Date();
+  private readonly special: RegExp;
   private readonly beginnings = new Map<string, string | undefined>();
 
   constructor(
@@ -71,13 +73,14 @@ class Turns {
     private readonly tokenizer: Tokenizer,
     private readonly options: ChatOptions,
   ) {
-    this.text = tokenizer.renderChat(messages, options);
-    this.added = anyOf([...tokenizer.added_tokens_encoder.keys(), ...END_TOKENS, tokenizer.eos_token ?? '']);
+    this.text = tokenizer.renderChat(messages, options, this.now);
+    const special = [...tokenizer.added_tokens_encoder].flatMap(([token, id]) => (tokenizer.isSpecial(id) ? token : []));
+    this.special = anyOf([...special, ...END_TOKENS]);
   }
 
   private render(messages: ChatMessage[], prompt = false): string | undefined {
     try {
-      return this.tokenizer.renderChat(messages, { ...this.options, add_generation_prompt: prompt });
+      return this.tokenizer.renderChat(messages, { ...this.options, add_generation_prompt: prompt }, this.now);
     } catch (error) {
       // A template may refuse what is no whole conversation (roles that do not alternate).
       if (error instanceof TunebookError) return undefined;
@@ -170,10 +173,10 @@ class Turns {
     const rest = this.text.slice(words[1]);
     const own = this.ending(i, rest);
     if (!this.text.startsWith(own, words[1])) throw this.unproven(i, 'ends');
-    const parts = own.split(this.added);
+    const parts = own.split(this.special);
     if (parts.length > 1) return words[1] + own.length - (parts.at(-1) as string).length;
     if (own.trim()) return words[1] + own.length;
-    const [space, token] = rest.split(this.added, 2);
+    const [space, token] = rest.split(this.special, 2);
     return token && !space.trim() && this.isEnd(token) ? words[1] + space.length + token.length : words[1] + own.length;
   }
 
@@ -199,10 +202,10 @@ class Turns {
     return text === undefined || text.startsWith(this.text) ? rest : this.common(rest, tail(followed) ?? rest);
   }
 
-  /** All of `alone` where `followed` goes on from it; else what they have in common up to an added token's end. */
+  /** All of `alone` where `followed` goes on from it; else what they have in common up to a special token's end. */
   private common(alone: string, followed: string): string {
     if (followed.startsWith(alone)) return alone;
-    const [a, b] = [alone, followed].map((text) => text.split(this.added));
+    const [a, b] = [alone, followed].map((text) => text.split(this.special));
     let n = 0;
     while (n < Math.min(a.length, b.length) && a[n] === b[n]) n++;
     return a.slice(0, n - (n % 2)).join('');

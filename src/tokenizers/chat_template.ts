@@ -34,8 +34,9 @@ export type ChatTemplates = string | Record<string, string>;
 export function templatesOf(value: unknown): ChatTemplates | undefined {
   if (value === undefined || value === null || typeof value === 'string') return value ?? undefined;
   const named = Array.isArray(value) ? Object.fromEntries(value.map((entry) => [entry?.name, entry?.template])) : (value as object);
-  if (!Object.entries(named).every(([name, template]) => name !== 'undefined' && typeof template === 'string'))
-    throw new OptionError(`chat_template must be a template, or a list of {name, template}, but is ${show(value)}.`);
+  const entries = Object.entries(named);
+  if (!entries.length || !entries.every(([name, template]) => name !== 'undefined' && typeof template === 'string'))
+    throw new OptionError(`chat_template must be the text of a Jinja template, or a list of {name, template}, but is ${show(value)}.`);
   return named as Record<string, string>;
 }
 
@@ -74,6 +75,18 @@ function compile(source: string): Template {
   return template;
 }
 
+/** Of transformers' options those that would be taken for the template's. */
+const NOT_HERE = [
+  'return_dict',
+  'return_tensors',
+  'return_assistant_tokens_mask',
+  'padding',
+  'truncation',
+  'max_length',
+  'tokenizer_kwargs',
+  'sanitize_control_tokens',
+];
+
 /** As transformers: fields that are null are not there, and reasoning is found by any of its names. */
 function normal(message: ChatMessage): object {
   const given = Object.fromEntries(Object.entries(message).filter(([, value]) => value !== null && value !== undefined));
@@ -104,13 +117,15 @@ function untagged(rendered: string, text: string): string {
 
 /**
  * The text of a conversation, as transformers' apply_chat_template renders it. `special` are the tokenizer's tokens by name (bos_token).
- * `marked`: with the places of what stands in `{% generation %}`; undefined where the template has none.
+ * `marked`: with the places of what stands in `{% generation %}`; undefined where the template has none. `now`: the time that it may write.
  */
 export function renderChat(
   templates: ChatTemplates | undefined,
   messages: ChatMessage[],
   options: ChatOptions,
   special: Record<string, string>,
+  marked: false,
+  now?: Date,
 ): Rendered;
 export function renderChat(
   templates: ChatTemplates | undefined,
@@ -118,6 +133,7 @@ export function renderChat(
   options: ChatOptions,
   special: Record<string, string>,
   marked: true,
+  now?: Date,
 ): Rendered | undefined;
 export function renderChat(
   templates: ChatTemplates | undefined,
@@ -125,6 +141,7 @@ export function renderChat(
   options: ChatOptions,
   special: Record<string, string>,
   marked = false,
+  now = new Date(),
 ): Rendered | undefined {
   const { add_generation_prompt = false, continue_final_message = false, tools, documents, chat_template: _, ...variables } = options;
   for (const [name, list] of Object.entries({ tools, documents }))
@@ -132,6 +149,11 @@ export function renderChat(
       throw new OptionError(
         `apply_chat_template: ${name} must be a list of objects (JSON schemas of functions as tools), but is ${show(list)}.`,
       );
+  const other = NOT_HERE.find((name) => options[name] !== undefined);
+  if (other)
+    throw new OptionError(
+      `apply_chat_template: ${other} is not supported; it gives the token ids of one conversation, or its text with tokenize: false.`,
+    );
   if (continue_final_message && add_generation_prompt)
     throw new OptionError('apply_chat_template: give continue_final_message or add_generation_prompt, not both.');
   const template = compile(choose(templates, options));
@@ -148,6 +170,7 @@ export function renderChat(
         add_generation_prompt,
       },
       marked,
+      now,
     );
     return open ? { ...rendered, text: untagged(rendered.text, open.text) } : rendered;
   } catch (error) {

@@ -82,8 +82,6 @@ export class Tokenizer extends WithSpecialTokens {
     return this.templates;
   }
   set chat_template(templates: ChatTemplates | undefined) {
-    if (templates && !['string', 'object'].includes(typeof templates))
-      throw new OptionError(`chat_template must be the text of a Jinja template, but got ${show(templates)}.`);
     this.templates = templatesOf(templates);
   }
 
@@ -207,9 +205,9 @@ export class Tokenizer extends WithSpecialTokens {
     return this.engine.decode(skip_special_tokens ? all.filter((id) => !this.isSpecial(id)) : all);
   }
 
-  /** The text of a conversation as the model expects it. */
-  renderChat(messages: ChatMessage[], options: ChatOptions = {}): string {
-    return renderChat(this.chat_template, messages, options, this.special_tokens_map).text;
+  /** The text of a conversation as the model expects it; `now` is the time that templates may write. */
+  renderChat(messages: ChatMessage[], options: ChatOptions = {}, now?: Date): string {
+    return renderChat(this.chat_template, messages, options, this.special_tokens_map, false, now).text;
   }
 
   /** The text with the places that the template marks by `{% generation %}` as the assistant's; undefined where it marks none. */

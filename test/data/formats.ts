@@ -7,6 +7,8 @@ import { tinyTokenizer } from '../tiny';
 export interface Format {
   template: string;
   specials: string[];
+  /** Added tokens that are text. */
+  texts?: string[];
   bos_token?: string;
   eos_token: string;
   /** Roles besides user and assistant. */
@@ -153,6 +155,7 @@ export const FORMATS: Record<string, Format> = {
   Gemma: {
     template: published('gemma'),
     specials: ['<bos>', '<eos>', '<start_of_turn>', '<end_of_turn>'],
+    texts: ['\n', '\n\n', '  '],
     bos_token: '<bos>',
     eos_token: '<eos>',
     answer: (content) => `${trim(content)}<end_of_turn>`,
@@ -178,13 +181,8 @@ export const FORMATS: Record<string, Format> = {
   Alpaca: { template: ALPACA, ...sentence, system: true, answer: (content) => `${content}</s>` },
 };
 
-export const tokenizerOf = ({
-  template,
-  specials,
-  bos_token,
-  eos_token,
-}: Pick<Format, 'template' | 'specials' | 'bos_token' | 'eos_token'>): Tokenizer =>
-  tinyTokenizer({ chat_template: template, bos_token, eos_token, pad_token: eos_token }, specials);
+export const tokenizerOf = ({ template, specials, texts, bos_token, eos_token }: Format): Tokenizer =>
+  tinyTokenizer({ chat_template: template, bos_token, eos_token, pad_token: eos_token }, specials, texts);
 
 export const TOOL = {
   type: 'function',

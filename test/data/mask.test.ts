@@ -1,7 +1,10 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random';
 import { encodeConversation, prepareSft } from '../../src/data/sft';
-import type { ChatMessage, Tokenizer } from '../../src/tokenizers/tokenizer';
+import { type ChatMessage, Tokenizer } from '../../src/tokenizers/tokenizer';
+import { scratch } from '../tiny';
 import { callOf, FORMATS, type Format, published, resultOf, TOOL, tokenizerOf } from './formats';
 
 /** The trained stretches of a row, in order. */
@@ -237,6 +240,25 @@ describe('rows', () => {
     const merging = tokenizerOf({ ...ChatML, specials: [...ChatML.specials, 'ab'] });
     expect(runs({ prompt: 'xa', completion: 'by' }, merging)).toBe('aby<|im_end|>');
     expect(runs({ prompt: 'a', completion: '\ud83d\ude42' }, merging)).toBe('🙂<|im_end|>');
+  });
+
+  it('a tokenizer that puts tokens around texts adds none to a conversation', async () => {
+    const folder = scratch('around');
+    await tokenizerOf(FORMATS['Mistral v3']).save_pretrained(folder);
+    const json = JSON.parse(readFileSync(join(folder, 'tokenizer.json'), 'utf8'));
+    const token = (id: string) => ({ SpecialToken: { id, type_id: 0 } });
+    const special = (id: string) => [id, { id, ids: [json.model.vocab[id]], tokens: [id] }];
+    json.post_processor = {
+      type: 'TemplateProcessing',
+      single: [token('<s>'), { Sequence: { id: 'A', type_id: 0 } }, token('</s>')],
+      pair: [{ Sequence: { id: 'A', type_id: 0 } }, { Sequence: { id: 'B', type_id: 1 } }],
+      special_tokens: Object.fromEntries(['<s>', '</s>'].map(special)),
+    };
+    writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(json));
+    const tokenizer = await Tokenizer.fromFolder(folder);
+    expect(whole({ messages: [user('q'), assistant('a')] }, tokenizer)).toBe('<s>[INST] q[/INST] a</s>');
+    expect(whole({ prompt: 'q', completion: ' a' }, tokenizer)).toBe('<s>q a</s></s>');
+    expect(runs({ prompt: 'q', completion: ' a' }, tokenizer)).toBe(' a</s></s>');
   });
 
   it('marks of training templates decide where they stand', () => {

@@ -2,6 +2,7 @@ import type { Call, Expression, Identifier, Member, Node, Parameter, Statement, 
 import { filterNamed, testNamed } from './filters';
 import { attribute, subscript } from './methods';
 import { binary, slice, unary } from './operators';
+import { CHAINED, IS, IS_NOT, TUPLE } from './tokens';
 import { type Callable, Float, isDict, itemsOf, Namespace, str, TemplateError, truth, tuple, typeName, type Value } from './values';
 
 /** Names and their values; blocks of a loop or macro have their own and see those around them. */
@@ -183,12 +184,13 @@ export class Evaluator {
   }
 
   private filter(value: Value, filter: Identifier | Call, scope: Scope): Value {
+    if (filter.type === 'Identifier' && filter.value === TUPLE) return tuple(...itemsOf(value));
     if (filter.type === 'Identifier') return filterNamed(filter.value)(value, [], new Map());
     const name = (filter.callee as Identifier).value;
     const [args, named] = this.callArguments(filter.args, scope);
-    // Tests with arguments come as filters `is` and `is not` from template.ts.
-    if (name.startsWith('is ')) return testNamed(name.slice(3))(value, args);
-    if (name.startsWith('isnot ')) return !testNamed(name.slice(6))(value, args);
+    // Tests with arguments come as filters from tokens.ts.
+    if (name.startsWith(IS_NOT)) return !testNamed(name.slice(IS_NOT.length))(value, args);
+    if (name.startsWith(IS)) return testNamed(name.slice(IS.length))(value, args);
     return filterNamed(name)(value, args, named);
   }
 
@@ -228,6 +230,10 @@ export class Evaluator {
       }
       case 'BinaryExpression': {
         const left = this.value(node.left, scope);
+        if (node.operator.value.startsWith(CHAINED) && node.left.type === 'BinaryExpression')
+          return (
+            left && binary(node.operator.value.slice(CHAINED.length), this.value(node.left.right, scope), this.value(node.right, scope))
+          );
         if (node.operator.value === 'and') return truth(left) ? this.value(node.right, scope) : left;
         if (node.operator.value === 'or') return truth(left) ? left : this.value(node.right, scope);
         return binary(node.operator.value, left, this.value(node.right, scope));

@@ -2,13 +2,10 @@ import type { Statement } from './ast';
 import { Evaluator, GENERATION, Scope } from './evaluate';
 import { strftime } from './strftime';
 import { bind, integer, text } from './text';
+import { chains, type Token, testsWithArguments, tuples } from './tokens';
 import { type Callable, fromJs, isDict, itemsOf, Namespace, TemplateError, type Value } from './values';
 
 /** What of the package is used; its types speak of ES modules only, though it brings a CommonJS build. */
-interface Token {
-  value: string;
-  type: string;
-}
 const jinja = require('@huggingface/jinja') as {
   tokenize(source: string, options: { lstrip_blocks: boolean; trim_blocks: boolean }): Token[];
   parse(tokens: Token[]): Extract<Statement, { type: 'Program' }>;
@@ -18,48 +15,6 @@ export interface Rendered {
   text: string;
   /** Where the text inside `{% generation %}` blocks stands, as [from, to). */
   generated: [number, number][];
-}
-
-const KEYWORDS = new Set(['and', 'or', 'not', 'if', 'else', 'is', 'in']);
-
-/**
- * The parser knows tests without arguments alone: `x is divisibleby(2)` and `x is in [1, 2]` become filters, `x|is divisibleby(2)`,
- * which bind as tightly.
- */
-function testsWithArguments(tokens: Token[]): Token[] {
-  const out: Token[] = [];
-  const token = (type: string, value: string): Token => ({ type, value });
-  const is = (i: number, value: string) => tokens[i]?.type === 'Identifier' && tokens[i].value === value;
-  for (let i = 0; i < tokens.length; i++) {
-    const negated = is(i, 'is') && is(i + 1, 'not');
-    const name = tokens[i + (negated ? 2 : 1)];
-    const first = i + (negated ? 3 : 2);
-    const next = tokens[first];
-    const bare =
-      next &&
-      (['NumericLiteral', 'StringLiteral', 'OpenSquareBracket'].includes(next.type) ||
-        (next.type === 'Identifier' && !KEYWORDS.has(next.value)));
-    if (!is(i, 'is') || name?.type !== 'Identifier' || !(bare || next?.type === 'OpenParen')) {
-      out.push(tokens[i]);
-      continue;
-    }
-    out.push(token('Pipe', '|'), token('Identifier', `${negated ? 'isnot' : 'is'} ${name.value}`));
-    i = first - 1;
-    if (!bare) continue;
-    let depth = 0;
-    let last = first;
-    do {
-      if (tokens[last].type.startsWith('OpenSquare') || tokens[last].type === 'OpenParen') depth++;
-      if (tokens[last].type.startsWith('CloseSquare') || tokens[last].type === 'CloseParen') depth--;
-      last++;
-    } while (
-      last < tokens.length &&
-      (depth > 0 || ['Dot', 'OpenSquareBracket', 'OpenParen'].includes(tokens[last].type) || tokens[last - 1].type === 'Dot')
-    );
-    out.push(token('OpenParen', '('), ...testsWithArguments(tokens.slice(first, last)), token('CloseParen', ')'));
-    i = last - 1;
-  }
-  return out;
 }
 
 const range: Callable = (args) => {
@@ -94,7 +49,6 @@ const GLOBALS: [string, Value][] = [
       throw new TemplateError(text(message, 'the message'));
     },
   ],
-  ['strftime_now', ([format]) => strftime(new Date(), text(format, 'the format'))],
 ];
 
 /** Characters that Unicode reserves for such use: never in a text. */
@@ -115,13 +69,14 @@ export class Template {
       (_, left: string, end: string | undefined, right: string) => `{%${left} ${end ? 'endcall' : `call ${GENERATION}()`} ${right}%}`,
     );
     this.marksGeneration = named !== source;
-    this.body = jinja.parse(testsWithArguments(jinja.tokenize(named, { lstrip_blocks: true, trim_blocks: true })));
+    this.body = jinja.parse(chains(tuples(testsWithArguments(jinja.tokenize(named, { lstrip_blocks: true, trim_blocks: true })))));
   }
 
-  /** Its text with these variables. Errors: TemplateError. */
-  render(variables: object, marked = false): Rendered {
+  /** Its text with these variables; `now` is what strftime_now tells. Errors: TemplateError. */
+  render(variables: object, marked = false, now = new Date()): Rendered {
     const scope = new Scope();
     for (const [name, value] of GLOBALS) scope.set(name, value);
+    scope.set('strftime_now', ([format]) => strftime(now, text(format, 'the format')));
     for (const [name, value] of Object.entries(variables)) scope.set(name, fromJs(value));
     const mark = marked ? (inner: string) => OPEN + inner + CLOSE : (inner: string) => inner;
     const written = new Evaluator(mark).run(this.body.body, new Scope(scope));
