@@ -52,7 +52,7 @@ export interface Declared {
 export const isUsing = ({ type, kind }: Node): boolean => type === 'VariableDeclaration' && /using/.test(kind);
 
 /** The identifiers that a statement, without `export`, declares where it stands. */
-function declaredBy(node: Node): Node[] {
+export function declaredBy(node: Node): Node[] {
   switch (node.type) {
     case 'VariableDeclaration':
       return node.declarations.flatMap((d: Node) => bound(d.id));
@@ -100,8 +100,8 @@ export function declared(program: Node): Declared[] {
   return [...found.values()].map((d) => ({ ...d, exported: d.exported || exported.has(d.name) }));
 }
 
-/** The same of a cell; of one with errors, what could be read. */
-export async function declarations(code: string): Promise<Declared[]> {
+/** A cell as TypeScript reads it; of one with errors, what could be read. */
+export async function parseCell(code: string): Promise<Node> {
   const { parseSync } = await import('oxc-parser');
-  return declared(parseSync('cell.ts', code, { sourceType: 'module' }).program as unknown as Node);
+  return parseSync('cell.ts', code, { sourceType: 'module' }).program as unknown as Node;
 }
