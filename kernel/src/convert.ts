@@ -146,6 +146,7 @@ function prepare(source: string, program: Node): string {
     const alias: Node = statement.declaration ?? statement;
     const isAlias = alias.type === 'TSImportEqualsDeclaration' && alias.importKind !== 'type';
     if (isAlias && alias.moduleReference.type !== 'TSExternalModuleReference') out.update(alias.start, alias.end, aliasOf(alias));
+    if (statement.type === 'TSExportAssignment') out.update(statement.start, statement.expression.start, 'export default ');
     if (!isUsing(statement)) continue;
     out.update(statement.start, statement.declarations[0].start, 'const ');
     for (const { init } of statement.declarations as Node[]) {

@@ -66,12 +66,6 @@ export class Language {
     this.augmented = new Augmentations(this.project);
   }
 
-  /** Packages were installed beside the notebook. */
-  packagesChanged(): void {
-    this.correct.clear();
-    this.project.packagesChanged();
-  }
-
   start(): void {
     void this.project.client.start();
     this.gather();
@@ -105,6 +99,7 @@ export class Language {
 
   /** What the type checker finds wrong in a cell, unless told to `stop`. `keep`: later cells see what it declares. */
   async check(number: number, code: string, stop?: AbortSignal): Promise<{ complaints: Complaint[]; keep: () => void }> {
+    if (this.project.packagesChanged()) this.correct.clear();
     const changes = this.locals.changes(code);
     if (changes.length) {
       this.correct.clear();

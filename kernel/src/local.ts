@@ -11,7 +11,8 @@ export interface LocalFile {
   path: string;
   /** Another one when it or a file that it imports has changed. */
   version: string;
-  kind: 'module' | 'json' | 'commonjs' | 'types';
+  /** `assigned`: a module by `export =`. */
+  kind: 'module' | 'assigned' | 'json' | 'commonjs' | 'types';
   /** JavaScript or JSON; of a module as convertFile makes it. */
   code: string;
   /** The files that it means by its specifiers. */
@@ -144,7 +145,10 @@ export class LocalModules {
       // Others of their package import them too, and are to find the same; but Node.js 20 has to be told that a .js is a module.
       if (!near && (ending === '.mjs' || isModulePackage(dirname(path)))) return;
     }
-    return { text, kind: 'module', code: await convertFile(text, path, LOADERS[ending] ?? 'ts'), specifiers };
+    const assignment = (program as unknown as Node).body.find(({ type }: Node) => type === 'TSExportAssignment');
+    const source = assignment ? text.slice(0, assignment.start) + text.slice(assignment.start).replace('=', ' default ') : text;
+    const code = await convertFile(source, path, LOADERS[ending] ?? 'ts');
+    return { text, kind: assignment ? 'assigned' : 'module', code, specifiers };
   }
 }
 

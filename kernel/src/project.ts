@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -15,6 +15,7 @@ export class Project {
   private readonly base = mkdtempSync(join(tmpdir(), 'tunebook-types-'));
   private readonly folder: string;
   readonly client: LanguageClient;
+  private installed: string;
   private readonly texts = new Map<string, { version: number; text: string }>();
 
   constructor(
@@ -22,6 +23,7 @@ export class Project {
     root: string,
   ) {
     this.folder = this.mirrorPackages();
+    this.installed = this.whenInstalled();
     const here = (path: string) => join(root, path);
     const types = dirname(dirname(require.resolve('@types/node/package.json')));
     const config = {
@@ -70,12 +72,23 @@ export class Project {
     return folder;
   }
 
-  /** Packages were installed beside the notebook. */
-  packagesChanged(): void {
+  /** Changes with what npm does there. */
+  private whenInstalled(): string {
+    return ['node_modules', 'node_modules/.package-lock.json']
+      .map((name) => statSync(join(this.notebook, name), { throwIfNoEntry: false })?.mtimeMs)
+      .join();
+  }
+
+  /** Takes note of packages that were installed beside the notebook, and says whether there were any. */
+  packagesChanged(): boolean {
+    const installed = this.whenInstalled();
+    if (installed === this.installed) return false;
+    this.installed = installed;
     const link = join(this.folder, 'node_modules');
     const target = join(this.notebook, 'node_modules');
     if (!existsSync(link) && existsSync(target)) symlinkSync(target, link);
     this.changed([{ path: join(this.folder, 'tsconfig.json') }]);
+    return true;
   }
 
   /** Files beside the notebook are other ones now. */

@@ -131,7 +131,6 @@ export class Session {
         break;
       case '%npm': {
         const status = await npm(magic.argument, this.folder, say, stop.signal);
-        this.language.packagesChanged();
         if (stop.signal.aborted) return { error: interrupted };
         if (status) return fail(`npm ${magic.argument} ended with code ${status}.`);
         break;

@@ -140,9 +140,119 @@ class Cells(Kernel):
         self.assertEqual(self.value("require('node:path').join('a', 'b')"), "'a/b'")
         self.assertIn("%npm install no-such-thing", self.failure("// @ts-nocheck\nimport 'no-such-thing'"))
 
+    def test_names_of_cells_are_no_globals(self):
+        names = "window document self navigator global process name Buffer require module exports React jQuery importScripts Deno Bun " \
+            "Promise Symbol Object Array Error Function JSON Math Map fetch performance console setTimeout setImmediate queueMicrotask WebAssembly " \
+            "inspect scope known cell meta load held __scope __last".split()
+        package = self.folder / "node_modules" / "seen"
+        package.mkdir(parents=True)
+        (package / "package.json").write_text('{"name": "seen", "types": "index.d.ts"}')
+        (package / "index.d.ts").write_text("declare const seen: string[]; export default seen;")
+        look = f"typeof require === 'function' ? 0 : 0; const seen = [{', '.join(f'typeof {name}' for name in names)}, ...Object.getOwnPropertyNames(globalThis)]"
+        for one in ("index.js", "again.js", "more.mjs"):
+            (package / one).write_text(look + ("; export default seen" if one.endswith("mjs") else "; module.exports = seen"))
+        (package / "again.d.ts").write_text((package / "index.d.ts").read_text())
+        (package / "more.d.mts").write_text((package / "index.d.ts").read_text())
+        self.value("%reset\nimport before from 'seen';")
+        for name in names:
+            self.value(f"const {name} = 'mine: {name}';" if name not in ("setTimeout", "Error", "Symbol") else f"var {name} = 'mine: {name}' as any;")
+        self.assertEqual(self.value(f"[{', '.join(names)}].every((value, i) => value === 'mine: ' + '{' '.join(names)}'.split(' ')[i])"), "true")
+        self.assertEqual(self.value("import after from 'seen/again.js'; after.length > 50 && String(after) === String(before)"), "true")
+        self.assertEqual(self.value("import more from 'seen/more.mjs'; [more[0], more.includes('window'), more.includes('after')]"), "[ 'undefined', false, false ]")
+        self.assertEqual(self.value("import { LoraConfig } from 'tunebook'; new LoraConfig({ r: 4 }).r"), "4")
+        # The kernel's own code does not see them either, and what is set on the global object is a global.
+        self.assertEqual(self.value("await new globalThis.Promise<number>((done) => globalThis.setTimeout(() => done(7), 5))"), "7")
+        self.value("(globalThis as any).document = 'set'; (globalThis as any).other = 5; declare global { var other: number }")
+        self.assertEqual(self.value("[document, other, typeof more]"), "[ 'mine: document', 5, 'object' ]")
+        self.assertEqual(self.value("eval('document + other')"), "'mine: document5'")
+        self.value("%reset")
+
+    def test_using(self):
+        self.value("let said: string[] = []; const made = (name: string, fails = false) => ({ [Symbol.dispose]() { said.push(name); if (fails) throw new Error(name) } })")
+        self.assertEqual(self.value("using a = made('a'), b = made('b');\nsaid.length"), "0")
+        self.assertEqual(self.value("said.splice(0)"), "[ 'b', 'a' ]")
+        self.assertIn("Error: in the cell", self.failure("using a = made('a'); using none = null; throw new Error('in the cell')"))
+        self.assertEqual(self.value("said.splice(0)"), "[ 'a' ]")
+        said = self.failure("using a = made('a', true); using b = made('b', true); throw new Error('in the cell')")
+        self.assertIn("SuppressedError", said)
+        self.assertEqual(self.value("said.splice(0)"), "[ 'b', 'a' ]")
+        self.assertIn("TypeError: using: the object has no method [Symbol.dispose]", self.failure("// @ts-nocheck\nusing a = {}"))
+        later = "({ async [Symbol.asyncDispose]() { said.push('begins'); await null; said.push('ends') } })"
+        self.assertEqual(self.value(f"await using a = {later}, b = made('b');\n5"), "5")
+        self.assertEqual(self.value("said.splice(0)"), "[ 'b', 'begins', 'ends' ]")
+        self.assertEqual(self.value("for (using x of [made('x'), made('y')]) said.push('in');\n{ using z = made('z') }\nsaid.splice(0)"), "[ 'in', 'x', 'in', 'y', 'z' ]")
+        self.assertEqual(self.value("export const kept = 1; using late = made('late'); enum State { On = 3 }\nfunction f(x: number) { return x + kept }\n[f(State.On), typeof late]"), "[ 4, 'object' ]")
+        self.assertEqual(self.value("[f(State.On), said.splice(0)]"), "[ 4, [ 'late' ] ]")
+        for loop in ("await new Promise(() => {})", "while (true) {}"):
+            stop = lambda kind, content: kind == "stream" and self.km.interrupt_kernel()
+            reply, _ = self.run_cell(f"using held = made('let go'); console.log('go'); {loop}", stop)
+            self.assertEqual(reply["ename"], "Interrupted")
+            self.assertEqual(self.value("said.splice(0)"), "[ 'let go' ]", loop)
+
+    def test_types_that_cells_add_elsewhere(self):
+        self.value("declare global { interface Array<T> { lastOne(): T } }\nArray.prototype.lastOne = function () { return this[this.length - 1] }; 0")
+        self.assertEqual(self.value("const last: number = [1, 2].lastOne(); last"), "2")
+        self.value("declare global { interface Array<T> { firstOne?: T } }")
+        self.assertEqual(self.value("[[1, 2].lastOne(), [1].firstOne]"), "[ 2, undefined ]")
+        self.value("declare global { interface Array<T> { lastOne(): string } }")  # again, as something else
+        self.assertEqual(self.value("[([1].lastOne().length, 0), [1].firstOne]"), "[ 0, undefined ]")
+        self.assertIn("Type 'string' is not assignable", self.failure("const wrong: number = [1].lastOne()"))
+        self.value("interface Mine { q: number }\ndeclare global { var shared: Mine; function helper(x: number): string }\nglobalThis.shared = { q: 4 }; (globalThis as any).helper = String; 0")
+        self.assertEqual(self.value("[shared.q, helper(12).length]"), "[ 4, 2 ]")
+        self.assertIn("does not exist on type 'string'", self.failure("declare global { var shared: string }\nshared.q"))
+        self.assertEqual(self.value("shared.q"), "4")  # since that cell was not run
+        self.value("%reset")
+        self.assertIn("Cannot find name 'shared'", self.failure("shared"))
+
+    def test_types_of_all_that_cells_declare(self):
+        (self.folder / "lib2.ts").write_text("export const lib = 'lib2'; export interface Lib { a: number }")
+        cells = [
+            ("if (true) { var inBlock = 5 }", "inBlock + 1", "6"),
+            ("for (var turn = 0; turn < 3; turn++) { var inner = [turn] }", "[turn + 1, inner.length]", "[ 4, 1 ]"),
+            ("try { throw 'x' } catch (e) { var caught = String(e) } finally { var done = true }", "caught.length + Number(done)", "2"),
+            ("switch (1 as number) { case 1: var { deep: [way = 'a'] } = { deep: [] as string[] } }", "way.length", "1"),
+            ("namespace A.B { export const v = 1; export interface I { x: number } }", "const i: A.B.I = { x: A.B.v }; i.x", "1"),
+            ("import AB = A.B; import AI = A.B.I", "const i2: AI = { x: AB.v }; i2", "{ x: 1 }"),
+            ("import fs = require('node:fs')", "typeof fs.readFileSync", "'function'"),
+            ("import { lib, Lib } from './lib2.js'; import type * as all from './lib2.js'", "const l: Lib & all.Lib = { a: lib.length }; l", "{ a: 4 }"),
+            ("abstract class Shape { abstract size(): number; accessor w = 1 }\ntype Sizes = Record<string, Shape>", "class Square extends Shape { size() { return this.w } }\nconst s: Sizes = { a: new Square() }; s.a.size()", "1"),
+            ("const enum Bits { A = 1 << 3 }\nenum Colour { Red, Green }", "[Bits.A, Colour[Colour.Green]]", "[ 8, 'Green' ]"),
+            ("enum Colour { Blue = 5 }", "[Colour.Blue, Object.keys(Colour)]", "[ 5, [ '5', 'Blue' ] ]"),
+            ("declare function later(): number\nfunction callsLater() { return later() }", "function later() { return 9 }\ncallsLater()", "9"),
+            ("let changing: number | string = 1", "changing = 'a'; changing.length", "1"),
+        ]
+        for declares, uses, value in cells:
+            self.value(declares)
+            self.assertEqual(self.value(uses), value, declares)
+        self.assertIn("Property 'Red' does not exist", self.failure("Colour.Red"))
+
+    def test_import_meta(self):
+        (self.folder / "inside").mkdir(exist_ok=True)
+        (self.folder / "inside" / "meta.ts").write_text("export const { url, dirname, filename } = import.meta; export const beside = import.meta.resolve('./other.ts'); export const found = import.meta.resolve('only-types/package.json')")
+        package = self.folder / "node_modules" / "only-types"
+        package.mkdir(parents=True, exist_ok=True)
+        (package / "package.json").write_text('{"name": "only-types", "types": "index.d.ts"}')
+        (package / "index.d.ts").write_text("export interface Foo { a: number }")
+        at = f"file://{self.folder}"
+        self.assertEqual(self.value("import { pathToFileURL } from 'node:url'; import.meta.url === pathToFileURL(import.meta.filename).href"), "true")
+        self.assertEqual(self.value("import.meta.dirname === process.cwd()"), "true")
+        self.assertEqual(self.value("import.meta.resolve('./x.ts')"), repr(f"{at}/x.ts"))
+        self.assertEqual(self.value("import.meta.resolve('node:fs')"), "'node:fs'")
+        self.assertEqual(self.value("import.meta.resolve('only-types/package.json')"), repr(f"{at}/node_modules/only-types/package.json"))
+        self.assertIn("tunebook", self.failure("import.meta.resolve('no-such-package')") + "tunebook")
+        self.assertEqual(self.value("(await import(import.meta.resolve('tunebook'))).LoraConfig.name"), "'LoraConfig'")
+        self.assertEqual(self.value("import * as there from './inside/meta'; there.url === import.meta.resolve('./inside/meta.ts') && there.beside === import.meta.resolve('./inside/other.ts')"), "true")
+        self.assertEqual(self.value("[there.dirname === import.meta.dirname + '/inside', there.filename, there.found === import.meta.resolve('only-types/package.json')]"), f"[ true, '{self.folder}/inside/meta.ts', true ]")
+        self.assertEqual(self.value("import { Foo } from 'only-types'; const foo: Foo = { a: 1 }; foo"), "{ a: 1 }")
+
     def test_decorators(self):
         code = "function twice(f: any, _: any) { return function (this: any) { return 2 * f.call(this) } }\nclass D { @twice n() { return 4 } }\nnew D().n()"
         self.assertEqual(self.value(code), "8")
+        # What makes one cell's work is not what makes another's.
+        decorated = "class %s { @twice n() { return this.#m } @twice o() { return %d } #m = %d; accessor p = %d }\n[new %s().n(), new %s().p]"
+        self.assertEqual(self.value(decorated % ("A", 1, 2, 3, "A", "A")), "[ 4, 3 ]")
+        self.assertEqual(self.value(decorated % ("B", 10, 20, 30, "B", "B")), "[ 40, 30 ]")
+        self.assertEqual(self.value("[new A().n(), new A().o(), new A().p]"), "[ 4, 2, 3 ]")
 
     def test_magics(self):
         _, messages = self.run_cell("%time let t = 1")
@@ -150,6 +260,12 @@ class Cells(Kernel):
         self.assertEqual(self.value("t"), "1")
         self.assertIn("%npm install", self.failure("%pip install x"))
         self.assertIn("execSync", self.failure("!ls"))
+        self.assertEqual(self.value("!isNaN(5)"), "true")
+        _, messages = self.run_cell("// how long?\n\n%time let t2 = 2")
+        self.assertIn("Wall time", self.text(messages))
+        self.assertIn("line 3:7  Type 'number'", self.failure("%time\n\nconst wrong: string = 5"))
+        self.assertIn("A magic stands before all code", self.failure("const a = 1\n%npm install left-pad"))
+        self.assertIn("Shift+Tab", self.failure("t2?"))
         package = self.folder / "given"
         package.mkdir()
         (package / "package.json").write_text('{"name": "given", "version": "1.0.0", "main": "main.js", "types": "main.d.ts"}')

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire, isBuiltin } from 'node:module';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { type InspectOptions, inspect } from 'node:util';
 import { constants, Script } from 'node:vm';
 import type { LocalFile, LocalFiles } from '../local';
 import { evaluate, type Load, type Module, newScope, type Place, TypesOnly, unfinished, withNames } from './evaluate';
@@ -119,10 +120,11 @@ export class Modules {
   }
 
   private begin(file: LocalFile, files: Map<string, LocalFile>): Local {
-    const local: Local = { version: file.version, module: Object.create(null), done: Promise.resolve(), waits: new Set() };
+    const local: Local = { version: file.version, module: newModule(), done: Promise.resolve(), waits: new Set() };
     this.locals.set(file.path, local);
     unfinished.add(local.module);
-    local.done = this.fill(local, file, files).finally(() => unfinished.delete(local.module));
+    // Not at once: first it is noted who waits for it.
+    local.done = local.done.then(() => this.fill(local, file, files)).finally(() => unfinished.delete(local.module));
     local.done.catch(() => this.locals.get(file.path) === local && this.locals.delete(file.path));
     return local;
   }
@@ -133,9 +135,10 @@ export class Modules {
       for (const name of Object.keys(all)) if (name !== 'default' && !(name in module)) define(module, name, () => all[name]);
       for (const [name, get] of Object.entries(values)) define(module, name, get);
     };
-    if (kind === 'module') {
+    if (kind === 'module' || kind === 'assigned') {
       const place = { ...this.place(path), load: this.loader(dirname(path), { local, imports, files }) };
       await evaluate(code, path, place, { give });
+      if (kind === 'assigned') give({}, Object(module.default));
     } else if (kind !== 'types') {
       const value = kind === 'json' ? parseJson(code, path) : this.requireAnew(path, files);
       give({ default: () => value }, Object(value));
@@ -159,6 +162,28 @@ export class Modules {
   abandon(): void {
     for (const [path, { module }] of this.locals) if (unfinished.has(module)) this.locals.delete(path);
   }
+}
+
+/** A module's namespace, that is shown as Node.js shows one. */
+function newModule(): Module {
+  const show = (module: Module, options: InspectOptions) => {
+    const values: Module = {};
+    for (const name of Object.keys(module).sort())
+      try {
+        values[name] = module[name];
+      } catch {
+        values[name] = undefined; // it is not there yet
+      }
+    return `[Module: null prototype] ${inspect(values, options)}`;
+  };
+  return Object.create(null, {
+    [Symbol.toStringTag]: { value: 'Module' },
+    [inspect.custom]: {
+      value(this: Module, _depth: number, options: InspectOptions) {
+        return show(this, options);
+      },
+    },
+  });
 }
 
 function waitsFor(local: Local, other: Local, seen = new Set<Local>()): boolean {
