@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, LlamaConfig, MistralConfig, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, LlamaConfig, MistralConfig
 
 
 def keys(data):
@@ -29,7 +29,6 @@ def keys(data):
     tensors = [gguf.TENSOR_NAMES[t] for t in gguf.MODEL_TENSORS[gguf.MODEL_ARCH.LLAMA]]
     return {
         "configs": {"llama": of(LlamaConfig), "mistral": of(MistralConfig)},
-        "base": of(PreTrainedConfig),
         "activations": sorted(ACT2FN.keys()),
         "generation": sorted(GenerationConfig().to_dict()),
         "gguf": sorted(set(flat(gguf.Keys))),
@@ -86,6 +85,8 @@ def folders(data):
         path = os.path.join(folder, "model.safetensors")
         tensors = change(load_file(path), case.get("tensors", []))
         save_file({name: t.contiguous() for name, t in tensors.items()}, path, metadata={"format": "pt"})
+        if case.get("pickled"):
+            os.rename(path, os.path.join(folder, "pytorch_model.bin"))
         if "shards" in case:
             if not case["shards"].get("whole"):
                 os.remove(path)
@@ -156,6 +157,8 @@ def write_gguf(model, case):
             value = float(value)
         add = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
         add[type(value)](key, value)
+    for key in case.get("omit", []):
+        del writer.kv_data[0][key]
     skipped = case.get("skip", [])
     for name, t in model.state_dict().items():
         t = t.float().numpy()

@@ -89,9 +89,9 @@ export const LLAMA_KEYS: KeyTable = {
   mlp_bias: 'obeyed',
 };
 
-/** Null where a size has a default means the default. */
-const withoutNulls = (json: Record<string, unknown>, names: string[]) =>
-  Object.fromEntries(Object.entries(json).filter(([name, value]) => value !== null || !names.includes(name)));
+/** What is said; null where a size has a default says nothing. */
+const said = (json: Record<string, unknown>, names: string[]) =>
+  Object.fromEntries(Object.entries(json).filter(([name, value]) => value !== undefined && (value !== null || !names.includes(name))));
 
 /** The configuration of a decoder built like Llama, with `defaults` of its own. Keys that are not obeyed are named, see `KeyUse`. */
 export function decoderConfig(json: Record<string, unknown>, keys: KeyTable, defaults: Partial<LlamaConfig>, name: string): LlamaConfig {
@@ -106,7 +106,7 @@ export function decoderConfig(json: Record<string, unknown>, keys: KeyTable, def
   );
   const heads = json.num_attention_heads as number;
   const filled = { hidden_act: 'silu', rms_norm_eps: 1e-6, tie_word_embeddings: false, ...defaults };
-  const given = withoutNulls(
+  const given = said(
     json,
     [...Object.keys(filled), 'head_dim', 'num_key_value_heads'].filter((key) => key !== 'sliding_window'),
   );

@@ -211,10 +211,19 @@ export async function safetensorsSource(folder: string, named?: unknown): Promis
   const stored = new Map<string, Stored>();
   for (const shard of index ? new Set(Object.values(places)) : [file]) {
     const path = join(folder, shard);
-    if (!existsSync(path)) throw new FileError(`${folder} has no ${shard}: it is not a whole model. Download it again.`);
+    if (!existsSync(path)) throw noFile(folder, shard);
     // Where two shards hold a tensor, the index says which one counts.
     for (const [name, tensor] of (await readSafetensors(path)).tensors)
       if (!stored.has(name) || places[name] === shard) stored.set(name, { ...tensor, path });
   }
   return new WeightSource(folder, stored);
+}
+
+function noFile(folder: string, file: string): FileError {
+  const pickled = existsSync(join(folder, 'pytorch_model.bin')) || existsSync(join(folder, 'pytorch_model.bin.index.json'));
+  return new FileError(
+    pickled
+      ? `${folder} has its weights in pytorch_model.bin, whose reading would run code; tunebook reads safetensors. Convert it with Python's transformers: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...).`
+      : `${folder} has no ${file}: it is not a whole model. Download it again.`,
+  );
 }

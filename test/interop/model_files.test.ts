@@ -5,7 +5,7 @@ import * as tf from '../../src/engine/tf';
 import { GENERATION_KEYS } from '../../src/generate/generation_config';
 import { AutoModelForCausalLM } from '../../src/index';
 import { MODELS } from '../../src/models/auto';
-import { GGUF_KEYS } from '../../src/models/llama_gguf';
+import { GGUF_KEYS, llamaGgufNames } from '../../src/models/llama_gguf';
 import { ACTIVATIONS } from '../../src/nn';
 import { peer } from '../peer';
 import { scratch } from '../tiny';
@@ -26,7 +26,6 @@ const base = {
 
 interface Known {
   configs: Record<string, string[]>;
-  base: string[];
   activations: string[];
   generation: string[];
   gguf: string[];
@@ -73,6 +72,13 @@ it('each setting that transformers and the gguf package know is obeyed, refused 
     ).toEqual([]);
   }
   expect(known.activations.filter((name) => !Object.hasOwn(ACTIVATIONS, name))).toEqual(['prelu', 'xielu']); // they have weights of their own
+  const placed = llamaGgufNames({ head_dim: 8 }).tensors.map(([name]) => name.replace('{}', '{bid}').replace(/\.\w+$/, ''));
+  const others = known.tensors.filter((name) => !placed.includes(name));
+  // factors of frequencies, frequencies that follow, and experts, which are refused
+  expect(others).toEqual([
+    'rope_freqs',
+    ...['attn_rot_embd', 'ffn_gate_inp', 'ffn_gate_exps', 'ffn_down_exps', 'ffn_up_exps'].map((n) => `blk.{bid}.${n}`),
+  ]);
   expect(known.generation.filter((name) => !Object.hasOwn(GENERATION_KEYS, name))).toEqual([]);
   const own = known.gguf.filter((key) => key.startsWith('{arch}.')).map((key) => key.slice(7));
   expect(own.filter((key) => !Object.hasOwn(GGUF_KEYS, key)).sort()).toEqual([...REFUSED_IN_GGUF].sort());
@@ -98,6 +104,7 @@ interface FolderCase {
   json?: Record<string, unknown>;
   without?: string[];
   tensors?: unknown[][];
+  pickled?: boolean;
   shards?: { missing?: string[]; unlisted?: string[]; whole?: boolean };
   /** What our error says, where it is one here. */
   refused?: RegExp;
@@ -232,6 +239,7 @@ const FOLDERS: FolderCase[] = [
   { what: 'a stale index beside a whole file', shards: { whole: true, missing: ['a.safetensors', 'b.safetensors'] } },
   { what: 'an index that is silent about a tensor', shards: { unlisted: ['model.norm.weight'] } },
   { what: 'a missing shard', shards: { missing: ['b.safetensors'] }, refused: /no b.safetensors: it is not a whole model/ },
+  { what: 'weights that are code', pickled: true, refused: /pytorch_model.bin, whose reading would run code.*save_pretrained/ },
   { what: 'weights by a name of their own', json: { transformers_weights: 'model.safetensors' } },
 ];
 
@@ -273,6 +281,8 @@ interface GgufCase {
   add?: Record<string, unknown>;
   skip?: string[];
   llama3?: boolean;
+  /** Metadata that is not written. */
+  omit?: string[];
   refused?: RegExp;
   warns?: RegExp;
   /** What the configuration says of the rope. */
@@ -293,6 +303,14 @@ const llama3 = {
 };
 const GGUFS: GgufCase[] = [
   { what: 'plain' },
+  {
+    what: 'no more metadata than there must be',
+    omit: [
+      ...['vocab_size', 'context_length', 'attention.key_length', 'attention.value_length', 'rope.freq_base', 'rope.dimension_count'],
+    ].map((key) => `llama.${key}`),
+  },
+  { what: 'as many key/value heads as heads', config: { num_key_value_heads: 4 }, omit: ['llama.attention.head_count_kv'] },
+  { what: 'no size', omit: ['llama.embedding_length'], refused: /hidden_size must be a whole number above 0/ },
   { what: 'tied', config: { tie_word_embeddings: true } },
   { what: "transformers' name of Mistral", arch: 'mistral', config: { model_type: 'mistral', sliding_window: 4096 } },
   { what: 'heads of their own size', config: { head_dim: 16 } },
