@@ -5,8 +5,8 @@ const ASIDES: [RegExp, (...parts: string[]) => string][] = [
   [/^Waiting for the debugger to disconnect\.\.\.$/, () => ''],
   [/^For help, see: https:\/\/nodejs\.org\/\S*$/, () => ''],
   [/^Debugger ending on .*$/, () => ''],
-  [/^Debugger listening on (\S+)$/, (_, address) => `A debugger can attach to the process that runs the cells: ${address}\n`],
-  [/^Debugger attached\.$/, () => 'A debugger is attached to the process that runs the cells.\n'],
+  [/^Debugger listening on (\S+)$/, (_, address) => `A debugger can attach: ${address}\n`],
+  [/^Debugger attached\.$/, () => 'A debugger is attached.\n'],
 ];
 /** How reports begin that V8 and Node write as they die; all that follows is theirs. */
 const REPORT =
@@ -59,8 +59,9 @@ export class Complaints {
     const reason = this.reports.match(
       /^(?:FATAL ERROR: |# (?=Check failed|Debug check failed|unreachable)|.*\[\d+\]: .*?(?=Assertion ))(.+)/m,
     )?.[1];
-    if (signal && /^SIG(SEGV|BUS|ILL|FPE|ABRT|TRAP)$/.test(signal))
-      return `native code ${signal === 'SIGABRT' ? 'gave up' : 'crashed'} (${how})${reason ? `: ${reason.trim()}` : ''}`;
+    const because = reason ? `: ${reason.trim()}` : '';
+    if (signal === 'SIGABRT') return `it gave up (${how})${because}`;
+    if (signal && /^SIG(SEGV|BUS|ILL|FPE|TRAP)$/.test(signal)) return `native code crashed (${how})${because}`;
     return signal ? `it was ${how}` : `it ended with ${how}`;
   }
 }

@@ -1,3 +1,5 @@
+import { allocUnsafe, bytesOf, copyTo } from './sturdy';
+
 /** What goes through the pipes between front end and worker: JSON with bytes behind it. */
 export interface Frame {
   type: string;
@@ -19,16 +21,16 @@ export function pack(fields: string, buffers: Uint8Array[] = []): Buffer {
     sizes += `${i ? ',' : ''}${buffers[i].byteLength}`;
     size += buffers[i].byteLength;
   }
-  const json = Buffer.from(`{${fields},"sizes":[${sizes}]}`);
+  const json = bytesOf(`{${fields},"sizes":[${sizes}]}`);
   if (json.length > LARGEST || size > LARGEST * 8)
     throw new RangeError(`a message of ${((json.length + size) / 2 ** 20).toFixed(0)} MiB is too large for a notebook`);
-  const bytes = Buffer.allocUnsafe(8 + json.length + size);
-  bytes.writeUInt32LE(json.length + size, 0);
-  bytes.writeUInt32LE(json.length, 4);
-  bytes.set(json, 8);
+  const bytes = allocUnsafe(8 + json.length + size);
+  const heads = [json.length + size, json.length];
+  for (let i = 0; i < 8; i++) bytes[i] = heads[i >> 2] / 2 ** (8 * (i & 3));
+  copyTo(bytes, json, 8);
   let at = 8 + json.length;
   for (let i = 0; i < buffers.length; i++) {
-    bytes.set(buffers[i], at);
+    copyTo(bytes, buffers[i], at);
     at += buffers[i].byteLength;
   }
   return bytes;

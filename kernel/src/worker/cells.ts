@@ -1,3 +1,4 @@
+import { immediate, keys, microtask, Promised, stringify, sturdyMap } from '../sturdy';
 import type { ToWorker } from '../worker';
 import { enterCell, leaveCell } from './context';
 import { DisplayError, failure } from './errors';
@@ -5,7 +6,6 @@ import type { Waits } from './evaluate';
 import { whole } from './gate';
 import { emit, Json } from './output';
 import { dropQuestions } from './questions';
-import { immediate, keys, microtask, Promised, stringify, sturdyMap } from './sturdy';
 import { bundle } from './values';
 
 type Evaluate = (code: string, file: string, cell?: number) => Promise<unknown>;
@@ -79,13 +79,16 @@ async function valuesOf(expressions: Record<string, string>, evaluate: Evaluate)
 
 /** __await and __iterate of a cell. */
 export function waits(cell: number): Waits {
-  const unless = (f: (value: never) => void) => (value: unknown) => {
-    if (!interrupted.has(cell)) f(value as never);
+  const goesOn = () => !interrupted.has(cell);
+  const pass = async (value: unknown, resolve: (value: unknown) => void, reject: (error: unknown) => void) => {
+    try {
+      const came = await value;
+      if (goesOn()) resolve(came);
+    } catch (error) {
+      if (goesOn()) reject(error);
+    }
   };
-  const wait = (value: unknown) =>
-    new Promised((resolve, reject) => {
-      void (async () => value)().then(unless(resolve), unless(reject));
-    });
+  const wait = (value: unknown) => new Promised((resolve, reject) => void pass(value, resolve, reject));
   async function* iterate(values: AsyncIterable<unknown>) {
     for await (const value of values) yield await wait(value);
   }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { ToWorker } from '../worker';
-import { DisplayError } from './errors';
+import { DisplayError, textOf } from './errors';
 import { emit } from './output';
 
 function toBytes(buffer: Uint8Array | ArrayBuffer): Uint8Array {
@@ -27,13 +27,14 @@ class Comm {
   tell(kind: 'comm_open' | 'comm_msg' | 'comm_close', data: Data, buffers: Uint8Array[] = [], metadata: Data = {}): void {
     const content = { comm_id: this.id, data, ...(kind === 'comm_open' && { target_name: this.target }) };
     try {
+      if (typeof data !== 'object' || data === null) throw new TypeError(`its data must be an object, not ${textOf(data)}`);
       emit({ type: 'comm', kind, content, metadata, buffers: buffers.map(toBytes) });
     } catch (error) {
       throw new DisplayError(`What the comm ${this.target} was given`, error);
     }
   }
 
-  send(data: Data, buffers?: Uint8Array[], metadata?: Data): void {
+  send(data: Data = {}, buffers?: Uint8Array[], metadata?: Data): void {
     this.tell('comm_msg', data, buffers, metadata);
   }
 

@@ -4,7 +4,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import timers from 'node:timers';
 import promised from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { sturdyMap } from './sturdy';
+import { sturdyMap } from '../sturdy';
 
 let now = 0;
 /** The cell that was started last: code that comes from nowhere belongs to it. */

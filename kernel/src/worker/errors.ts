@@ -1,7 +1,7 @@
 // Errors in words. Whatever was thrown, and whatever its parts throw when they are looked at, this gives text.
 import { inspect, types } from 'node:util';
 import { CAUSE, type Thrown } from '../outcome';
-import { stringify } from './sturdy';
+import { slice, stringify } from '../sturdy';
 
 const plainInspect = inspect;
 const { isProxy, isNativeError } = types;
@@ -9,12 +9,14 @@ const { isProxy, isNativeError } = types;
 /** Errors in one report, and errors of one list. */
 const MOST = 50;
 const MOST_OF_ONE = 10;
+/** Characters of what one error says; of its stack, the last ones count. */
+const LONGEST = 1 << 18;
 
 /** Something that was to be shown and cannot be: `what` names it, `error` is what was thrown on the way. */
 export class DisplayError extends Error {
   override name = 'DisplayError';
-  constructor(what: string, error: unknown) {
-    super(`${what} cannot be shown: ${sentence(error)}`);
+  constructor(what: string, error: unknown, type?: string) {
+    super(`${what} cannot be shown${type === undefined ? '' : ` as ${type}`}: ${sentence(error)}`);
     const stack = part(error, 'stack'); // names the place in the cell
     if (typeof stack === 'string') this.stack = stack;
   }
@@ -22,7 +24,11 @@ export class DisplayError extends Error {
 
 /** An error, and those in it, as JSON of a Thrown; `more`: fields in front of its own. */
 export function failure(error: unknown, more = ''): string {
-  return json(thrown(error, []), more);
+  try {
+    return json(thrown(error, []), more);
+  } catch {
+    return json({ ename: 'Error', evalue: '(an error that cannot be put into words)', stack: '', carried: [] }, more);
+  }
 }
 
 function json({ ename, evalue, stack, carried, why }: Thrown & { why?: string }, more = ''): string {
@@ -33,13 +39,13 @@ function json({ ename, evalue, stack, carried, why }: Thrown & { why?: string },
 }
 
 function thrown(error: unknown, seen: unknown[]): Thrown {
-  if (!isError(error)) return { ename: seen.length ? '' : 'Error', evalue: textOf(error), stack: '', carried: [] };
+  if (!isError(error)) return { ename: seen.length ? '' : 'Error', evalue: wordsOf(textOf(error)), stack: '', carried: [] };
   const ename = wordsOf(part(error, 'name') || 'Error');
   const evalue = wordsOf(part(error, 'message'));
   if (has(seen, error)) return { ename, evalue: `${evalue} (shown above)`, stack: '', carried: [] };
   seen[seen.length] = error;
   const stack = part(error, 'stack');
-  return { ename, evalue, stack: typeof stack === 'string' ? stack : '', carried: carriedBy(error, seen) };
+  return { ename, evalue, stack: typeof stack === 'string' ? slice(stack, -LONGEST) : '', carried: carriedBy(error, seen) };
 }
 
 /** The errors in an error: its cause, those of an AggregateError, the two of a SuppressedError. */
@@ -91,7 +97,10 @@ function part(value: unknown, name: string): unknown {
   }
 }
 
-const wordsOf = (value: unknown): string => (typeof value === 'string' ? value : textOf(value));
+function wordsOf(value: unknown): string {
+  const text = typeof value === 'string' ? value : textOf(value);
+  return text.length > LONGEST ? `${slice(text, 0, LONGEST)}... ${text.length - LONGEST} more characters` : text;
+}
 
 /** Text for anything, as the console shows it. */
 export function textOf(value: unknown): string {

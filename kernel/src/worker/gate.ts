@@ -1,5 +1,5 @@
 import { FIRING, gateOf, OPEN, SHUT, takenOf, wordOf } from '../gate';
-import { compareExchange, load, notify, store, wait } from './sturdy';
+import { compareExchange, load, notify, store, wait } from '../sturdy';
 
 export const word = new Int32Array(new SharedArrayBuffer(4));
 let depth = 0;

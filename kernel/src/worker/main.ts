@@ -2,19 +2,19 @@
 // the watchdog reads, and reads what comes of it from another; see ../worker.ts for both.
 import Module, { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { microtask, sturdyMap } from '../sturdy';
 import type { ToWorker } from '../worker';
 import { endCell, startCell, waits } from './cells';
 import { followChildren } from './children';
 import { openComms, receiveComm } from './comms';
 import { followTimers, inCell } from './context';
-import { failure } from './errors';
+import { DisplayError, failure } from './errors';
 import { evaluate } from './evaluate';
 import { take } from './gate';
 import { Held } from './held';
 import { Modules } from './modules';
 import { captureStreams, emit, Json } from './output';
 import { answered, ask } from './questions';
-import { microtask, sturdyMap } from './sturdy';
 import { bundleOf } from './values';
 import { startWatchdog } from './watch';
 
@@ -44,7 +44,13 @@ Object.assign(globalThis, {
 // Libraries write rich output through this, and through tslab's own place for it when tslab is loaded.
 const display = (content?: { data?: object; metadata?: object; transient?: object }, update = false) => {
   const { data, metadata, transient } = content ?? {};
-  emit({ type: 'display', data: bundleOf(data, 'What display was given'), metadata: metadata ?? {}, transient: transient ?? {}, update });
+  const what = 'What display was given';
+  const bundle = bundleOf(data, what);
+  try {
+    emit({ type: 'display', data: bundle, metadata: metadata ?? {}, transient: transient ?? {}, update });
+  } catch (error) {
+    throw new DisplayError(what, error);
+  }
 };
 Object.assign(globalThis, { [Symbol.for('tunebook.display')]: display, [Symbol.for('tunebook.comms')]: openComms() });
 

@@ -1,9 +1,9 @@
 import { writeSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { type Frame, pack } from '../frames';
+import { keys, stringify, wait } from '../sturdy';
 import { cellNow } from './context';
 import { whole } from './gate';
-import { keys, stringify, wait } from './sturdy';
 
 /** The pipe to the front end: written at once, so that what was printed before a crash or inside an endless loop arrives. */
 const FD = 3;

@@ -1,6 +1,6 @@
+import { Promised, sturdyMap } from '../sturdy';
 import { cellNow } from './context';
 import { emit } from './output';
-import { Promised, sturdyMap } from './sturdy';
 
 interface Waiting {
   type: string;

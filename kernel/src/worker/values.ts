@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
+import { keys, stringify } from '../sturdy';
 import { DisplayError, textOf } from './errors';
 import { Json } from './output';
-import { keys, stringify } from './sturdy';
 
 const plainInspect = inspect;
 const DISPLAY = Symbol.for('Jupyter.display');
@@ -25,7 +25,7 @@ export async function bundle(value: unknown): Promise<Json> {
     try {
       data[types[i]] = await (made as Record<string, unknown>)[types[i]];
     } catch (error) {
-      throw new DisplayError(`${what}, ${types[i]},`, error);
+      throw new DisplayError(what, error, types[i]);
     }
   return bundleOf(data, what);
 }
@@ -38,7 +38,7 @@ export function bundleOf(data: unknown, what: string): Json {
       const content = contentOf(types[i], (data as Record<string, unknown>)[types[i]]);
       fields += `${fields && ','}${stringify(types[i])}:${content}`;
     } catch (error) {
-      throw new DisplayError(`${what}, ${types[i]},`, error);
+      throw new DisplayError(what, error, types[i]);
     }
   return new Json(`{${fields}}`);
 }

@@ -95,8 +95,12 @@ async function stop(): Promise<void> {
   for (const item of lost) port.postMessage(item);
 }
 
-/** The processes that a cell started end as it does; those that it waits for inside a call, at all events. */
+/**
+ * The processes that a cell started end as it does, once its JavaScript is being stopped, so that it does not start others. Those that
+ * it waits for inside a call end at all events.
+ */
 async function endProcesses(until: number, cell: number): Promise<void> {
+  await wait(PROMPT);
   processes.signal('SIGINT', [cell]);
   await wait(PATIENCE);
   if (taken() < until) processes.signal('SIGKILL', [cell]);
