@@ -49,9 +49,11 @@ export class Decoder {
     while (this.held >= 8) {
       if (this.parts[0].length < 8) this.parts = [Buffer.concat(this.parts)];
       const size = 8 + this.parts[0].readUInt32LE(0);
+      const json = this.parts[0].readUInt32LE(4);
+      if (json > LARGEST || 8 + json > size) throw new RangeError('not a frame');
       if (this.held < size) return;
       const all = this.parts.length > 1 ? Buffer.concat(this.parts) : this.parts[0];
-      const end = 8 + all.readUInt32LE(4);
+      const end = 8 + json;
       const { sizes, ...frame } = JSON.parse(all.toString('utf8', 8, end)) as Frame & { sizes: number[] };
       let at = end;
       const buffers = sizes.map((n) => {

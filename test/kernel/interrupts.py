@@ -1,7 +1,6 @@
 """Interrupts at random moments of cells of many kinds: whatever the moment, the cell ends, what was set before is kept, and the next
 cell runs. TUNEBOOK_INTERRUPTS: how many; TUNEBOOK_BUSY: how many processes keep the cores busy meanwhile."""
 
-import collections
 import os
 import queue
 import random
@@ -94,7 +93,7 @@ class Interrupts(Kernel):
                 self.assertIsNone(began, f"{name}: not idle {WAIT} s after its interrupt")
                 continue
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle" and message["parent_header"].get("msg_id") == msg_id:
-                idle = time.time()
+                idle = message["header"]["date"].timestamp()  # when the kernel said so; what it had printed is read later
         if asked:
             self.stopped(asked)
         while True:
@@ -114,15 +113,14 @@ class Interrupts(Kernel):
 
     def interrupt_many(self, total, draw):
         self.value(SETUP)
-        kept, replaced, took, slow = 0, 0, [], collections.Counter()
+        kept, replaced, took, slow = 0, 0, [], []
         names = list(KINDS)
         while len(took) < total:
             name = names[len(took) % len(names)] if len(took) < len(names) else draw.choice(names)
             reply, ms = self.interrupt_once(name, draw.uniform(0, 0.06))
             if ms is not None:
                 took.append(ms)
-                if ms > 50:
-                    slow[name] += 1
+                slow = sorted([*slow, (round(ms), name)], reverse=True)[:12]
             if reply.get("ename") == "WorkerDied":
                 self.assertIn("could not be interrupted", reply["evalue"].replace("cannot be interrupted", "could not be interrupted"))
                 self.value(SETUP)
@@ -134,7 +132,7 @@ class Interrupts(Kernel):
         took.sort()
         half, most = took[len(took) // 2], took[int(0.99 * len(took))]
         print(f"interrupts: {len(took)}, p50 {half:.0f} ms, p99 {most:.0f} ms, slowest {took[-1]:.0f} ms, workers replaced: {replaced}", file=sys.stderr)
-        print(f"over 50 ms: {dict(slow)}", file=sys.stderr)
+        print(f"the slowest: {slow}", file=sys.stderr)
         self.assertLess(took[-1], 2000)
         if "TUNEBOOK_P99" in os.environ:
             self.assertLess(most, float(os.environ["TUNEBOOK_P99"]))

@@ -22,17 +22,23 @@ export function startCell({ cell, code, file, expressions }: Extract<ToWorker, {
   enterCell(cell);
   void microtask(run);
 
+  /** Its output, and that of whoever learns that a question is gone. */
+  const lastTurn = () => {
+    dropQuestions(cell, false);
+    return new Promised((resolve) => immediate(resolve));
+  };
+
   async function run(): Promise<void> {
     let outcome = '{"ok":true}';
     let results = '{}';
     try {
       const value = await evaluate(code, file, cell);
       if (value !== undefined) outcome = `{"ok":true,"data":${(await bundle(value)).text}}`;
-      await new Promised((resolve) => immediate(resolve)); // output of its last turn
+      await lastTurn();
       results = await valuesOf(expressions, evaluate);
     } catch (error) {
       outcome = failed(error);
-      await new Promised((resolve) => immediate(resolve));
+      await lastTurn();
     }
     finish(cell, outcome, results, false);
   }
@@ -41,7 +47,7 @@ export function startCell({ cell, code, file, expressions }: Extract<ToWorker, {
 /** Ends a cell, wherever it is, and says whether it goes on no more: one that listens for interrupts ends itself, and needs its timers for that. */
 export function endCell(cell: number): boolean {
   const cut = !listeners('SIGINT');
-  finish(cell, failed({ name: 'Interrupted', message: 'the cell was interrupted' }), '{}', cut);
+  finish(cell, INTERRUPTED, '{}', cut);
   return cut;
 }
 
@@ -62,6 +68,7 @@ function finish(cell: number, outcome: string, results: string, cut: boolean): v
 }
 
 const failed = (error: unknown) => failure(error, '"ok":false,');
+const INTERRUPTED = failed({ name: 'Interrupted', message: 'the cell was interrupted' });
 
 async function valuesOf(expressions: Record<string, string>, evaluate: Evaluate): Promise<string> {
   let results = '';

@@ -10,9 +10,9 @@ import { Processes } from './processes';
 import type { Child } from './watch';
 
 const { fd, flag, word, port } = workerData as { fd: number; flag: Int32Array; word: Int32Array; port: MessagePort };
-/** What a cell may need to reach its next yield before its JavaScript is stopped, in ms; then twice that, and so on. */
+/** What a cell may need to reach its next yield before its JavaScript is stopped, in ms; then half as much again, and so on. */
 const PROMPT = 10;
-const LONGEST = 200;
+const LONGEST = 50;
 /** What the processes may need that a cell waits for inside a call, before they are killed. */
 const PATIENCE = 500;
 
@@ -20,7 +20,8 @@ const sent: { number: number; message: Frame }[] = [];
 let count = 0;
 /** The message that the main thread has to come to. */
 let due = 0;
-let insisting = false;
+let timer: NodeJS.Timeout | undefined;
+let stopping = false;
 const processes = new Processes(process.pid);
 
 const taken = () => takenOf(Atomics.load(word, 0));
@@ -48,7 +49,7 @@ function receive(frame: Frame): void {
     case 'end': {
       send(frame);
       due = send({ type: 'turn' }); // its event loop turns again
-      if (!insisting) void insist();
+      insistIn(PROMPT);
       void endProcesses(due, frame.cell as number);
       return;
     }
@@ -56,14 +57,14 @@ function receive(frame: Frame): void {
   send(frame);
 }
 
-/** Stops the main thread's JavaScript until it takes what is due. */
-async function insist(): Promise<void> {
-  insisting = true;
-  for (let patience = PROMPT; taken() < due; patience = Math.min(2 * patience, LONGEST)) {
-    await wait(patience);
-    if (taken() < due && close()) await stop();
-  }
-  insisting = false;
+/** Stops the main thread's JavaScript over and over until it takes what is due. */
+function insistIn(patience: number): void {
+  clearTimeout(timer);
+  timer = setTimeout(async () => {
+    if (taken() >= due || stopping) return;
+    if (close()) await stop();
+    insistIn(Math.min(1.5 * patience, LONGEST));
+  }, patience);
 }
 
 /** Closes the gate for what is to be stopped. False where there is nothing to stop any more, or it is at something whole for long. */
@@ -85,6 +86,7 @@ function close(): boolean {
 
 /** The inspector is connected for this moment only: Node waits for it when a process exits, and says so. */
 async function stop(): Promise<void> {
+  stopping = true;
   const session = new Session();
   session.connectToMainThread();
   await new Promise<void>((resolve) => session.post('Runtime.terminateExecution', () => resolve()));
@@ -93,6 +95,7 @@ async function stop(): Promise<void> {
   Atomics.store(word, 0, wordOf(taken(), OPEN));
   Atomics.notify(word, 0);
   for (const item of lost) port.postMessage(item);
+  stopping = false;
 }
 
 /**
