@@ -29,12 +29,12 @@ const one = (ok) => totals[ok ? 'passed' : 'failed']++;
 const bin = (path, ...args) => [process.execPath, [join(root, 'node_modules', path), ...args]];
 
 /** Runs the test files that are not left out on a Node, and adds to the totals. */
-function vitest(name, node, left, env) {
+function vitest(name, node, left, env, reporter = ['--reporter=default']) {
   const report = join(root, 'test-results', 'vitest.json');
   mkdirSync(dirname(report), { recursive: true });
   rmSync(report, { force: true });
   const exclude = left.flatMap((pattern) => ['--exclude', pattern]);
-  const args = ['run', '--reporter=default', '--reporter=json', `--outputFile=${report}`, ...exclude];
+  const args = ['run', ...reporter, '--reporter=json', `--outputFile=${report}`, ...exclude];
   check(name, node, [join(root, 'node_modules/vitest/vitest.mjs'), ...args], env);
   if (!existsSync(report)) return one(false);
   const result = JSON.parse(readFileSync(report, 'utf8'));
@@ -49,7 +49,7 @@ function onNode({ version, path }) {
   writeKernelspec(join(jupyter, 'kernels', 'tunebook'), path);
   const left = [...PEERS, ...DEEP, ...(tier === 'deep' ? [] : ['test/kernel/!(kernel).test.ts'])];
   const env = { PATH: `${dirname(path)}${delimiter}${process.env.PATH}`, JUPYTER_PATH: jupyter };
-  vitest(`quick tier and kernel on Node ${version}`, path, left, env);
+  vitest(`quick tier and kernel on Node ${version}`, path, left, env, ['--reporter=dot', '--silent=passed-only']);
 }
 
 await main(async () => {
