@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { resolveModel } from '../../src/hub/resolve';
 import { AutoModelForCausalLM, AutoTokenizer } from '../../src/index';
-import { scratch, tinyLlama } from '../tiny';
+import { scratch, TINY, tinyLlama } from '../tiny';
 
 it('a name that is nowhere says where was looked and offers the nearest', async () => {
   await expect(resolveModel('HuggingFaceTB/SmolLM2-135M-Instrukt')).rejects.toThrow(
@@ -34,7 +34,7 @@ it('files that are no models are named', async () => {
   await expect(AutoModelForCausalLM.from_pretrained(folder)).rejects.toThrow(
     /architecture 'mamba', which tunebook does not have; it has llama/,
   );
-  writeFileSync(join(folder, 'config.json'), JSON.stringify({ model_type: 'llama' }));
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(TINY));
   await expect(AutoModelForCausalLM.from_pretrained(folder)).rejects.toThrow(/has no model.safetensors/);
   await expect(AutoTokenizer.from_pretrained(folder)).rejects.toThrow(/has no tokenizer.json/);
   const tiny = await tinyLlama();
