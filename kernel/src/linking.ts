@@ -12,8 +12,8 @@ export class Linking {
   constructor(
     /** Exports mean nothing in a cell. */
     readonly isFile: boolean,
-    /** Names that live in `__scope`. */
-    private readonly scoped: ReadonlySet<string>,
+    /** Names that live in `__scope`, with what they are called there. */
+    private readonly scoped: ReadonlyMap<string, string>,
   ) {}
 
   /** What is exported can be had before anything is imported: files may import each other. */
@@ -26,11 +26,12 @@ export class Linking {
     const options = attributes?.length
       ? `, { with: {${attributes.map((a: Node) => `${a.key.name ?? JSON.stringify(a.key.value)}: ${JSON.stringify(a.value.value)}`).join()}} }`
       : '';
-    this.imports.push(`await __link(${JSON.stringify(source.value)}, ${JSON.stringify(names)}${options});`);
+    const here = names.map(([local, ...rest]) => [this.scoped.get(local) ?? local, ...rest]);
+    this.imports.push(`await __link(${JSON.stringify(source.value)}, ${JSON.stringify(here)}${options});`);
   }
 
   give(name: string, local: string): void {
-    this.exports.push(`${JSON.stringify(name)}: () => ${this.scoped.has(local) ? `__scope.${local}` : local}`);
+    this.exports.push(`${JSON.stringify(name)}: () => ${this.scoped.has(local) ? `__scope.${this.scoped.get(local)}` : local}`);
   }
 
   /** Gives what `names` ([exported name, name in the module or *]) are in another module. */

@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, extname, relative, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import type { Loader } from 'esbuild';
 import { convertFile } from './convert';
+import { find, isLocal, LOADERS } from './find';
 import { type Node, walk } from './syntax';
 
 /** A file beside the notebook, as the worker runs it. */
@@ -23,33 +22,6 @@ export interface LocalFile {
 export interface LocalFiles {
   path: string;
   files: LocalFile[];
-}
-
-/** What may stand for an ending, as TypeScript tries them. */
-const INSTEAD: Record<string, string[]> = {
-  '.js': ['.ts', '.tsx', '.d.ts'],
-  '.jsx': ['.tsx'],
-  '.mjs': ['.mts', '.d.mts'],
-  '.cjs': ['.cts', '.d.cts'],
-};
-const ENDINGS = ['.ts', '.tsx', '.mts', '.cts', '.d.ts', '.js', '.jsx', '.mjs', '.cjs'];
-const LOADERS: Record<string, Loader> = { '.tsx': 'tsx', '.jsx': 'jsx', '.js': 'jsx', '.mjs': 'js' };
-
-/** Whether code means a file by it, and no package. */
-export const isLocal = (specifier: string): boolean => /^(\.\.?(\/|$)|\/|file:)/.test(specifier);
-
-/** The file that code in `folder` means by a specifier that is local. */
-function find(folder: string, specifier: string): string | undefined {
-  const path = specifier.startsWith('file:') ? fileURLToPath(specifier) : resolve(folder, specifier);
-  const ending = extname(path);
-  const stem = path.slice(0, path.length - ending.length);
-  const candidates = [
-    path,
-    ...(INSTEAD[ending] ?? []).map((other) => stem + other),
-    ...ENDINGS.map((other) => path + other),
-    ...ENDINGS.map((other) => resolve(path, `index${other}`)),
-  ];
-  return candidates.find((p) => existsSync(p) && statSync(p).isFile());
 }
 
 /** Files that cells import, as one that has read them sees them change. */

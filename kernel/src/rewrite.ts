@@ -25,14 +25,14 @@ export function rewrite(code: string, tree: Node, cell?: Cell): { code: string; 
   const out = new MagicString(code);
   const scopes = analyze(tree, { ecmaVersion: 2022, sourceType: 'module' });
   const [top]: Scope[] = scopes.globalScope.childScopes;
-  const isImport = ({ defs }: Variable) => defs.some(({ type }) => type === 'ImportBinding');
-  const variables = top.variables.filter((variable) => (cell ? !cell.own || cell.own.has(variable.name) : false) || isImport(variable));
-  const places = placesOf(variables);
+  const imported = top.variables.filter(({ defs }) => defs.some(({ type }) => type === 'ImportBinding'));
+  const scoped = scopedNames(top.variables, imported, cell);
+  const places = placesOf(top.variables, scoped);
   if (cell) addFree(places, scopes.globalScope.through, cell.known);
-  const names = cell ? variables.map(({ name }) => name) : [];
-  const link = new Linking(!cell, new Set(variables.map(({ name }) => name)));
-  const functions = cell ? hoisted(tree, names) : [];
-  link.needed = needed(tree, top.variables.filter(isImport));
+  const names = cell ? [...scoped.values()] : [];
+  const link = new Linking(!cell, scoped);
+  const functions = cell ? hoisted(tree, scoped) : [];
+  link.needed = needed(tree, imported);
 
   walk(tree, (node, parent) => {
     switch (node.type) {
@@ -45,8 +45,8 @@ export function rewrite(code: string, tree: Node, cell?: Cell): { code: string; 
         exportOf(out, node, link);
         return Boolean(node.declaration);
       case 'ClassDeclaration':
-        if (cell && node.id && names.includes(node.id.name) && isTop(tree, node, parent)) {
-          open(out, node, `void (__scope.${node.id.name} = `);
+        if (cell && node.id && scoped.has(node.id.name) && isTop(tree, node, parent)) {
+          open(out, node, `void (__scope.${scoped.get(node.id.name)} = `);
           close(out, node, ');');
         }
         break;
@@ -69,12 +69,28 @@ export function rewrite(code: string, tree: Node, cell?: Cell): { code: string; 
 const open = (out: MagicString, { start }: Node, text: string) => out.appendRight(start, text);
 const close = (out: MagicString, { end }: Node, text: string) => out.prependLeft(end, text);
 
-/** Where the given variables stand. A function's own name is a local one too, and stays. */
-function placesOf(variables: Variable[]): Places {
+/** The names that live in `__scope`, with what they are called there: esbuild renames what is called as something that it uses itself. */
+function scopedNames(variables: Variable[], imported: Variable[], cell?: Cell): Map<string, string> {
+  const own = cell?.own;
+  const all = new Set(variables.map(({ name }) => name));
+  const scoped = new Map<string, string>();
+  for (const variable of cell ? variables : imported) {
+    const { name } = variable;
+    const before = name.replace(/\d+$/, '');
+    if (!own || own.has(name)) scoped.set(name, name);
+    else if (own.has(before) && !all.has(before)) scoped.set(name, before);
+  }
+  return scoped;
+}
+
+/** Where those stand. A function's own name is a local one too, and stays. */
+function placesOf(variables: Variable[], scoped: ReadonlyMap<string, string>): Places {
   const places: Places = new Map();
   for (const { name, references, defs } of variables) {
-    for (const { identifier } of references) places.set(identifier.start, `__scope.${name}`);
-    for (const { type, name } of defs) if (type === 'Variable') places.set(name.start, `__scope.${name.name}`);
+    const place = `__scope.${scoped.get(name)}`;
+    if (!scoped.has(name)) continue;
+    for (const { identifier } of references) places.set(identifier.start, place);
+    for (const { type, name: at } of defs) if (type === 'Variable') places.set(at.start, place);
   }
   return places;
 }
@@ -90,11 +106,11 @@ function addFree(places: Places, through: Reference[], known: ReadonlySet<string
 const PROVIDED = /^(require|module|exports|__filename|__dirname|__use|__of|arguments)$/;
 
 /** Functions have their values before anything runs. */
-function hoisted(tree: Node, names: string[]): string[] {
+function hoisted(tree: Node, scoped: ReadonlyMap<string, string>): string[] {
   return (tree.body as Node[]).flatMap((statement) => {
     const node: Node = statement.declaration ?? statement;
     const name: string | undefined = node.type === 'FunctionDeclaration' ? node.id?.name : undefined;
-    return name && names.includes(name) ? [`__scope.${name} = ${name};`] : [];
+    return name && scoped.has(name) ? [`__scope.${scoped.get(name)} = ${name};`] : [];
   });
 }
 
@@ -117,16 +133,17 @@ function useScope(out: MagicString, node: Node, parent: Node | undefined, places
       const place = places.get(target.start);
       if (!place) return;
       out.update(target.start, target.end, `${target.name}: ${place}`);
-      if (node.value !== target) keepName(out, target, node.value.right);
+      if (node.value !== target) keepName(out, place, node.value.right);
       places.delete(target.start);
       return;
     }
     case 'VariableDeclarator':
-      if (places.has(node.id.start)) keepName(out, node.id, node.init);
+      if (node.id.type === 'Identifier' && places.has(node.id.start)) keepName(out, places.get(node.id.start), node.init);
       return;
     case 'AssignmentPattern':
     case 'AssignmentExpression':
-      if (places.has(node.left.start) && /^(|&&|\|\||\?\?)=$/.test(node.operator ?? '=')) keepName(out, node.left, node.right);
+      if (node.left.type === 'Identifier' && /^(|&&|\|\||\?\?)=$/.test(node.operator ?? '='))
+        keepName(out, places.get(node.left.start), node.right);
       return;
     case 'Identifier': {
       const place = places.get(node.start);
@@ -139,7 +156,7 @@ function useScope(out: MagicString, node: Node, parent: Node | undefined, places
       return;
     }
     case 'VariableDeclaration':
-      if (node.declarations.some((d: Node) => bound(d.id).some((id) => places.has(id.start)))) assign(out, node, parent as Node);
+      if (node.declarations.some((d: Node) => bound(d.id).some((id) => places.has(id.start)))) assign(out, node, parent as Node, places);
       return;
     case 'ImportExpression':
       out.update(node.start, node.start + 'import'.length, '__import');
@@ -152,23 +169,24 @@ function useScope(out: MagicString, node: Node, parent: Node | undefined, places
 }
 
 /** A function or class without a name takes that of the variable it becomes the value of: a property gives none. */
-function keepName(out: MagicString, { type, name }: Node, value: Node | null): void {
+function keepName(out: MagicString, place: string | undefined, value: Node | null): void {
   let inner = value;
   while (inner?.type === 'ParenthesizedExpression') inner = inner.expression as Node;
-  if (type !== 'Identifier' || !inner || inner.id || !/^(ArrowFunction|Function|Class)Expression$/.test(inner.type)) return;
+  if (!place || !inner || inner.id || !/^(ArrowFunction|Function|Class)Expression$/.test(inner.type)) return;
+  const name = place.slice(place.lastIndexOf('.') + 1);
   open(out, value as Node, `{ ["${name}"]: `);
   close(out, value as Node, ` }["${name}"]`);
 }
 
 /** `const a = 1, { b } = c;` -> `void (__scope.a = 1, { b: __scope.b } = c);`, and `var i` in the head of a loop -> `__scope.i`. */
-function assign(out: MagicString, node: Node, parent: Node): void {
+function assign(out: MagicString, node: Node, parent: Node, places: Places): void {
   const [first, ...rest] = node.declarations as Node[];
   if (/^For(In|Of)Statement$/.test(parent.type) && parent.left === node) return void out.remove(node.start, first.start);
   out.update(node.start, first.start, 'void (');
   close(out, rest.at(-1) ?? first, ')');
   // `let a;` sets it anew at each run of the cell, `var a;` keeps what is there
   for (const declaration of [first, ...rest])
-    if (!declaration.init) close(out, declaration, node.kind === 'var' ? ` = __scope.${declaration.id.name}` : ' = undefined');
+    if (!declaration.init) close(out, declaration, node.kind === 'var' ? ` = ${places.get(declaration.id.start)}` : ' = undefined');
 }
 
 function throughAwait(out: MagicString, tree: Node): void {

@@ -189,6 +189,15 @@ class Cells(Kernel):
             self.assertEqual(reply["ename"], "Interrupted")
             self.assertEqual(self.value("said.splice(0)"), "[ 'let go' ]", loop)
 
+    def test_an_import_that_was_interrupted(self):
+        for name, loop in (("waits", "if (!(globalThis as any).go) await new Promise(() => {})"), ("spins", "while (!(globalThis as any).go) {}")):
+            (self.folder / f"{name}.ts").write_text(f"console.log('go'); {loop}; export const v: number = 1")
+            self.value("(globalThis as any).go = false")
+            stop = lambda kind, content: kind == "stream" and self.km.interrupt_kernel()
+            self.assertEqual(self.run_cell(f"import {{ v }} from './{name}'; v", stop)[0]["ename"], "Interrupted")
+            self.value("(globalThis as any).go = true")
+            self.assertEqual(self.value(f"import {{ v }} from './{name}'; v"), "1")
+
     def test_types_that_cells_add_elsewhere(self):
         self.value("declare global { interface Array<T> { lastOne(): T } }\nArray.prototype.lastOne = function () { return this[this.length - 1] }; 0")
         self.assertEqual(self.value("const last: number = [1, 2].lastOne(); last"), "2")

@@ -79,6 +79,16 @@ it('cells keep the meaning that TypeScript gives them, across cells', async () =
     ['{ using held = { [Symbol.dispose ?? Symbol.for("Symbol.dispose")]() { bare = 77 } } }\nbare', 77],
     ['typeof this', 'undefined'],
     ['"use strict"', 'use strict'],
+    // what esbuild calls otherwise, since it uses such names itself
+    [
+      'enum Promise { A }\nfunction require(x: number) { return x }\nconst exports: any = () => 5; [Promise.A, require(2), exports(), exports.name]',
+      [0, 2, 5, 'exports'],
+    ],
+    [
+      'class Marked { accessor z = 1; @((f: any) => f) m() {} }\nlet Object: any = 5; ({ Object, n: require.name })',
+      { Object: 5, n: 'require' },
+    ],
+    ['[Promise.A, Object, require(3)]', [0, 5, 3]],
     ['// nothing', undefined],
     ['', undefined],
   ] as const)

@@ -147,7 +147,7 @@ async function bundled(folder: string): Promise<string[][]> {
 /** Runs cells in a folder. */
 async function notebook(folder: string) {
   const files = new LocalModules(folder);
-  const modules = new Modules((from, specifier) => files.load(from, specifier), {});
+  const modules = new Modules(folder, (from, specifier) => files.load(from, specifier), {});
   await modules.start();
   const place = modules.place(join(folder, 'cell.ts'));
   const known = new Set<string>();
@@ -178,6 +178,40 @@ it('files that import each other are run in the order of Node.js, with what it h
     const expected = execFileSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8', cwd: folder });
     expect(await (await notebook(folder))(source), name).toEqual(JSON.parse(expected));
   }
+});
+
+it('require() takes TypeScript too, and reads anew what has changed', async () => {
+  const folder = scratch('modules');
+  write(folder, {
+    'data.json': FILES['data.json'],
+    'one.ts':
+      'import { two } from "./two.js"; const n: number = two; export = { n, all: require("./two.js"), again: () => require("./two.js").count++ }',
+    'two.cts': 'export enum Two { A = 2 } export const two = Two.A; export let count = 0',
+    'two.js': 'exports.two = 3; exports.count = 0; exports.from = require("./three")',
+    'three.ts': 'export default await0(); function await0() { return "three" }',
+    'ring.ts': 'exports.early = 1 as number; exports.seen = require("./ring2").late',
+    'ring2.ts': 'exports.late = require("./ring").early + 1',
+  });
+  const run = await notebook(folder);
+  expect(await run("const { n, again } = require('./one'); out(n, again(), again(), require('./two.js').count)")).toEqual([
+    '3',
+    '0',
+    '1',
+    '2',
+  ]);
+  expect(await run("out(require('./two.cjs'), require('./two.js').from.default)")).toEqual([
+    '{ Two: [Getter], count: [Getter], two: [Getter] }',
+    "'three'",
+  ]);
+  expect(
+    await run(
+      "out(require('./ring').seen, require('./data.json').k, require('node:path').sep, require.resolve('./two.js').endsWith('two.js'))",
+    ),
+  ).toEqual(['2', '[ 1, 2 ]', "'/'", 'true']);
+  expect(await run("out(require('./two.js').count)")).toEqual(['2']);
+  write(folder, { 'three.ts': 'export default 4 as number' });
+  expect(await run("out(require('./two.js').count, require('./one').all.from.default)")).toEqual(['0', '4']);
+  expect((await run("require('./missing')"))[0]).toMatch(/Cannot find module/);
 });
 
 it('a file that has changed is read anew with those that import it, and others stay as they are', async () => {

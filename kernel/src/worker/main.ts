@@ -28,7 +28,7 @@ const OWN: Record<string, () => string> = {
   tslab: () => ownRequire.resolve('tslab'),
 };
 
-const modules = new Modules((from, specifier) => ask({ type: 'load', folder: from, specifier }), OWN);
+const modules = new Modules(folder, (from, specifier) => ask({ type: 'load', folder: from, specifier }), OWN);
 const place = modules.place(join(folder, 'cell.ts'));
 const { load } = place;
 place.load = (specifier, options) => load(specifier, options).finally(showThroughTslab);

@@ -4,8 +4,10 @@ import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type InspectOptions, inspect } from 'node:util';
 import { constants, Script } from 'node:vm';
+import { isLocal } from '../find';
 import type { LocalFile, LocalFiles } from '../local';
 import { evaluate, type Load, type Module, newScope, type Place, TypesOnly, unfinished, withNames } from './evaluate';
+import { requireFrom } from './require';
 
 /** import() as a file in `folder` would mean it. */
 function importFrom(folder: string): Load {
@@ -41,11 +43,11 @@ interface Local {
 /** What cells and the files beside the notebook import. */
 export class Modules {
   private readonly locals = new Map<string, Local>();
-  /** The versions of CommonJS files that Node.js holds. */
-  private readonly required = new Map<string, string>();
   private resolve!: (specifier: string, parent: string) => string;
 
   constructor(
+    /** The notebook's. */
+    private readonly folder: string,
     /** Asks the front end for a file beside the notebook, with those that it imports. */
     private readonly ask: (folder: string, specifier: string) => Promise<LocalFiles | null>,
     /** Packages that are found from any folder, unless the folder has its own. */
@@ -59,7 +61,7 @@ export class Modules {
   /** Where a file, or a cell of a notebook in its folder, runs. */
   place(filename: string): Place {
     const folder = dirname(filename);
-    return { scope: newScope(), load: this.loader(folder), meta: this.meta(filename), require: createRequire(filename) };
+    return { scope: newScope(), load: this.loader(folder), meta: this.meta(filename), require: requireFrom(filename, this.folder) };
   }
 
   private meta(filename: string): Place['meta'] {
@@ -79,7 +81,7 @@ export class Modules {
   private loader(folder: string, from?: { local: Local; imports: Record<string, string>; files: Map<string, LocalFile> }): Load {
     const native = importFrom(folder);
     return async (specifier, options) => {
-      if (/^(\.\.?(\/|$)|\/|file:)/.test(specifier)) {
+      if (isLocal(specifier)) {
         const path = from?.imports[specifier];
         if (from && path) return this.run(path, from.files, from.local);
         const found = await this.ask(folder, specifier);
@@ -140,22 +142,9 @@ export class Modules {
       await evaluate(code, path, place, { give });
       if (kind === 'assigned') give({}, Object(module.default));
     } else if (kind !== 'types') {
-      const value = kind === 'json' ? parseJson(code, path) : this.requireAnew(path, files);
+      const value = kind === 'json' ? parseJson(code, path) : requireFrom(path, this.folder)(path);
       give({ default: () => value }, Object(value));
     }
-  }
-
-  /** A CommonJS file as it is now. */
-  private requireAnew(path: string, files: Map<string, LocalFile>): unknown {
-    const forget = (at: string) => {
-      const file = files.get(at);
-      if (file?.kind !== 'commonjs' || this.required.get(at) === file.version) return;
-      this.required.set(at, file.version);
-      delete require.cache[at];
-      for (const other of Object.values(file.imports)) forget(other);
-    };
-    forget(path);
-    return createRequire(path)(path);
   }
 
   /** A cell was interrupted: what it was importing may never end, and is begun anew when it is imported again. */
