@@ -1,5 +1,5 @@
 // npm test: sets up what the tests need, runs all of them, and ends with the totals.
-// npm run test:fast: only what needs no Python peer, no browser and no notebook. npm run test:nodes: that and cells in the kernel on
+// npm run test:fast: only what needs no Python peer, no browser and no notebook. npm run test:nodes: that and the kernel's tests on
 // every other Node that we test on, which npm test does too. npm run test:deep: everything and the long runs.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -43,11 +43,11 @@ function vitest(name, node, left, env, reporter = ['--reporter=default']) {
   totals.skipped += result.numPendingTests + result.numTodoTests;
 }
 
-/** The quick tier and cells in the kernel on another Node; in the deep tier all that the kernel promises. */
+/** The quick tier and the kernel's tests on another Node; those with Jupyter's own client in the deep tier alone. */
 function onNode({ version, path }) {
   const jupyter = join(root, 'test-results', `node-${version}`);
   writeKernelspec(join(jupyter, 'kernels', 'tunebook'), path);
-  const left = [...PEERS, ...DEEP, ...(tier === 'deep' ? [] : ['test/kernel/!(kernel).test.ts'])];
+  const left = [...PEERS, ...DEEP, ...(tier === 'deep' ? [] : ['test/kernel/python.test.ts'])];
   const env = { PATH: `${dirname(path)}${delimiter}${process.env.PATH}`, JUPYTER_PATH: jupyter };
   vitest(`quick tier and kernel on Node ${version}`, path, left, env, ['--reporter=dot', '--silent=passed-only']);
 }
