@@ -18,7 +18,7 @@ it('npm pack gives a package that installs into an empty folder and trains there
   const [file] = readdirSync(packed);
   writeFileSync(join(app, 'package.json'), '{"name": "app", "private": true}');
   run('npm', ['install', '--no-audit', '--no-fund', '--no-package-lock', join(packed, file)], app);
-  run('npx', ['tunebook', 'setup'], app);
+  expect(run('npx', ['tunebook', 'setup'], app)).toMatch(/^self-test\nThe native engine is ready \([\w-]+\)\.\n$/m);
   await tinyTokenizer().save_pretrained(join(app, 'tok'));
   writeFileSync(
     join(app, 'train.mjs'),
