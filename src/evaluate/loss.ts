@@ -37,7 +37,7 @@ export async function meanLoss(
   for (const group of microBatches(sorted, TOKENS_AT_ONCE, batchSize)) {
     const losses = tf.tidy(() => {
       const { ids, layout, positions, labels } = collate(group);
-      return withPrecision(precision, () => model.losses(ids, positions, labels, false, { layout }));
+      return withPrecision(precision, () => model.losses(ids, positions, labels, { layout }));
     });
     for (const loss of await take(losses)) sum += loss;
     await turn();

@@ -3,9 +3,11 @@ import { take } from '../engine/backend';
 import * as tf from '../engine/tf';
 import { Weight } from '../engine/weights';
 import type { CausalLM } from '../models/causal_lm';
-import { Linear, type LowRank, Parameter } from '../nn';
+import { Embedding, Linear, type Matrix, Parameter } from '../nn';
 import type { PeftModel } from '../peft/model';
 import { bf16 } from '../quantize';
+
+type Layer = Linear | Embedding;
 
 /** What merging an adapter into the weights, kept in bf16, does to the logits of a text. */
 export interface MergeDrift {
@@ -19,17 +21,51 @@ export interface MergeDrift {
   agreement: number;
 }
 
-/** W + scale B A, rounded to bf16. */
-async function merged(linear: Linear): Promise<Weight> {
-  const { weight, lowRank } = linear;
+/** A layer's matrix with its low-rank terms added, rounded to bf16: W + scale B A, of a table [words, out] W + scale (B A)^T. */
+async function merged(layer: Layer): Promise<Weight> {
+  const { weight, lowRank } = layer;
+  const isTable = layer instanceof Embedding;
   const sum = tf.tidy(() => {
     let w = weight instanceof Parameter ? tf.clone(weight.tensor as tf.Tensor2D) : weight.dequantize();
-    for (const { a, b, scale } of lowRank)
-      w = tf.add(w, tf.mul(tf.matMul(b.tensor as tf.Tensor2D, a.tensor as tf.Tensor2D), scale)) as tf.Tensor2D;
+    for (const { a, b, scale } of lowRank) {
+      const [left, right] = (isTable ? [a, b] : [b, a]).map(({ tensor }) => tensor as tf.Tensor2D);
+      w = tf.add(w, tf.mul(tf.matMul(left, right, isTable, isTable), scale)) as tf.Tensor2D;
+    }
     return w;
   });
+  const [rows, columns] = weight.shape;
   const values = await take(sum);
-  return new Weight(bf16, linear.weight.shape as [number, number], bf16.encode?.(values as Float32Array, linear.inFeatures) as Uint8Array);
+  return new Weight(bf16, [rows, columns], bf16.encode?.(values as Float32Array, columns) as Uint8Array);
+}
+
+/** Runs f with all low-rank terms added to their matrices. A table and a head that share one have one each meanwhile. */
+async function withMerged<T>(base: CausalLM, f: () => Promise<T>): Promise<T> {
+  const layers = [...base.namedModules()].flatMap(([, m]) => (m instanceof Linear || m instanceof Embedding ? [m as Layer] : []));
+  const before = layers.map((layer) => ({
+    layer,
+    lowRank: layer.lowRank,
+    field: Object.getOwnPropertyDescriptor(layer, 'weight') as object,
+  }));
+  const put = (layer: Layer, weight: Matrix) =>
+    Object.defineProperty(layer, 'weight', { value: weight, enumerable: true, configurable: true, writable: true });
+  const made: Weight[] = [];
+  try {
+    for (const layer of layers) put(layer, layer.weight);
+    for (const layer of layers) {
+      if (!layer.lowRank.length) continue;
+      const whole = await merged(layer);
+      made.push(whole);
+      put(layer, whole);
+      layer.lowRank = [];
+    }
+    return await f();
+  } finally {
+    for (const { layer, lowRank, field } of before) {
+      layer.lowRank = lowRank;
+      Object.defineProperty(layer, 'weight', field);
+    }
+    for (const weight of made) weight.dispose();
+  }
 }
 
 /** Compares the adapter beside its base with the two merged, on one row of token ids. The model is left as it was. */
@@ -38,23 +74,7 @@ export async function mergeCheck(model: PeftModel<CausalLM>, ids: number[]): Pro
   const base = model.base_model;
   const logits = () => take(tf.tidy(() => base.forward(tf.tensor2d([ids], [1, ids.length], 'int32')).reshape([-1])));
   const before = await logits();
-  const changed: { linear: Linear; weight: Linear['weight']; lowRank: LowRank[] }[] = [];
-  let after: ArrayLike<number>;
-  try {
-    for (const [, linear] of base.namedModules()) {
-      if (!(linear instanceof Linear) || !linear.lowRank.length) continue;
-      const { weight, lowRank } = linear;
-      const whole = await merged(linear);
-      changed.push({ linear, weight, lowRank });
-      Object.assign(linear, { weight: whole, lowRank: [] });
-    }
-    after = await logits();
-  } finally {
-    for (const { linear, weight, lowRank } of changed) {
-      linear.weight.dispose();
-      Object.assign(linear, { weight, lowRank });
-    }
-  }
+  const after = await withMerged(base, logits);
   const vocabulary = before.length / ids.length;
   let drift = 0;
   let sum = 0;

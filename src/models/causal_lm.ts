@@ -5,13 +5,12 @@ import { sortedJson } from '../core/json';
 import { show } from '../core/options';
 import type { Layout } from '../engine/ops/attention';
 import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
-import { linear, product } from '../engine/ops/linear';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
 import type { Precision } from '../engine/precision';
 import * as tf from '../engine/tf';
 import { type GenerateOptions, generate } from '../generate/generate';
 import { GENERATION_KEYS, GenerationConfig } from '../generate/generation_config';
-import { type KeyValueCache, type Matrix, Module, Parameter, readParameters, writeTensors } from '../nn';
+import { type KeyValueCache, type Linear, Module, Parameter, readParameters, writeTensors } from '../nn';
 
 /** What config.json says, in its own names, plus where the model came from. */
 export interface ModelConfig {
@@ -59,19 +58,14 @@ export abstract class CausalLM extends Module {
   /** Final hidden states after the last norm: ids int32 [batch, seq] -> [batch, seq, hidden], or [1, at, hidden] where `at` is given. */
   abstract hidden(ids: tf.Tensor2D, options?: ForwardOptions): tf.Tensor3D;
   abstract newCache(capacity: number): KeyValueCache;
-  /** The output matrix [vocabulary, hidden]. */
-  abstract readonly head: Matrix;
+  /** The output head, [vocabulary, hidden]. Where it is tied to the embedding table, a layer of its own over the table's matrix. */
+  abstract readonly lm_head: Linear;
   /** Floats kept for the backward pass, per token: [everything, with recomputation]. */
   abstract activationFloats(precision: Precision): [kept: number, recomputed: number];
 
   /** Logits of hidden rows: [rows, hidden] -> [rows, vocabulary] */
   logits(hidden: tf.Tensor2D): tf.Tensor2D {
-    const { head } = this;
-    if (head instanceof Parameter) return product(hidden, head.tensor) as tf.Tensor2D;
-    const [vocabulary, dim] = head.shape;
-    return tf.tidy(
-      () => linear({ x: hidden, a0: tf.zeros([0, dim]), b0: tf.zeros([vocabulary, 0]) }, { weight: head, scale: 0 }) as tf.Tensor2D,
-    );
+    return tf.tidy(() => this.lm_head.forward(hidden) as tf.Tensor2D);
   }
 
   /** Logits of every position: ids int32 [batch, seq] -> [batch, seq, vocabulary]. Large: training never builds them. */
@@ -87,21 +81,28 @@ export abstract class CausalLM extends Module {
   }
 
   /**
-   * Cross-entropy of each labelled position, [labelled], which the head's matrix gets no gradient of. `positions` are flat indices into
-   * [batch * seq] whose successor is `labels`; the head runs at these alone.
+   * Cross-entropy of each labelled position, [labelled], without gradients. `positions` are flat indices into [batch * seq] whose
+   * successor is `labels`; the head runs at these alone.
    */
-  losses(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, gradient: boolean, options?: ForwardOptions): tf.Tensor1D {
-    const { head } = this;
-    const weight = head instanceof Parameter ? head.tensor : head;
-    return linearCrossEntropy({ x: this.hiddenAt(ids, positions, options) }, { weight, labels, gradient }) as tf.Tensor1D;
+  losses(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, options?: ForwardOptions): tf.Tensor1D {
+    const { x, matrix, pair } = this.atHead(ids, positions, options);
+    return linearCrossEntropy({ x, ...pair }, { frozen: matrix, labels, gradient: false }) as tf.Tensor1D;
   }
 
   /** What is trained on: the sum of these losses times `factor`, []. */
   loss(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, factor: number, options?: ForwardOptions): tf.Scalar {
-    const { head } = this;
-    if (!(head instanceof Parameter && head.requires_grad))
-      return tf.mul(tf.sum(this.losses(ids, positions, labels, true, options)), factor) as tf.Scalar;
-    return denseCrossEntropy({ x: this.hiddenAt(ids, positions, options), weight: head.tensor }, { labels, factor }) as tf.Scalar;
+    const { x, matrix, pair, trained } = this.atHead(ids, positions, options);
+    if (trained || pair.u)
+      return denseCrossEntropy({ x, ...trained, ...pair }, { frozen: trained ? undefined : matrix, labels, factor }) as tf.Scalar;
+    return tf.mul(tf.sum(linearCrossEntropy({ x }, { frozen: matrix, labels, gradient: true })), factor) as tf.Scalar;
+  }
+
+  /** What the head's ops take: final hidden states, its matrix (also as `trained` where it is), and its low-rank pair. */
+  private atHead(ids: tf.Tensor2D, positions: tf.Tensor1D, options?: ForwardOptions) {
+    const { weight } = this.lm_head;
+    const x = this.hiddenAt(ids, positions, options);
+    const trained = weight instanceof Parameter && weight.requires_grad ? { weight: weight.tensor } : undefined;
+    return { x, matrix: weight instanceof Parameter ? weight.tensor : weight, trained, pair: this.lm_head.pair(x) };
   }
 
   /** Its trained tensors; none before `requires_grad_` has said what to train. */

@@ -15,12 +15,12 @@ import {
   Embedding,
   KeyValueCache,
   Linear,
-  type Matrix,
   Module,
   RMSNorm,
   type RopeConfig,
   rotaryTables,
   rotation,
+  TiedLinear,
 } from '../nn';
 import { CausalLM, type ForwardOptions } from './causal_lm';
 import type { LlamaConfig } from './llama_config';
@@ -147,8 +147,7 @@ export class LlamaForCausalLM extends CausalLM {
   private constructor(
     readonly config: LlamaConfig,
     readonly model: LlamaModel,
-    /** Absent where the embedding table serves as output matrix too. */
-    readonly lm_head?: Linear,
+    readonly lm_head: Linear,
   ) {
     super();
     const { head_dim: dim, rope_theta: theta, max_position_embeddings, rope_parameters: parameters } = config;
@@ -195,16 +194,12 @@ export class LlamaForCausalLM extends CausalLM {
       );
       report(i + 1, config.num_hidden_layers);
     }
-    const head = table.tied ? undefined : await linear('lm_head', config.vocab_size, hidden, false);
+    const head = table.tied ? new TiedLinear(embed) : await linear('lm_head', config.vocab_size, hidden, false);
     return new LlamaForCausalLM(
       { ...config, tie_word_embeddings: table.tied },
       new LlamaModel(embed, layers, await norm('model.norm')),
       head,
     );
-  }
-
-  get head(): Matrix {
-    return this.lm_head?.weight ?? this.model.embed_tokens.weight;
   }
 
   hidden(ids: tf.Tensor2D, { cache, layout, recompute, at }: ForwardOptions = {}): tf.Tensor3D {

@@ -1,7 +1,7 @@
 export { ACTIVATIONS } from './activations';
 export { KeyValueCache } from './key_value_cache';
 export { Embedding, RMSNorm } from './layers';
-export { Linear, type LowRank } from './linear';
+export { type Adaptable, Linear, type LowRank, TiedLinear } from './linear';
 export { dropoutSeed, training } from './mode';
 export { type Matrix, Module, Parameter } from './module';
 export { readParameters, writeTensors } from './parameters';

@@ -1,16 +1,39 @@
 import { embedding } from '../engine/ops/embedding';
+import { gatherColumns } from '../engine/ops/gather_columns';
 import { gatherRows } from '../engine/ops/gather_rows';
+import { product } from '../engine/ops/linear';
 import { rmsNorm } from '../engine/ops/rms_norm';
 import * as tf from '../engine/tf';
+import type { Adaptable, LowRank } from './linear';
 import { type Matrix, Module, Parameter } from './module';
 
-/** Rows of a table: ids int32 [...] -> [..., dim] */
-export class Embedding extends Module {
+/** Rows of a table, plus those of its low-rank terms: ids int32 [...] -> [..., dim] */
+export class Embedding extends Module implements Adaptable {
+  lowRank: LowRank[] = [];
+
   constructor(readonly weight: Matrix) {
     super();
   }
 
+  /** Words. */
+  get inFeatures(): number {
+    return this.weight.shape[0];
+  }
+
+  get outFeatures(): number {
+    return this.weight.shape[1];
+  }
+
   forward(ids: tf.Tensor): tf.Tensor {
+    let y = this.rows(ids);
+    for (const { a, b, scale } of this.lowRank) {
+      const low = gatherColumns(a.tensor as tf.Tensor2D, tf.reshape(ids, [-1]) as tf.Tensor1D);
+      y = tf.add(y, tf.reshape(product(tf.mul(low, scale), b.tensor), y.shape));
+    }
+    return y;
+  }
+
+  private rows(ids: tf.Tensor): tf.Tensor {
     if (!(this.weight instanceof Parameter)) return embedding(ids, this.weight);
     const rows = gatherRows(this.weight.tensor as tf.Tensor2D, tf.reshape(ids, [-1]) as tf.Tensor1D);
     return tf.reshape(rows, [...ids.shape, -1]);

@@ -5,7 +5,10 @@ import * as tf from '../engine/tf';
 import { dropoutSeed } from './mode';
 import { type Matrix, Module, Parameter } from './module';
 
-/** A trained low-rank term beside a linear layer: scale * dropout(x) a^T b^T, a [rank, in], b [out, rank]. */
+/**
+ * A trained low-rank term beside a layer with a matrix, a [rank, in], b [out, rank]: scale * dropout(x) a^T b^T beside a linear layer
+ * [out, in], scale * b a[:, id] (there is no dropout of words) beside a table of `in` rows of `out` values.
+ */
 export interface LowRank {
   a: Parameter;
   b: Parameter;
@@ -21,9 +24,17 @@ function dropoutOf(pair: LowRank): { dropout: number; seed: number } {
   return { dropout: seed === undefined ? 0 : pair.dropout, seed: (seed ?? 0) + Math.imul(pair.serial + 1, 0x9e3779b1) };
 }
 
-/** y = x W^T + bias, plus its low-rank terms, over a frozen weight of any kind or a trained one. x [..., in] -> [..., out] */
-export class Linear extends Module {
+/** A layer that low-rank terms can stand beside. */
+export interface Adaptable extends Module {
+  readonly weight: Matrix;
   /** Set by PEFT methods. */
+  lowRank: LowRank[];
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+}
+
+/** y = x W^T + bias, plus its low-rank terms, over a frozen weight of any kind or a trained one. x [..., in] -> [..., out] */
+export class Linear extends Module implements Adaptable {
   lowRank: LowRank[] = [];
   /** Stands for the pair where there is none. */
   private readonly noPair: { a: tf.Tensor; b: tf.Tensor };
@@ -76,16 +87,40 @@ export class Linear extends Module {
   forward(x: tf.Tensor): tf.Tensor {
     const { tensors, projection } = this.main();
     let y = linear({ x, ...numbered([tensors]) }, projection);
-    for (const pair of this.lowRank.slice(1)) {
-      const { dropout: rate, seed } = dropoutOf(pair);
-      const low = product(dropout({ x }, { rate, seed }), pair.a.tensor);
-      y = tf.add(y, tf.mul(product(low, pair.b.tensor), pair.scale));
-    }
+    for (const pair of this.lowRank.slice(1)) y = tf.add(y, product(Linear.down(x, pair), pair.b.tensor));
     return y;
+  }
+
+  /** Its low-rank terms as one, u b^T with u [..., rank] made of x, for ops that have room for a pair beside the matrix; {} without any. */
+  pair(x: tf.Tensor): { u?: tf.Tensor; b?: tf.Tensor } {
+    const { lowRank } = this;
+    if (!lowRank.length) return {};
+    const joined = (parts: tf.Tensor[]) => (parts.length > 1 ? tf.concat(parts, -1) : parts[0]);
+    return { u: joined(lowRank.map((pair) => Linear.down(x, pair))), b: joined(lowRank.map(({ b }) => b.tensor)) };
+  }
+
+  /** scale * dropout(x) a^T */
+  private static down(x: tf.Tensor, pair: LowRank): tf.Tensor {
+    const { dropout: rate, seed } = dropoutOf(pair);
+    return tf.mul(product(rate ? dropout({ x }, { rate, seed }) : x, pair.a.tensor), pair.scale);
   }
 
   protected override release(): void {
     this.noPair.a.dispose();
     this.noPair.b.dispose();
+  }
+}
+
+/** The output head of a model whose embedding table serves as its matrix too: what happens to the table's matrix happens to this one's. */
+export class TiedLinear extends Linear {
+  constructor(table: { weight: Matrix }) {
+    super(table.weight);
+    // No field: the matrix is listed, saved and freed once, under its owner's name.
+    Object.defineProperty(this, 'weight', {
+      get: () => table.weight,
+      set: (weight: Matrix) => Object.assign(table, { weight }),
+      enumerable: false,
+      configurable: true,
+    });
   }
 }

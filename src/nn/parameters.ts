@@ -18,11 +18,11 @@ export function writeTensors(path: string, tensors: Iterable<[string, Matrix]>):
   );
 }
 
-/** Replaces the values of parameters by those of a file with just these names and shapes. */
-export async function readParameters(path: string, parameters: Map<string, Parameter>): Promise<void> {
+/** Replaces the values of parameters by those of a file with just these names and shapes, beside those that `others` names. */
+export async function readParameters(path: string, parameters: Map<string, Parameter>, others?: ReadonlySet<string>): Promise<void> {
   const file = await readSafetensors(path);
   const missing = [...parameters.keys()].filter((name) => !file.tensors.has(name));
-  const unexpected = [...file.tensors.keys()].filter((name) => !parameters.has(name));
+  const unexpected = [...file.tensors.keys()].filter((name) => !parameters.has(name) && !others?.has(name));
   if (missing.length || unexpected.length)
     throw new FileError(
       `${path} does not fit this model. ` +

@@ -2,16 +2,24 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FileError, OptionError } from '../core/errors';
-import { warnOnce } from '../core/events';
 import { show } from '../core/options';
 import { Random } from '../core/random';
 import * as tf from '../engine/tf';
 import { readJson } from '../formats/json';
-import { type LowRank, Module, Parameter, readParameters, writeTensors } from '../nn';
+import { type Adaptable, Embedding, type LowRank, type Matrix, Module, Parameter, readParameters, writeTensors } from '../nn';
+import { adoptMatrices, matrixNames } from './base_layers';
 import { LoraConfig } from './config';
 import { targetModules } from './targets';
 
 const PREFIX = 'base_model.model.';
+
+export interface SaveOptions {
+  /**
+   * Whether the matrices of an adapted embedding table and output head are saved with the adapter. As in PEFT they are by default,
+   * although they are not trained: an adapter beside them says which ones it was trained with.
+   */
+  save_embedding_layers?: boolean | 'auto';
+}
 
 /** A model that adapters fit: its linear layers are found by path, and saved adapters call it by name. */
 export type BaseModel = Module & { readonly config: { _name_or_path: string } };
@@ -20,44 +28,49 @@ export type BaseModel = Module & { readonly config: { _name_or_path: string } };
 export class PeftModel<M extends BaseModel = BaseModel> extends Module {
   /** The low-rank terms by the paths of the modules they stand beside. */
   readonly pairs = new Map<string, LowRank>();
+  /** Undoes what loading an adapter did to the base model beside it. */
+  private restoreBase: () => void = () => {};
   private attached = true;
 
   private constructor(
     readonly base_model: M,
     readonly peft_config: LoraConfig,
+    private readonly layers: Map<string, Adaptable>,
   ) {
     super();
   }
 
-  /** Puts a fresh adapter beside the modules that the config names. B is zero, so the model answers as before. */
-  static attach<M extends BaseModel>(model: M, config: LoraConfig, seed = 42): PeftModel<M> {
-    const targets = targetModules(model, config);
-    for (const [path, linear] of targets)
-      if (linear.lowRank.length)
+  /** Puts a fresh adapter beside the modules that the config names. The model answers as before. `saved`: values will come from a file. */
+  static attach<M extends BaseModel>(model: M, config: LoraConfig, seed = 42, saved = false): PeftModel<M> {
+    const layers = targetModules(model, config, saved);
+    for (const [path, layer] of layers)
+      if (layer.lowRank.length)
         throw new OptionError(`${path} already has an adapter. Load the base model again, or unload() the first adapter.`);
-    const peft = new PeftModel<M>(model, config);
+    model.requires_grad_(false);
+    const peft = new PeftModel<M>(model, config, layers);
     const random = Random.seeded(seed);
-    for (const [path, linear] of targets) {
+    for (const [path, layer] of layers) {
       const { r, scale } = config.of(path);
       const draw = (rows: number, columns: number, next: () => number) =>
         new Parameter(tf.keep(tf.tensor2d(Float32Array.from({ length: rows * columns }, next), [rows, columns])));
-      const uniform = (size: number) => () => (2 * random.uniform() - 1) / Math.sqrt(size);
-      const a = config.init_lora_weights === 'gaussian' ? () => random.normal() / r : uniform(linear.inFeatures);
-      const b = config.init_lora_weights === false ? uniform(r) : () => 0;
+      const first = firstValues(layer, config, r, random);
       const pair: LowRank = {
-        a: draw(r, linear.inFeatures, a),
-        b: draw(linear.outFeatures, r, b),
+        a: draw(r, layer.inFeatures, first.a),
+        b: draw(layer.outFeatures, r, first.b),
         scale,
         dropout: config.lora_dropout,
         serial: peft.pairs.size,
       };
       peft.pairs.set(path, pair);
-      linear.lowRank.push(pair);
+      layer.lowRank.push(pair);
     }
     return peft;
   }
 
-  /** Loads an adapter that this library or PEFT saved. Missing and unexpected tensors are errors. */
+  /**
+   * Loads an adapter that this library or PEFT saved. Missing and unexpected tensors are errors. Where it brings an embedding table or
+   * output head of other values than the model's, they take the place of the model's until unload(), as in PEFT.
+   */
   static async from_pretrained<M extends BaseModel>(model: M, folder: string): Promise<PeftModel<M>> {
     const path = join(folder, 'adapter_config.json');
     if (!existsSync(path))
@@ -66,22 +79,17 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
       );
     const json = await readJson(path);
     if (json.peft_type !== 'LORA') throw new FileError(`${folder} holds a ${show(json.peft_type)} adapter; tunebook reads LORA so far.`);
-    const { peft_type: _, peft_version: __, ...options } = json;
-    const known = Object.fromEntries(
-      Object.entries(options).filter(([name, value]) => {
-        try {
-          new LoraConfig({ [name]: value } as object);
-          return true;
-        } catch (error) {
-          if (!(error as Error).message.includes('has no option')) throw error;
-          warnOnce(`${path}: the option ${name} is newer than this version of tunebook and is ignored.`);
-          return false;
-        }
-      }),
-    );
-    const peft = PeftModel.attach(model, new LoraConfig({ ...known, inference_mode: false } as object));
+    let config: LoraConfig;
+    try {
+      config = LoraConfig.saved(json, path);
+    } catch (error) {
+      if (error instanceof OptionError) throw new FileError(`The adapter in ${folder} cannot be used. ${error.message}`);
+      throw error;
+    }
+    const peft = PeftModel.attach(model, config, 42, true);
     try {
       await peft.restore(folder);
+      peft.restoreBase = await adoptMatrices(join(folder, peft.weightsFile), PREFIX, peft.layers);
     } catch (error) {
       peft.unload();
       throw error;
@@ -93,16 +101,19 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
   namedParameters(): Map<string, Parameter> {
     const all = new Map<string, Parameter>();
     for (const [path, { a, b }] of this.pairs) {
-      all.set(`${PREFIX}${path}.lora_A.weight`, a);
-      all.set(`${PREFIX}${path}.lora_B.weight`, b);
+      const [first, second] =
+        this.layers.get(path) instanceof Embedding ? ['lora_embedding_A', 'lora_embedding_B'] : ['lora_A.weight', 'lora_B.weight'];
+      all.set(`${PREFIX}${path}.${first}`, a);
+      all.set(`${PREFIX}${path}.${second}`, b);
     }
     return all;
   }
 
   /** The trained tensors inside one module of the base model. */
   parametersIn(module: Module): Parameter[] {
-    const owned = new Set([...module.namedModules()].flatMap(([, m]) => ('lowRank' in m ? (m.lowRank as LowRank[]) : [])));
-    return [...this.pairs.values()].filter((pair) => owned.has(pair)).flatMap(({ a, b }) => [a, b]);
+    const inside = new Set([...module.namedModules()].map(([, m]) => m));
+    const pairs = [...this.layers].flatMap(([path, layer]) => (inside.has(layer) ? [this.pairs.get(path) as LowRank] : []));
+    return pairs.flatMap(({ a, b }) => [a, b]);
   }
 
   /** How many values are trained, and how many there are with those of the frozen base. */
@@ -126,14 +137,12 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
 
   /** Runs f with the adapter off: the base model as it was. */
   async disable_adapter<T>(f: () => T | Promise<T>): Promise<T> {
-    const off = [...this.base_model.namedModules()].flatMap(([, m]) => ('lowRank' in m ? [m as { lowRank: LowRank[] }] : []));
-    const before = off.map((m) => m.lowRank);
-    const mine = new Set(this.pairs.values());
-    for (const m of off) m.lowRank = m.lowRank.filter((pair) => !mine.has(pair));
+    const before = [...this.layers].map(([path, layer]) => ({ path, layer, lowRank: layer.lowRank }));
+    for (const { path, layer, lowRank } of before) layer.lowRank = lowRank.filter((pair) => pair !== this.pairs.get(path));
     try {
       return await f();
     } finally {
-      for (const [i, m] of off.entries()) m.lowRank = before[i];
+      for (const { layer, lowRank } of before) layer.lowRank = lowRank;
     }
   }
 
@@ -141,19 +150,22 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
   unload(): M {
     if (!this.attached) return this.base_model;
     this.attached = false;
-    const mine = new Set(this.pairs.values());
-    for (const [, m] of this.base_model.namedModules())
-      if ('lowRank' in m) m.lowRank = (m.lowRank as LowRank[]).filter((pair) => !mine.has(pair));
+    this.restoreBase();
+    for (const [path, layer] of this.layers) layer.lowRank = layer.lowRank.filter((pair) => pair !== this.pairs.get(path));
     for (const { tensor } of this.namedParameters().values()) tensor.dispose();
     this.pairs.clear();
     return this.base_model;
   }
 
   /** Writes adapter_config.json, adapter_model.safetensors and README.md, as PEFT does. */
-  async save_pretrained(folder: string): Promise<void> {
+  async save_pretrained(folder: string, { save_embedding_layers = 'auto' }: SaveOptions = {}): Promise<void> {
+    if (![true, false, 'auto'].includes(save_embedding_layers))
+      throw new OptionError(`save_pretrained: save_embedding_layers is ${show(save_embedding_layers)}; it can be true, false or 'auto'.`);
     await mkdir(folder, { recursive: true });
     const base = this.base_model.config._name_or_path;
-    await writeTensors(join(folder, this.weightsFile), this.namedParameters());
+    const tensors: [string, Matrix][] = [...this.namedParameters()];
+    if (save_embedding_layers) for (const [name, { weight }] of matrixNames(PREFIX, this.layers)) tensors.push([name, weight]);
+    await writeTensors(join(folder, this.weightsFile), tensors);
     await writeFile(join(folder, 'adapter_config.json'), this.peft_config.toJson(base));
     await writeFile(
       join(folder, 'README.md'),
@@ -166,8 +178,18 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
 
   /** Replaces the values of this adapter by those of a saved one of the same shape. */
   restore(folder: string): Promise<void> {
-    return readParameters(join(folder, this.weightsFile), this.namedParameters());
+    return readParameters(join(folder, this.weightsFile), this.namedParameters(), new Set(matrixNames(PREFIX, this.layers).keys()));
   }
+}
+
+/** What draws the first values of a pair, one by one. */
+function firstValues(layer: Adaptable, { init_lora_weights: init }: LoraConfig, r: number, random: Random) {
+  const uniform = (size: number) => () => (2 * random.uniform() - 1) / Math.sqrt(size);
+  const normal = (deviation: number) => () => random.normal() * deviation;
+  const zero = () => 0;
+  if (layer instanceof Embedding) return { a: init === false ? normal(1) : zero, b: normal(1) };
+  const gaussian = typeof init === 'string';
+  return { a: gaussian ? normal(1 / r) : uniform(layer.inFeatures), b: init === false ? uniform(r) : zero };
 }
 
 /** Puts an adapter beside a model's modules; `seed` draws its first values. */

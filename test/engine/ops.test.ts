@@ -6,6 +6,7 @@ import { denseCrossEntropy } from '../../src/engine/ops/dense_cross_entropy';
 import { dropout } from '../../src/engine/ops/dropout';
 import { embedding } from '../../src/engine/ops/embedding';
 import { gatedMlp } from '../../src/engine/ops/gated_mlp';
+import { gatherColumns } from '../../src/engine/ops/gather_columns';
 import { gatherRows } from '../../src/engine/ops/gather_rows';
 import { geglu } from '../../src/engine/ops/geglu';
 import { layerNorm } from '../../src/engine/ops/layer_norm';
@@ -256,7 +257,7 @@ describe('native ops agree with their references', () => {
     await checkOp(
       linearCrossEntropy,
       () => ({ x: normal([50, 64], 2) }),
-      { weight, labels, gradient: true },
+      { frozen: weight, labels, gradient: true },
       { precision: 'bf16', tolerance: 5e-3 },
     );
     weight.dispose();
@@ -419,7 +420,12 @@ describe('native ops agree with their references', () => {
         Array.from({ length: rows }, (_, i) => (i * 37) % vocabulary),
         'int32',
       );
-      await checkOp(linearCrossEntropy, () => ({ x: normal([rows, dim], 2) }), { weight, labels, gradient: true }, { tolerance: 5e-5 });
+      await checkOp(
+        linearCrossEntropy,
+        () => ({ x: normal([rows, dim], 2) }),
+        { frozen: weight, labels, gradient: true },
+        { tolerance: 5e-5 },
+      );
       weight.dispose();
       labels.dispose();
     });
@@ -445,6 +451,46 @@ describe('native ops agree with their references', () => {
         labels.dispose();
       });
   }
+  for (const precision of ['fp32', 'bf16'] as const)
+    for (const [rows, dim, vocabulary, rank, scale, format] of [
+      [1, 32, 5, 1, 1, f32],
+      [7, 33, 600, 3, 1, undefined],
+      [50, 64, 777, 8, 1, q4_1],
+      [300, 64, 777, 16, 1, nf4],
+      [1100, 32, 2000, 40, 0.5, q8_0],
+      [70, 32, 4000, 5, 8, bf16], // blocks of the vocabulary differ by more than fp32 has exponents for
+    ] as const)
+      it(`a low-rank pair of ${rank} beside a head in ${precision}: [${rows}, ${dim}] over ${vocabulary} ${format?.name ?? 'trained'}`, async () => {
+        const labels = tf.tensor1d(
+          Array.from({ length: rows }, (_, i) => (i * 37) % vocabulary),
+          'int32',
+        );
+        const frozen = format && randomWeight(format, vocabulary, dim);
+        const given = (): Record<string, tf.Tensor> => ({
+          x: normal([rows, dim], 2),
+          ...(frozen ? {} : { weight: normal([vocabulary, dim], 0.3) }),
+          u: normal([rows, rank], scale),
+          b: normal([vocabulary, rank], scale),
+        });
+        const tolerance = precision === 'bf16' ? 3e-2 : 5e-5; // matrices are rounded to bf16 too
+        await checkOp(denseCrossEntropy, given, { frozen, labels, factor: 1 / rows }, { precision, tolerance });
+        if (frozen)
+          await checkOp(linearCrossEntropy, given, { frozen, labels, gradient: false }, { precision, tolerance, skip: ['x', 'u', 'b'] });
+        frozen?.dispose();
+        labels.dispose();
+      });
+  it('a head that does not fit is refused with its shapes', () =>
+    withoutLeaks(() => {
+      const [x, weight, labels] = [normal([2, 4]), normal([5, 4]), tf.tensor1d([1, 2], 'int32')];
+      const [u, b] = [normal([2, 3]), normal([5, 3])];
+      const sum = (given: object, more: object = {}) => denseCrossEntropy({ x, ...given }, { labels, factor: 1, ...more });
+      expect(() => sum({})).toThrow(/either a frozen matrix or a trained one/);
+      expect(() => sum({ weight }, { frozen: weight })).toThrow(/either a frozen matrix or a trained one/);
+      expect(() => sum({ weight: u })).toThrow(/x \[2,4\] and int32 labels \[2\] do not fit a weight of \[2,3\]/);
+      expect(() => sum({ weight, u })).toThrow(/a pair of u \[2,3\] and b \[undefined\] does not fit/);
+      expect(() => sum({ weight, u, b: normal([4, 3]) })).toThrow(/a pair of u \[2,3\] and b \[4,3\] does not fit/);
+      expect(() => linearCrossEntropy({ x, u, b }, { frozen: weight, labels, gradient: true })).toThrow(/denseCrossEntropy does/);
+    }));
   it('gatherRows adds up the gradients of a row that is asked for twice', () =>
     withoutLeaks(() => {
       const x = normal([4, 3]) as tf.Tensor2D;
@@ -484,6 +530,18 @@ describe('native ops agree with their references', () => {
         expect(tf.max(tf.abs(tf.sub(embedding(ids, table), expected))).dataSync()[0]).toBeLessThan(1e-6);
         table.dispose();
       }));
+  it('gatherColumns gives columns as rows, and adds up the gradients of one that is asked for twice', () =>
+    withoutLeaks(() => {
+      const x = normal([3, 5]) as tf.Tensor2D;
+      const places = tf.tensor1d([4, 0, 4, 2], 'int32');
+      const [a, b] = [record(() => gatherColumns(x, places)), record(() => tf.matMul(tf.oneHot(places, 5), x, false, true))];
+      const dy = normal([4, 3]);
+      expect(Array.from(a.value.dataSync())).toEqual(Array.from(b.value.dataSync()));
+      const [da, db] = [a.pullback([x], dy)[0], b.pullback([x], dy)[0]];
+      expect(tf.max(tf.abs(tf.sub(da, db))).dataSync()[0]).toBeLessThan(1e-6);
+      a.dispose();
+      b.dispose();
+    }));
   it('gatherRows gathers, and scatters gradients back', () =>
     withoutLeaks(() => {
       const x = normal([7, 3]) as tf.Tensor2D;

@@ -26,7 +26,7 @@ it('refuses bad options with a remedy', () => {
 it('every entry of target_modules must match; the names that exist are listed', () => {
   const attach = (target_modules: string | string[]) => get_peft_model(model, new LoraConfig({ target_modules }));
   expect(() => attach(['q_proj', 'qproj'])).toThrow(
-    /'qproj' match no linear layer.*q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj.*Did you mean 'q_proj'/,
+    /'qproj' match no module of the model.*q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj.*Did you mean 'q_proj'/,
   );
   expect(() => attach([])).toThrow(/target_modules is empty/);
   expect(() => attach('(')).toThrow(/not a regular expression/);

@@ -161,7 +161,7 @@ it('rows that stand one behind another, their common beginning once, have the lo
     tf.tidy(() => {
       const { ids, layout, positions, labels } = collate(group);
       expect(layout.prefixed === true).toBe(group.length > 1);
-      return Array.from(model.losses(ids, positions, labels, false, { layout }).dataSync());
+      return Array.from(model.losses(ids, positions, labels, { layout }).dataSync());
     });
   const together = lossesOf(examples);
   const alone = examples.flatMap((example) => lossesOf([example]));

@@ -1,6 +1,7 @@
 // Cross-entropy of x W^T without the logits in memory: the vocabulary passes by in blocks under an online softmax, as keys
 // do in flash attention; the gradient of x is ready when the loss is. For a trained W exponentials of some hundred rows are kept until
-// their sums are known, and the gradient of W is made of them. See ops/linear_cross_entropy.ts and ops/dense_cross_entropy.ts.
+// their sums are known, and the gradient of W is made of them. A low-rank pair beside W widens both: the logits are (x, u) (W, B)^T.
+// See ops/linear_cross_entropy.ts and ops/dense_cross_entropy.ts.
 #pragma once
 #include <algorithm>
 #include <string>
@@ -14,9 +15,22 @@ namespace tunebook {
 constexpr long kVocabulary = kColumns * 16;  // vocabulary rows per block
 constexpr long kRowBlock = kRows * 8;        // rows of x at a time
 
-// What a slice of the vocabulary contributes to each row: what its exponentials are relative to, their sum, the sum of W's rows times them.
+// What a slice of the vocabulary contributes to each row: what its exponentials are relative to, their sum, the sums of W's rows and of
+// B's rows times them.
 struct Slice {
-  float *top, *total, *mean;
+  float *top, *total, *mean, *low;
+};
+
+// The second half of a low-rank pair beside W: u [rows, rank] comes from x, b is [vocabulary, rank].
+struct Pair {
+  const float *u = nullptr, *b = nullptr;
+  long rank = 0;
+};
+
+// The gradients of factor * the sum of the losses: x's and u's, W's and b's. Those that are null are not made.
+struct HeadGradients {
+  float *x = nullptr, *u = nullptr, *w = nullptr, *b = nullptr;
+  float factor = 1;
 };
 
 // The exponentials of a slice, rounded as products take them: for every block of the vocabulary and every block of rows a left side with a
@@ -32,26 +46,34 @@ struct Exponentials {
 };
 
 template <class P>
-void vocabularySlice(const Rows<P>& x, long rows, const Weight& w, long from, long to, const int32_t* labels, float* target,
-                     const Slice& slice, const Exponentials<P>* kept) {
-  const long dim = w.columns;
+void vocabularySlice(const Rows<P>& x, const Rows<P>& u, long rows, const Weight& w, const Pair& pair, long from, long to,
+                     const int32_t* labels, float* target, const Slice& slice, const Exponentials<P>* kept) {
+  const long dim = w.columns, rank = pair.rank;
+  const int lowWidth = widthFor(rank);
   typename P::T* keys = elements<P>(1, panelSize<P>(dim, kVocabulary));
   typename P::T* values = elements<P>(2, panelSize<P>(kVocabulary, dim));
   float* logits = scratch(3, kRowBlock * kVocabulary);
   typename P::T* packed = elements<P>(4, rowsSize<P>(kRowBlock, kVocabulary));
+  typename P::T* lowKeys = elements<P>(10, panelSize<P>(rank, kVocabulary));
+  typename P::T* lowValues = elements<P>(11, panelSize<P>(kVocabulary, rank, lowWidth));
   for (long r = 0; r < rows; r++) {
     slice.top[r] = -INFINITY;
     slice.total[r] = 0;
   }
   if (slice.mean) std::memset(slice.mean, 0, rows * dim * 4);
+  if (slice.low) std::memset(slice.low, 0, rows * rank * 4);
   for (long n = from, b = 0; n < to; n += kVocabulary, b++) {
     const long width = std::min(kVocabulary, to - n);
     const Weight part{w.row(n), w.kind, width, dim};
     packAll<P>(TransposedRight(part), width, keys);
     if (slice.mean) packAll<P>(PlainRight(part), dim, values);
+    const Weight beside = dense(pair.b + n * rank, width, rank);
+    if (rank) packAll<P>(TransposedRight(beside), width, lowKeys);
+    if (slice.low) packAll<P>(PlainRight(beside), rank, lowValues, lowWidth);
     for (long i = 0; i < rows; i += kRowBlock) {
       const long count = std::min(kRowBlock, rows - i);
       multiplyPacked<P>(x.from(i), keys, count, width, {logits, width, 1});
+      if (rank) multiplyPacked<P>(u.from(i), lowKeys, count, width, {logits, width, 1, 1, logits});
       for (long r = 0; r < count; r++) {
         float* line = logits + r * width;
         const long label = labels[i + r] - n;
@@ -64,6 +86,8 @@ void vocabularySlice(const Rows<P>& x, long rows, const Weight& w, long from, lo
           slice.total[i + r] *= shrink;
           if (slice.mean)
             for (float *at = slice.mean + (i + r) * dim, *end = at + dim; at < end; at++) *at *= shrink;
+          if (slice.low)
+            for (float *at = slice.low + (i + r) * rank, *end = at + rank; at < end; at++) *at *= shrink;
         }
         Vec sums{};
         long j = 0;
@@ -76,9 +100,11 @@ void vocabularySlice(const Rows<P>& x, long rows, const Weight& w, long from, lo
         for (; j < width; j++) total += line[j] = std::exp(line[j] - top);
         slice.total[i + r] += total;
       }
-      if (slice.mean)
-        multiplyPacked<P>(packRows<P>(Left{logits, width, 1}, count, width, packed), values, count, dim,
-                          {slice.mean + i * dim, dim, 1, 1, slice.mean + i * dim});
+      if (slice.mean) {
+        const Rows<P> shares = packRows<P>(Left{logits, width, 1}, count, width, packed);
+        multiplyPacked<P>(shares, values, count, dim, {slice.mean + i * dim, dim, 1, 1, slice.mean + i * dim});
+        if (slice.low) multiplyPacked<P>(shares, lowValues, count, rank, {slice.low + i * rank, rank, 1, 1, slice.low + i * rank}, lowWidth);
+      }
       if (kept) packRows<P>(Left{logits, 1, width}, width, count, kept->at(b, i / kRowBlock));
     }
     if (kept) std::memcpy(kept->tops + b * rows, slice.top, rows * 4);
@@ -133,33 +159,38 @@ inline long vocabularyShare(long vocabulary, int shares) {
   return ((vocabulary + shares - 1) / shares + kVocabulary - 1) / kVocabulary * kVocabulary;
 }
 
-// x [rows, dim], labels [rows] -> loss [rows]; dx [rows, dim] and dw [vocabulary, dim], the gradients of factor * the sum of the losses, may
-// be null.
+// x [rows, dim], labels [rows] -> loss [rows], with the gradients that are asked for; u's only beside x's.
 template <class P>
-void crossEntropy(const float* x, long rows, const Weight& weight, const int32_t* labels, float* loss, float* dx, float factor = 1,
-                  float* dw = nullptr) {
-  const long vocabulary = weight.rows, dim = weight.columns;
+void crossEntropy(const float* x, long rows, const Weight& weight, const Pair& pair, const int32_t* labels, float* loss,
+                  const HeadGradients& to = {}) {
+  const long vocabulary = weight.rows, dim = weight.columns, rank = pair.rank;
+  const float factor = to.factor;
   checkLabels(labels, rows, vocabulary);
   const int slices = threadCount();
-  const long share = vocabularyShare(vocabulary, slices), most = dw ? std::min(rows, Exponentials<P>::kMost) : rows;
+  const bool keep = to.w || to.b;
+  const long share = vocabularyShare(vocabulary, slices), most = keep ? std::min(rows, Exponentials<P>::kMost) : rows;
   const long blocks = (share + kVocabulary - 1) / kVocabulary;
-  std::vector<float> top(slices * most), total(slices * most), target(most), lse(most), tops(dw ? slices * blocks * most : 0);
-  float* mean = dx ? scratch(9, slices * most * dim) : nullptr;
+  std::vector<float> top(slices * most), total(slices * most), target(most), lse(most), tops(keep ? slices * blocks * most : 0);
+  float* mean = to.x ? scratch(9, slices * most * dim) : nullptr;
+  float* low = to.u ? scratch(12, slices * most * rank) : nullptr;
   const size_t size = Exponentials<P>::total(share);
-  typename P::T* tiles = dw ? elements<P>(8, slices * size) : nullptr;
+  typename P::T* tiles = keep ? elements<P>(8, slices * size) : nullptr;
   for (long first = 0; first < rows; first += most) {
     const long count = std::min(most, rows - first);
-    const float* x0 = x + first * dim;
+    const float *x0 = x + first * dim, *u0 = pair.u + first * rank;
     const int32_t* wanted = labels + first;
     const Rows<P> left = rowsOf<P>(Left{x0, dim, 1}, count, dim, 7);
-    const auto slice = [&](long s) { return Slice{&top[s * count], &total[s * count], dx ? mean + s * count * dim : nullptr}; };
+    const Rows<P> lowLeft = rank ? rowsOf<P>(Left{u0, rank, 1}, count, rank, 13) : Rows<P>{};
+    const auto slice = [&](long s) {
+      return Slice{&top[s * count], &total[s * count], mean ? mean + s * count * dim : nullptr, low ? low + s * count * rank : nullptr};
+    };
     const auto exponentials = [&](long s) { return Exponentials<P>{tiles + s * size, &tops[s * blocks * count]}; };
     const auto forSlices = [&](const auto& body) {
       parallelFor(slices, [&](int s, int) { body(s, std::min(vocabulary, s * share), std::min(vocabulary, (s + 1) * share)); });
     };
-    forSlices([&](int s, long from, long to) {
-      const Exponentials<P> kept = dw ? exponentials(s) : Exponentials<P>{};
-      vocabularySlice<P>(left, count, weight, from, to, wanted, target.data(), slice(s), dw ? &kept : nullptr);
+    forSlices([&](int s, long from, long end) {
+      const Exponentials<P> kept = keep ? exponentials(s) : Exponentials<P>{};
+      vocabularySlice<P>(left, lowLeft, count, weight, pair, from, end, wanted, target.data(), slice(s), keep ? &kept : nullptr);
     });
     forRows(count, dim, [&](long r) {
       float highest = -INFINITY, sums = 0;
@@ -167,15 +198,22 @@ void crossEntropy(const float* x, long rows, const Weight& weight, const int32_t
       for (int s = 0; s < slices; s++) sums += slice(s).total[r] * std::exp(slice(s).top[r] - highest);
       lse[r] = highest + std::log(sums);
       loss[first + r] = lse[r] - target[r];
-      if (!dx) return;
-      float* out = dx + (first + r) * dim;
+      if (!to.x) return;
+      float *out = to.x + (first + r) * dim, *lowOut = to.u + (first + r) * rank;
       unpack(weight, wanted[r], 0, dim, out);
       for (long j = 0; j < dim; j++) out[j] *= -factor;
-      for (int s = 0; s < slices; s++) axpy(factor * std::exp(slice(s).top[r] - highest) / sums, slice(s).mean + r * dim, out, dim);
+      if (low)
+        for (long j = 0; j < rank; j++) lowOut[j] = -factor * pair.b[wanted[r] * rank + j];
+      for (int s = 0; s < slices; s++) {
+        const float by = factor * std::exp(slice(s).top[r] - highest) / sums;
+        axpy(by, slice(s).mean + r * dim, out, dim);
+        if (low) axpy(by, slice(s).low + r * rank, lowOut, rank);
+      }
     });
-    if (dw)
-      forSlices([&](int s, long from, long to) {
-        weightSlice<P>(x0, count, dim, from, to, wanted, lse.data(), factor, exponentials(s), first == 0, dw);
+    if (keep)
+      forSlices([&](int s, long from, long end) {
+        if (to.w) weightSlice<P>(x0, count, dim, from, end, wanted, lse.data(), factor, exponentials(s), first == 0, to.w);
+        if (to.b) weightSlice<P>(u0, count, rank, from, end, wanted, lse.data(), factor, exponentials(s), first == 0, to.b);
       });
   }
 }

@@ -1,30 +1,36 @@
-// The cross-entropy of a trained output matrix with its gradients; see dense_cross_entropy.ts.
-#include "../native/cross_entropy.h"
-#include "../native/op.h"
+// The cross-entropy of a trained output head with its gradients; see dense_cross_entropy.ts.
+#include "../native/head.h"
 
 namespace tunebook {
 namespace {
 
 template <class P>
 void compute(Call& call) {
-  const auto x = call.input<float>(0), w = call.input<float>(1);
-  const auto labels = call.input<int32_t>(2);
-  const long rows = x.rows();
-  const float factor = call.attribute(0);
-  if (labels.size != rows || w.dim(-1) != x.dim(-1)) throw std::invalid_argument("cross-entropy: x, the matrix and the labels do not fit each other");
-  std::vector<float> losses(rows);
+  const Head head(call);
+  const float factor = call.attribute(3);
+  const bool trained = call.attribute(4) != 0;
+  const long rank = head.pair.rank;
+  std::vector<float> losses(head.rows);
   float* sum = call.output(0, {});
-  crossEntropy<P>(x.data, rows, dense(w.data, w.dim(0), w.dim(1)), labels.data, losses.data(), call.output(1, x.shape), factor, call.output(2, w.shape));
+  HeadGradients to;
+  to.factor = factor;
+  to.x = call.output(1, {head.rows, head.dim});
+  float* dw = call.output(2, trained ? Shape{head.vocabulary, head.dim} : Shape{0});
+  float* du = call.output(3, {head.rows, rank});
+  float* db = call.output(4, {head.vocabulary, rank});
+  if (trained) to.w = dw;
+  if (rank) to.u = du, to.b = db;
+  crossEntropy<P>(head.x, head.rows, head.weight, head.pair, head.labels, losses.data(), to);
   *sum = 0;
   for (float loss : losses) *sum += factor * loss;
 }
 
 void computeAny(Call& call) {
-  withPrecision(call.attribute(1), [&](auto p) { compute<decltype(p)>(call); });
+  withPrecision(call.attribute(2), [&](auto p) { compute<decltype(p)>(call); });
 }
 
-const Spec spec{"TunebookDenseCrossEntropy", {"x: float", "w: float", "labels: int32"}, {"sum: float", "dx: float", "dw: float"},
-                {"factor: float", "bf16: int"}};
+const Spec spec{"TunebookDenseCrossEntropy", {HEAD_INPUTS}, {"sum: float", "dx: float", "dw: float", "du: float", "db: float"},
+                {HEAD_ATTRIBUTES, "factor: float", "trained: int"}};
 const Op<spec, computeAny> op;
 
 }  // namespace

@@ -1,36 +1,24 @@
-import { ShapeError } from '../../core/errors';
 import { execute } from '../backend';
 import { fusedOp } from '../fused_op';
-import { precisionAttribute } from '../precision';
+import { checkHead, type HeadAttributes, type HeadInputs, headLosses, nativeHead } from '../head';
 import * as tf from '../tf';
 
-type Inputs = { x: tf.Tensor; weight: tf.Tensor };
-type Attributes = { labels: tf.Tensor; factor: number };
-
 /**
- * `factor` times the sum of the cross-entropies of the logits x W^T with whole-number labels, for a trained W. As in
- * linearCrossEntropy there are never logits of all rows in memory, and gradients are ready when the loss is: so what scales each
- * row's loss must be known by then.
- * x [rows, dim], weight [vocabulary, dim], labels int32 [rows] -> []
+ * `factor` times the sum of the cross-entropies of a head that is trained: its matrix, a low-rank pair beside it, or both (see
+ * HeadInputs). As in linearCrossEntropy there are never logits of all rows in memory, and gradients are ready when the loss is: so what
+ * scales each row's loss must be known by then.
+ * x [rows, dim], W [vocabulary, dim], labels int32 [rows], u [rows, rank], b [vocabulary, rank] -> []
  */
-export const denseCrossEntropy = fusedOp<Inputs, Attributes>({
+export const denseCrossEntropy = fusedOp<HeadInputs, HeadAttributes & { factor: number }>({
   name: 'DenseCrossEntropy',
-  inputs: ['x', 'weight'],
-  check({ x, weight }, { labels }) {
-    if (x.rank !== 2 || weight.rank !== 2 || x.shape[1] !== weight.shape[1] || labels.shape[0] !== x.shape[0] || labels.dtype !== 'int32')
-      throw new ShapeError(
-        `denseCrossEntropy: x [${x.shape}] and ${labels.dtype} labels [${labels.shape}] do not fit a weight of [${weight.shape}].`,
-      );
-  },
-  reference({ x, weight }, { labels, factor }) {
-    const logits = tf.matMul(x as tf.Tensor2D, weight as tf.Tensor2D, false, true);
-    const target = tf.sum(tf.mul(logits, tf.oneHot(labels as tf.Tensor1D, weight.shape[0])), -1);
-    return tf.mul(tf.sum(tf.sub(tf.logSumExp(logits, -1), target)), factor);
-  },
+  inputs: ['x', 'weight', 'u', 'b'],
+  check: (given, attributes) => checkHead('denseCrossEntropy', given, attributes),
+  reference: (given, head) => tf.mul(tf.sum(headLosses(given, head)), head.factor),
   native: {
-    forward({ x, weight }, { labels, factor }) {
-      const attributes = { factor: { float: factor }, ...precisionAttribute() };
-      const [y, ...save] = execute('TunebookDenseCrossEntropy', [x, weight, labels], attributes, 3);
+    forward(given, head) {
+      const { inputs, attributes } = nativeHead(given, head);
+      const own = { factor: { float: head.factor }, trained: given.weight ? 1 : 0 };
+      const [y, ...save] = execute('TunebookDenseCrossEntropy', inputs, { ...attributes, ...own }, 5);
       return { y, save };
     },
     backward(dy, gradients) {

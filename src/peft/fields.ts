@@ -1,0 +1,73 @@
+/** A field of PEFT's LoraConfig that does nothing here. */
+export interface Field {
+  /** The value at which PEFT does not use it, and writes it. */
+  unused: unknown;
+  /** What it would do: another value is refused with this. Without it, the field has no effect on the models that there are. */
+  would?: string;
+  /** It is about first values alone: a saved adapter has its own, and can be read. */
+  initial?: boolean;
+}
+
+const starts = (would: string): Field => ({ unused: null, would, initial: true });
+const needs = (would: string, unused: unknown = null): Field => ({ unused, would });
+
+/** Every field of PEFT 0.21's LoraConfig that LoraOptions does not have. */
+export const FIELDS: Record<string, Field> = {
+  alora_invocation_tokens: needs('make the adapter act only behind certain tokens (aLoRA)'),
+  arrow_config: needs('choose among several adapters for each token (Arrow)'),
+  auto_mapping: { unused: null },
+  corda_config: starts('set up CorDA'),
+  ensure_weight_tying: needs(
+    "share one adapter between the embedding table and the output head; without it, 'lm_head' gets its own",
+    false,
+  ),
+  eva_config: starts('set up EVA'),
+  fan_in_fan_out: { unused: false }, // of layers that keep their matrix transposed (GPT-2's): PEFT sets it to false beside others
+  kasa_config: needs('take small singular values off the weights (KaSA)'),
+  layer_replication: needs('repeat layers of the model'),
+  loftq_config: { ...starts('set up LoftQ'), unused: {} },
+  lora_bias: needs('train a bias beside B', false),
+  lora_ga_config: starts('set up LoRA-GA'),
+  megatron_config: needs('spread layers over machines with Megatron'),
+  megatron_core: { unused: 'megatron.core' }, // means something beside megatron_config alone
+  modules_to_save: needs('train whole modules beside the adapter'),
+  monteclora_config: needs('draw the adapter at random (MonteCLoRA)'),
+  peft_version: { unused: null },
+  qalora_group_size: { unused: 16 }, // means something beside use_qalora alone
+  runtime_config: needs('move work between GPU and CPU', { ephemeral_gpu_offload: false }),
+  target_parameters: needs('adapt tensors that are no layers'),
+  trainable_token_indices: needs('train the rows of some tokens'),
+  use_bdlora: needs('make A or B block-diagonal (BD-LoRA)'),
+  use_dora: needs('train directions and lengths of the weights apart (DoRA)', false),
+  use_qalora: needs('average groups of inputs (QALoRA)', false),
+  velora_config: needs('compress what the backward pass keeps (VeLoRA)'),
+};
+
+/** Not written to adapter_config.json. */
+export const UNWRITTEN = ['peft_version', 'runtime_config'];
+
+/** Whether a value means that the field is not used. */
+export function isUnused({ unused }: Field, value: unknown): boolean {
+  const empty = value === null || value === undefined || value === false || JSON.stringify(value) === '{}';
+  return empty || JSON.stringify(value) === JSON.stringify(unused);
+}
+
+/** PEFT's initialisations that change the base model's weights: the adapter fits those, and not the weights as they were. */
+const CHANGES_WEIGHTS = /^(pissa(_niter_\d+)?|olora|corda|lora_ga|loftq)$/;
+/** Others that tunebook does not have, of which a saved adapter needs nothing. */
+const FIRST_VALUES = /^(eva|orthogonal)$/;
+
+/** What is wrong with init_lora_weights, if something is; `saved`: of an adapter whose values are in a file. */
+export function initFault(value: unknown, saved: boolean): string | undefined {
+  if (typeof value === 'boolean') return undefined;
+  const name = typeof value === 'string' ? value.toLowerCase() : '';
+  if (name === 'gaussian') return undefined;
+  if (saved && FIRST_VALUES.test(name)) return undefined;
+  if (!saved || !CHANGES_WEIGHTS.test(name))
+    return "is not an initialisation that tunebook has: true, false and 'gaussian' are. Others of PEFT's need a decomposition of the weights, or data.";
+  const convert =
+    name === 'loftq'
+      ? 'Merge it in PEFT (merge_and_unload) and load the merged model.'
+      : 'Convert it in PEFT: peft_model.save_pretrained(folder, path_initial_model_for_weight_conversion=...), with the adapter as it was saved before training.';
+  return `changed the weights of the base model, and the adapter fits only those: beside the weights as they are it would answer wrongly. ${convert}`;
+}
