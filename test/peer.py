@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from peer_lora import TASKS
+
 
 def load(path, dtype=torch.float32):
     if path.endswith(".gguf"):
@@ -311,5 +313,5 @@ def quantized(data):
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
     torch.set_num_threads(os.cpu_count())
-    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "templates": templates, "train": train, "optimizers": optimizers, "saved": saved, "adapters": adapters, "board": board, "quantized": quantized, "gguf_packed": gguf_packed, "spectra": spectra}[task](json.load(open(source)))
+    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "templates": templates, "train": train, "optimizers": optimizers, "saved": saved, "adapters": adapters, "board": board, "quantized": quantized, "gguf_packed": gguf_packed, "spectra": spectra, "trainings": trainings, **TASKS}[task](json.load(open(source)))
     json.dump(result, open(target, "w"))

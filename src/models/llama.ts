@@ -169,7 +169,7 @@ export class LlamaForCausalLM extends CausalLM {
     const norm = async (name: string) => new RMSNorm(await source.vector(`${name}.weight`, hidden), eps);
     const layers: LlamaDecoderLayer[] = [];
     const table = await tableNames(config, source);
-    const embed = new Embedding(await source.weight(table.embed, config.vocab_size, hidden));
+    const embed = new Embedding(await source.weight(table.embed, config.vocab_size, hidden), config.pad_token_id ?? undefined);
     for (let i = 0; i < config.num_hidden_layers; i++) {
       const at = `model.layers.${i}`;
       const { attention_bias: biased, mlp_bias: mlpBiased } = config;

@@ -7,11 +7,17 @@ import * as tf from '../engine/tf';
 import type { Adaptable, LowRank } from './linear';
 import { type Matrix, Module, Parameter } from './module';
 
-/** Rows of a table, plus those of its low-rank terms: ids int32 [...] -> [..., dim] */
+/**
+ * Rows of a table, plus those of its low-rank terms: ids int32 [...] -> [..., dim]. As in torch, the row of `padding` is used like any
+ * other and learns nothing.
+ */
 export class Embedding extends Module implements Adaptable {
   lowRank: LowRank[] = [];
 
-  constructor(readonly weight: Matrix) {
+  constructor(
+    readonly weight: Matrix,
+    private readonly padding?: number,
+  ) {
     super();
   }
 
@@ -27,7 +33,7 @@ export class Embedding extends Module implements Adaptable {
   forward(ids: tf.Tensor): tf.Tensor {
     let y = this.rows(ids);
     for (const { a, b, scale } of this.lowRank) {
-      const low = gatherColumns(a.tensor as tf.Tensor2D, tf.reshape(ids, [-1]) as tf.Tensor1D);
+      const low = gatherColumns(a.tensor as tf.Tensor2D, tf.reshape(ids, [-1]) as tf.Tensor1D, this.padding);
       y = tf.add(y, tf.reshape(product(tf.mul(low, scale), b.tensor), y.shape));
     }
     return y;
@@ -35,7 +41,7 @@ export class Embedding extends Module implements Adaptable {
 
   private rows(ids: tf.Tensor): tf.Tensor {
     if (!(this.weight instanceof Parameter)) return embedding(ids, this.weight);
-    const rows = gatherRows(this.weight.tensor as tf.Tensor2D, tf.reshape(ids, [-1]) as tf.Tensor1D);
+    const rows = gatherRows(this.weight.tensor as tf.Tensor2D, tf.reshape(ids, [-1]) as tf.Tensor1D, this.padding);
     return tf.reshape(rows, [...ids.shape, -1]);
   }
 }

@@ -530,6 +530,23 @@ describe('native ops agree with their references', () => {
         expect(tf.max(tf.abs(tf.sub(embedding(ids, table), expected))).dataSync()[0]).toBeLessThan(1e-6);
         table.dispose();
       }));
+  it('a place that is still is read, and gets no gradient', () =>
+    withoutLeaks(() => {
+      const x = normal([3, 3]) as tf.Tensor2D;
+      const places = tf.tensor1d([2, 0, 2], 'int32');
+      for (const [gather, expected] of [
+        [gatherRows, [1, 1, 1, 0, 0, 0, 0, 0, 0]],
+        [gatherColumns, [1, 0, 0, 1, 0, 0, 1, 0, 0]],
+      ] as const) {
+        const made = record(() => gather(x, places, 2));
+        expect(Array.from(made.value.dataSync())).toEqual(Array.from(gather(x, places).dataSync()));
+        expect(Array.from(made.pullback([x], tf.ones([3, 3]))[0].dataSync())).toEqual(expected);
+        made.dispose();
+        const twice = record(() => tf.add(tf.sum(x), tf.sum(gather(x, places, 2))));
+        expect(Array.from(twice.pullback([x])[0].dataSync())).toEqual(expected.map((v) => v + 1));
+        twice.dispose();
+      }
+    }));
   it('gatherColumns gives columns as rows, and adds up the gradients of one that is asked for twice', () =>
     withoutLeaks(() => {
       const x = normal([3, 5]) as tf.Tensor2D;

@@ -1,108 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { Random } from '../../src/core/random';
-import { type Example, prepareSft } from '../../src/data/sft';
 import * as tf from '../../src/engine/tf';
 import { resolveModel } from '../../src/hub/resolve';
-import {
-  AutoModelForCausalLM,
-  AutoTokenizer,
-  Dataset,
-  get_peft_model,
-  LoraConfig,
-  load_dataset,
-  PeftModel,
-  SFTConfig,
-  SFTTrainer,
-} from '../../src/index';
-import type { Tokenizer } from '../../src/tokenizers/tokenizer';
-import { SCHEDULES } from '../../src/train/schedules';
+import { AutoModelForCausalLM, AutoTokenizer, Dataset, get_peft_model, LoraConfig, load_dataset, PeftModel } from '../../src/index';
 import { peer } from '../peer';
 import { chatRow, printed, scratch, tinyLlama, tinyTokenizer } from '../tiny';
+import { expectSameTraining, type Setting, trainBoth } from './train_both';
 
 const BASE = 'HuggingFaceTB/SmolLM2-135M-Instruct';
-
-/** Rows as Python's side takes them: padded on the right, labels -100 where nothing is learned. */
-function padded(rows: Example[]) {
-  const longest = Math.max(...rows.map((r) => r.input_ids.length));
-  const fill = (values: number[], pad: number) => [...values, ...Array(longest - values.length).fill(pad)];
-  return {
-    ids: rows.map((r) => fill(r.input_ids, 0)),
-    mask: rows.map((r) =>
-      fill(
-        r.input_ids.map(() => 1),
-        0,
-      ),
-    ),
-    labels: rows.map((r) =>
-      fill(
-        r.input_ids.map((id, i) => (r.trained[i] ? id : -100)),
-        -100,
-      ),
-    ),
-  };
-}
-
-interface Setting {
-  /** Where both sides load the model from. */
-  path: string;
-  tokenizer: Tokenizer;
-  train: Dataset;
-  test?: Dataset;
-  steps: number;
-  dtype: 'float32' | 'bfloat16';
-  lr?: number;
-  /** Train all weights, without an adapter. */
-  full?: boolean;
-}
-
-/** The same adapter (or weights), data, batches and schedule here and in PEFT. */
-async function trainBoth({ path, tokenizer, train, test, steps, dtype, lr = 5e-4, full }: Setting) {
-  const model = await AutoModelForCausalLM.from_pretrained(path, { progress: false, dtype: full ? 'float32' : 'auto' });
-  const warmup_steps = 3;
-  const args = new SFTConfig({
-    output_dir: scratch('interop'),
-    learning_rate: lr,
-    per_device_train_batch_size: 2,
-    max_steps: steps,
-    warmup_steps,
-    lr_scheduler_type: 'cosine',
-    weight_decay: 0.01,
-    assistant_only_loss: true,
-    save_strategy: 'no',
-    bf16: dtype === 'bfloat16',
-    disable_tqdm: true,
-  });
-  const peft_config = full ? null : new LoraConfig({ r: 16, lora_alpha: 32, target_modules: 'all-linear' });
-  const trainer = new SFTTrainer({ model, processing_class: tokenizer, train_dataset: train, eval_dataset: test, peft_config, args });
-  const adapter = full ? null : scratch('initial');
-  if (adapter) await trainer.model.save_pretrained(adapter);
-  const format = { max_length: 1024, assistant_only_loss: true, completion_only_loss: null, dataset_text_field: 'text' };
-  const rows = prepareSft(train, tokenizer, format).examples;
-  const perEpoch = Math.ceil(rows.length / 2);
-  const batches = Array.from({ length: steps }, (_, s) => {
-    const order = Random.seeded(args.seed, Math.floor(s / perEpoch)).shuffled(rows.map((_, i) => i));
-    const from = 2 * (s % perEpoch);
-    return padded(order.slice(from, from + 2).map((i) => rows[i]));
-  });
-  await trainer.train();
-  const theirs = peer<{ losses: number[]; norms: number[]; eval_loss: number }>('train', {
-    model: path,
-    dtype,
-    adapter,
-    batches,
-    eval: test ? prepareSft(test, tokenizer, format).examples.map((row) => padded([row])) : [],
-    lr: args.learning_rate,
-    rates: batches.map((_, s) => args.learning_rate * SCHEDULES.cosine(s, warmup_steps, steps)),
-    weight_decay: args.weight_decay,
-    max_grad_norm: args.max_grad_norm,
-  });
-  const { loss, grad_norm } = trainer.run!.series;
-  const evaluation = test ? (await trainer.evaluate()).eval_loss : 0;
-  model.dispose();
-  return { ours: { losses: loss.map((p) => p[1]), norms: grad_norm.map((p) => p[1]), eval_loss: evaluation }, theirs };
-}
 
 async function smol(steps: number, dtype: Setting['dtype'], shortest?: number): Promise<Setting> {
   const { train, test } = await load_dataset('fine-tuning-qa');
@@ -118,23 +24,17 @@ async function smol(steps: number, dtype: Setting['dtype'], shortest?: number): 
 }
 
 it('20 steps of LoRA on SmolLM2: each loss within 1e-3 of PEFT in fp32', async () => {
-  const { ours, theirs } = await trainBoth(await smol(20, 'float32'));
-  for (const [i, loss] of theirs.losses.entries()) {
-    expect(Math.abs(ours.losses[i] - loss), `step ${i + 1}: ${ours.losses[i]} here, ${loss} in PEFT`).toBeLessThan(1e-3);
-    expect(Math.abs(ours.norms[i] / theirs.norms[i] - 1), `gradient norm of step ${i + 1}`).toBeLessThan(5e-3);
-  }
+  const [both] = await trainBoth([await smol(20, 'float32')]);
+  expectSameTraining(both);
 });
 
 it('5 steps of full fine-tuning on SmolLM2: each loss within 1e-3 of transformers in fp32', async () => {
-  const { ours, theirs } = await trainBoth({ ...(await smol(5, 'float32')), full: true, lr: 5e-5 });
-  for (const [i, loss] of theirs.losses.entries()) {
-    expect(Math.abs(ours.losses[i] - loss), `step ${i + 1}: ${ours.losses[i]} here, ${loss} in transformers`).toBeLessThan(1e-3);
-    expect(Math.abs(ours.norms[i] / theirs.norms[i] - 1), `gradient norm of step ${i + 1}`).toBeLessThan(5e-3);
-  }
+  const [both] = await trainBoth([{ ...(await smol(5, 'float32')), full: true, lr: 5e-5 }]);
+  expectSameTraining(both, 'transformers');
 });
 
 const within = async (setting: Setting) => {
-  const { ours, theirs } = await trainBoth(setting);
+  const [{ ours, theirs }] = await trainBoth([setting]);
   console.log(`evaluation loss after ${setting.steps} steps: ${ours.eval_loss} here, ${theirs.eval_loss} in PEFT ${setting.dtype}`);
   expect(Math.abs(ours.eval_loss - theirs.eval_loss)).toBeLessThan(0.01);
   expect(ours.losses.at(-1)!).toBeLessThan(ours.losses[0]);
