@@ -10,18 +10,7 @@ import { rope } from '../engine/ops/rope';
 import type { Precision } from '../engine/precision';
 import { checkpoint } from '../engine/tape';
 import * as tf from '../engine/tf';
-import {
-  ACTIVATIONS,
-  Embedding,
-  KeyValueCache,
-  Linear,
-  Module,
-  RMSNorm,
-  type RopeConfig,
-  rotaryTables,
-  rotation,
-  TiedLinear,
-} from '../nn';
+import { ACTIVATIONS, Embedding, KeyValueCache, Linear, Module, RMSNorm, type RopeConfig, rotaryTables, rotation, TiedLinear } from '../nn';
 import { CausalLM, type ForwardOptions } from './causal_lm';
 import type { LlamaConfig } from './llama_config';
 import type { WeightSource } from './source';

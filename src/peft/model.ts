@@ -135,7 +135,7 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     return this.base_model.generate(...given);
   }
 
-  /** Runs f with the adapter off: the base model as it was. */
+  /** Runs f with the adapter off: the base model as it was, but for a table or head that the adapter brought (see from_pretrained). */
   async disable_adapter<T>(f: () => T | Promise<T>): Promise<T> {
     const before = [...this.layers].map(([path, layer]) => ({ path, layer, lowRank: layer.lowRank }));
     for (const { path, layer, lowRank } of before) layer.lowRank = lowRank.filter((pair) => pair !== this.pairs.get(path));

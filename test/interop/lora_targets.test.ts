@@ -128,7 +128,7 @@ const PATTERNS: [pattern: string, name: string][] = [
   ['.*q_proj', 'a.q_proj'],
   ['q_proj', 'a.q_proj'],
   ['a|a.b', 'a.b'],
-  [String.raw`(?P<x>a)(?P=x)`, 'aa'],
+  ['(?P<x>a)(?P=x)', 'aa'],
   [String.raw`(a)\1`, 'aa'],
   [String.raw`\Aab\Z`, 'ab'],
   ['(?i)AB', 'ab'],

@@ -16,15 +16,19 @@ export interface SavedPair<T extends AdapterTensor> {
 
 /** Beyond this, an update is hardly of low rank, and its spectrum takes seconds. */
 const LARGEST_RANK = 1024;
-const PAIR = /^(?:base_model\.model\.)?(.+)\.lora_(A|B)(?:\.[^.]+)?\.weight$/;
+/** A pair beside a linear layer, or beside an embedding table: [r, words] and [out, r]. */
+const PAIR = /^(?:base_model\.model\.)?(.+)\.lora_(?:(A|B)(?:\.[^.]+)?\.weight|embedding_(A|B))$/;
+/** Matrices of the base model that PEFT saves with an adapter beside them: they are not trained. */
+const FROZEN = /\.base_layer\.weight$/;
 
 /** Sorts an adapter's tensors into low-rank pairs and others. */
 export function pairsOf<T extends AdapterTensor>(tensors: Iterable<T>): { pairs: SavedPair<T>[]; others: T[] } {
   const halves = new Map<string, { A?: T; B?: T }>();
   const others: T[] = [];
   for (const tensor of tensors) {
-    const [, module, half] = tensor.name.match(PAIR) ?? [];
-    if (module && tensor.shape.length === 2) halves.set(module, { ...halves.get(module), [half]: tensor });
+    if (FROZEN.test(tensor.name)) continue;
+    const [, module, linear, table] = tensor.name.match(PAIR) ?? [];
+    if (module && tensor.shape.length === 2) halves.set(module, { ...halves.get(module), [linear ?? table]: tensor });
     else others.push(tensor);
   }
   const pairs: SavedPair<T>[] = [];
@@ -40,7 +44,15 @@ export function pairsOf<T extends AdapterTensor>(tensors: Iterable<T>): { pairs:
 export function scaleOf(config: Record<string, unknown> | undefined, module: string, r: number): number | undefined {
   if (typeof config?.lora_alpha !== 'number') return undefined;
   const patterns = Object.entries((config.alpha_pattern ?? {}) as Record<string, unknown>);
-  const ends = (pattern: string) => module === pattern || module.endsWith(`.${pattern}`);
+  // regular expressions as PEFT takes them; none that a file could stop the page with
+  const tame = (pattern: string) => !/\)[*+?{]/.test(pattern) && (pattern.match(/[*+{]/g)?.length ?? 0) <= 3;
+  const ends = (pattern: string) => {
+    try {
+      return tame(pattern) && new RegExp(`^(.*\\.)?(${pattern})$`).test(module);
+    } catch {
+      return false; // not JavaScript's
+    }
+  };
   const alpha = Number(patterns.find(([pattern]) => ends(pattern))?.[1] ?? config.lora_alpha);
   return alpha / (config.use_rslora === true ? Math.sqrt(r) : r);
 }
