@@ -2,10 +2,10 @@ import { FileError } from '../core/errors';
 import { warnOnce } from '../core/events';
 import * as tf from '../engine/tf';
 import { Weight } from '../engine/weights';
+import { floats } from '../formats/floats';
 import { readSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
-import { type Adaptable, Parameter } from '../nn';
-import { weightFormat } from '../quantize';
+import { type Adaptable, type Matrix, Parameter } from '../nn';
 
 /** Modules whose matrices PEFT saves with an adapter beside them (its EMBEDDING_LAYER_NAMES). */
 const EMBEDDINGS = /(^|\.)(embed_tokens|lm_head)$/;
@@ -15,13 +15,8 @@ export function matrixNames(prefix: string, layers: Map<string, Adaptable>): Map
   return new Map([...layers].flatMap(([path, layer]) => (EMBEDDINGS.test(path) ? [[`${prefix}${path}.base_layer.weight`, layer]] : [])));
 }
 
-/** Whether two matrices hold the same values. */
-function same(a: Weight | Parameter, b: Weight): boolean {
-  if (a instanceof Weight && a.format === b.format) return Buffer.compare(a.packed(), b.packed()) === 0;
-  return tf.tidy(() => {
-    const [x, y] = [a instanceof Parameter ? a.tensor : a.dequantize(), b.dequantize()];
-    return tf.all(tf.equal(x, y)).dataSync()[0] === 1;
-  });
+function same(matrix: Matrix, values: tf.Tensor): boolean {
+  return tf.tidy(() => tf.all(tf.equal(matrix instanceof Weight ? matrix.dequantize() : matrix.tensor, values)).dataSync()[0] === 1);
 }
 
 /**
@@ -44,8 +39,10 @@ export async function adoptMatrices(path: string, prefix: string, layers: Map<st
           throw new FileError(
             `${path}: ${name} is [${stored.shape}], but the model's is [${before.shape}]. Was the adapter trained with more tokens?`,
           );
-        const made = new Weight(weightFormat(stored.type, name), stored.shape as [number, number], await read(stored));
-        if (same(before, made)) {
+        if (!(stored.type in floats)) throw new FileError(`${path}: ${name} is stored as ${stored.type}; F32, F16 or BF16 is expected.`);
+        const values = floats[stored.type as keyof typeof floats](await read(stored), stored.shape[0] * stored.shape[1]);
+        const made = new Parameter(tf.keep(tf.tensor(values, stored.shape)), false);
+        if (same(before, made.tensor)) {
           made.dispose();
           continue;
         }
