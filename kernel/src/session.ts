@@ -5,6 +5,7 @@ import { Language } from './language';
 import { LocalModules } from './local';
 import { commandAdvice, magicOf, npm, refuse } from './magics';
 import type { Outcome } from './outcome';
+import { Outlet } from './outlet';
 import type { Header, Message, NoParent } from './protocol';
 import { Questions } from './questions';
 import { type ErrorContent, interrupted, plainError, Sources, syntaxError, typeErrors } from './report';
@@ -15,6 +16,8 @@ import { CellWorker } from './worker';
 interface Running {
   message: Message;
   interrupts: number;
+  /** It was told to end: what it throws from then on comes of that (of a child that was signalled, say). */
+  ending?: boolean;
   done(how: Ended): void;
 }
 
@@ -30,9 +33,6 @@ export type Result = { error: ErrorContent } | { data?: Record<string, unknown>;
 const GRACE = 3000;
 /** How long a worker may take to end a cell before it is replaced, which is to be done within 2 s. */
 const LAST = 1500;
-const REMEMBERED = 2000;
-/** Characters of output in one message. */
-const LARGEST = 1 << 20;
 
 /** The notebook's cells: their types, their values (in the worker), and what becomes of their output. */
 export class Session {
@@ -43,14 +43,10 @@ export class Session {
   private readonly running = new Map<number, Running>();
   /** Of the requests that are not in the worker yet: they wait for the type checker or for npm. */
   private readonly preparing = new Set<AbortController>();
-  /** The requests that output belongs to, by the number of their cell. */
-  private readonly parents = new Map<number, Header>();
+  private readonly outlet: Outlet;
   private readonly names = new Set<string>();
   private readonly questions: Questions;
   private readonly comms = new Map<string, string>();
-  private printed?: { cell: number; name: string; texts: string[]; size: number };
-  private count = 0;
-  private last = 0;
   /** The last checkpoint that a run in this notebook told of. */
   private checkpoint?: string;
 
@@ -61,13 +57,14 @@ export class Session {
   ) {
     this.language = new Language(folder, root);
     this.locals = new LocalModules(folder);
+    this.outlet = new Outlet(sockets, (cell) => this.running.has(cell));
     this.questions = new Questions(
       (message, content, id) => void sockets.askInput(message, content, id),
       (id, value) => void this.worker.tell({ type: 'answer', id, value }),
     );
     this.worker = new CellWorker(root, folder, {
       frame: (frame) => this.take(frame),
-      cell: () => this.last,
+      cell: () => this.outlet.last,
       died: (why) => this.died(why),
     });
   }
@@ -82,22 +79,6 @@ export class Session {
     return [...this.running.values()][0]?.message.header;
   }
 
-  /** A number for what a message will put out. */
-  private number(header: Header): number {
-    const cell = ++this.count;
-    this.parents.set(cell, header);
-    for (const old of this.parents.keys())
-      if (this.parents.size <= REMEMBERED) break;
-      else if (old !== this.last && !this.running.has(old)) this.parents.delete(old);
-    return cell;
-  }
-
-  /** From now on, what comes from nowhere belongs to this cell. */
-  private begin({ header }: Message): number {
-    this.last = this.number(header);
-    return this.last;
-  }
-
   /** Runs a cell; what it printed is on its way when this resolves. */
   async execute(message: Message, code: string, expressions: Record<string, string>): Promise<Result> {
     const stop = new AbortController();
@@ -107,14 +88,14 @@ export class Session {
     } finally {
       this.preparing.delete(stop);
       await this.worker.settled();
-      this.flush();
+      this.outlet.flush();
     }
   }
 
   private async perform(message: Message, code: string, expressions: Record<string, string>, stop: AbortController): Promise<Result> {
     const magic = await magicOf(code);
     if (!magic) return this.run(message, code, expressions, stop);
-    const cell = this.begin(message);
+    const cell = this.outlet.begin(message.header);
     const say = (text: string) => this.take({ type: 'stream', cell, name: 'stdout', text });
     const fail = (evalue: string): Result => ({ error: plainError('MagicError', evalue) });
     switch (magic.name) {
@@ -142,7 +123,7 @@ export class Session {
   }
 
   private async run(message: Message, code: string, expressions: Record<string, string>, stop: AbortController): Promise<Result> {
-    const cell = this.begin(message);
+    const cell = this.outlet.begin(message.header);
     const file = `cell-${cell}.ts`;
     const stopped = new Promise<'stopped'>((resolve) => stop.signal.addEventListener('abort', () => resolve('stopped'), { once: true }));
     try {
@@ -204,7 +185,10 @@ export class Session {
   private async end(cell: number, grace: number): Promise<void> {
     void this.worker.tell({ type: 'ops' });
     if (grace) await wait(grace);
-    if (!this.running.has(cell) || !(await this.worker.tell({ type: 'end', cell }))) return;
+    const running = this.running.get(cell);
+    if (!running) return;
+    running.ending = true;
+    if (!(await this.worker.tell({ type: 'end', cell }))) return;
     await wait(LAST);
     if (this.running.has(cell))
       this.worker.replace(`code that cannot be interrupted kept it busy for ${LAST / 1000} s after it was told to end the cell`);
@@ -212,13 +196,13 @@ export class Session {
 
   /** What the worker has to say. */
   private take(frame: Frame): void {
-    const cell = frame.cell ?? this.last;
-    const parent: Header | NoParent = this.parents.get(cell) ?? {};
+    const cell = frame.cell ?? this.outlet.last;
+    const parent: Header | NoParent = this.outlet.parentOf(cell);
     const { sockets } = this;
-    if (frame.type !== 'stream') this.flush();
+    if (frame.type !== 'stream') this.outlet.flush();
     switch (frame.type) {
       case 'stream':
-        this.print(cell, frame.name, frame.text);
+        this.outlet.print(cell, frame.name, frame.text);
         return;
       case 'display': {
         const { data, metadata, transient } = frame;
@@ -248,30 +232,16 @@ export class Session {
         return void sockets.publish('stream', { name: 'stderr', text: `${frame.what} ${traceback.join('\n')}\n` }, parent);
       }
       case 'done':
-        this.questions.drop(cell);
-        this.running.get(cell)?.done({ outcome: frame.outcome, results: frame.results });
+        this.done(cell, frame as unknown as Ended);
         return;
     }
   }
 
-  /** Text that comes in one turn of the event loop goes out as one message. */
-  private print(cell: number, name: string, text: string): void {
-    const { printed } = this;
-    if (printed && printed.cell === cell && printed.name === name && printed.size < LARGEST) {
-      printed.texts.push(text);
-      printed.size += text.length;
-      return;
-    }
-    this.flush();
-    this.printed = { cell, name, texts: [text], size: text.length };
-    setImmediate(() => this.flush());
-  }
-
-  private flush(): void {
-    if (!this.printed) return;
-    const { cell, name, texts } = this.printed;
-    this.printed = undefined;
-    void this.sockets.publish('stream', { name, text: texts.join('') }, this.parents.get(cell) ?? {});
+  private done(cell: number, { outcome, results }: Ended): void {
+    this.questions.drop(cell);
+    const running = this.running.get(cell);
+    if (running?.ending && !outcome.ok) outcome.ename = 'Interrupted';
+    running?.done({ outcome, results });
   }
 
   private ask(cell: number, { id, prompt, password }: Frame): void {
@@ -293,7 +263,7 @@ export class Session {
     const { msg_type: kind } = header;
     if (kind === 'comm_open') this.comms.set(content.comm_id, content.target_name);
     if (kind === 'comm_close') this.comms.delete(content.comm_id);
-    void this.worker.tell({ type: 'comm', kind, cell: this.number(header), content, metadata, buffers });
+    void this.worker.tell({ type: 'comm', kind, cell: this.outlet.number(header), content, metadata, buffers });
   }
 
   commsOf(target?: string): Record<string, { target_name: string }> {

@@ -165,6 +165,34 @@ class Tampering(Kernels):
         self.assertEqual(self.value("1 + 1"), "2")
 
 
+class Imports(Kernels):
+    def test_interrupted(self):
+        """A package that is being evaluated when its cell is interrupted is evaluated anew by the next import."""
+        for kind, head, tail in (("commonjs", "require('./part')", "exports.whole = true"), ("module", "import './part.js'", "export const whole = true")):
+            package = self.folder / "node_modules" / f"slow-{kind}"
+            package.mkdir(parents=True)
+            (package / "package.json").write_text(f'{{"name": "slow-{kind}", "type": "{kind}", "main": "index.js"}}')
+            (package / "part.js").write_text("globalThis.begun = (globalThis.begun ?? 0) + 1;")
+            (package / "index.js").write_text(f"{head};\nif (!globalThis.again) for (globalThis.again = true; ;) ;\n{tail};")
+            code = f"// @ts-nocheck\nimport {{ whole }} from 'slow-{kind}';\nwhole"
+            self.interrupted(code, 0.5)
+            self.assertEqual(self.value(code), "true")
+            self.value("// @ts-nocheck\nglobalThis.again = false")
+
+    def test_that_cannot_be_taken_up(self):
+        package = self.folder / "node_modules" / "torn"
+        package.mkdir(parents=True)
+        (package / "package.json").write_text('{"name": "torn", "type": "module", "main": "index.js"}')
+        (package / "part.js").write_text("while (true) ;")
+        (package / "index.js").write_text("import './part.js'; export const whole = true")
+        code = "// @ts-nocheck\nimport { whole } from 'torn';\nwhole"
+        self.interrupted(code, 0.5)
+        (package / "part.js").write_text("")
+        self.assertIn("was interrupted in the middle and cannot be begun again here: %reset", self.failure(code))
+        self.value("%reset")
+        self.assertEqual(self.value(code), "true")
+
+
 class Questions(Kernels):
     def ask(self, code):
         msg_id = self.send(code, allow_stdin=True)

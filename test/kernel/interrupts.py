@@ -126,7 +126,7 @@ class Interrupts(Kernel):
                 self.value(SETUP)
                 kept, replaced = 0, replaced + 1
             elif reply["status"] == "error" and name != "failure":
-                self.assertEqual(reply["ename"], "Interrupted", name)
+                self.assertEqual(reply["ename"], "Interrupted", (name, ms, reply["evalue"]))
             kept += 1
             self.assertEqual(self.value("++kept"), str(kept), f"after {name}")
         took.sort()

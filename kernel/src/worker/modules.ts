@@ -44,6 +44,10 @@ interface Local {
 export class Modules {
   private readonly locals = new Map<string, Local>();
   private resolve!: (specifier: string, parent: string) => string;
+  /** Node.js's imports that are under way, by place and specifier. */
+  private readonly underWay = new Set<string>();
+  /** How often an import was torn: Node.js keeps what a stopped one left, under its URL. */
+  private readonly torn = new Map<string, number>();
 
   constructor(
     /** The notebook's. */
@@ -93,11 +97,11 @@ export class Modules {
 
   private async package(specifier: string, folder: string, native: Load, options?: object): Promise<Module> {
     try {
-      return withNames(await native(specifier, options));
+      return withNames(await this.node(native, specifier, folder, options));
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       const missing = code === 'ERR_MODULE_NOT_FOUND' && String(error).includes(`'${specifier}'`);
-      if (missing && this.own[specifier]) return withNames(await native(this.own[specifier]()));
+      if (missing && this.own[specifier]) return withNames(await this.node(native, pathToFileURL(this.own[specifier]()).href, folder));
       if (/^ERR_(MODULE_NOT_FOUND|PACKAGE_PATH_NOT_EXPORTED)$|^MODULE_NOT_FOUND$/.test(code ?? '') && hasTypes(specifier, folder))
         throw new TypesOnly(`The package '${specifier}' declares types and has no code: nothing of it can be used as a value.`);
       if (missing && !/^[./]/.test(specifier))
@@ -105,6 +109,23 @@ export class Modules {
           `There is no package '${specifier}' here. A cell with the line %npm install ${specifier} puts it beside the notebook.`,
         );
       throw error;
+    }
+  }
+
+  private async node(native: Load, specifier: string, folder: string, options?: object): Promise<Module> {
+    const key = `${folder}\n${specifier}`;
+    const times = isBuiltin(specifier) ? undefined : this.torn.get(key);
+    const url = times && `${this.resolve(specifier, pathToFileURL(join(folder, 'cell.ts')).href)}?again=${times}`;
+    this.underWay.add(key);
+    try {
+      return await native(url || specifier, options);
+    } catch (error) {
+      if (error !== null && error !== undefined) throw error;
+      throw new Error(
+        `An earlier import of '${specifier}' was interrupted in the middle and cannot be begun again here: %reset makes that possible.`,
+      );
+    } finally {
+      this.underWay.delete(key);
     }
   }
 
@@ -150,6 +171,10 @@ export class Modules {
   /** A cell was interrupted: what it was importing may never end, and is begun anew when it is imported again. */
   abandon(): void {
     for (const [path, { module }] of this.locals) if (unfinished.has(module)) this.locals.delete(path);
+    for (const key of this.underWay) this.torn.set(key, (this.torn.get(key) ?? 0) + 1);
+    this.underWay.clear();
+    for (const [path, module] of Object.entries(require.cache))
+      if (module && !module.loaded && module !== require.main) delete require.cache[path];
   }
 }
 

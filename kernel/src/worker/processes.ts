@@ -21,10 +21,11 @@ function read(pid: string): Process | undefined {
 
 /**
  * The processes that cells started, as the system lists them (where it has /proc). They are of the worker's group, which those leave
- * that are to outlive it (`detached`). A cell's are those that began since it did, but for what others are known to have started.
+ * that are to outlive it (`detached`). A cell's are those that it is known to have started, and those that nobody is known to have
+ * started and that began while it was the last cell; with all that these started.
  */
 export class Processes {
-  /** When the running cells began. */
+  /** When cells began, the last one last. */
   private readonly cells = new Map<number, number>();
   /** Who started those that run beside their cell; nobody, where they are to be left alone. */
   private readonly owners = new Map<number, number | undefined>();
@@ -41,18 +42,21 @@ export class Processes {
     this.owners.set(child.pid, 'kept' in child ? undefined : child.cell);
   }
 
-  signal(signal: 'SIGINT' | 'SIGKILL', cells: number[]): void {
+  /** `ended`: of cells that do not hold the worker any more; others may have begun since. `told`: who had the signal. */
+  signal(signal: 'SIGINT' | 'SIGKILL', cells: number[], ended: boolean, told = new Set<number>()): void {
     const all = new Map(this.list().map((one) => [one.pid, one]));
     for (const cell of cells) {
-      const since = this.cells.get(cell) ?? Number.POSITIVE_INFINITY;
+      const from = this.cells.get(cell) ?? Number.POSITIVE_INFINITY;
+      const to = (ended && [...this.cells].find(([other]) => other > cell)?.[1]) || Number.POSITIVE_INFINITY;
       const isOf = ({ pid, parent, began }: Process): boolean => {
-        if (began < since || (this.owners.has(pid) && this.owners.get(pid) !== cell)) return false;
-        const above = parent === this.group ? undefined : all.get(parent);
-        return !above || isOf(above);
+        if (this.owners.has(pid)) return this.owners.get(pid) === cell;
+        const above = all.get(parent);
+        return above ? isOf(above) : from <= began && began < to;
       };
       for (const one of all.values())
-        if (isOf(one))
+        if (isOf(one) && !told.has(one.pid))
           try {
+            told.add(one.pid);
             process.kill(one.pid, signal);
           } catch {
             // it has ended

@@ -13,8 +13,10 @@ const { fd, flag, word, port } = workerData as { fd: number; flag: Int32Array; w
 /** What a cell may need to reach its next yield before its JavaScript is stopped, in ms; then half as much again, and so on. */
 const PROMPT = 10;
 const LONGEST = 50;
-/** What the processes may need that a cell waits for inside a call, before they are killed. */
-const PATIENCE = 500;
+/** When to look for processes that a cell waits for inside a call: one may just be starting. */
+const PAUSES = [PROMPT, 15, 25, 50];
+/** What these may need to end, before they are killed. */
+const PATIENCE = 400;
 
 const sent: { number: number; message: Frame }[] = [];
 let count = 0;
@@ -44,7 +46,7 @@ function receive(frame: Frame): void {
       processes.begin(frame.cell as number);
       break;
     case 'signal':
-      processes.signal('SIGINT', frame.cells);
+      processes.signal('SIGINT', frame.cells, false);
       break;
     case 'end': {
       send(frame);
@@ -103,10 +105,15 @@ async function stop(): Promise<void> {
  * it waits for inside a call end at all events.
  */
 async function endProcesses(until: number, cell: number): Promise<void> {
-  await wait(PROMPT);
-  processes.signal('SIGINT', [cell]);
+  const told = new Set<number>();
+  for (const pause of PAUSES) {
+    await wait(pause);
+    const ended = taken() >= until;
+    processes.signal('SIGINT', [cell], ended, told);
+    if (ended) return;
+  }
   await wait(PATIENCE);
-  if (taken() < until) processes.signal('SIGKILL', [cell]);
+  if (taken() < until) processes.signal('SIGKILL', [cell], false);
 }
 
 port.on('message', (child: Child) => processes.note(child));
