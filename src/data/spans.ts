@@ -37,23 +37,21 @@ function alikeAtEnd(a: string, b: string, most: number): number {
   return n;
 }
 
-/** Call arguments and the like with other texts and numbers in them. */
-function replaced(value: unknown, probe: 0 | 1): unknown {
+/** Call arguments and the like with other texts and numbers in them; some fields must stay what they are. */
+function replaced(value: unknown, probe: 0 | 1, kept: string[]): unknown {
   if (typeof value === 'string') return PROBES[probe];
   if (typeof value === 'number') return NUMBERS[probe];
-  if (Array.isArray(value)) return value.map((item) => replaced(item, probe));
+  if (Array.isArray(value)) return value.map((item) => replaced(item, probe, kept));
   if (!value || typeof value !== 'object') return value;
-  return Object.fromEntries(
-    Object.entries(value).map(([key, item]) => [key, key === 'id' || key === 'type' ? item : replaced(item, probe)]),
-  );
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, kept.includes(key) ? item : replaced(item, probe, kept)]));
 }
 
 /** A message with another text in each place that it has one. */
-function probed(message: ChatMessage, probe: 0 | 1): ChatMessage {
+function probed(message: ChatMessage, probe: 0 | 1, kept: string[]): ChatMessage {
   const { content, tool_calls: calls } = message;
   const other: ChatMessage = { ...message };
   const calling = Array.isArray(calls) && calls.length > 0;
-  if (calling) other.tool_calls = replaced(calls, probe);
+  if (calling) other.tool_calls = replaced(calls, probe, kept);
   if (Array.isArray(content)) other.content = content.map((part) => ('text' in part ? { ...part, text: PROBES[probe] } : part));
   else if (content || !calling) other.content = PROBES[probe];
   for (const name of REASONING) if (typeof message[name] === 'string' && message[name]) other[name] = PROBES[probe];
@@ -98,8 +96,12 @@ class Turns {
    * undefined: the template does not render it with other words.
    */
   private written(text: string, messages: ChatMessage[], i: number, prompt = false): Span | null | undefined {
-    const others = ([0, 1] as const).map((probe) => this.render(messages.with(i, probed(messages[i], probe)), prompt));
-    if (others.some((other) => other === undefined)) return undefined;
+    const rendered = (kept: string[]) =>
+      ([0, 1] as const).map((probe) => this.render(messages.with(i, probed(messages[i], probe, kept)), prompt));
+    let others = rendered(['id', 'type']);
+    // A template may know its tools by name.
+    if (others.includes(undefined) && messages[i].tool_calls) others = rendered(['id', 'type', 'name']);
+    if (others.includes(undefined)) return undefined;
     if (others.every((other) => other === text)) return null;
     const from = Math.min(...others.map((other) => alike(text, other as string)));
     const behind = others.map((other) => alikeAtEnd(text, other as string, Math.min(text.length, (other as string).length) - from));

@@ -124,6 +124,10 @@ it('calls of tools are trained, their results are not; parts of text are rendere
     "{% for m in messages %}{% if m.tool_calls %}<|im_start|>call {{ m.tool_calls[0].function.name }}<|im_end|>{% elif m.role == 'tool' %}{{ messages[loop.index0 - 1].tool_calls[0].function.name }} gave {{ m.content }}{% else %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>{% endif %}",
   );
   expect(trained(repeating, chat.slice(0, 3))).toEqual(['call add<|im_end|>']);
+  const knowing = withTemplate(
+    "{% for m in messages %}<|im_start|>{{ m.role }} {% for c in m.tool_calls or [] %}{% if c.function.name != 'add' %}{{ raise_exception('Unknown tool') }}{% endif %}{{ c.function.name }} {{ c.function.arguments.a }}{% endfor %}{{ m.content or '' }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {{ '' }}{% endif %}",
+  );
+  expect(trained(knowing, [user('q'), callOf('add', { a: 5 }), resultOf('5'), assistant('5')])).toEqual(['add 5<|im_end|>', '5<|im_end|>']);
   const parts = withTemplate(
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for p in m.content %}{{ p.text }}{% endfor %}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{{ '' }}{% endif %}",
   );
