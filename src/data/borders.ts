@@ -15,15 +15,24 @@ export function anyOf(tokens: Iterable<string>): RegExp {
   return new RegExp(`(${longestFirst.map((token) => token.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|') || '(?!)'})`, 'g');
 }
 
+const added = new WeakMap<Tokenizer, RegExp>();
+
+/** A pattern that finds a tokenizer's added tokens. Some have thousands. */
+export function addedTokens(tokenizer: Tokenizer): RegExp {
+  const pattern = added.get(tokenizer) ?? anyOf(tokenizer.added_tokens_encoder.keys());
+  added.set(tokenizer, pattern);
+  return pattern;
+}
+
 /** The beginning of a text and its added tokens, which split it before all else. */
 function anchorsOf(text: string, ids: number[], tokenizer: Tokenizer): Anchor[] {
   const first = { at: 0, token: 0, length: 0 };
-  const added = tokenizer.added_tokens_encoder;
-  const known = new Set(added.values());
+  const idOf = tokenizer.added_tokens_encoder;
+  const known = new Set(idOf.values());
   const places = ids.flatMap((id, i) => (known.has(id) ? [i] : []));
-  const found = [...text.matchAll(anyOf(added.keys()))];
+  const found = [...text.matchAll(addedTokens(tokenizer))];
   // Some tokenizers find them elsewhere (within words, in normalized text): then the text is taken from its beginning.
-  if (found.length !== places.length || found.some(([token], i) => added.get(token) !== ids[places[i]])) return [first];
+  if (found.length !== places.length || found.some(([token], i) => idOf.get(token) !== ids[places[i]])) return [first];
   return [first, ...found.map(({ 0: token, index }, i) => ({ at: index, token: places[i], length: token.length }))];
 }
 

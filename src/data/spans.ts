@@ -1,7 +1,7 @@
 import { DataError, TunebookError } from '../core/errors';
 import { show } from '../core/options';
 import type { ChatMessage, ChatOptions, Tokenizer } from '../tokenizers/tokenizer';
-import { anyOf } from './borders';
+import { addedTokens, anyOf } from './borders';
 
 /** A place in a text: [from, to). */
 export type Span = [number, number];
@@ -58,6 +58,19 @@ function probed(message: ChatMessage, probe: 0 | 1, kept: string[]): ChatMessage
   return other;
 }
 
+const patterns = new WeakMap<Tokenizer, RegExp>();
+
+/** A pattern that finds what may end a turn. */
+function specialTokens(tokenizer: Tokenizer): RegExp {
+  let pattern = patterns.get(tokenizer);
+  if (!pattern) {
+    const special = [...tokenizer.added_tokens_encoder].flatMap(([token, id]) => (tokenizer.isSpecial(id) ? token : []));
+    pattern = anyOf([...special, ...END_TOKENS]);
+    patterns.set(tokenizer, pattern);
+  }
+  return pattern;
+}
+
 /** The turns of one conversation in its rendering. */
 class Turns {
   readonly text: string;
@@ -72,8 +85,7 @@ class Turns {
     private readonly options: ChatOptions,
   ) {
     this.text = tokenizer.renderChat(messages, options, this.now);
-    const special = [...tokenizer.added_tokens_encoder].flatMap(([token, id]) => (tokenizer.isSpecial(id) ? token : []));
-    this.special = anyOf([...special, ...END_TOKENS]);
+    this.special = specialTokens(tokenizer);
   }
 
   private render(messages: ChatMessage[], prompt = false): string | undefined {
@@ -154,10 +166,17 @@ class Turns {
     if (!alone || !whole || whole[1] > limit) return undefined;
     const between = prompt.slice(alone[1]);
     if (this.text.startsWith(between, whole[1]) && whole[1] + between.length <= limit) return whole[1] + between.length;
-    // A prompt that goes further than the data's answers do (it opens or leaves out a thought): what they have of it is its beginning.
+    // A prompt that goes further than the data's answers do (it opens or leaves out a thought): what they have of it, in whole lines
+    // and tokens, is its beginning.
     const asked = this.beginning(i)?.length;
-    const common = alike(between, this.text.slice(whole[1], limit));
-    return asked !== undefined && between.slice(asked - alone[1], common).trim() ? whole[1] + common : undefined;
+    if (asked === undefined) return undefined;
+    const rest = this.text.slice(whole[1], limit);
+    const common = alike(between, rest);
+    const borders = [/\n/g, addedTokens(this.tokenizer)].flatMap((border) =>
+      [...between.slice(0, common).matchAll(border)].map((found) => found.index + found[0].length),
+    );
+    const end = common === rest.length ? common : Math.max(0, ...borders);
+    return between.slice(asked - alone[1], end).trim() ? whole[1] + end : undefined;
   }
 
   /** A conversation that the assistant opens: behind the generation prompt of any other. */

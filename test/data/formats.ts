@@ -177,6 +177,16 @@ export const FORMATS: Record<string, Format> = {
     call: qwenCall,
   },
   'Qwen 3': qwen3,
+  // The prompt holds an empty thought: what an answer has in common with it is no answer.
+  'Qwen 3, not thinking': {
+    ...qwen3,
+    options: { enable_thinking: false },
+    answer: (content: string, last: boolean) => {
+      const [prompt, all] = ['<think>\n\n</think>\n\n', qwen3.answer(content, last)];
+      if (!last) return all;
+      return all.startsWith(prompt) ? all.slice(prompt.length) : all.slice('<think>\n'.length);
+    },
+  },
   Zephyr: { template: ZEPHYR, specials: ['<s>', '</s>'], eos_token: '</s>', system: true, answer: (content) => `${content}</s>` },
   Alpaca: { template: ALPACA, ...sentence, system: true, answer: (content) => `${content}</s>` },
 };
