@@ -163,6 +163,10 @@ def train(data):
     return {"losses": losses, "norms": norms, "eval_loss": total / count if count else None}
 
 
+def trainings(data):
+    return [train(case) for case in data["cases"]]
+
+
 def optimizers(data):
     """Parameters after some steps of the optimizers that transformers makes of these names (without 8 bits: of which bitsandbytes has
     no steps on a CPU); gradients of every second step count half, as clipped."""
