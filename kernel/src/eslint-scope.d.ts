@@ -13,5 +13,8 @@ declare module 'eslint-scope' {
     through: Reference[];
     childScopes: Scope[];
   }
-  export function analyze(tree: unknown, options: { ecmaVersion: number; sourceType: 'module' | 'script' }): { globalScope: Scope };
+  export function analyze(
+    tree: unknown,
+    options: { ecmaVersion: number; sourceType: 'module' | 'script'; ignoreEval?: boolean },
+  ): { globalScope: Scope };
 }

@@ -23,7 +23,7 @@ type Places = Map<number, string>;
 /** The body of an async function for the JavaScript of a cell, or else of a file; `names`: what a cell declares for others. */
 export function rewrite(code: string, tree: Node, cell?: Cell): { code: string; names: string[] } {
   const out = new MagicString(code);
-  const scopes = analyze(tree, { ecmaVersion: 2022, sourceType: 'module' });
+  const scopes = analyze(tree, { ecmaVersion: 2022, sourceType: 'module', ignoreEval: true });
   const [top]: Scope[] = scopes.globalScope.childScopes;
   const imported = top.variables.filter(({ defs }) => defs.some(({ type }) => type === 'ImportBinding'));
   const scoped = scopedNames(top.variables, imported, cell);

@@ -138,6 +138,10 @@ const FORMS: { declare: string; use: string; top?: boolean }[] = [
   { declare: 'const tag = (s: any, ...v: any[]) => s.raw.join("|") + v; const it = tag`ab`', use: 'it' },
   { declare: 'const o2 = { it() { return this === o2 } }; const { it } = o2', use: '[it(), o2.it()]' },
   { declare: 'function it() { return this }', use: 'it()' },
+  {
+    declare: 'let it = 1; const f2 = (n: number) => { let own = n; eval("own++; it += own; var lost = 1"); return [own, typeof lost] }',
+    use: '[f2(4), it, eval("it + 1"), (0, eval)("typeof it")]',
+  },
   { declare: 'const it = await Promise.all([1, (async () => await 2)()])', use: 'it' },
   { declare: 'let it: any = () => 0; it = function () { return new.target }', use: 'new it() && it.name' },
 ];
