@@ -47,8 +47,11 @@ const PARTS = {
 function output(command, args, { seconds = 300, ...options } = {}) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
-    const late = setTimeout(() => child.kill('SIGTERM'), seconds * 1000);
     let [stdout, stderr] = ['', ''];
+    const late = setTimeout(() => {
+      stderr += `\nIt did not end within ${seconds} s.`;
+      child.kill('SIGTERM');
+    }, seconds * 1000);
     child.stdout.on('data', (data) => {
       stdout += data;
     });
