@@ -412,6 +412,8 @@ export const EXPRESSIONS: string[] = [
   '1 if [] else 0',
   // Functions.
   'range(3) | list',
+  'range(1000000) | list | length',
+  'range(100000) | list | length',
   'range(1, 4) | list',
   'range(5, 0, -2) | list',
   'dict(a=1, b=[2])',
@@ -474,6 +476,7 @@ export const EXPRESSIONS: string[] = [
 
 /** Whole templates: white space, loops, scopes, macros. */
 export const TEMPLATES: string[] = [
+  '{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}',
   '{% for m in messages %}\n  {%- if m.role == "user" %}\nU:{{ m.content }}\n  {% else %}\nO\n  {% endif %}\n{% endfor %}\n',
   '   {% if flag %}\n a\n   {% endif %}\n b {# c #}\n\n{#- d -#}\n e\n',
   '{%- for n in numbers -%} {{ loop.index }}/{{ loop.length }}:{{ n }}{{ "," if not loop.last }} {%- endfor -%}',

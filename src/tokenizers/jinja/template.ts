@@ -17,11 +17,15 @@ export interface Rendered {
   generated: [number, number][];
 }
 
+/** Jinja's sandbox has the same limit. */
+const MAX_RANGE = 100_000;
 const range: Callable = (args) => {
   const [start, stop] = args.length > 1 ? args : [0, args[0]];
   const [from, to, step] = [integer(start, 'start', 0), integer(stop, 'stop', 0), integer(args[2], 'step', 1)];
   if (!step) throw new TemplateError('range() arg 3 must not be zero');
-  return Array.from({ length: Math.max(0, Math.ceil((to - from) / step)) }, (_, i) => from + i * step);
+  const length = Math.max(0, Math.ceil((to - from) / step));
+  if (length > MAX_RANGE) throw new TemplateError(`range() of ${length} numbers; templates may have ${MAX_RANGE}`);
+  return Array.from({ length }, (_, i) => from + i * step);
 };
 const dict: Callable = ([from], named) => {
   const pairs = from === undefined ? [] : isDict(from) ? [...from] : itemsOf(from).map((pair) => itemsOf(pair) as [Value, Value]);
@@ -51,6 +55,15 @@ const GLOBALS: [string, Value][] = [
   ],
 ];
 
+/** What f returns; recursion without end and texts beyond JavaScript's longest are the template's errors. */
+function run(f: () => string): string {
+  try {
+    return f();
+  } catch (error) {
+    throw error instanceof RangeError ? new TemplateError(error.message) : error;
+  }
+}
+
 /** Characters that Unicode reserves for such use: never in a text. */
 const [OPEN, CLOSE] = ['\ufdd0', '\ufdd1'];
 
@@ -79,7 +92,7 @@ export class Template {
     scope.set('strftime_now', ([format]) => strftime(now, text(format, 'the format')));
     for (const [name, value] of Object.entries(variables)) scope.set(name, fromJs(value));
     const mark = marked ? (inner: string) => OPEN + inner + CLOSE : (inner: string) => inner;
-    const written = new Evaluator(mark).run(this.body.body, new Scope(scope));
+    const written = run(() => new Evaluator(mark).run(this.body.body, new Scope(scope)));
     if (!marked) return { text: written, generated: [] };
     const generated: [number, number][] = [];
     let [out, from, depth] = ['', 0, 0];
