@@ -69,35 +69,6 @@ def tokens(data):
     }
 
 
-def rendered(render):
-    """A text, or {"error"} with the exception's name."""
-    try:
-        return render()
-    except Exception as error:
-        return {"error": type(error).__name__}
-
-
-def templates(data):
-    """What transformers makes of templates, and of conversations with the tokenizers in folders; `resaved`: folders written anew."""
-    from transformers.utils.chat_template_utils import _compile_jinja_template
-
-    tokenizers = {name: AutoTokenizer.from_pretrained(folder) for name, folder in data["tokenizers"].items()}
-    for name, folder in data["resaved"].items():
-        tokenizers[name].save_pretrained(folder)
-
-    def chat(case):
-        tokenizer, options = tokenizers[case["tokenizer"]], case["options"]
-        text = tokenizer.apply_chat_template(case["messages"], tokenize=False, **options)
-        encoded = tokenizer.apply_chat_template(case["messages"], return_dict=True, return_assistant_tokens_mask=case["marked"], **options)
-        return {"text": text, "ids": encoded["input_ids"], "mask": encoded.get("assistant_masks")}
-
-    return {
-        "cases": [rendered(lambda: _compile_jinja_template(case["template"]).render(**case["variables"])) for case in data["cases"]],
-        "chats": [rendered(lambda: chat(case)) for case in data["chats"]],
-        "named": {name: tokenizer.chat_template for name, tokenizer in tokenizers.items()},
-    }
-
-
 def batch_loss(model, batch):
     ids, labels = torch.tensor(batch["ids"]), torch.tensor(batch["labels"])
     logits = model(ids, attention_mask=torch.tensor(batch["mask"])).logits.float()
@@ -317,5 +288,5 @@ def quantized(data):
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
     torch.set_num_threads(os.cpu_count())
-    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "templates": templates, "train": train, "optimizers": optimizers, "saved": saved, "adapters": adapters, "board": board, "quantized": quantized, "gguf_packed": gguf_packed, "spectra": spectra, "trainings": trainings, **TASKS}[task](json.load(open(source)))
+    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "optimizers": optimizers, "saved": saved, "adapters": adapters, "board": board, "quantized": quantized, "gguf_packed": gguf_packed, "spectra": spectra, "trainings": trainings, **TASKS}[task](json.load(open(source)))
     json.dump(result, open(target, "w"))

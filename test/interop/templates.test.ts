@@ -112,7 +112,7 @@ beforeAll(async () => {
     tokenizers: folders,
     resaved: { listed: resaved },
   };
-  theirs = peer('templates', data);
+  theirs = peer('templates', data, 'peer_templates.py');
 });
 
 it("expressions and templates give what Python's jinja2 gives", () => {
