@@ -91,18 +91,27 @@ def gguf_tokenizers(data):
     return results
 
 
-def pre_tokenizers_of(data):
-    """GPT-2's vocabulary behind other ways to split a text; and the splits that transformers has for GGUF's names of them."""
+def variants(data):
+    """The vocabularies of folders behind other parts of tokenizer.json: ids and texts."""
+    results = {}
+    plain = {
+        folder: json.load(open(os.path.join(folder, "tokenizer.json"))) if os.path.exists(os.path.join(folder, "tokenizer.json")) else json.loads(gpt2_like(folder, False).to_str())
+        for folder in {part["folder"] for part in data["parts"].values()}
+    }
+    for name, part in data["parts"].items():
+        base = plain[part["folder"]]
+        whole = {**base, **part["json"], "model": {**base["model"], **part.get("model", {})}}
+        tokenizer = Tokenizer.from_str(json.dumps(whole))
+        ids = [e.ids for e in tokenizer.encode_batch(data["texts"], add_special_tokens=False)]
+        results[name] = {"ids": ids, "decoded": tokenizer.decode_batch(ids, skip_special_tokens=False)}
+    return results
+
+
+def splits(data):
+    """The splits that transformers has for GGUF's names of them."""
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
-    plain = json.loads(gpt2_like(data["source"], False).to_str())
-    ids = {}
-    for name, part in data["parts"].items():
-        plain["pre_tokenizer"], plain["normalizer"] = part["pre_tokenizer"], part["normalizer"]
-        plain["model"]["ignore_merges"] = part["ignore_merges"]
-        tokenizer = Tokenizer.from_str(json.dumps(plain))
-        ids[name] = [e.ids for e in tokenizer.encode_batch(data["texts"], add_special_tokens=False)]
-    return {"ids": ids, "splits": GGUF_PRE_TOKENIZER_SPLITS}
+    return GGUF_PRE_TOKENIZER_SPLITS
 
 
 def facts_of(folder, texts):
@@ -136,5 +145,5 @@ def facts(data):
 
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
-    result = {"gguf_tokenizers": gguf_tokenizers, "pre_tokenizers": pre_tokenizers_of, "facts": facts}[task](json.load(open(source)))
+    result = {"gguf_tokenizers": gguf_tokenizers, "variants": variants, "splits": splits, "facts": facts}[task](json.load(open(source)))
     json.dump(result, open(target, "w"))

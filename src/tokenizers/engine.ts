@@ -1,4 +1,5 @@
 import { OptionError } from '../core/errors';
+import { mendDecoder, mendPreTokenizer, normalizer, preTokenizer } from './engine_mends';
 
 /** tokenizer.json, as far as it is read here: https://huggingface.co/docs/tokenizers. */
 export interface TokenizerJson {
@@ -31,10 +32,17 @@ interface HubTokenizer {
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
   token_to_id(token: string): number | undefined;
   id_to_token(id: number): string | undefined;
+  pre_tokenizer: HubPreTokenizer | null;
   decoder: HubDecoder | null;
   post_processor: unknown;
 }
-interface HubDecoder {
+export interface HubPreTokenizer {
+  config?: Part;
+  pattern?: RegExp | null;
+  tokenizers?: HubPreTokenizer[];
+  pre_tokenize_text(text: string): string[];
+}
+export interface HubDecoder {
   config: Part;
   decoders?: HubDecoder[];
   decode_chain(tokens: string[]): string[];
@@ -44,114 +52,24 @@ const hub = require('@huggingface/tokenizers') as {
   SequencePostProcessor: new (config: object) => unknown;
 };
 
-/** The split of GPT-2, which a ByteLevel pre-tokenizer makes by itself. */
-const GPT2_SPLIT = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
-export const split = (regex: string): Part => ({ type: 'Split', pattern: { Regex: regex }, behavior: 'Isolated', invert: false });
-
-/** Letters that match s and k where case is ignored, beyond ASCII: the long s and the Kelvin sign. */
-const FOLDED: Record<string, string> = { s: '[sS\u017f]', k: '[kK\u212a]' };
-const foldCase = (regex: string) =>
-  regex.replace(/\(\?i:((?:[\w'|]|\[\w+\])+)\)/g, (_, body: string) => {
-    const letters = body.replace(/\[(\w+)\]|[a-z]/gi, (found, list?: string) =>
-      list ? `(?:${[...list].map(either).join('|')})` : either(found),
-    );
-    return `(?:${letters})`;
-  });
-const either = (letter: string) => FOLDED[letter.toLowerCase()] ?? `[${letter.toLowerCase()}${letter.toUpperCase()}]`;
-
-/**
- * A pre-tokenizer in the words in which the package splits as the Rust original does. Its own ByteLevel and Digits go by JavaScript's
- * \s (which has U+FEFF and lacks U+0085) and ASCII's digits, its Metaspace does not split, and its (?i:...) knows ASCII only.
- */
-function preTokenizer(part: Part): Part {
-  const sequence = (...pretokenizers: Part[]): Part => ({ type: 'Sequence', pretokenizers });
-  switch (part.type) {
-    case 'Sequence':
-      return sequence(...(part.pretokenizers as Part[]).map(preTokenizer));
-    case 'ByteLevel':
-      if (part.use_regex === false) return part;
-      return part.add_prefix_space
-        ? sequence({ type: 'Replace', pattern: { Regex: String.raw`\A(?! )` }, content: ' ' }, split(GPT2_SPLIT), {
-            ...part,
-            add_prefix_space: false,
-            use_regex: false,
-          })
-        : sequence(split(GPT2_SPLIT), { ...part, use_regex: false });
-    case 'Digits':
-      return split(part.individual_digits ? String.raw`\p{N}` : String.raw`\p{N}+`);
-    case 'Metaspace': {
-      const mark = (part.replacement as string | undefined) ?? '\u2581';
-      return part.split === false ? part : sequence(part, split(`${mark}?[^${mark}]+|${mark}`));
-    }
-    case 'Split': {
-      const { Regex: regex } = part.pattern as { Regex?: string };
-      return regex === undefined ? part : { ...part, pattern: { Regex: foldCase(regex) } };
-    }
-    default:
-      return part;
-  }
-}
-
-/** GPT-2's visible characters for bytes. */
-const BYTES = new Map<string, number>();
-for (let byte = 0, extra = 256; byte < 256; byte++) {
-  const visible = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-  BYTES.set(String.fromCodePoint(visible ? byte : extra++), byte);
-}
-const utf8 = (bytes: Uint8Array) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
-
-function bytesOf(token: string): Uint8Array {
-  const bytes = Array.from(token, (c) => BYTES.get(c));
-  return bytes.includes(undefined) ? Buffer.from(token) : Uint8Array.from(bytes as number[]);
-}
-
-/** Runs of <0x..> tokens as the characters they spell; where they spell none, a replacement sign for each. */
-function joinBytes(tokens: string[]): string[] {
-  const joined: string[] = [];
-  let run: number[] = [];
-  const flush = () => {
-    if (!run.length) return;
-    const bytes = Uint8Array.from(run);
-    const text = utf8(bytes);
-    joined.push(Buffer.from(text).equals(bytes) ? text : '\ufffd'.repeat(run.length));
-    run = [];
-  };
-  for (const token of tokens) {
-    const byte = /^<0x([0-9A-Fa-f]{2})>$/.exec(token);
-    if (byte) run.push(Number.parseInt(byte[1], 16));
-    else {
-      flush();
-      joined.push(token);
-    }
-  }
-  flush();
-  return joined;
-}
-
-/** Decoders that differ from the Rust original in the package: on added tokens, broken bytes, byte order marks and leading spaces. */
-const DECODERS: Record<string, (tokens: string[], config: Part) => string[]> = {
-  ByteLevel: (tokens) => [utf8(Buffer.concat(tokens.map(bytesOf)))],
-  ByteFallback: joinBytes,
-  Metaspace: (tokens, { replacement = '\u2581', prepend_scheme }) =>
-    tokens.map((token, i) => token.replaceAll(replacement as string, i || prepend_scheme === 'never' ? ' ' : '')),
-};
-function mendDecoder(decoder: HubDecoder | null): void {
-  if (!decoder) return;
-  const mended = DECODERS[decoder.config.type];
-  if (mended) decoder.decode_chain = (tokens) => mended(tokens, decoder.config);
-  decoder.decoders?.forEach(mendDecoder);
-}
-
 /** Text to ids and back by a tokenizer.json: @huggingface/tokenizers, held to what the Rust original computes. */
 export class Engine {
   private readonly hub: HubTokenizer;
 
   constructor(json: TokenizerJson, config: { eos_token?: string }) {
-    const { normalizer = null, pre_tokenizer: pre, post_processor = null, decoder = null, added_tokens = [] } = json;
+    const { normalizer: normal, pre_tokenizer: pre, post_processor = null, decoder = null, added_tokens = [] } = json;
     this.hub = new hub.Tokenizer(
-      { ...json, normalizer, pre_tokenizer: pre ? preTokenizer(pre) : null, post_processor, decoder, added_tokens },
+      {
+        ...json,
+        normalizer: normal ? normalizer(normal) : null,
+        pre_tokenizer: pre ? preTokenizer(pre) : null,
+        post_processor,
+        decoder,
+        added_tokens,
+      },
       config,
     );
+    mendPreTokenizer(this.hub.pre_tokenizer);
     mendDecoder(this.hub.decoder);
   }
 

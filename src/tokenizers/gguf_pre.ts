@@ -1,4 +1,5 @@
-import { type Part, split } from './engine';
+import type { Part } from './engine';
+import { split } from './engine_mends';
 
 /**
  * How the byte-level tokenizers of GGUF files split a text before they merge, by `tokenizer.ggml.pre`: the names are llama.cpp's

@@ -1,0 +1,159 @@
+import type { HubDecoder, HubPreTokenizer, Part } from './engine';
+
+// Where @huggingface/tokenizers does not compute what the Rust original does: its parts are written in words in which it does, or get
+// the function that does.
+
+/** The split of GPT-2, which a ByteLevel pre-tokenizer makes by itself. */
+const GPT2_SPLIT = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+export const split = (regex: string): Part => ({ type: 'Split', pattern: { Regex: regex }, behavior: 'Isolated', invert: false });
+
+/** Letters that match s and k where case is ignored, beyond ASCII: the long s and the Kelvin sign. */
+const FOLDED: Record<string, string> = { s: '[sS\u017f]', k: '[kK\u212a]' };
+const foldCase = (regex: string) =>
+  regex.replace(/\(\?i:((?:[\w'|]|\[\w+\])+)\)/g, (_, body: string) => {
+    const letters = body.replace(/\[(\w+)\]|[a-z]/gi, (found, list?: string) =>
+      list ? `(?:${[...list].map(either).join('|')})` : either(found),
+    );
+    return `(?:${letters})`;
+  });
+const either = (letter: string) => FOLDED[letter.toLowerCase()] ?? `[${letter.toLowerCase()}${letter.toUpperCase()}]`;
+
+const PUNCTUATION = String.raw`[\p{P}!-/:-@\[-\x60{-~]`;
+const sequence = (...pretokenizers: Part[]): Part => ({ type: 'Sequence', pretokenizers });
+
+/**
+ * A pre-tokenizer in words that the package splits right. Its ByteLevel, Digits, Whitespace and Punctuation go by JavaScript's \s (which
+ * has U+FEFF and lacks U+0085) and ASCII's digits and words, its Metaspace does not split, and its (?i:...) knows ASCII only.
+ */
+export function preTokenizer(part: Part): Part {
+  switch (part.type) {
+    case 'Sequence':
+      return sequence(...(part.pretokenizers as Part[]).map(preTokenizer));
+    case 'ByteLevel': {
+      if (part.use_regex === false) return part;
+      const parts = [split(GPT2_SPLIT), { ...part, add_prefix_space: false, use_regex: false }];
+      return part.add_prefix_space ? sequence({ ...split(' '), behavior: 'Prefix' }, ...parts) : sequence(...parts);
+    }
+    case 'Digits':
+      return split(part.individual_digits ? String.raw`\p{N}` : String.raw`\p{N}+`);
+    case 'Punctuation':
+      return { ...split(PUNCTUATION), behavior: part.behavior ?? 'Isolated' };
+    case 'Whitespace':
+      return { ...split(String.raw`\w+|[^\w\s]+`), behavior: 'Removed', invert: true };
+    case 'WhitespaceSplit':
+      return { ...split(String.raw`\s+`), behavior: 'Removed' };
+    case 'BertPreTokenizer':
+      return sequence({ ...split(String.raw`\s`), behavior: 'Removed' }, split(PUNCTUATION));
+    case 'Metaspace': {
+      const mark = (part.replacement as string | undefined) ?? '\u2581';
+      return part.split === false ? part : sequence(part, split(`${mark}?[^${mark}]+|${mark}`));
+    }
+    case 'Split': {
+      const { Regex: regex } = part.pattern as { Regex?: string };
+      return regex === undefined ? part : { ...part, pattern: { Regex: foldCase(regex) } };
+    }
+    default:
+      return part;
+  }
+}
+
+/** A normalizer likewise: the package's Strip goes by JavaScript's white space. */
+export function normalizer(part: Part): Part {
+  const strip = (regex: string) => ({ type: 'Replace', pattern: { Regex: regex }, content: '' });
+  if (part.type === 'Sequence') return { ...part, normalizers: (part.normalizers as Part[]).map(normalizer) };
+  if (part.type !== 'Strip') return part;
+  const ends = [part.strip_left && strip(String.raw`\A\s+`), part.strip_right && strip(String.raw`\s+\z`)].filter(Boolean);
+  return { type: 'Sequence', normalizers: ends };
+}
+
+/** What becomes of the pieces that a pattern matches and of those between them. */
+type Behavior = 'Isolated' | 'Removed' | 'Contiguous' | 'MergedWithPrevious' | 'MergedWithNext' | 'Prefix';
+
+function splitBy(text: string, pattern: RegExp, behavior: Behavior, invert: boolean): string[] {
+  if (behavior === 'Prefix') return [text.startsWith(' ') ? text : ` ${text}`];
+  const pieces: { text: string; hit: boolean }[] = [];
+  const push = (from: number, to: number, hit: boolean) => {
+    if (to > from) pieces.push({ text: text.slice(from, to), hit: hit !== invert });
+  };
+  let at = 0;
+  for (const { index, 0: found } of text.matchAll(pattern)) {
+    push(at, index, false);
+    push(index, index + found.length, true);
+    at = index + found.length;
+  }
+  push(at, text.length, false);
+  const merged: typeof pieces = [];
+  const mergeIf = (joins: (last: { hit: boolean }, next: { hit: boolean }) => boolean) => {
+    let last: { hit: boolean } | undefined;
+    for (const piece of pieces) {
+      if (last && joins(last, piece)) merged[merged.length - 1].text += piece.text;
+      else merged.push({ ...piece });
+      last = piece;
+    }
+    return merged.map((piece) => piece.text);
+  };
+  if (behavior === 'Contiguous') return mergeIf((last, next) => last.hit === next.hit);
+  if (behavior === 'MergedWithPrevious') return mergeIf((last, next) => next.hit && !last.hit);
+  if (behavior === 'MergedWithNext') return mergeIf((last, next) => last.hit && !next.hit);
+  return pieces.filter(({ hit }) => behavior !== 'Removed' || !hit).map((piece) => piece.text);
+}
+
+/** The package's Split isolates what matches, whatever else it is told. */
+export function mendPreTokenizer(pre: HubPreTokenizer | null): void {
+  const { behavior, invert }: Partial<Part> = pre?.config ?? {};
+  if (pre?.pattern && behavior && (behavior !== 'Isolated' || invert)) {
+    const pattern = pre.pattern;
+    pre.pre_tokenize_text = (text) => splitBy(text, pattern, behavior as Behavior, invert === true);
+  }
+  pre?.tokenizers?.forEach(mendPreTokenizer);
+}
+
+/** GPT-2's visible characters for bytes. */
+const BYTES = new Map<string, number>();
+for (let byte = 0, extra = 256; byte < 256; byte++) {
+  const visible = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+  BYTES.set(String.fromCodePoint(visible ? byte : extra++), byte);
+}
+const utf8 = (bytes: Uint8Array) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
+
+function bytesOf(token: string): Uint8Array {
+  const bytes = Array.from(token, (c) => BYTES.get(c));
+  return bytes.includes(undefined) ? Buffer.from(token) : Uint8Array.from(bytes as number[]);
+}
+
+/** Runs of <0x..> tokens as the characters they spell; where they spell none, a replacement sign for each. */
+function joinBytes(tokens: string[]): string[] {
+  const joined: string[] = [];
+  let run: number[] = [];
+  const flush = () => {
+    if (!run.length) return;
+    const bytes = Uint8Array.from(run);
+    const text = utf8(bytes);
+    joined.push(Buffer.from(text).equals(bytes) ? text : '\ufffd'.repeat(run.length));
+    run = [];
+  };
+  for (const token of tokens) {
+    const byte = /^<0x([0-9A-Fa-f]{2})>$/.exec(token);
+    if (byte) run.push(Number.parseInt(byte[1], 16));
+    else {
+      flush();
+      joined.push(token);
+    }
+  }
+  flush();
+  return joined;
+}
+
+/** Decoders that differ from the Rust original in the package: on added tokens, broken bytes, byte order marks and leading spaces. */
+const DECODERS: Record<string, (tokens: string[], config: Part) => string[]> = {
+  ByteLevel: (tokens) => [utf8(Buffer.concat(tokens.map(bytesOf)))],
+  ByteFallback: joinBytes,
+  Metaspace: (tokens, { replacement = '\u2581', prepend_scheme }) =>
+    tokens.map((token, i) => token.replaceAll(replacement as string, i || prepend_scheme === 'never' ? ' ' : '')),
+};
+export function mendDecoder(decoder: HubDecoder | null): void {
+  if (!decoder) return;
+  const mended = DECODERS[decoder.config.type];
+  if (mended) decoder.decode_chain = (tokens) => mended(tokens, decoder.config);
+  decoder.decoders?.forEach(mendDecoder);
+}
