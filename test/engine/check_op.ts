@@ -23,7 +23,7 @@ export function withoutLeaks(f: () => void): void {
 }
 
 function difference(a: Float32Array | Int32Array | Uint8Array, b: typeof a): number {
-  let scale = 1e-5; // where all is smaller, it is what rounding leaves of terms that cancel
+  let scale = 1e-4; // where all is smaller, it is what rounding leaves of terms that cancel
   let worst = 0;
   for (const value of b) scale = Math.max(scale, Math.abs(value));
   for (let i = 0; i < b.length; i++) {
