@@ -67,6 +67,8 @@ export async function generate(
   const o = generationSettings(call, given, decoder.generation_config);
   const prompt = input_ids.length;
   if (!prompt) throw new OptionError('generate needs at least one token to continue; the prompt is empty.');
+  if (call.max_new_tokens && call.max_length)
+    warnOnce('generate: of max_new_tokens and max_length the first counts, as in transformers. Leave one of them out.');
   const positions = decoder.config.max_position_embeddings;
   if (prompt >= positions)
     throw new OptionError(`The prompt has ${prompt} tokens, but the model knows only ${positions} positions. Shorten it.`);

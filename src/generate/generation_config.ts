@@ -102,24 +102,27 @@ const lacks = (name: string, value: unknown, sampled: boolean): boolean => {
   return (sampled || !sampling) && !off.some((v) => JSON.stringify(v) === JSON.stringify(value));
 };
 
+/** Fields that say something. */
+const set = (fields: object) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== undefined));
+
 /** What a model generates with unless a call says otherwise: generation_config.json, in its own names. Fields may be assigned to. */
 export class GenerationConfig {
   [name: string]: unknown;
 
   constructor(fields: Partial<GenerationSettings> & Record<string, unknown> = {}) {
     const known = Object.fromEntries(Object.keys(GENERATION_KEYS).map((name) => [name, undefined as unknown]));
-    Object.assign(this, readOptions('GenerationConfig', fields, known));
+    Object.assign(this, set(readOptions('GenerationConfig', fields, known)));
   }
 
   /** What a config.json without a generation_config.json beside it says of generation, as files of older versions do. */
   static fromModelConfig(json: Record<string, unknown>): GenerationConfig {
-    const found = Object.entries(json).filter(([name, value]) => Object.hasOwn(GENERATION_KEYS, name) && value !== null);
+    const found = Object.entries(json).filter(([name]) => Object.hasOwn(GENERATION_KEYS, name));
     return new GenerationConfig({ ...Object.fromEntries(found), _from_model_config: true });
   }
 
   /** generation_config.json as transformers writes it: what is set, keys sorted, two spaces. */
   toJson(): string {
-    return sortedJson(Object.fromEntries(Object.entries(this).filter(([, value]) => value !== null && value !== undefined)));
+    return sortedJson(set(this));
   }
 }
 
@@ -132,8 +135,6 @@ export async function readGenerationConfig(folder: string, otherwise: () => Gene
   if (unknown.length) warnOnce(`${path} has fields that neither tunebook nor transformers knows; they are ignored: ${unknown.join(', ')}.`);
   return new GenerationConfig(Object.fromEntries(Object.entries(json).filter(([name]) => !unknown.includes(name))));
 }
-
-const set = (fields: object) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== undefined));
 
 /** The rules of the numbers: [name, rule, remedy, of sampling alone]. */
 const RULES: [keyof GenerationSettings, Parameters<typeof checkNumber>[3], string, sampling?: true][] = [

@@ -13,10 +13,11 @@ import { resolveModel } from '../hub/resolve';
 import { BitsAndBytesConfig, bf16, f32 } from '../quantize';
 import { Tokenizer } from '../tokenizers/tokenizer';
 import type { CausalLM } from './causal_lm';
+import { ggufGenerationConfig } from './gguf_metadata';
 import type { KeyTable } from './keys';
 import { LlamaForCausalLM } from './llama';
 import { LLAMA_KEYS, llamaConfig } from './llama_config';
-import { ggufGenerationConfig, llamaConfigFromGguf, llamaGgufNames } from './llama_gguf';
+import { llamaConfigFromGguf, llamaGgufNames } from './llama_gguf';
 import { MISTRAL_KEYS, mistralConfig } from './mistral';
 import { ggufSource, safetensorsSource, type WeightSource } from './source';
 

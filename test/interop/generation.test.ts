@@ -9,7 +9,7 @@ import { GenerationConfig, generationSettings } from '../../src/generate/generat
 import { candidates, constrain } from '../../src/generate/logits';
 import { resolveModel } from '../../src/hub/resolve';
 import { AutoModelForCausalLM, generate, get_peft_model, LoraConfig, PeftModel, pipeline } from '../../src/index';
-import { ggufGenerationConfig } from '../../src/models/llama_gguf';
+import { ggufGenerationConfig } from '../../src/models/gguf_metadata';
 import { peer } from '../peer';
 import { scratch, tinyLlama, tinyTokenizer } from '../tiny';
 
@@ -125,6 +125,7 @@ const casesFor = ([first, second, third, fourth]: number[]): Case[] => [
   { what: 'max_new_tokens goes before it', generation: { max_length: 9, max_new_tokens: 3 } },
   { what: 'the call’s max_new_tokens before the model’s max_length', generation: { max_length: 9 }, options: { max_new_tokens: 8 } },
   { what: 'the call’s max_length and the model’s max_new_tokens', generation: { max_new_tokens: 3 }, options: { max_length: 9 } },
+  { what: 'both in the call', options: { max_length: 9, max_new_tokens: 3 }, warns: /of max_new_tokens and max_length the first/ },
   {
     what: 'too small a max_length',
     options: { max_length: 4 },
@@ -192,7 +193,7 @@ beforeAll(async () => {
   );
   adapted.theirs = made;
   cases = table.map((c, i) => ({ ...c, theirs: theirs[i] }));
-}, 300_000);
+});
 
 it('takes what the model’s files and the call say as transformers does, and stops where it stops', async () => {
   const said: string[] = [];

@@ -243,7 +243,7 @@ const FOLDERS: FolderCase[] = [
   { what: 'weights by a name of their own', json: { transformers_weights: 'model.safetensors' } },
 ];
 
-it('what stands in a folder is obeyed as in transformers, or named', { timeout: 120_000 }, async () => {
+it('what stands in a folder is obeyed as in transformers, or named', async () => {
   const cases = FOLDERS.map((c) => ({
     ...c,
     refused: undefined,
@@ -443,7 +443,7 @@ const GGUFS: GgufCase[] = [
   { what: 'frequencies that follow', add: { 'blk.0.attn_rot_embd.weight': [1, 2, 3, 4] } },
 ];
 
-it('what stands in a GGUF file is obeyed as llama.cpp means it, or refused by name', { timeout: 120_000 }, async () => {
+it('what stands in a GGUF file is obeyed as llama.cpp means it, or refused by name', async () => {
   const cases = GGUFS.map(({ refused: _, warns: __, rope: ___, ...c }) => ({
     ...c,
     ids,
