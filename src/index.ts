@@ -16,6 +16,8 @@ export { LoraConfig } from './peft/config';
 export { get_peft_model, PeftModel } from './peft/model';
 export { pipeline } from './pipelines/text_generation';
 export { BitsAndBytesConfig } from './quantize';
+export { TrainerCallback, TrainerControl } from './train/callbacks/callback';
+export type { TrainerState } from './train/state';
 export { SFTConfig, SFTTrainer } from './trainers/sft';
 
 import { listen } from './notebook/listen';

@@ -11,30 +11,40 @@ export interface Batch {
   positions: tf.Tensor1D;
   /** int32 [labelled] */
   labels: tf.Tensor1D;
+  /** [labelled]: which of the texts each label belongs to. */
+  textOf: number[];
+  /** [texts]: the row of each text, counted from 0. */
+  rowOf: number[];
+  /** [texts]: the place in [tokens] of the last token that is read of each. */
+  ends: number[];
 }
 
 /** A common beginning shorter than this is not worth the bookkeeping. */
 const SHORTEST_PREFIX = 8;
 
-interface Text {
+/** What the model reads in one go, seeing nothing else. An objective says which texts a row has. */
+export interface Text {
   /** Tokens that the model reads, at least one. What comes after the last label's predecessor would change nothing. */
   read: number[];
   input_ids: number[];
+  /** Whether each token is one to learn. */
   trained: boolean[];
 }
 
-/** Texts that a row is made of: itself, or several that were packed into it. */
-function textsOf({ input_ids, trained, lengths }: Example): Text[] {
+/** A text that is read as far as it takes to learn its trained tokens. */
+export const asText = (input_ids: number[], trained: boolean[]): Text => ({
+  read: input_ids.slice(0, Math.max(trained.lastIndexOf(true), 1)),
+  input_ids,
+  trained,
+});
+
+/** Texts that a row of supervised fine-tuning is made of: itself, or several that were packed into it. */
+export function textsOf({ input_ids, trained, lengths }: Example): Text[] {
   let to = 0;
   return (lengths ?? [input_ids.length]).map((length) => {
     const from = to;
     to += length;
-    const last = trained.lastIndexOf(true, to - 1);
-    return {
-      read: input_ids.slice(from, Math.max(last, from + 1)),
-      input_ids: input_ids.slice(from, to),
-      trained: trained.slice(from, to),
-    };
+    return asText(input_ids.slice(from, to), trained.slice(from, to));
   });
 }
 
@@ -61,20 +71,25 @@ export const labelCount = (example: Example): number => textsOf(example).reduce(
  * Nothing is padded, and no text sees another. What all texts begin with (a system prompt, a template) stands there once: under
  * causal attention its hidden states are the same in each of them, and gradients add up.
  */
-export function collate(examples: Example[]): Batch {
-  const texts = examples.flatMap(textsOf);
+export function collate<E>(rows: E[], textsOf: (row: E) => Text[]): Batch {
+  const all = rows.map(textsOf);
+  const texts = all.flat();
   const prefix = prefixOf(texts);
   const ids = texts[0].read.slice(0, prefix);
   const positions: number[] = [];
   const labels: number[] = [];
-  for (const { read, input_ids, trained } of texts) {
+  const textOf: number[] = [];
+  const ends: number[] = [];
+  for (const [text, { read, input_ids, trained }] of texts.entries()) {
     const own = ids.length - prefix; // added to a place behind the prefix
     for (let i = 1; i < input_ids.length; i++)
       if (trained[i]) {
         positions.push(i - 1 < prefix ? i - 1 : own + i - 1);
         labels.push(input_ids[i]);
+        textOf.push(text);
       }
     for (let i = prefix; i < read.length; i++) ids.push(read[i]);
+    ends.push(ids.length - 1);
   }
   const lengths = texts.map(({ read }) => read.length - prefix);
   return {
@@ -82,26 +97,29 @@ export function collate(examples: Example[]): Batch {
     layout: prefix ? { lengths: [prefix, ...lengths], prefixed: true } : { lengths },
     positions: tf.tensor1d(positions, 'int32'),
     labels: tf.tensor1d(labels, 'int32'),
+    textOf,
+    rowOf: all.flatMap((texts, row) => texts.map(() => row)),
+    ends,
   };
 }
 
 /**
- * Groups of at most `most` rows with `tokens` tokens in all, a common beginning counted once; rows keep their order, and one row alone
- * may be longer.
+ * Groups of at most `most` rows with `tokens` tokens in all, a common beginning counted once; rows keep their order and their texts
+ * stay together, and one row alone may be longer.
  */
-export function microBatches(examples: Example[], tokens: number, most = Number.POSITIVE_INFINITY): Example[][] {
-  const groups: { rows: Example[]; texts: Text[]; size: number }[] = [];
-  for (const example of examples) {
-    const added = textsOf(example);
+export function microBatches<E>(rows: E[], textsOf: (row: E) => Text[], tokens: number, most = Number.POSITIVE_INFINITY): E[][] {
+  const groups: { rows: E[]; texts: Text[]; size: number }[] = [];
+  for (const row of rows) {
+    const added = textsOf(row);
     const length = added.reduce((n, { read }) => n + read.length, 0);
     const group = groups.at(-1);
     const texts = group ? [...group.texts, ...added] : added;
     const size = (group?.size ?? 0) + length;
     if (group && group.rows.length < most && size - (texts.length - 1) * prefixOf(texts) <= tokens) {
-      group.rows.push(example);
+      group.rows.push(row);
       Object.assign(group, { texts, size });
     } else {
-      groups.push({ rows: [example], texts: added, size: length });
+      groups.push({ rows: [row], texts: added, size: length });
     }
   }
   return groups.map(({ rows }) => rows);

@@ -1,6 +1,6 @@
 import { DataError } from '../core/errors';
 import { turn } from '../core/interrupt';
-import { collate, labelCount, microBatches } from '../data/collate';
+import { collate, labelCount, microBatches, textsOf } from '../data/collate';
 import type { Row } from '../data/dataset';
 import { type Example, prepareSft } from '../data/sft';
 import { take } from '../engine/backend';
@@ -21,26 +21,27 @@ export interface Evaluation {
 }
 
 /** Tokens that go through the model at once: more gain no speed. */
-const TOKENS_AT_ONCE = 512;
+export const TOKENS_AT_ONCE = 512;
 
-/** Mean loss over all labelled tokens of the examples, `batchSize` rows at a time at most; yields to the event loop between. */
+/** Mean loss over all labelled tokens of the examples, `batchSize` rows at a time at most; yields to the event loop, and awaits `after`, after each group. */
 export async function meanLoss(
   model: CausalLM,
   examples: Example[],
-  { batchSize, precision = 'fp32' }: { batchSize?: number; precision?: Precision } = {},
+  { batchSize, precision = 'fp32', after }: { batchSize?: number; precision?: Precision; after?: () => Promise<void> } = {},
 ): Promise<Evaluation> {
   const start = performance.now();
   const total = examples.reduce((n, e) => n + labelCount(e), 0);
   if (!total) throw new DataError('There is no labelled token to evaluate on: every row is empty or fully masked.');
   const sorted = [...examples].sort((a, b) => a.input_ids.length - b.input_ids.length);
   let sum = 0;
-  for (const group of microBatches(sorted, TOKENS_AT_ONCE, batchSize)) {
+  for (const group of microBatches(sorted, textsOf, TOKENS_AT_ONCE, batchSize)) {
     const losses = tf.tidy(() => {
-      const { ids, layout, positions, labels } = collate(group);
+      const { ids, layout, positions, labels } = collate(group, textsOf);
       return withPrecision(precision, () => model.losses(ids, positions, labels, { layout }));
     });
     for (const loss of await take(losses)) sum += loss;
     await turn();
+    await after?.();
   }
   const eval_loss = sum / total;
   return { eval_loss, perplexity: Math.exp(eval_loss), eval_tokens: total, eval_runtime: (performance.now() - start) / 1000 };

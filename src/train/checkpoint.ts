@@ -1,85 +1,15 @@
 import { existsSync } from 'node:fs';
 import { access, constants, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { FileError, InterruptedError } from '../core/errors';
+import { FileError, InterruptedError, OptionError } from '../core/errors';
 import { sortedJson } from '../core/json';
-import type { Precision } from '../engine/precision';
 import * as tf from '../engine/tf';
 import { readJson } from '../formats/json';
 import { readSafetensors, type SafeTensor, writeSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
-import type { TrainingOptions } from './config';
 import type { Optimizer } from './optimizers';
-import { type Lineage, type Origin, place, savingTime } from './output_dir';
-import type { Run } from './run';
-
-/** trainer_state.json: transformers' keys, and what is needed to go on bit for bit. */
-export interface TrainerState {
-  global_step: number;
-  epoch: number;
-  max_steps: number;
-  num_train_epochs: number;
-  train_batch_size: number;
-  num_input_tokens_seen: number;
-  logging_steps: number;
-  eval_steps: number;
-  save_steps: number;
-  best_metric: number | null;
-  best_global_step: number | null;
-  best_model_checkpoint: string | null;
-  log_history: Record<string, number>[];
-  total_flos: number;
-  is_hyper_param_search: boolean;
-  is_local_process_zero: boolean;
-  is_world_process_zero: boolean;
-  trial_name: null;
-  trial_params: null;
-  stateful_callbacks: {
-    tunebook: {
-      micro_batch_tokens: number;
-      precision?: Precision;
-      fingerprint: string;
-      series: Run['series'];
-      samples?: Run['samples'];
-      /** Where another was set than args.learning_rate while training. */
-      learning_rate_set?: number;
-      loss_since_log: [sum: number, count: number];
-    };
-  };
-}
-
-type Ours = TrainerState['stateful_callbacks']['tunebook'];
-
-/** What is saved of a run where it is now. */
-export function trainerState(
-  args: TrainingOptions,
-  run: Run,
-  { stepsPerEpoch, tokensSeen, log }: { stepsPerEpoch: number; tokensSeen: number; log: TrainerState['log_history'] },
-  ours: Omit<Ours, 'series' | 'samples'>,
-): TrainerState {
-  return {
-    global_step: run.step,
-    epoch: run.step / stepsPerEpoch,
-    max_steps: run.totalSteps,
-    num_train_epochs: Math.ceil(run.totalSteps / stepsPerEpoch),
-    train_batch_size: args.per_device_train_batch_size,
-    num_input_tokens_seen: tokensSeen,
-    logging_steps: args.logging_steps,
-    eval_steps: args.eval_steps ?? args.logging_steps,
-    save_steps: args.save_steps,
-    best_metric: null,
-    best_global_step: null,
-    best_model_checkpoint: null,
-    log_history: log,
-    total_flos: 0,
-    is_hyper_param_search: false,
-    is_local_process_zero: true,
-    is_world_process_zero: true,
-    trial_name: null,
-    trial_params: null,
-    stateful_callbacks: { tunebook: { ...ours, series: run.series, samples: run.samples } },
-  };
-}
+import { fittingIn, type Lineage, type Origin, place, savingTime } from './output_dir';
+import type { SavedState } from './state';
 
 /** Fails at once when nothing could be saved later. */
 export async function checkWritable(folder: string): Promise<void> {
@@ -103,7 +33,7 @@ export interface About {
 export async function saveCheckpoint(
   folder: string,
   optimizer: Optimizer,
-  state: TrainerState,
+  state: SavedState,
   { runs, args }: About,
   saveModel: (folder: string) => Promise<void>,
 ): Promise<void> {
@@ -144,10 +74,31 @@ export async function faultOf(folder: string, weights: string): Promise<string |
   return undefined;
 }
 
-export const loadState = async (folder: string): Promise<TrainerState> =>
-  (await readJson(join(folder, 'trainer_state.json'))) as unknown as TrainerState;
+export const loadState = async (folder: string): Promise<SavedState> =>
+  (await readJson(join(folder, 'trainer_state.json'))) as unknown as SavedState;
 
-export async function loadOptimizer(folder: string, step: number, optimizer: Optimizer): Promise<void> {
+/** Takes over a checkpoint's weights and what its optimizer remembers; nothing is changed where it was made with other data. */
+export async function loadCheckpoint(
+  folder: string,
+  fingerprint: string,
+  model: { restore(folder: string): Promise<void> },
+  optimizer: Optimizer,
+): Promise<SavedState> {
+  const state = await loadState(folder);
+  const made = state.stateful_callbacks.tunebook.fingerprint;
+  if (made !== fingerprint) {
+    const other = fittingIn(dirname(folder), fingerprint);
+    throw new OptionError(
+      `The checkpoint '${folder}' was made with other data or batches (${made}) than now (${fingerprint}). Resume with the same ones, or start afresh.` +
+        (other ? ` '${other}' was made with those of now: give its path to go on from there.` : ''),
+    );
+  }
+  await model.restore(folder);
+  await loadOptimizer(folder, state.global_step, optimizer);
+  return state;
+}
+
+async function loadOptimizer(folder: string, step: number, optimizer: Optimizer): Promise<void> {
   const path = join(folder, 'optimizer.safetensors');
   const file = await readSafetensors(path);
   await withFile(path, (read) =>

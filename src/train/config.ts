@@ -1,6 +1,7 @@
 import { OptionError } from '../core/errors';
 import { type Alias, checkNumber, readOptions, show } from '../core/options';
 import { SAMPLING } from '../data/order';
+import { namedTrackers, TRACKERS } from './callbacks';
 import { OPTIMIZERS } from './optimizers';
 import { SCHEDULES } from './schedules';
 
@@ -34,7 +35,8 @@ export interface TrainingOptions {
   save_total_limit: number | null;
   seed: number;
   data_seed: number | null;
-  report_to: string;
+  /** Who keeps a log: 'tensorboard', 'all' or 'none', or a list. */
+  report_to: string | string[];
   run_name: string | null;
   resume_from_checkpoint: string | boolean | null;
   /** Recompute each block in the backward pass: less memory, about a third more time. null: only where memory asks for it. */
@@ -130,7 +132,7 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   one('optim', o.optim, Object.keys(OPTIMIZERS));
   one('train_sampling_strategy', o.train_sampling_strategy, SAMPLING);
   if (o.fp16) throw new OptionError(`${owner}: fp16 = true is not supported. Leave it out, or use bf16: true.`);
-  one('report_to', o.report_to, ['none', 'tensorboard']);
+  for (const name of namedTrackers(o.report_to)) one('report_to', name, ['none', 'all', ...Object.keys(TRACKERS)]);
   if (!Array.isArray(o.sample_prompts) || !o.sample_prompts.every((prompt) => typeof prompt === 'string' && prompt))
     throw new OptionError(`${owner}: sample_prompts must be a list of texts, but is ${show(o.sample_prompts)}. [] takes no samples.`);
 }

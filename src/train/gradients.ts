@@ -1,53 +1,81 @@
 import { turn } from '../core/interrupt';
 import { Random } from '../core/random';
-import { collate, labelCount, microBatches } from '../data/collate';
-import type { Example } from '../data/sft';
+import { collate, microBatches } from '../data/collate';
 import { take } from '../engine/backend';
 import { type Precision, withPrecision } from '../engine/precision';
 import { record } from '../engine/tape';
 import * as tf from '../engine/tf';
 import type { CausalLM } from '../models/causal_lm';
 import { type Module, training } from '../nn';
-import { baseOf, type PeftModel } from '../peft/model';
+import type { PeftModel } from '../peft/model';
 import type { Plan } from './micro_batches';
+import { addUp, kept, type Objective, weightOf } from './objective';
 
 /** A model with an adapter that is trained, or one whose own tensors are. */
 export type TrainedModel = PeftModel<CausalLM> | CausalLM;
 
+export interface StepOptions {
+  plan: Plan;
+  precision: Precision;
+  /** These decide what dropout drops. */
+  seed: number;
+  step: number;
+  /** Awaited between micro-batches. */
+  between?: () => Promise<void>;
+}
+
+export interface StepGradients {
+  /** By the names of the model's parameters. */
+  gradients: Map<string, tf.Tensor>;
+  loss: number;
+  metrics: Record<string, number>;
+}
+
 /**
- * Gradient of the step's mean loss over all its labelled tokens, summed over micro-batches; by the names of the model's parameters.
- * `seed` and `step` decide what dropout drops. Yields to the event loop after each micro-batch.
+ * Gradient of the step's loss, a mean over what its rows weigh together, summed over micro-batches. Yields to the event loop after
+ * each micro-batch.
  */
-export async function stepGradients(
-  model: TrainedModel,
-  rows: Example[],
-  { plan, precision, seed, step }: { plan: Plan; precision: Precision; seed: number; step: number },
-): Promise<{ gradients: Map<string, tf.Tensor>; loss: number }> {
-  const base = baseOf<CausalLM>(model);
+export async function stepGradients<E, M extends TrainedModel>(
+  model: M,
+  objective: Objective<E, M>,
+  rows: E[],
+  { plan, precision, seed, step, between }: StepOptions,
+): Promise<StepGradients> {
   const parameters = [...model.namedParameters()];
-  const labels = rows.reduce((n, row) => n + labelCount(row), 0);
+  const factor = 1 / weightOf(objective, rows);
   const recompute = plan.recompute ? { parameters: (block: Module) => model.parametersIn(block) } : undefined;
+  await objective.prepare?.(model, rows, precision);
   let sums: tf.Tensor[] | undefined;
   let loss = 0;
+  const metrics: Record<string, number> = {};
   const trained = parameters.map(([, p]) => p.tensor);
   try {
-    for (const [i, group] of microBatches(rows, plan.tokens).entries()) {
+    for (const [i, group] of microBatches(rows, objective.texts, plan.tokens).entries()) {
+      if (i) await between?.();
       const pass = () => {
-        const { ids, layout, positions, labels: targets } = collate(group);
+        const batch = { ...collate(group, objective.texts), rows: group };
         const bits = Random.seeded(seed, step, i).bits();
-        const options = { layout, ...(recompute && { recompute }) };
-        const recorded = training(bits, () => record(() => base.loss(ids, positions, targets, 1 / labels, options)));
+        const forward = { layout: batch.layout, ...(recompute && { recompute }) };
+        let figures: ReturnType<typeof kept> = {};
+        const recorded = training(bits, () =>
+          record(() => {
+            const made = objective.loss(model, batch, { factor, gradient: true, forward });
+            figures = kept(made.metrics);
+            return made.loss;
+          }),
+        );
         const total = training(bits, () => recorded.pullback(trained, undefined, sums));
-        return { value: recorded.value, total };
+        return { value: recorded.value, total, figures };
       };
-      const { value, total }: { value: tf.Tensor; total: tf.Tensor[] } = tf.tidy(() => withPrecision(precision, pass));
+      const { value, total, figures } = tf.tidy(() => withPrecision(precision, pass));
       sums = total;
       loss += (await take(value))[0];
+      await addUp(metrics, figures);
       await turn();
     }
   } catch (error) {
     for (const sum of sums ?? []) sum.dispose();
     throw error;
   }
-  return { gradients: new Map(parameters.map(([name], i) => [name, (sums as tf.Tensor[])[i]])), loss };
+  return { gradients: new Map(parameters.map(([name], i) => [name, (sums as tf.Tensor[])[i]])), loss, metrics };
 }

@@ -1,4 +1,5 @@
 import { InterruptedError, OptionError } from '../core/errors';
+import { CallbackError } from './callbacks/callback';
 
 /** What can be asked of a run while it trains. */
 export type Action = 'pause' | 'resume' | 'stop' | 'sample' | 'evaluate' | 'learning_rate';
@@ -71,7 +72,7 @@ export class Handle {
         }
         await act(request.action, request.value).then(request.resolve, (error: Error) => {
           request.reject(error);
-          if (error instanceof InterruptedError) throw error; // it was meant for the run
+          if (error instanceof InterruptedError || error instanceof CallbackError) throw error; // it is the run's
         });
       }
       this.waiting.push(...stops);

@@ -28,7 +28,8 @@ export interface Run {
   step: number;
   totalSteps: number;
   config: Record<string, unknown>;
-  series: Record<'loss' | 'eval_loss' | 'learning_rate' | 'grad_norm' | 'tokens_per_second' | 'resident_bytes', Point[]>;
+  /** Those of every run, and whatever else is measured or logged, by its name. */
+  series: Record<'loss' | 'eval_loss' | 'learning_rate' | 'grad_norm' | 'tokens_per_second' | 'resident_bytes' | (string & {}), Point[]>;
   events: { step: number; kind: EventKind; text: string }[];
   /** Paths, latest last. */
   checkpoints: string[];
@@ -57,32 +58,25 @@ export function newRun(name: string, folder: string, totalSteps: number, config:
   };
 }
 
+/** Adds a point to one of its series, which may be a new one. A second value at the same step is left out: it says the same. */
+export function plot(run: Run, name: string, value: number): void {
+  if (!Object.hasOwn(run.series, name)) run.series = { ...run.series, [name]: [] };
+  const points = run.series[name];
+  if (points.at(-1)?.[0] !== run.step) points.push([run.step, value]);
+}
+
 /** What listeners are told of: the beginning, a step, anything else that changed, the end. */
 export type Moment = 'begin' | 'step' | 'change' | 'end';
 
 export const tell = (run: Run, handle: Handle, what: Moment): void => emit('run', { run, handle, what });
 
-/**
- * Notes that the model begins to memorise: evaluation loss has risen twice in a row while training loss fell. Said once for
- * each lowest point.
- */
-export function watchOverfitting(run: Run): void {
-  const evaluations = run.series.eval_loss;
-  if (evaluations.length < 3) return;
-  const [[first, best], [, middle], [, last]] = evaluations.slice(-3);
-  if (!(best < middle && middle < last) || evaluations.some(([, loss]) => loss < best)) return;
-  const mean = (from: number, to: number) => {
-    const inside = run.series.loss.filter(([step]) => step > from && step <= to).map(([, loss]) => loss);
-    return inside.reduce((sum, loss) => sum + loss, 0) / inside.length;
-  };
-  const before = evaluations.at(-4)?.[0] ?? 0;
-  if (!(mean(first, run.step) < mean(before, first))) return;
-  const show = (loss: number) => loss.toFixed(3);
-  run.events.push({
-    step: run.step,
-    kind: 'overfitting',
-    text:
-      `Evaluation loss rose twice in a row (${show(best)}, ${show(middle)}, ${show(last)}) while training loss fell: the model begins to memorise its rows. ` +
-      `It was best at step ${first}.`,
-  });
+/** Notes what happened. */
+export const note = (run: Run, kind: EventKind, text: string): void => {
+  run.events.push({ step: run.step, kind, text });
+};
+
+/** Notes what the user should know, and says so at once, with `advice` where it is not a part of the note. */
+export function warn(run: Run, text: string, advice?: string): void {
+  note(run, 'warning', text);
+  emit('warning', { text: advice ? `${text} ${advice}` : text });
 }

@@ -3,13 +3,15 @@ import { emit, warnOnce } from '../core/events';
 import { checkNumber, readOptions } from '../core/options';
 import { pack } from '../data/collate';
 import type { Dataset, Row } from '../data/dataset';
-import { type Prepared, prepareSft } from '../data/sft';
+import { type Example, type Prepared, prepareSft } from '../data/sft';
 import type { CausalLM } from '../models/causal_lm';
 import type { LoraConfig } from '../peft/config';
 import { get_peft_model, PeftModel } from '../peft/model';
 import { type ChatMessage, Tokenizer } from '../tokenizers/tokenizer';
+import type { CallbackLike } from '../train/callbacks/callback';
 import { TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
 import type { TrainedModel } from '../train/gradients';
+import { sft } from '../train/objectives/sft';
 import { Trainer } from '../train/trainer';
 import { previewRows } from './preview';
 
@@ -63,18 +65,20 @@ interface SFTTrainerOptions {
   eval_dataset: Dataset | null;
   processing_class: Tokenizer | null;
   peft_config: LoraConfig | null;
+  /** Called beside the trainer's own: instances or classes of TrainerCallback, or objects of hooks. */
+  callbacks: CallbackLike[] | null;
 }
 
 /**
  * Supervised fine-tuning, as TRL's SFTTrainer. Before the first step it shows rows as the model sees them, with the tokens to
  * be learned marked, and says what was cut or dropped.
  */
-export class SFTTrainer<M extends TrainedModel = PeftModel<CausalLM>> extends Trainer<M> {
+export class SFTTrainer<M extends TrainedModel = PeftModel<CausalLM>> extends Trainer<M, Example> {
   constructor(options: Partial<SFTTrainerOptions> & Record<string, unknown>) {
     const o = readOptions<SFTTrainerOptions>(
       'SFTTrainer',
       options,
-      { model: null, args: null, train_dataset: null, eval_dataset: null, processing_class: null, peft_config: null },
+      { model: null, args: null, train_dataset: null, eval_dataset: null, processing_class: null, peft_config: null, callbacks: null },
       { tokenizer: { to: 'processing_class' } },
     );
     if (!o.model) throw new OptionError('SFTTrainer needs a model: await AutoModelForCausalLM.from_pretrained(...).');
@@ -100,7 +104,16 @@ export class SFTTrainer<M extends TrainedModel = PeftModel<CausalLM>> extends Tr
         text: `Packed ${train.examples.length} rows into ${rows.length} of at most ${args.max_length} tokens; a batch counts these.`,
       });
     const prompts = args.sample_prompts.length ? args.sample_prompts : promptsOf(o.eval_dataset ?? o.train_dataset);
-    super({ model: model as M, args, train: rows, eval: test?.examples, tokenizer: o.processing_class, prompts });
+    super({
+      model: model as M,
+      args,
+      objective: sft,
+      train: rows,
+      eval: test?.examples,
+      tokenizer: o.processing_class,
+      prompts,
+      callbacks: o.callbacks ?? [],
+    });
     emit('show', previewRows(train.examples, o.processing_class));
   }
 }

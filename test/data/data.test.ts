@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { Random } from '../../src/core/random';
-import { type Batch, collate, labelCount, microBatches, pack } from '../../src/data/collate';
+import { type Batch, collate, labelCount, microBatches, pack, textsOf } from '../../src/data/collate';
 import { Dataset, load_dataset } from '../../src/data/dataset';
 import { rowOrder, SAMPLING } from '../../src/data/order';
 import { type Example, encodeConversation, prepareSft } from '../../src/data/sft';
@@ -68,7 +68,7 @@ it('collates rows one behind another, what they begin with once, and learns an e
   const rows = chats.map(({ messages }) => ({ messages: [system, ...messages] }));
   const { examples } = prepareSft(rows, tokenizer, { ...format, assistant_only_loss: false });
   for (const group of [examples, examples.slice(1), examples.slice(0, 1)]) {
-    const batch = collate(group);
+    const batch = collate(group, textsOf);
     const { texts, prefix, pairs } = unfold(batch);
     expect(texts).toEqual(group.map((e) => e.input_ids.slice(0, -1)));
     expect(prefix > 0).toBe(group.length > 1);
@@ -87,26 +87,26 @@ it('shares a beginning of any length, of packed texts too, but none that is not 
   for (const common of [0, 3, 8, 20]) {
     const separate = [text(common, 30), text(common, 9), text(common, 4), text(common, 2)];
     const rows = pack(separate, 60);
-    const { texts, prefix, pairs } = unfold(collate(rows));
+    const { texts, prefix, pairs } = unfold(collate(rows, textsOf));
     expect(prefix >= common).toBe(common !== 3);
     expect(texts).toEqual(separate.map(({ input_ids }) => input_ids.slice(0, -1)));
     expect(pairs).toHaveLength(rows.reduce((n, row) => n + labelCount(row), 0));
   }
   const same = { ...text(12, 0), trained: Array(12).fill(true) };
-  expect(unfold(collate([same, same])).prefix).toBe(10);
+  expect(unfold(collate([same, same], textsOf)).prefix).toBe(10);
   // What follows the last label is not read; nor is all but one token of a text without labels.
   const tail = { input_ids: [1, 2, 3, 4, 5], trained: [false, true, true, false, false] };
-  expect(unfold(collate([tail, { ...tail, trained: Array(5).fill(false) }])).texts).toEqual([[1, 2], [1]]);
-  expect(microBatches([text(20, 5), text(20, 5), text(20, 5)], 30).map((group) => group.length)).toEqual([2, 1]);
+  expect(unfold(collate([tail, { ...tail, trained: Array(5).fill(false) }], textsOf)).texts).toEqual([[1, 2], [1]]);
+  expect(microBatches([text(20, 5), text(20, 5), text(20, 5)], textsOf, 30).map((group) => group.length)).toEqual([2, 1]);
 });
 
 const rowsOf = (lengths: number[]) => lengths.map((n) => ({ input_ids: Array<number>(n).fill(n), trained: Array<boolean>(n).fill(true) }));
 
 it('splits into micro-batches by tokens, in order', () => {
   const rows = rowsOf([10, 10, 30, 5, 7]);
-  expect(microBatches(rows, 30).map((g) => g.map((e) => e.input_ids.length))).toEqual([[10, 10], [30], [5, 7]]);
-  expect(microBatches(rows, 1)).toHaveLength(5);
-  expect(microBatches(rows, 100, 2)).toHaveLength(3);
+  expect(microBatches(rows, textsOf, 30).map((g) => g.map((e) => e.input_ids.length))).toEqual([[10, 10], [30], [5, 7]]);
+  expect(microBatches(rows, textsOf, 1)).toHaveLength(5);
+  expect(microBatches(rows, textsOf, 100, 2)).toHaveLength(3);
 });
 
 it('packs whole rows by best fit, and learns what it learned before', () => {
@@ -117,7 +117,7 @@ it('packs whole rows by best fit, and learns what it learned before', () => {
   expect(packed.reduce((n, row) => n + labelCount(row), 0)).toBe(rows.reduce((n, row) => n + labelCount(row), 0));
   // as TRL packs [[1, 2, 3, 4], [6, 7], [8, 9, 10], [11]] at 4
   expect(pack(rowsOf([4, 2, 3, 1]), 4).map((row) => row.lengths)).toEqual([[4], [3, 1], [2]]);
-  const { positions, layout } = collate(packed.slice(2));
+  const { positions, layout } = collate(packed.slice(2), textsOf);
   expect(layout.lengths).toEqual([5, 3, 2, 1]);
   expect(Array.from(positions.dataSync())).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
 });

@@ -3,8 +3,9 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { beforeAll, expect, it } from 'vitest';
 import { Dataset, InterruptedError, LoraConfig, on, SFTConfig, SFTTrainer } from '../../src/index';
 import { AutoModelForCausalLM } from '../../src/models/auto';
+import { watchOverfitting } from '../../src/train/callbacks/overfitting';
 import { Handle } from '../../src/train/handle';
-import { newRun, watchOverfitting } from '../../src/train/run';
+import { newRun } from '../../src/train/run';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 
 const tokenizer = tinyTokenizer();

@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, it, vi } from 'vitest';
-import { collate } from '../../src/data/collate';
+import { collate, textsOf } from '../../src/data/collate';
 import { prepareSft } from '../../src/data/sft';
 import { Handle } from '../../src/engine/backend';
 import * as tf from '../../src/engine/tf';
@@ -10,6 +10,7 @@ import { AutoModelForCausalLM } from '../../src/models/auto';
 import type { CausalLM } from '../../src/models/causal_lm';
 import type { LlamaForCausalLM } from '../../src/models/llama';
 import { stepGradients } from '../../src/train/gradients';
+import { sft } from '../../src/train/objectives/sft';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 
 const tokenizer = tinyTokenizer();
@@ -159,7 +160,7 @@ it('rows that stand one behind another, their common beginning once, have the lo
   const examples = prepareSft(rows, tokenizer, new SFTConfig(quiet)).examples.slice(0, 5);
   const lossesOf = (group: typeof examples) =>
     tf.tidy(() => {
-      const { ids, layout, positions, labels } = collate(group);
+      const { ids, layout, positions, labels } = collate(group, textsOf);
       expect(layout.prefixed === true).toBe(group.length > 1);
       return Array.from(model.losses(ids, positions, labels, { layout }).dataSync());
     });
@@ -170,7 +171,7 @@ it('rows that stand one behind another, their common beginning once, have the lo
   const trained = get_peft_model(model, new LoraConfig({ r: 4, target_modules: 'all-linear', init_lora_weights: false }));
   const gradientsOf = async (tokens: number) => {
     const plan = { tokens, recompute: false };
-    const { gradients } = await stepGradients(trained, examples, { plan, precision: 'fp32', seed: 0, step: 0 });
+    const { gradients } = await stepGradients(trained, sft, examples, { plan, precision: 'fp32', seed: 0, step: 0 });
     return [...gradients.values()].map((gradient) => gradient.dataSync());
   };
   const [once, each] = [await gradientsOf(10_000), await gradientsOf(1)];

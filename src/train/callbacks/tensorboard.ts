@@ -1,6 +1,9 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { EventFile } from '../formats/tfevents';
+import { EventFile } from '../../formats/tfevents';
+import type { TrainingOptions } from '../config';
+import type { TrainerState } from '../state';
+import { type CallbackContext, TrainerCallback, type TrainerControl } from './callback';
 
 /** As transformers names its TensorBoard folders: Nov21_10-15-30_host. */
 function runFolder(): string {
@@ -19,14 +22,14 @@ const boardNames = (entry: Record<string, number>): Record<string, number> =>
   );
 
 /** A TensorBoard log under output_dir/runs, or where TENSORBOARD_LOGGING_DIR says, as transformers lays it out. */
-export class Board {
-  private readonly file: EventFile;
+export class TensorBoardCallback extends TrainerCallback {
+  private file?: EventFile;
 
-  constructor(outputDir: string) {
-    this.file = new EventFile(process.env.TENSORBOARD_LOGGING_DIR ?? join(outputDir, 'runs', runFolder()));
+  override on_train_begin({ output_dir }: TrainingOptions): void {
+    this.file = new EventFile(process.env.TENSORBOARD_LOGGING_DIR ?? join(output_dir, 'runs', runFolder()));
   }
 
-  log(step: number, entry: Record<string, number>): void {
-    this.file.scalars(step, boardNames(entry));
+  override on_log(_: TrainingOptions, { global_step }: TrainerState, __: TrainerControl, { logs }: CallbackContext): void {
+    this.file?.scalars(global_step, boardNames(logs));
   }
 }

@@ -1,0 +1,21 @@
+import type { TrainerCallback } from './callback';
+import { CheckpointLimitCallback } from './checkpoint_limit';
+import { DefaultFlowCallback } from './default_flow';
+import { OverfittingCallback } from './overfitting';
+import { ProgressCallback } from './progress';
+import { SamplesCallback } from './samples';
+import * as trackers from './trackers';
+
+/** The callbacks of every run: before the user's, which may then ask for more, and after them. */
+const FIRST = [DefaultFlowCallback];
+const LAST = [SamplesCallback, OverfittingCallback, CheckpointLimitCallback, ProgressCallback];
+
+export const TRACKERS: Record<string, new () => TrainerCallback> = { ...trackers };
+
+/** The trackers that `report_to` names: one, several, or 'all'; [] or 'none' are none. */
+export const namedTrackers = (report_to: string | string[]): string[] =>
+  report_to === 'all' ? Object.keys(TRACKERS) : [report_to].flat().filter((name) => name !== 'none');
+
+export const firstCallbacks = (report_to: string | string[]): TrainerCallback[] =>
+  [...FIRST, ...namedTrackers(report_to).map((name) => TRACKERS[name])].map((kind) => new kind());
+export const lastCallbacks = (): TrainerCallback[] => LAST.map((kind) => new kind());

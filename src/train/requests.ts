@@ -1,0 +1,40 @@
+import { OptionError } from '../core/errors';
+import type { TrainedModel } from './gradients';
+import type { Action } from './handle';
+import { note, tell } from './run';
+import type { Session, SessionParts } from './session';
+
+/** Does what a run was asked for between two steps, and says what came of it. */
+export async function answer<M extends TrainedModel, E>(
+  { handle, trainer, parts: { prompts } }: SessionParts<M, E>,
+  session: Session<M, E>,
+  action: Action,
+  value?: number,
+): Promise<string> {
+  const { run } = session;
+  switch (action) {
+    case 'pause':
+      if (run.status === 'paused') return 'It is paused already.';
+      handle.paused = true;
+      run.status = 'paused';
+      note(run, 'paused', `paused after step ${run.step}`);
+      break;
+    case 'resume':
+      if (run.status !== 'paused') return 'It is training.';
+      handle.paused = false;
+      run.status = 'running';
+      note(run, 'resumed', `resumed after step ${run.step}`);
+      break;
+    case 'sample':
+      if (!prompts.length) throw new OptionError('There is nothing to ask the model: give SFTConfig sample_prompts.');
+      run.samples.push(...(await trainer.sample()));
+      tell(run, handle, 'change');
+      return `${prompts.length === 1 ? 'One sample' : `${prompts.length} samples`} taken after step ${run.step}.`;
+    case 'evaluate':
+      return `Evaluation loss after step ${run.step}: ${(await trainer.evaluate()).eval_loss.toFixed(4)}.`;
+    case 'learning_rate':
+      session.setRate(value as number);
+  }
+  tell(run, handle, 'change');
+  return `${run.events.at(-1)?.text}.`.replace(/^./, (c) => c.toUpperCase());
+}

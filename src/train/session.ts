@@ -1,0 +1,296 @@
+import { basename, join } from 'node:path';
+import { FileError, InterruptedError, type TrainingError } from '../core/errors';
+import { emit } from '../core/events';
+import { turn } from '../core/interrupt';
+import { memoryUsage } from '../engine/memory';
+import { globalNorm } from '../engine/ops/adamw';
+import type { Precision } from '../engine/precision';
+import { baseOf } from '../peft/model';
+import type { CallbackHandler } from './callbacks/callback';
+import { type CallbackContext, CallbackError, type HookName, type TrainerControl } from './callbacks/callback';
+import { changedSettings, loadCheckpoint, saveCheckpoint } from './checkpoint';
+import { Course } from './course';
+import { notFinite, rescue, unfinished, unsaved } from './endings';
+import { stepGradients, type TrainedModel } from './gradients';
+import type { Handle } from './handle';
+import { type Plan, planMicroBatches } from './micro_batches';
+import { lengthOf } from './objective';
+import type { Optimizer } from './optimizers';
+import { originOf } from './output_dir';
+import { answer } from './requests';
+import { newRun, note, plot, type Run, tell, warn } from './run';
+import { SCHEDULES } from './schedules';
+import { newState, type Ours, type SavedState, type TrainerState } from './state';
+import { Tally } from './tally';
+import type { Trainer, TrainerParts, TrainOutput } from './trainer';
+
+export interface SessionParts<M extends TrainedModel, E> {
+  trainer: Trainer<M, E>;
+  parts: TrainerParts<M, E>;
+  handle: Handle;
+  callbacks: CallbackHandler;
+  control: TrainerControl;
+  optimizer: Optimizer;
+  precision: Precision;
+  call: (hook: HookName, more?: Partial<CallbackContext>) => Promise<void>;
+}
+
+/** One call of `train`: a step at a time, and between them what callbacks and requests ask for. */
+export class Session<M extends TrainedModel, E> {
+  readonly run: Run;
+  readonly state: TrainerState;
+  precision: Precision;
+  private readonly course: Course;
+  private plan: Plan;
+  /** What the schedule's rate is multiplied with: args.learning_rate, until another is set while training. */
+  private baseRate: number;
+  private resumedFrom?: string;
+  private firstStep = 0;
+  private lossSum = 0;
+  private readonly tally = new Tally();
+  private last = { lr: 0, norm: 0 };
+
+  constructor(private readonly its: SessionParts<M, E>) {
+    const { args, objective, train, model } = its.parts;
+    this.precision = its.precision;
+    this.baseRate = args.learning_rate;
+    const tokens = train.map((row) => lengthOf(objective, row));
+    this.course = new Course(args, tokens);
+    this.state = newState(args, this.course.length);
+    this.run = newRun(args.run_name ?? basename(args.output_dir), args.output_dir, this.state.max_steps, { ...args });
+    const longest = tokens.reduce((most, n) => Math.max(most, n), 0);
+    this.plan = planMicroBatches(args, baseOf(model).activationFloats(this.precision), longest, this.precision);
+  }
+
+  /** Trains to the end, or until stopped. A callback that fails ends it, with what was trained saved. */
+  async train(checkpoint: string | null): Promise<TrainOutput> {
+    const { trainer, call, handle } = this.its;
+    try {
+      if (checkpoint) await this.resume(checkpoint);
+      const before = checkpoint ? originOf(checkpoint).runs : undefined;
+      trainer.lineage = [...(before ?? []), [this.run.id, this.run.step]];
+      trainer.state = this.state;
+      await call('on_train_begin');
+      tell(this.run, handle, 'begin');
+      const began = performance.now();
+      this.firstStep = this.run.step;
+      while (!this.isOver && !handle.stopWanted && !this.its.control.should_training_stop) await this.advance();
+      if (handle.endWanted) throw new InterruptedError('Ended by a second interrupt, without saving.');
+      return await this.finish(began);
+    } catch (error) {
+      if (error instanceof CallbackError) throw await this.rescued(error);
+      throw error;
+    }
+  }
+
+  private get isOver(): boolean {
+    return this.course.isOver(this.run.step);
+  }
+
+  private get folder(): string {
+    return join(this.its.parts.args.output_dir, `checkpoint-${this.run.step}`);
+  }
+
+  /** A step with all that comes before the next. */
+  private async advance(): Promise<void> {
+    const { run, course, its } = this;
+    const { call, handle, control } = its;
+    const epochEnds = () => Number.isInteger(course.epoch(run.step));
+    if (course.turn(run.step)) await call('on_epoch_begin');
+    await call('on_step_begin');
+    await this.step();
+    await call('on_step_end');
+    if (epochEnds()) note(run, 'epoch', `epoch ${course.epoch(run.step)} ended: every row was seen once more`);
+    tell(run, handle, 'step');
+    await this.act();
+    if (control.should_epoch_stop) this.leaveOut();
+    if (epochEnds()) {
+      await call('on_epoch_end');
+      await this.act();
+    }
+    await turn();
+    await handle.attend((action, value) => answer(its, this, action, value));
+  }
+
+  /** One optimizer step: the gradients of its rows, clipped and applied. */
+  async step(): Promise<void> {
+    const { run, course } = this;
+    const { optimizer, call } = this.its;
+    const { args, model, objective, train } = this.its.parts;
+    const chosen = course.rows(run.step);
+    const start = performance.now();
+    const lr = this.baseRate * SCHEDULES[args.lr_scheduler_type](run.step, course.length.warmup, course.length.total);
+    const { gradients, loss, metrics } = await stepGradients(
+      model,
+      objective,
+      chosen.map((i) => train[i]),
+      { plan: this.plan, precision: this.precision, seed: args.seed, step: run.step, between: () => call('on_substep_end') },
+    );
+    let norm: number;
+    try {
+      norm = await globalNorm([...gradients.values()]);
+      if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw await this.notFinite(loss, norm);
+      await call('on_pre_optimizer_step');
+      optimizer.apply(gradients, lr, args.max_grad_norm > 0 ? Math.min(1, args.max_grad_norm / (norm + 1e-6)) : 1);
+    } finally {
+      for (const gradient of gradients.values()) gradient.dispose();
+    }
+    try {
+      await call('on_optimizer_step');
+    } finally {
+      // The weights have changed: whatever a callback thinks of it, the step is done.
+      const tokens = chosen.reduce((n, i) => n + course.tokens[i], 0);
+      this.count({ loss, ...metrics }, tokens, { lr, norm, speed: tokens / ((performance.now() - start) / 1000) });
+    }
+  }
+
+  private count(figures: Record<string, number>, tokens: number, { lr, norm, speed }: { lr: number; norm: number; speed: number }): void {
+    const { run, state } = this;
+    run.step = ++state.global_step;
+    state.epoch = this.course.epoch(run.step);
+    state.num_input_tokens_seen += tokens;
+    this.lossSum += figures.loss;
+    this.last = { lr, norm };
+    const { resident, peak, machine } = memoryUsage();
+    run.memory = { residentBytes: resident, peakBytes: peak, machineBytes: machine };
+    const all = { ...figures, learning_rate: lr, grad_norm: norm, tokens_per_second: speed, resident_bytes: resident };
+    for (const [name, value] of Object.entries(all)) plot(run, name, value);
+    this.tally.add(figures);
+  }
+
+  /** Does what callbacks have asked for. */
+  private async act(): Promise<void> {
+    const { control, trainer, parts } = this.its;
+    if (control.should_log) await this.log();
+    if (control.should_evaluate && parts.eval) await trainer.evaluate();
+    if (!control.should_save) return;
+    control.should_save = false;
+    await this.save().catch((error: Error) => {
+      if (!(error instanceof FileError)) throw error;
+      warn(this.run, error.message, 'Training goes on without it; free some space before the next checkpoint.');
+    });
+  }
+
+  /** Logs the means since it was done last; nothing where that was after this step. */
+  private async log(): Promise<void> {
+    this.its.control.should_log = false;
+    const means = this.tally.take();
+    if (!means) return;
+    const { loss, ...more } = means;
+    const { lr, norm } = this.last;
+    await this.its.trainer.log({ loss, grad_norm: norm, learning_rate: lr, ...more, num_tokens: this.state.num_input_tokens_seen });
+  }
+
+  /** Sets what the schedule's curve is multiplied with from the next step on. */
+  setRate(rate: number): void {
+    note(this.run, 'learning_rate', `learning rate ${this.baseRate} set to ${rate} (the schedule's curve goes on)`);
+    this.baseRate = rate;
+  }
+
+  /** The rest of the epoch is left out. */
+  private leaveOut(): void {
+    this.course.leaveOut(this.run.step);
+    this.state.epoch = this.course.epoch(this.run.step);
+  }
+
+  async save(): Promise<string> {
+    const folder = await this.write();
+    await this.its.call('on_save');
+    tell(this.run, this.its.handle, 'change');
+    return folder;
+  }
+
+  /** Writes the checkpoint of the step it is at. */
+  private async write(): Promise<string> {
+    const { folder, run } = this;
+    const { trainer, optimizer, parts, control } = this.its;
+    if (control.should_epoch_stop) this.leaveOut();
+    if (run.checkpoints.at(-1) === folder && this.resumedFrom === folder) return folder;
+    const about = { runs: trainer.lineage, args: parts.args };
+    await saveCheckpoint(folder, optimizer, this.saved(), about, (to) => trainer.save_model(to));
+    note(run, 'checkpoint', `saved ${basename(folder)}`);
+    run.checkpoints = [...run.checkpoints.filter((path) => path !== folder), folder];
+    return folder;
+  }
+
+  private saved(): SavedState {
+    const { leftOut } = this.course;
+    const { args } = this.its.parts;
+    const tunebook: Ours = {
+      micro_batch_tokens: this.plan.tokens,
+      precision: this.precision,
+      fingerprint: this.course.fingerprint,
+      learning_rate_set: this.baseRate === args.learning_rate ? undefined : this.baseRate,
+      ...this.tally.saved(),
+      ...(leftOut && { steps_left_out: leftOut }),
+      series: this.run.series,
+      samples: this.run.samples,
+    };
+    const control = { args: { ...this.its.control }, attributes: {} };
+    return { ...this.state, stateful_callbacks: { ...this.its.callbacks.states(), TrainerControl: control, tunebook } };
+  }
+
+  /** Goes on from a checkpoint. Nothing is changed where it does not fit. */
+  private async resume(checkpoint: string): Promise<void> {
+    const { run, state, its } = this;
+    const { args, model } = its.parts;
+    const saved = await loadCheckpoint(checkpoint, this.course.fingerprint, model, its.optimizer);
+    const { tunebook: ours, ...callbacks } = saved.stateful_callbacks;
+    const { global_step, epoch, num_input_tokens_seen, log_history, best_metric, best_global_step, best_model_checkpoint } = saved;
+    Object.assign(state, { global_step, epoch, num_input_tokens_seen, log_history, best_metric, best_global_step, best_model_checkpoint });
+    its.callbacks.restore(callbacks as TrainerState['stateful_callbacks']);
+    run.step = global_step;
+    run.series = { ...run.series, ...ours.series };
+    run.checkpoints.push(checkpoint);
+    run.samples = ours.samples ?? [];
+    this.resumedFrom = checkpoint;
+    this.course.leftOut = ours.steps_left_out ?? 0;
+    const changed = await changedSettings(checkpoint, { ...args, ...(model as { peft_config?: object }).peft_config });
+    if (saved.max_steps !== state.max_steps) changed.push(`steps in all ${saved.max_steps} -> ${state.max_steps}`);
+    const but = changed.length ? `, with other settings than it was saved with: ${changed.join(', ')}` : '';
+    note(run, 'resumed', `resumed from ${basename(checkpoint)}${but}`);
+    if (but) emit('warning', { text: `Resuming from '${checkpoint}'${but}.` });
+    if (ours.learning_rate_set !== undefined) this.setRate(ours.learning_rate_set);
+    this.tally.restore(ours);
+    this.plan = { ...this.plan, tokens: ours.micro_batch_tokens };
+    if (args.bf16 === null) this.precision = ours.precision ?? this.precision;
+  }
+
+  private async finish(began: number): Promise<TrainOutput> {
+    const { run, its, firstStep, lossSum } = this;
+    const { max_steps: total } = this.state;
+    const stopped = !this.isOver;
+    const isDue = stopped || (its.parts.args.save_strategy !== 'no' && run.checkpoints.at(-1) !== this.folder);
+    const saved = isDue ? await this.save().catch(unsaved) : (run.checkpoints.at(-1) ?? null);
+    await its.call('on_train_end');
+    const steps = run.step - firstStep;
+    const seconds = (performance.now() - began) / 1000;
+    const by = its.handle.stopWanted || !its.callbacks.stoppedBy ? '' : ` by ${its.callbacks.stoppedBy}`;
+    its.trainer.end(
+      stopped ? 'stopped' : 'finished',
+      stopped ? `stopped${by} after step ${run.step}; saved ${saved}` : `finished ${run.step} steps`,
+    );
+    if (run.step < total)
+      emit('progress', { id: `train ${run.id}`, text: unfinished(run.step, total, { saved: stopped ? saved : null, by }), done: true });
+    const training_loss = steps ? lossSum / steps : 0;
+    const metrics = { train_runtime: seconds, train_steps_per_second: steps / seconds, train_loss: training_loss };
+    return { global_step: run.step, training_loss, stopped, checkpoint: saved, metrics };
+  }
+
+  /** The error of a step whose figures cannot be stepped by; what came before is saved. */
+  private async notFinite(loss: number, norm: number): Promise<TrainingError> {
+    const { run } = this;
+    const [what, value] = Number.isFinite(loss) ? (['gradient norm', norm] as const) : (['loss', loss] as const);
+    note(run, 'nan', `the ${what} of step ${run.step + 1} is not a number`);
+    const saved = run.step > 0 ? await this.write().catch(() => run.checkpoints.at(-1) ?? null) : null;
+    return notFinite(run.step + 1, [what, value], saved, this.baseRate);
+  }
+
+  /** A callback's error, with where to find what was trained. */
+  private async rescued(error: CallbackError): Promise<CallbackError> {
+    const { run, folder } = this;
+    const isSaved = run.checkpoints.at(-1) === folder;
+    error.message += rescue(run.step ? (isSaved ? folder : await this.write().catch((why: Error) => why)) : null);
+    return error;
+  }
+}
