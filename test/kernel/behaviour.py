@@ -176,6 +176,11 @@ class Cells(Kernel):
         said = self.failure("using a = made('a', true); using b = made('b', true); throw new Error('in the cell')")
         self.assertIn("SuppressedError", said)
         self.assertEqual(self.value("said.splice(0)"), "[ 'b', 'a' ]")
+        self.value("let caught: any; try { using a = made('a', true), b = made('b', true); throw new Error('in the block') } catch (error) { caught = error }")
+        self.assertEqual(
+            self.value("JSON.stringify([said.splice(0), caught instanceof SuppressedError, caught.name, caught.error.message, caught.suppressed.error.message, caught.suppressed.suppressed.message])"),
+            "'[[\"b\",\"a\"],true,\"SuppressedError\",\"a\",\"b\",\"in the block\"]'",
+        )
         self.assertIn("TypeError: using: the object has no method [Symbol.dispose]", self.failure("// @ts-nocheck\nusing a = {}"))
         later = "({ async [Symbol.asyncDispose]() { said.push('begins'); await null; said.push('ends') } })"
         self.assertEqual(self.value(f"await using a = {later}, b = made('b');\n5"), "5")

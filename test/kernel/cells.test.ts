@@ -16,7 +16,13 @@ function notebook() {
   const scope: Scope = newScope();
   const require_ = (name: string) => process.getBuiltinModule?.(name) ?? require(name);
   const meta = { url: 'file:///cell.ts', filename: '/cell.ts', dirname: '/', resolve: String };
-  const place = { scope, load: async (name: string) => withNames(await import(name)), meta, require: require_ as NodeJS.Require };
+  const place = {
+    scope,
+    load: async (name: string) => withNames(await import(name)),
+    meta,
+    ready: async () => {},
+    require: require_ as NodeJS.Require,
+  };
   const known = new Set<string>();
   const run = async (source: string): Promise<unknown> => {
     Object.assign(globalThis, { out: (...values: unknown[]) => said.push(...values.map((value) => inspect(value))) });

@@ -14,7 +14,7 @@ const AsyncFunction = (async () => {}).constructor as new (
 /** A notebook without a kernel around it: runs cells and returns their values. */
 function notebook() {
   const meta = { url: 'file:///cell.ts', filename: '/cell.ts', dirname: '/', resolve: String };
-  const place = { scope: newScope(), load: async (name: string) => withNames(await import(name)), meta, require };
+  const place = { scope: newScope(), load: async (name: string) => withNames(await import(name)), meta, ready: async () => {}, require };
   const known = new Set<string>();
   return async (source: string): Promise<unknown> => {
     const { code, names } = await convert(source, 'cell-1.ts', known);

@@ -148,7 +148,6 @@ async function bundled(folder: string): Promise<string[][]> {
 async function notebook(folder: string) {
   const files = new LocalModules(folder);
   const modules = new Modules(folder, (from, specifier) => files.load(from, specifier), {});
-  await modules.start();
   const place = modules.place(join(folder, 'cell.ts'));
   const known = new Set<string>();
   return async (source: string): Promise<string[]> => {
@@ -280,5 +279,9 @@ it('what a module does not have is said where a value is made use of, and nowher
     '6',
     '6',
   ]);
+  expect(await run("import about from 'common/package.json' with { type: 'json' }; const main: string = about.main; out(main)")).toEqual([
+    "'main.js'",
+  ]);
+  expect(await run("out((await import('./data.json', { with: { type: 'json' } })).default.n as null)")).toEqual(['null']);
   expect((await run("import { x } from 'no-such'; x"))[0]).toMatch(/There is no package 'no-such' here.*%npm install no-such/);
 });

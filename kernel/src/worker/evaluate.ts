@@ -12,6 +12,8 @@ export interface Place {
   scope: Scope;
   load: Load;
   meta: { url: string; dirname: string; filename: string; resolve(specifier: string): string };
+  /** Makes `meta` ready. */
+  ready(): Promise<unknown>;
   require: NodeJS.Require;
 }
 
@@ -50,6 +52,7 @@ export async function evaluate(code: string, file: string, place: Place, options
   const module = { exports: {} };
   const own = [scope, of(scope), load, link(scope, load), give, held.use, meta, ...waits];
   const nodes = [place.require, module, module.exports, meta.filename, meta.dirname];
+  if (code.includes('__meta')) await place.ready();
   let result: { value: unknown } | undefined;
   try {
     result = await compile(code, file)(...own, ...nodes);

@@ -43,12 +43,20 @@ export class Held {
   }
 }
 
-type Suppressed = new (error: unknown, before: unknown, message: string) => Error;
+type Suppressed = new (error: unknown, suppressed: unknown, message?: string) => Error;
+const provided = globalThis as { SuppressedError?: Suppressed };
 
-/** Node.js 20 has no SuppressedError. */
-function suppressed(error: unknown, before: unknown): Error {
-  const message = 'An error was suppressed during disposal';
-  const { SuppressedError } = globalThis as { SuppressedError?: Suppressed };
-  if (SuppressedError) return new SuppressedError(error, before, message);
-  return Object.assign(new Error(message), { name: 'SuppressedError', error, suppressed: before });
-}
+/** Before Node.js 24 there is none. */
+provided.SuppressedError ??= class SuppressedError extends Error {
+  constructor(
+    readonly error: unknown,
+    readonly suppressed: unknown,
+    message?: string,
+  ) {
+    super(message);
+  }
+};
+Object.defineProperty(provided.SuppressedError.prototype, 'name', { value: 'SuppressedError', configurable: true, writable: true });
+const { SuppressedError } = provided;
+
+const suppressed = (error: unknown, before: unknown) => new SuppressedError(error, before, 'An error was suppressed during disposal');

@@ -126,4 +126,4 @@ inModule._resolveFilename = function (request, ...rest) {
     throw error;
   }
 };
-void modules.start().then(() => emit({ type: 'ready' }));
+emit({ type: 'ready' });

@@ -26,10 +26,7 @@ function importFrom(folder: string): Load {
   }).runInThisContext() as Load;
 }
 
-/** import.meta.resolve for any place: the process is started with --experimental-import-meta-resolve. */
-const resolving: Promise<{ default(specifier: string, parent: string): string }> = import(
-  'data:text/javascript,export default (specifier, parent) => import.meta.resolve(specifier, parent)' as string
-);
+type Resolve = (specifier: string, parent: string) => string;
 
 /** A file that was or is being run. */
 interface Local {
@@ -43,7 +40,8 @@ interface Local {
 /** What cells and the files beside the notebook import. */
 export class Modules {
   private readonly locals = new Map<string, Local>();
-  private resolve!: (specifier: string, parent: string) => string;
+  private resolve?: Resolve;
+  private tries = 0;
   /** Node.js's imports that are under way, by place and specifier. */
   private readonly underWay = new Set<string>();
   /** How often an import was torn: Node.js keeps what a stopped one left, under its URL. */
@@ -58,21 +56,26 @@ export class Modules {
     private readonly own: Record<string, () => string>,
   ) {}
 
-  async start(): Promise<void> {
-    this.resolve = (await resolving).default;
+  /** Makes ready what import.meta.resolve needs. It is asked for by each piece of code that uses import.meta, since one may be stopped meanwhile. */
+  private async resolver(): Promise<Resolve> {
+    // For any place: the process is started with --experimental-import-meta-resolve.
+    const text = `/* ${++this.tries} */ export default (specifier, parent) => import.meta.resolve(specifier, parent)`;
+    this.resolve ??= (await import(`data:text/javascript,${text}`)).default as Resolve;
+    return this.resolve;
   }
 
   /** Where a file, or a cell of a notebook in its folder, runs. */
   place(filename: string): Place {
     const folder = dirname(filename);
-    return { scope: newScope(), load: this.loader(folder), meta: this.meta(filename), require: requireFrom(filename, this.folder) };
+    const require = requireFrom(filename, this.folder);
+    return { scope: newScope(), load: this.loader(folder), meta: this.meta(filename), ready: () => this.resolver(), require };
   }
 
   private meta(filename: string): Place['meta'] {
     const { href: url } = pathToFileURL(filename);
     const resolve = (specifier: string): string => {
       try {
-        return this.resolve(specifier, url);
+        return (this.resolve as Resolve)(specifier, url);
       } catch (error) {
         if (this.own[specifier]) return pathToFileURL(this.own[specifier]()).href;
         throw error;
@@ -115,7 +118,7 @@ export class Modules {
   private async node(native: Load, specifier: string, folder: string, options?: object): Promise<Module> {
     const key = `${folder}\n${specifier}`;
     const times = isBuiltin(specifier) ? undefined : this.torn.get(key);
-    const url = times && `${this.resolve(specifier, pathToFileURL(join(folder, 'cell.ts')).href)}?again=${times}`;
+    const url = times && `${(await this.resolver())(specifier, pathToFileURL(join(folder, 'cell.ts')).href)}?again=${times}`;
     this.underWay.add(key);
     try {
       return await native(url || specifier, options);
