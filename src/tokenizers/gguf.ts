@@ -27,20 +27,35 @@ class Metadata {
     private readonly entries: Map<string, GgufValue>,
     readonly path: string,
   ) {
-    this.tokens = this.list<string>('tokens') ?? this.missing('tokens');
-    this.types = this.list<number>('token_type') ?? [];
+    this.tokens = this.strings('tokens') ?? this.missing('tokens');
+    this.types = this.numbers('token_type') ?? [];
     this.ids = new Map(this.tokens.map((token, id) => [token, id]));
     if (this.ids.size !== this.tokens.length) {
       const twice = this.tokens.find((token, id) => this.ids.get(token) !== id);
-      throw new FileError(`${path}: damaged GGUF header (the token ${JSON.stringify(twice)} is there twice).`);
+      this.damaged(`the token ${JSON.stringify(twice)} is there twice`);
     }
   }
   value(key: string): GgufValue | undefined {
     return this.entries.get(`tokenizer.ggml.${key}`);
   }
-  list<T>(key: string): T[] | undefined {
+  strings(key: string): string[] | undefined {
+    return this.list(key, (one): one is string => typeof one === 'string');
+  }
+  /** As many as there are tokens. */
+  numbers(key: string): number[] | undefined {
+    const list = this.list(key, (one): one is number => typeof one === 'number');
+    if (list && list.length < this.tokens.length)
+      this.damaged(`tokenizer.ggml.${key} has ${list.length} entries for ${this.tokens.length} tokens`);
+    return list;
+  }
+  private list<T extends GgufValue>(key: string, fits: (one: GgufValue) => one is T): T[] | undefined {
     const list = this.value(key);
-    return Array.isArray(list) ? (list as T[]) : undefined;
+    if (list === undefined) return undefined;
+    if (!Array.isArray(list) || !list.every(fits)) this.damaged(`tokenizer.ggml.${key} is not the list it should be`);
+    return list;
+  }
+  damaged(what: string): never {
+    throw new FileError(`${this.path}: damaged GGUF header (${what}).`);
   }
   flag(key: string, otherwise: boolean): boolean {
     const flag = this.value(key);
@@ -93,7 +108,7 @@ function byteLevel(file: Metadata): { json: TokenizerJson; addBos: boolean } {
       `${file.path}: its tokenizer splits text as '${String(name)}' (tokenizer.ggml.pre), which is not known here. Known are ` +
         `${preTokenizerNames().join(', ')}. ${REMEDY}`,
     );
-  const merges = file.list<string>('merges') ?? file.missing('merges');
+  const merges = file.strings('merges') ?? file.missing('merges');
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false };
   const json = {
     version: '1.0',
@@ -116,6 +131,7 @@ function byteLevel(file: Metadata): { json: TokenizerJson; addBos: boolean } {
       vocab: Object.fromEntries(file.ids),
       merges: merges.map((merge) => {
         const space = merge.indexOf(' ', 1);
+        if (space < 0) file.damaged(`the merge ${JSON.stringify(merge)} is not two tokens`);
         return [merge.slice(0, space), merge.slice(space + 1)];
       }),
     },
@@ -159,7 +175,7 @@ function mergesOf(ids: Map<string, number>, rank: (id: number) => number, longes
 
 /** The rank of each piece among merges: by its score; where the file lost the scores by its place, with runs of spaces last. */
 function ranksOf(file: Metadata, tokens: string[]): (id: number) => number {
-  const scores = file.list<number>('scores') ?? file.missing('scores');
+  const scores = file.numbers('scores') ?? file.missing('scores');
   const lost = new Set(scores.filter((_, id) => file.types[id] === NORMAL)).size < 2;
   // SentencePiece takes user-defined pieces before all merges; the file has another score for them.
   const own = (id: number) => (file.types[id] === USER_DEFINED ? Number.NEGATIVE_INFINITY : undefined);

@@ -158,7 +158,14 @@ describe('tokenizer.ggml.pre', () => {
     };
     for (const model of ['t5', 'bert', 'rwkv', 'plamo2']) expect(refused({ model })).toThrow(`kind '${model}' is not supported`);
     expect(refused({ tokens: ['a', 'b', 'a'] })).toThrow(/the token "a" is there twice/);
-    expect(refused({ merges: 0 })).toThrow(/no tokenizer\.ggml\.merges/);
-    expect(refused({ tokens: 0 })).toThrow(/no tokenizer\.ggml\.tokens/);
+    for (const key of ['merges', 'tokens'])
+      for (const value of [0, 'text', [1, 2], ['a', 2]])
+        expect(refused({ [key]: value })).toThrow(`tokenizer.ggml.${key} is not the list it should be`);
+    expect(refused({ merges: ['ab'] })).toThrow(/the merge "ab" is not two tokens/);
+    expect(refused({ token_type: [1, 3] })).toThrow(/token_type has 2 entries for 50257 tokens/);
+    const without = withPre('gpt-2');
+    without.delete('tokenizer.ggml.merges');
+    expect(() => Tokenizer.fromGguf(without, 'file.gguf')).toThrow(/no tokenizer\.ggml\.merges/);
+    expect(refused({ model: 'llama' })).toThrow(/no tokenizer\.ggml\.scores/);
   });
 });
