@@ -1,6 +1,7 @@
 import { typeAdvice } from './advice';
 import { Augmentations, augmentationsOf } from './augment';
 import { Watched } from './local';
+import { commandAdvice } from './magics';
 import { Project } from './project';
 import { type Declared, declared, parseCell, wordsOf } from './syntax';
 
@@ -121,7 +122,8 @@ export class Language {
     const declined = /^\s*\/\/\s*@ts-nocheck/.test(code); // Reason: a reader's cell may ask for this; nothing of ours does.
     const unchecked = declined || this.correct.has(text);
     if (!unchecked) this.ask(CHECKED, code, names, words);
-    const complaints = unchecked ? [] : await this.complaints(CHECKED, stop);
+    const found = unchecked ? [] : await this.complaints(CHECKED, stop);
+    const complaints = found.map((complaint) => ({ ...complaint, text: complaint.text + commandAdvice(code, complaint) }));
     if (!complaints.length && !stop?.aborted && !/\b(import|export|require|declare)\b/.test(code)) this.correct.add(text);
     if (this.correct.size > REMEMBERED) this.correct.delete(this.correct.values().next().value as string);
     const keep = () => {

@@ -3,7 +3,7 @@ import { CellSyntaxError, convert } from './convert';
 import type { Frame } from './frames';
 import { Language } from './language';
 import { LocalModules } from './local';
-import { commandAdvice, magicOf, npm, refuse } from './magics';
+import { magicOf, npm, refuse } from './magics';
 import type { Outcome } from './outcome';
 import { Outlet } from './outlet';
 import type { Header, Message, NoParent } from './protocol';
@@ -133,10 +133,7 @@ export class Session {
       const checked = await Promise.race([checking, stopped]);
       if (checked instanceof Error) throw checked;
       if (checked === 'stopped') return { error: interrupted };
-      if (checked.complaints.length) {
-        const complaints = checked.complaints.map((found) => ({ ...found, text: found.text + commandAdvice(code, found) }));
-        return { error: typeErrors(code, complaints) };
-      }
+      if (checked.complaints.length) return { error: typeErrors(code, checked.complaints) };
       const known = new Set([...this.names, ...converted.names]);
       const asked: Record<string, string> = {};
       for (const [name, expression] of Object.entries(expressions))
