@@ -1,13 +1,9 @@
 import { OptionError } from '../core/errors';
 import { take } from '../engine/backend';
 import * as tf from '../engine/tf';
-import { Weight } from '../engine/weights';
 import type { CausalLM } from '../models/causal_lm';
-import { Embedding, Linear, type Matrix, Parameter } from '../nn';
+import { Merged } from '../peft/merge';
 import type { PeftModel } from '../peft/model';
-import { bf16 } from '../quantize';
-
-type Layer = Linear | Embedding;
 
 /** What merging an adapter into the weights, kept in bf16, does to the logits of a text. */
 export interface MergeDrift {
@@ -21,60 +17,19 @@ export interface MergeDrift {
   agreement: number;
 }
 
-/** A layer's matrix with its low-rank terms added, rounded to bf16: W + scale B A, of a table [words, out] W + scale (B A)^T. */
-async function merged(layer: Layer): Promise<Weight> {
-  const { weight, lowRank } = layer;
-  const isTable = layer instanceof Embedding;
-  const sum = tf.tidy(() => {
-    let w = weight instanceof Parameter ? tf.clone(weight.tensor as tf.Tensor2D) : weight.dequantize();
-    for (const { a, b, scale } of lowRank) {
-      const [left, right] = (isTable ? [a, b] : [b, a]).map(({ tensor }) => tensor as tf.Tensor2D);
-      w = tf.add(w, tf.mul(tf.matMul(left, right, isTable, isTable), scale)) as tf.Tensor2D;
-    }
-    return w;
-  });
-  const [rows, columns] = weight.shape;
-  const values = await take(sum);
-  return new Weight(bf16, [rows, columns], bf16.encode?.(values as Float32Array, columns) as Uint8Array);
-}
-
-/** Runs f with all low-rank terms added to their matrices. A table and a head that share one have one each meanwhile. */
-async function withMerged<T>(base: CausalLM, f: () => Promise<T>): Promise<T> {
-  const layers = [...base.namedModules()].flatMap(([, m]) => (m instanceof Linear || m instanceof Embedding ? [m as Layer] : []));
-  const before = layers.map((layer) => ({
-    layer,
-    lowRank: layer.lowRank,
-    field: Object.getOwnPropertyDescriptor(layer, 'weight') as object,
-  }));
-  const put = (layer: Layer, weight: Matrix) =>
-    Object.defineProperty(layer, 'weight', { value: weight, enumerable: true, configurable: true, writable: true });
-  const made: Weight[] = [];
-  try {
-    for (const layer of layers) put(layer, layer.weight);
-    for (const layer of layers) {
-      if (!layer.lowRank.length) continue;
-      const whole = await merged(layer);
-      made.push(whole);
-      put(layer, whole);
-      layer.lowRank = [];
-    }
-    return await f();
-  } finally {
-    for (const { layer, lowRank, field } of before) {
-      layer.lowRank = lowRank;
-      Object.defineProperty(layer, 'weight', field);
-    }
-    for (const weight of made) weight.dispose();
-  }
-}
-
 /** Compares the adapter beside its base with the two merged, on one row of token ids. The model is left as it was. */
 export async function mergeCheck(model: PeftModel<CausalLM>, ids: number[]): Promise<MergeDrift> {
   if (!ids.length) throw new OptionError('The merge check needs a text of at least one token.');
   const base = model.base_model;
   const logits = () => take(tf.tidy(() => base.forward(tf.tensor2d([ids], [1, ids.length], 'int32')).reshape([-1])));
   const before = await logits();
-  const after = await withMerged(base, logits);
+  const merged = await Merged.into(base);
+  let after: Float32Array;
+  try {
+    after = await logits();
+  } finally {
+    merged.undo();
+  }
   const vocabulary = before.length / ids.length;
   let drift = 0;
   let sum = 0;

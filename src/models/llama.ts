@@ -41,7 +41,7 @@ class LlamaAttention extends Module {
     const scores = { scale: 1 / Math.sqrt(dim), window: this.config.sliding_window ?? undefined };
     const given = { x, gain: norm.weight.tensor };
     const tables = { eps: norm.eps, cos, sin };
-    const all = cache ? undefined : Linear.together({ q, k, v, o });
+    const all = cache ? undefined : Linear.together({ q, k, v, o }, 'o');
     if (all) return attentionBlock({ ...given, ...all.tensors }, { ...all.projections, ...tables, ...scores, ...layout });
     const inner = Linear.together({ q, k, v });
     let packed: tf.Tensor;
@@ -73,7 +73,7 @@ class LlamaMLP extends Module {
   /** x [..., hidden], not yet normed -> x + mlp(norm(x)) [..., hidden] */
   forward(x: tf.Tensor, norm: RMSNorm): tf.Tensor {
     const { gate_proj: gate, up_proj: up, down_proj: down } = this;
-    const all = this.act === 'silu' ? Linear.together({ gate, up, down }) : undefined;
+    const all = this.act === 'silu' ? Linear.together({ gate, up, down }, 'down') : undefined;
     if (all) return gatedMlp({ x, gain: norm.weight.tensor, ...all.tensors }, { ...all.projections, eps: norm.eps });
     const n = norm.forward(x);
     return add({ a: x, b: down.forward(ACTIVATIONS[this.act](gate.forward(n), up.forward(n))) }, {});
@@ -183,7 +183,7 @@ export class LlamaForCausalLM extends CausalLM {
       );
       report(i + 1, config.num_hidden_layers);
     }
-    const head = table.tied ? new TiedLinear(embed) : await linear('lm_head', config.vocab_size, hidden, false);
+    const head = table.tied ? new TiedLinear(() => embed) : await linear('lm_head', config.vocab_size, hidden, false);
     return new LlamaForCausalLM(
       { ...config, tie_word_embeddings: table.tied },
       new LlamaModel(embed, layers, await norm('model.norm')),

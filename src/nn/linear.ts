@@ -24,18 +24,26 @@ function dropoutOf(pair: LowRank): { dropout: number; seed: number } {
   return { dropout: seed === undefined ? 0 : pair.dropout, seed: (seed ?? 0) + Math.imul(pair.serial + 1, 0x9e3779b1) };
 }
 
-/** A layer that low-rank terms can stand beside. */
+/** A layer with a matrix, whose work PEFT methods change by terms beside it. */
 export interface Adaptable extends Module {
   readonly weight: Matrix;
-  /** Set by PEFT methods. */
   lowRank: LowRank[];
   readonly inFeatures: number;
   readonly outFeatures: number;
 }
 
-/** y = x W^T + bias, plus its low-rank terms, over a frozen weight of any kind or a trained one. x [..., in] -> [..., out] */
+/** Whether a vector scales what comes out, [out, 1], and not what goes in, [1, in]. */
+const scalesOut = ({ shape }: Parameter): boolean => shape[1] === 1;
+const flat = ({ tensor }: Parameter): tf.Tensor => tf.reshape(tensor, [-1]);
+
+/**
+ * y = x W^T + bias, plus its low-rank terms, over a frozen weight of any kind or a trained one; what goes in and what comes out may be
+ * scaled by vectors. x [..., in] -> [..., out]
+ */
 export class Linear extends Module implements Adaptable {
   lowRank: LowRank[] = [];
+  /** What scales: [out, 1] or [1, in]. */
+  scales: Parameter[] = [];
   /** Stands for the pair where there is none. */
   private readonly noPair: { a: tf.Tensor; b: tf.Tensor };
 
@@ -55,29 +63,44 @@ export class Linear extends Module implements Adaptable {
     return this.weight.shape[1];
   }
 
-  /** What ops do of this layer's work: all but the low-rank terms behind the first. */
-  private main(): { tensors: ProjectionTensors; projection: Projection } {
-    const { weight, bias, noPair, lowRank } = this;
-    const [pair] = lowRank;
-    const w = weight instanceof Parameter ? weight.tensor : undefined;
-    const frozen = weight instanceof Parameter ? undefined : weight;
-    return pair
-      ? {
-          tensors: { w, a: pair.a.tensor, b: pair.b.tensor, bias: bias?.tensor },
-          projection: { weight: frozen, scale: pair.scale, ...dropoutOf(pair) },
-        }
-      : { tensors: { w, ...noPair, bias: bias?.tensor }, projection: { weight: frozen, scale: 0 } };
+  /** Whether a PEFT method has put something beside it. */
+  get adapted(): boolean {
+    return this.lowRank.length + this.scales.length > 0;
   }
 
-  /** What an op that does the work of several layers needs; undefined where one has several low-rank terms, for which no op has room. */
+  /** What an op is told of this layer with one of its low-rank terms and one of its vectors. */
+  private told(pair?: LowRank, l?: Parameter): { tensors: ProjectionTensors; projection: Projection } {
+    const { weight, bias, noPair } = this;
+    const w = weight instanceof Parameter ? weight.tensor : undefined;
+    const frozen = weight instanceof Parameter ? undefined : weight;
+    const rest = { bias: bias?.tensor, l: l?.tensor };
+    return pair
+      ? {
+          tensors: { w, a: pair.a.tensor, b: pair.b.tensor, ...rest },
+          projection: { weight: frozen, scale: pair.scale, ...dropoutOf(pair) },
+        }
+      : { tensors: { w, ...noPair, ...rest }, projection: { weight: frozen, scale: 0 } };
+  }
+
+  /** Whether one op has room for all terms beside this layer; `alone`: its input is no other layer's. */
+  private fits(alone: boolean): boolean {
+    const { lowRank, scales, weight } = this;
+    if (lowRank.length > 1 || scales.length > 1) return false;
+    const [l] = scales;
+    return !l || (!(weight instanceof Parameter) && (scalesOut(l) || (alone && !lowRank.length)));
+  }
+
+  /** What an op that does the work of several layers needs; undefined where it has no room for their terms. `alone`: whose input is its own. */
   static together<N extends string>(
     layers: Record<N, Linear>,
+    alone?: NoInfer<N>,
   ): { tensors: ReturnType<typeof numbered>; projections: Record<N, Projection> } | undefined {
     const tensors: ProjectionTensors[] = [];
     const projections: Partial<Record<N, Projection>> = {};
     for (const name in layers) {
-      if (layers[name].lowRank.length > 1) return undefined;
-      const part = layers[name].main();
+      const layer = layers[name];
+      if (!layer.fits(name === alone)) return undefined;
+      const part = layer.told(layer.lowRank[0], layer.scales[0]);
       tensors.push(part.tensors);
       projections[name] = part.projection;
     }
@@ -85,9 +108,15 @@ export class Linear extends Module implements Adaptable {
   }
 
   forward(x: tf.Tensor): tf.Tensor {
-    const { tensors, projection } = this.main();
-    let y = linear({ x, ...numbered([tensors]) }, projection);
-    for (const pair of this.lowRank.slice(1)) y = tf.add(y, product(Linear.down(x, pair), pair.b.tensor));
+    const { lowRank, scales } = this;
+    const inOneOp = this.fits(true);
+    const { tensors, projection } = this.told(lowRank[0], inOneOp ? scales[0] : undefined);
+    if (inOneOp) return linear({ x, ...numbered([tensors]) }, projection);
+    let input = x;
+    for (const l of scales) if (!scalesOut(l)) input = tf.mul(input, flat(l));
+    let y = linear({ x: input, ...numbered([tensors]) }, projection);
+    for (const pair of lowRank.slice(1)) y = tf.add(y, product(Linear.down(input, pair), pair.b.tensor));
+    for (const l of scales) if (scalesOut(l)) y = tf.mul(y, flat(l));
     return y;
   }
 
@@ -113,14 +142,30 @@ export class Linear extends Module implements Adaptable {
 
 /** The output head of a model whose embedding table serves as its matrix too: what happens to the table's matrix happens to this one's. */
 export class TiedLinear extends Linear {
-  constructor(table: { weight: Matrix }) {
-    super(table.weight);
-    // No field: the matrix is listed, saved and freed once, under its owner's name.
+  constructor(private readonly table: () => { weight: Matrix }) {
+    super(table().weight);
+    this.tie();
+  }
+
+  /** No field: the matrix is listed, saved and freed once, under its owner's name. */
+  private tie(): void {
     Object.defineProperty(this, 'weight', {
-      get: () => table.weight,
-      set: (weight: Matrix) => Object.assign(table, { weight }),
+      get: () => this.table().weight,
+      set: (weight: Matrix) => Object.assign(this.table(), { weight }),
       enumerable: false,
       configurable: true,
     });
+  }
+
+  override swap(field: string, other?: Matrix): void {
+    if (field !== 'weight') super.swap(field, other);
+    else if (other) Object.defineProperty(this, 'weight', { value: other, writable: true, enumerable: false, configurable: true });
+    else this.tie();
+  }
+
+  /** The table's matrix stays the table's. */
+  override adopt(field: string): void {
+    if (field !== 'weight') super.adopt(field);
+    else Object.defineProperty(this, 'weight', { value: this.weight, writable: true, enumerable: true, configurable: true });
   }
 }

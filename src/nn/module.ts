@@ -32,6 +32,32 @@ const sizeOf = (t: Matrix) => t.shape.reduce((a, b) => a * b, 1);
 
 /** A part of a model. Its children are its fields that are modules, under the names that Hugging Face gives them. */
 export abstract class Module {
+  /** Its own matrices that others stand in the place of, by their fields. */
+  private own?: Map<string, Matrix>;
+
+  /**
+   * Puts a matrix that somebody else owns (a PEFT method) in the place of its own in `field`; without one, puts its own back. What is
+   * listed, counted, frozen, saved and freed stays its own.
+   */
+  swap(field: string, other?: Matrix): void {
+    this.own ??= new Map();
+    const own = this.own.get(field) ?? ((this as unknown as Record<string, Matrix>)[field] as Matrix);
+    Object.assign(this, { [field]: other ?? own });
+    if (other) this.own.set(field, own);
+    else this.own.delete(field);
+  }
+
+  /** Makes what stands in `field` its own, and frees what was. */
+  adopt(field: string): void {
+    this.own?.get(field)?.dispose();
+    this.own?.delete(field);
+  }
+
+  /** Its own matrices and vectors by field. */
+  *ownTensors(): Generator<[string, Matrix]> {
+    for (const [name, field] of Object.entries(this)) if (isTensor(field)) yield [name, this.own?.get(name) ?? field];
+  }
+
   /** This module and all below it, with their paths: ['model.layers.0.self_attn.q_proj', module]. */
   *namedModules(prefix = ''): Generator<[string, Module]> {
     yield [prefix, this];
@@ -46,7 +72,7 @@ export abstract class Module {
   /** The matrices and vectors of this module and all below it, with their names: ['model.norm.weight', parameter]. */
   *namedTensors(): Generator<[string, Matrix]> {
     for (const [path, module] of this.namedModules())
-      for (const [name, field] of Object.entries(module)) if (isTensor(field)) yield [path ? `${path}.${name}` : name, field];
+      for (const [name, tensor] of module.ownTensors()) yield [path ? `${path}.${name}` : name, tensor];
   }
 
   /**
@@ -55,11 +81,11 @@ export abstract class Module {
    */
   requires_grad_(wanted = true): this {
     for (const [, module] of this.namedModules())
-      for (const [name, field] of Object.entries(module)) {
-        if (field instanceof Parameter) field.requires_grad = wanted;
-        else if (field instanceof Weight && wanted) {
-          Object.assign(module, { [name]: new Parameter(tf.keep(field.dequantize())) });
-          field.dispose();
+      for (const [name, tensor] of module.ownTensors()) {
+        if (tensor instanceof Parameter) tensor.requires_grad = wanted;
+        else if (wanted) {
+          module.swap(name, new Parameter(tf.keep(tensor.dequantize())));
+          module.adopt(name);
         }
       }
     return this;

@@ -160,7 +160,7 @@ function fromModel(model: PeftModel<CausalLM>): Source {
   const copy = async ({ tensor }: Parameter) => Float32Array.from((await tensor.data()) as Float32Array);
   return {
     name: `beside ${basename(base.config._name_or_path)}`,
-    method: model.peft_config.peft_type,
+    method: model.active_peft_config.peft_type,
     base: base.config._name_or_path,
     total: base.numParameters(),
     notes: [],

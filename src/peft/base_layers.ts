@@ -11,7 +11,7 @@ import { type Adaptable, type Matrix, Parameter } from '../nn';
 const EMBEDDINGS = /(^|\.)(embed_tokens|lm_head)$/;
 
 /** The names that the matrices of adapted embedding tables and output heads are saved under. */
-export function matrixNames(prefix: string, layers: Map<string, Adaptable>): Map<string, Adaptable> {
+export function matrixNames(prefix: string, layers: ReadonlyMap<string, Adaptable> = new Map()): Map<string, Adaptable> {
   return new Map([...layers].flatMap(([path, layer]) => (EMBEDDINGS.test(path) ? [[`${prefix}${path}.base_layer.weight`, layer]] : [])));
 }
 
@@ -23,7 +23,7 @@ function same(matrix: Matrix, values: tf.Tensor): boolean {
  * Puts matrices that were saved with an adapter in the place of the model's where their values differ (the model's may be packed, or
  * the adapter was trained beside another table). Returns what puts the model's back.
  */
-export async function adoptMatrices(path: string, prefix: string, layers: Map<string, Adaptable>): Promise<() => void> {
+export async function adoptMatrices(path: string, prefix: string, layers: ReadonlyMap<string, Adaptable> = new Map()): Promise<() => void> {
   const { tensors } = await readSafetensors(path);
   const undo: (() => void)[] = [];
   const back = () => {

@@ -1,4 +1,4 @@
-/** A field of PEFT's LoraConfig that does nothing here. */
+/** A field of a config of PEFT's that does nothing here. */
 export interface Field {
   /** The value at which PEFT does not use it, and writes it. */
   unused: unknown;
@@ -6,16 +6,23 @@ export interface Field {
   would?: string;
   /** It is about first values alone: a saved adapter has its own, and can be read. */
   initial?: boolean;
+  /** It is not written to adapter_config.json. */
+  unwritten?: boolean;
 }
 
 const starts = (would: string): Field => ({ unused: null, would, initial: true });
 const needs = (would: string, unused: unknown = null): Field => ({ unused, would });
 
+/** Those of all methods. */
+export const SHARED_FIELDS: Record<string, Field> = {
+  auto_mapping: { unused: null },
+  peft_version: { unused: null, unwritten: true },
+};
+
 /** Every field of PEFT 0.21's LoraConfig that LoraOptions does not have. */
-export const FIELDS: Record<string, Field> = {
+export const LORA_FIELDS: Record<string, Field> = {
   alora_invocation_tokens: needs('make the adapter act only behind certain tokens (aLoRA)'),
   arrow_config: needs('choose among several adapters for each token (Arrow)'),
-  auto_mapping: { unused: null },
   corda_config: starts('set up CorDA'),
   ensure_weight_tying: needs(
     "share one adapter between the embedding table and the output head; without it, 'lm_head' gets its own",
@@ -30,11 +37,9 @@ export const FIELDS: Record<string, Field> = {
   lora_ga_config: starts('set up LoRA-GA'),
   megatron_config: needs('spread layers over machines with Megatron'),
   megatron_core: { unused: 'megatron.core' }, // means something beside megatron_config alone
-  modules_to_save: needs('train whole modules beside the adapter'),
   monteclora_config: needs('draw the adapter at random (MonteCLoRA)'),
-  peft_version: { unused: null },
   qalora_group_size: { unused: 16 }, // means something beside use_qalora alone
-  runtime_config: needs('move work between GPU and CPU', { ephemeral_gpu_offload: false }),
+  runtime_config: { ...needs('move work between GPU and CPU', { ephemeral_gpu_offload: false }), unwritten: true },
   target_parameters: needs('adapt tensors that are no layers'),
   trainable_token_indices: needs('train the rows of some tokens'),
   use_bdlora: needs('make A or B block-diagonal (BD-LoRA)'),
@@ -42,9 +47,6 @@ export const FIELDS: Record<string, Field> = {
   use_qalora: needs('average groups of inputs (QALoRA)', false),
   velora_config: needs('compress what the backward pass keeps (VeLoRA)'),
 };
-
-/** Not written to adapter_config.json. */
-export const UNWRITTEN = ['peft_version', 'runtime_config'];
 
 /** Whether a value means that the field is not used. */
 export function isUnused({ unused }: Field, value: unknown): boolean {

@@ -1,17 +1,37 @@
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { FileError, OptionError } from '../core/errors';
+import { emit } from '../core/events';
 import { show } from '../core/options';
 import { Random } from '../core/random';
+import { take } from '../engine/backend';
 import * as tf from '../engine/tf';
 import { readJson } from '../formats/json';
-import { type Adaptable, Embedding, type LowRank, type Matrix, Module, Parameter, readParameters, writeTensors } from '../nn';
+import { type LowRank, type Matrix, Module, type Parameter, readParameters, writeTensors } from '../nn';
 import { adoptMatrices, matrixNames } from './base_layers';
-import { LoraConfig } from './config';
-import { targetModules } from './targets';
+import { LoraTerm } from './lora';
+import { Merged, packer } from './merge';
+import {
+  type Adapter,
+  type BaseModel,
+  configOf,
+  ModuleAdapter,
+  methodOf,
+  type PeftConfig,
+  type PeftMethod,
+  PREFIX,
+  savedConfig,
+} from './method';
+import * as methods from './methods';
+import { SavedModules } from './saved_modules';
 
-const PREFIX = 'base_model.model.';
+export type { BaseModel } from './method';
+
+/** The methods by their peft_type. */
+const METHODS: Record<string, PeftMethod> = Object.fromEntries(
+  Object.values(methods).map((method) => [method.spec.peft_type, method as unknown as PeftMethod]),
+);
 
 export interface SaveOptions {
   /**
@@ -19,51 +39,40 @@ export interface SaveOptions {
    * although they are not trained: an adapter beside them says which ones it was trained with.
    */
   save_embedding_layers?: boolean | 'auto';
+  /** Names of the adapters to save; by default all. */
+  selected_adapters?: string[] | null;
 }
 
-/** A model that adapters fit: its linear layers are found by path, and saved adapters call it by name. */
-export type BaseModel = Module & { readonly config: { _name_or_path: string } };
+/** One of a model's adapters: what its method made, whole modules beside it, and what loading it did to the base model. */
+interface Part {
+  config: PeftConfig;
+  adapters: Adapter[];
+  restoreBase: () => void;
+}
 
-/** A frozen base model with a trained adapter beside it. */
+const DEFAULT = 'default';
+const FILE = 'adapter_model.safetensors';
+
+/** A frozen base model with one or more adapters, of any methods, by name; those that are active answer and are trained. */
 export class PeftModel<M extends BaseModel = BaseModel> extends Module {
-  /** The low-rank terms by the paths of the modules they stand beside. */
-  readonly pairs = new Map<string, LowRank>();
-  /** Undoes what loading an adapter did to the base model beside it. */
-  private restoreBase: () => void = () => {};
-  private attached = true;
+  private readonly parts = new Map<string, Part>();
+  private active: string[] = [];
+  /** How many `disable_adapter` are on. */
+  private off = 0;
+  private merged?: Merged;
 
-  private constructor(
-    readonly base_model: M,
-    readonly peft_config: LoraConfig,
-    private readonly layers: Map<string, Adaptable>,
-  ) {
+  private constructor(readonly base_model: M) {
     super();
   }
 
-  /** Puts a fresh adapter beside the modules that the config names. The model answers as before. `saved`: values will come from a file. */
-  static attach<M extends BaseModel>(model: M, config: LoraConfig, seed = 42, saved = false): PeftModel<M> {
-    const layers = targetModules(model, config, saved);
-    for (const [path, layer] of layers)
-      if (layer.lowRank.length)
+  /** Puts a fresh adapter beside the modules that the config names. `saved`: values will come from a file. */
+  static attach<M extends BaseModel>(model: M, config: PeftConfig, seed = 42, saved = false, name = DEFAULT): PeftModel<M> {
+    for (const [path, module] of model.namedModules())
+      if ('adapted' in module ? module.adapted : (module as { lowRank?: LowRank[] }).lowRank?.length)
         throw new OptionError(`${path} already has an adapter. Load the base model again, or unload() the first adapter.`);
-    model.requires_grad_(false);
-    const peft = new PeftModel<M>(model, config, layers);
-    const random = Random.seeded(seed);
-    for (const [path, layer] of layers) {
-      const { r, scale } = config.of(path);
-      const draw = (rows: number, columns: number, next: () => number) =>
-        new Parameter(tf.keep(tf.tensor2d(Float32Array.from({ length: rows * columns }, next), [rows, columns])));
-      const first = firstValues(layer, config, r, random);
-      const pair: LowRank = {
-        a: draw(r, layer.inFeatures, first.a),
-        b: draw(layer.outFeatures, r, first.b),
-        scale,
-        dropout: config.lora_dropout,
-        serial: peft.pairs.size,
-      };
-      peft.pairs.set(path, pair);
-      layer.lowRank.push(pair);
-    }
+    const peft = new PeftModel<M>(model);
+    peft.add(name, config, seed, saved);
+    peft.set_adapter(name);
     return peft;
   }
 
@@ -71,25 +80,10 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
    * Loads an adapter that this library or PEFT saved. Missing and unexpected tensors are errors. Where it brings an embedding table or
    * output head of other values than the model's, they take the place of the model's until unload(), as in PEFT.
    */
-  static async from_pretrained<M extends BaseModel>(model: M, folder: string): Promise<PeftModel<M>> {
-    const path = join(folder, 'adapter_config.json');
-    if (!existsSync(path))
-      throw new FileError(
-        `${folder} has no adapter_config.json: it is not a saved adapter. A folder written by save_pretrained or trainer.save_model() is expected.`,
-      );
-    const json = await readJson(path);
-    if (json.peft_type !== 'LORA') throw new FileError(`${folder} holds a ${show(json.peft_type)} adapter; tunebook reads LORA so far.`);
-    let config: LoraConfig;
+  static async from_pretrained<M extends BaseModel>(model: M, folder: string, { adapter_name = DEFAULT } = {}): Promise<PeftModel<M>> {
+    const peft = PeftModel.attach(model, await configIn(folder), 42, true, adapter_name);
     try {
-      config = LoraConfig.saved(json, path);
-    } catch (error) {
-      if (error instanceof OptionError) throw new FileError(`The adapter in ${folder} cannot be used. ${error.message}`);
-      throw error;
-    }
-    const peft = PeftModel.attach(model, config, 42, true);
-    try {
-      await peft.restore(folder);
-      peft.restoreBase = await adoptMatrices(join(folder, peft.weightsFile), PREFIX, peft.layers);
+      await peft.fill(adapter_name, folder);
     } catch (error) {
       peft.unload();
       throw error;
@@ -97,106 +91,290 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     return peft;
   }
 
-  /** Trained tensors by the names that PEFT saves them under. */
-  namedParameters(): Map<string, Parameter> {
-    const all = new Map<string, Parameter>();
-    for (const [path, { a, b }] of this.pairs) {
-      const [first, second] =
-        this.layers.get(path) instanceof Embedding ? ['lora_embedding_A', 'lora_embedding_B'] : ['lora_A.weight', 'lora_B.weight'];
-      all.set(`${PREFIX}${path}.${first}`, a);
-      all.set(`${PREFIX}${path}.${second}`, b);
+  /** The configs of its adapters by name. */
+  get peft_config(): Record<string, PeftConfig> {
+    return Object.fromEntries([...this.parts].map(([name, { config }]) => [name, config]));
+  }
+
+  get active_adapters(): string[] {
+    return [...this.active];
+  }
+
+  get active_adapter(): string {
+    return this.active[0] ?? DEFAULT;
+  }
+
+  /** The config of the (first) active adapter. */
+  get active_peft_config(): PeftConfig {
+    return this.part(this.active_adapter).config;
+  }
+
+  /** Puts another fresh adapter beside the ones there are; `set_adapter` makes it answer. */
+  add_adapter(name: string, config: PeftConfig, { seed = 42 }: { seed?: number } = {}): void {
+    this.add(name, configOf(config, METHODS), seed, false);
+  }
+
+  /** Loads another adapter beside the ones there are; `set_adapter` makes it answer. */
+  async load_adapter(folder: string, name: string): Promise<void> {
+    this.add(name, await configIn(folder), 42, true);
+    try {
+      await this.fill(name, folder);
+    } catch (error) {
+      this.delete_adapter(name);
+      throw error;
     }
-    return all;
+  }
+
+  /** Makes these adapters, and no others, answer and be trained. Several add up. */
+  set_adapter(names: string | string[]): void {
+    const wanted = [names].flat();
+    for (const name of wanted) this.part(name);
+    this.refuseMerged('set_adapter');
+    if (!this.off) this.detach(this.active);
+    this.active = [...new Set(wanted)];
+    if (!this.off) this.attachAll();
+  }
+
+  /** Takes an adapter off and frees it. */
+  delete_adapter(name: string): void {
+    const part = this.part(name);
+    this.refuseMerged('delete_adapter');
+    if (this.active.includes(name) && !this.off) this.detach([name]);
+    this.active = this.active.filter((other) => other !== name);
+    part.restoreBase();
+    for (const adapter of part.adapters) for (const { tensor } of adapter.parameters.values()) tensor.dispose();
+    this.parts.delete(name);
+  }
+
+  private add(name: string, config: PeftConfig, seed: number, saved: boolean): void {
+    if (this.parts.has(name))
+      throw new OptionError(`There is an adapter called ${show(name)} already. Choose another name, or delete_adapter it first.`);
+    this.refuseMerged('add_adapter');
+    this.base_model.requires_grad_(false);
+    const terms = [...this.parts.values()].reduce((n, { adapters }) => n + (adapters[0].layers?.size ?? 0), 0);
+    const adapters = [config.apply(this.base_model, { random: Random.seeded(seed), saved, terms })];
+    if (config.modules_to_save?.length)
+      adapters.push(new SavedModules(this.base_model, config.modules_to_save, new Set(adapters[0].layers?.values())));
+    this.parts.set(name, { config, adapters, restoreBase: () => {} });
+  }
+
+  private part(name: string): Part {
+    const part = this.parts.get(name);
+    if (!part)
+      throw new OptionError(
+        `There is no adapter called ${show(name)}; there are ${[...this.parts.keys()].map(show).join(', ') || 'none'}.`,
+      );
+    return part;
+  }
+
+  private refuseMerged(what: string): void {
+    if (this.merged) throw new OptionError(`${what}: adapters are merged into the weights. Call unmerge_adapter() first.`);
+  }
+
+  private detach(names: string[]): void {
+    for (const name of names.toReversed()) for (const adapter of this.part(name).adapters) adapter.detach();
+  }
+
+  private attachAll(): void {
+    for (const name of this.active) for (const adapter of this.part(name).adapters) adapter.attach();
+  }
+
+  private async fill(name: string, folder: string): Promise<void> {
+    const part = this.part(name);
+    await this.read(name, folder);
+    part.restoreBase = await adoptMatrices(join(folder, FILE), PREFIX, part.adapters[0].layers ?? new Map());
+  }
+
+  private read(name: string, folder: string): Promise<void> {
+    const beside = new Set(matrixNames(PREFIX, this.part(name).adapters[0].layers).keys());
+    return readParameters(join(folder, FILE), this.parametersOf(name), beside);
+  }
+
+  /** LoRA's terms of the active adapters by the paths of the modules they stand beside. */
+  get pairs(): Map<string, LowRank> {
+    const found = new Map<string, LowRank>();
+    for (const name of this.active)
+      for (const adapter of this.part(name).adapters)
+        if (adapter instanceof ModuleAdapter)
+          for (const [path, { term }] of adapter.terms) if (term instanceof LoraTerm) found.set(path, term.pair);
+    return found;
+  }
+
+  private parametersOf(name: string): Map<string, Parameter> {
+    return new Map(this.part(name).adapters.flatMap(({ parameters }) => [...parameters]));
+  }
+
+  /** Trained tensors by the names that PEFT saves them under; of several active adapters behind the adapter's name. */
+  namedParameters(): Map<string, Parameter> {
+    if (this.active.length === 1) return this.parametersOf(this.active[0]);
+    return new Map(this.active.flatMap((name) => [...this.parametersOf(name)].map(([key, p]) => [`${name}/${key}`, p] as const)));
   }
 
   /** The trained tensors inside one module of the base model. */
   parametersIn(module: Module): Parameter[] {
-    const inside = new Set([...module.namedModules()].map(([, m]) => m));
-    const pairs = [...this.layers].flatMap(([path, layer]) => (inside.has(layer) ? [this.pairs.get(path) as LowRank] : []));
-    return pairs.flatMap(({ a, b }) => [a, b]);
+    return this.active.flatMap((name) => this.part(name).adapters.flatMap((adapter) => adapter.parametersIn(module)));
   }
 
   /** How many values are trained, and how many there are with those of the frozen base. */
   get_nb_trainable_parameters(): [trainable: number, all: number] {
-    let trainable = 0;
-    for (const { tensor } of this.namedParameters().values()) trainable += tensor.size;
-    return [trainable, this.base_model.numParameters() + trainable];
+    const count = (names: Iterable<string>) =>
+      [...names].reduce((n, name) => [...this.parametersOf(name).values()].reduce((sum, { tensor }) => sum + tensor.size, n), 0);
+    return [count(this.active), this.base_model.numParameters() + count(this.parts.keys())];
   }
 
   /** Prints what PEFT prints. */
   print_trainable_parameters(): void {
     const [trainable, all] = this.get_nb_trainable_parameters();
-    const [few, many] = [trainable, all].map((count) => count.toLocaleString('en-US'));
+    const [few, many] = [trainable, all].map((n) => n.toLocaleString('en-US'));
     console.log(`trainable params: ${few} || all params: ${many} || trainable%: ${((100 * trainable) / all).toFixed(4)}`);
   }
 
-  /** Continues a row of token ids with the adapter, as the model's own `generate` does. */
+  /** Continues a row of token ids with the adapters, as the model's own `generate` does. */
   generate<A extends unknown[], R>(this: PeftModel<BaseModel & { generate(...given: A): R }>, ...given: A): R {
     return this.base_model.generate(...given);
   }
 
-  /** Runs f with the adapter off: the base model as it was, but for a table or head that the adapter brought (see from_pretrained). */
+  /** Runs f with the adapters off: the base model as it was, but for a table or head that one brought (see from_pretrained). */
   async disable_adapter<T>(f: () => T | Promise<T>): Promise<T> {
-    const before = [...this.layers].map(([path, layer]) => ({ path, layer, lowRank: layer.lowRank }));
-    for (const { path, layer, lowRank } of before) layer.lowRank = lowRank.filter((pair) => pair !== this.pairs.get(path));
+    this.refuseMerged('disable_adapter');
+    if (this.off++ === 0) this.detach(this.active);
     try {
       return await f();
     } finally {
-      for (const { layer, lowRank } of before) layer.lowRank = lowRank;
+      if (--this.off === 0) this.attachAll();
     }
   }
 
-  /** Takes the adapter off the base model and frees it. */
+  /** Takes all adapters off the base model and frees them. */
   unload(): M {
-    if (!this.attached) return this.base_model;
-    this.attached = false;
-    this.restoreBase();
-    for (const [path, layer] of this.layers) layer.lowRank = layer.lowRank.filter((pair) => pair !== this.pairs.get(path));
-    for (const { tensor } of this.namedParameters().values()) tensor.dispose();
-    this.pairs.clear();
+    this.merged?.undo();
+    this.merged = undefined;
+    for (const name of [...this.parts.keys()].toReversed()) this.delete_adapter(name);
     return this.base_model;
   }
 
-  /** Writes adapter_config.json, adapter_model.safetensors and README.md, as PEFT does. */
-  async save_pretrained(folder: string, { save_embedding_layers = 'auto' }: SaveOptions = {}): Promise<void> {
+  /**
+   * Merges the active adapters into the weights, in 16 or 32 bits (a 4-bit matrix is unpacked for it); `unmerge_adapter` takes that back.
+   * `dtype`: 'bfloat16' or 'float32'.
+   */
+  async merge_adapter({ dtype = 'bfloat16' }: { dtype?: string } = {}): Promise<void> {
+    if (this.merged) return;
+    this.checkMergeable();
+    this.merged = await Merged.into(this.base_model, dtype);
+  }
+
+  unmerge_adapter(): void {
+    this.merged?.undo();
+    this.merged = undefined;
+  }
+
+  /**
+   * Merges the active adapters into the weights for good and gives back the base model; says how far the largest logit moved, since
+   * merged weights are rounded. `dtype`: 'bfloat16' or 'float32'.
+   */
+  async merge_and_unload({ dtype = 'bfloat16' }: { dtype?: string } = {}): Promise<M> {
+    this.checkMergeable();
+    this.unmerge_adapter();
+    const before = await probe(this.base_model);
+    const merged = await Merged.into(this.base_model, dtype);
+    for (const name of this.active)
+      for (const adapter of this.part(name).adapters) if (adapter instanceof SavedModules) await adapter.keep(packer(dtype));
+    merged.keep();
+    this.unload();
+    // A head that has become another than the table is saved as one of its own.
+    const { config } = this.base_model as { config: { tie_word_embeddings?: boolean } };
+    if (config.tie_word_embeddings && [...this.base_model.namedTensors()].some(([name]) => name === 'lm_head.weight'))
+      config.tie_word_embeddings = false;
+    const after = await probe(this.base_model);
+    if (before && after) {
+      const drift = before.reduce((most, value, i) => Math.max(most, Math.abs(value - after[i])), 0);
+      emit('progress', {
+        id: 'merge',
+        text: `Merged in ${dtype}: the logits of a probe of ${PROBE} tokens moved by ${drift.toPrecision(2)} at most.`,
+        done: true,
+      });
+    }
+    return this.base_model;
+  }
+
+  private checkMergeable(): void {
+    if (this.off) throw new OptionError('Adapters are disabled; merge them outside of disable_adapter.');
+    for (const name of this.active)
+      for (const { unmergeable } of this.part(name).adapters)
+        if (unmergeable) throw new OptionError(`The adapter ${show(name)} cannot be merged: ${unmergeable}`);
+  }
+
+  /**
+   * Writes adapter_config.json, adapter_model.safetensors and README.md, as PEFT does: the adapter called 'default' into the folder,
+   * others into folders of their names inside it.
+   */
+  async save_pretrained(folder: string, { save_embedding_layers = 'auto', selected_adapters = null }: SaveOptions = {}): Promise<void> {
     if (![true, false, 'auto'].includes(save_embedding_layers))
       throw new OptionError(`save_pretrained: save_embedding_layers is ${show(save_embedding_layers)}; it can be true, false or 'auto'.`);
-    await mkdir(folder, { recursive: true });
     const base = this.base_model.config._name_or_path;
-    const tensors: [string, Matrix][] = [...this.namedParameters()];
-    if (save_embedding_layers) for (const [name, { weight }] of matrixNames(PREFIX, this.layers)) tensors.push([name, weight]);
-    await writeTensors(join(folder, this.weightsFile), tensors);
-    await writeFile(join(folder, 'adapter_config.json'), this.peft_config.toJson(base));
-    await writeFile(
-      join(folder, 'README.md'),
-      `---\nbase_model: ${base}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n- tunebook\n---\n\n` +
-        `A LoRA adapter (r = ${this.peft_config.r}, lora_alpha = ${this.peft_config.lora_alpha}) for ${base}, trained with tunebook.\n`,
+    for (const name of selected_adapters ?? this.parts.keys()) {
+      const { config, adapters } = this.part(name);
+      const to = placeOf(folder, name);
+      await mkdir(to, { recursive: true });
+      const tensors: [string, Matrix][] = [...this.parametersOf(name)];
+      if (save_embedding_layers) for (const [key, { weight }] of matrixNames(PREFIX, adapters[0].layers)) tensors.push([key, weight]);
+      await writeTensors(join(to, FILE), tensors);
+      await writeFile(join(to, 'adapter_config.json'), config.toJson(base));
+      await writeFile(
+        join(to, 'README.md'),
+        `---\nbase_model: ${base}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- ${config.peft_type.toLowerCase()}\n- tunebook\n---\n\n` +
+          `${config.summary} for ${base}, trained with tunebook.\n`,
+      );
+    }
+  }
+
+  /** Where a saved model of this kind has its (first) adapter's values. */
+  get weightsFile(): string {
+    return placeOf('', this.parts.has(DEFAULT) ? DEFAULT : (this.parts.keys().next().value ?? DEFAULT), FILE);
+  }
+
+  /** Replaces the values of these adapters by those of saved ones of the same shape. */
+  async restore(folder: string): Promise<void> {
+    for (const name of this.parts.keys()) await this.read(name, placeOf(folder, name));
+  }
+}
+
+const placeOf = (folder: string, name: string, ...rest: string[]): string => join(folder, ...(name === DEFAULT ? [] : [name]), ...rest);
+
+/** The config of a saved adapter. */
+async function configIn(folder: string): Promise<PeftConfig> {
+  const path = join(folder, 'adapter_config.json');
+  if (!existsSync(path))
+    throw new FileError(
+      `${folder} has no adapter_config.json: it is not a saved adapter. A folder written by save_pretrained or trainer.save_model() is expected.`,
     );
-  }
-
-  readonly weightsFile = 'adapter_model.safetensors';
-
-  /** Replaces the values of this adapter by those of a saved one of the same shape. */
-  restore(folder: string): Promise<void> {
-    return readParameters(join(folder, this.weightsFile), this.namedParameters(), new Set(matrixNames(PREFIX, this.layers).keys()));
+  const json = await readJson(path);
+  const method = methodOf(json.peft_type, METHODS, (text) => new FileError(`${dirname(path)} holds ${text}`));
+  try {
+    return savedConfig(method, json, path);
+  } catch (error) {
+    if (error instanceof OptionError) throw new FileError(`The adapter in ${folder} cannot be used. ${error.message}`);
+    throw error;
   }
 }
 
-/** What draws the first values of a pair, one by one. */
-function firstValues(layer: Adaptable, { init_lora_weights: init }: LoraConfig, r: number, random: Random) {
-  const uniform = (size: number) => () => (2 * random.uniform() - 1) / Math.sqrt(size);
-  const normal = (deviation: number) => () => random.normal() * deviation;
-  const zero = () => 0;
-  if (layer instanceof Embedding) return { a: init === false ? normal(1) : zero, b: normal(1) };
-  const gaussian = typeof init === 'string';
-  return { a: gaussian ? normal(1 / r) : uniform(layer.inFeatures), b: init === false ? uniform(r) : zero };
+/** Tokens of the text by whose logits a merged model is compared. */
+const PROBE = 16;
+
+/** The logits of a few tokens from all over the vocabulary; undefined of a model that has none. */
+async function probe(model: BaseModel): Promise<Float32Array | undefined> {
+  const { forward, config } = model as BaseModel & { forward?: (ids: tf.Tensor2D) => tf.Tensor; config: { vocab_size?: number } };
+  const words = config.vocab_size;
+  if (!forward || !words) return undefined;
+  const ids = Array.from({ length: PROBE }, (_, i) => Math.floor(((i + 0.5) * words) / PROBE));
+  return take(tf.tidy(() => forward.call(model, tf.tensor2d([ids], [1, PROBE], 'int32'))));
 }
 
-/** Puts an adapter beside a model's modules; `seed` draws its first values. */
-export function get_peft_model<M extends BaseModel>(model: M, config: LoraConfig, { seed = 42 }: { seed?: number } = {}): PeftModel<M> {
+/** Puts an adapter into a model's modules; `seed` draws its first values. */
+export function get_peft_model<M extends BaseModel>(model: M, config: PeftConfig, { seed = 42 }: { seed?: number } = {}): PeftModel<M> {
   if (!(model instanceof Module) || model instanceof PeftModel)
     throw new OptionError('get_peft_model takes a model from AutoModelForCausalLM.from_pretrained.');
-  return PeftModel.attach(model, config instanceof LoraConfig ? config : new LoraConfig(config), seed);
+  return PeftModel.attach(model, configOf(config, METHODS), seed);
 }
 
 /** The frozen model inside, whatever stands around it. */

@@ -245,7 +245,7 @@ export class Session<M extends TrainedModel, E> {
     run.samples = ours.samples ?? [];
     this.resumedFrom = checkpoint;
     this.course.leftOut = ours.steps_left_out ?? 0;
-    const changed = await changedSettings(checkpoint, { ...args, ...(model as { peft_config?: object }).peft_config });
+    const changed = await changedSettings(checkpoint, { ...args, ...(model as { active_peft_config?: object }).active_peft_config });
     if (saved.max_steps !== state.max_steps) changed.push(`steps in all ${saved.max_steps} -> ${state.max_steps}`);
     const but = changed.length ? `, with other settings than it was saved with: ${changed.join(', ')}` : '';
     note(run, 'resumed', `resumed from ${basename(checkpoint)}${but}`);

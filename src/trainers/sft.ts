@@ -5,7 +5,7 @@ import { pack } from '../data/collate';
 import type { Dataset, Row } from '../data/dataset';
 import { type Example, type Prepared, prepareSft } from '../data/sft';
 import type { CausalLM } from '../models/causal_lm';
-import type { LoraConfig } from '../peft/config';
+import type { PeftConfig } from '../peft/method';
 import { get_peft_model, PeftModel } from '../peft/model';
 import { type ChatMessage, Tokenizer } from '../tokenizers/tokenizer';
 import type { CallbackLike } from '../train/callbacks/callback';
@@ -64,7 +64,7 @@ interface SFTTrainerOptions {
   train_dataset: Dataset | null;
   eval_dataset: Dataset | null;
   processing_class: Tokenizer | null;
-  peft_config: LoraConfig | null;
+  peft_config: PeftConfig | null;
   /** Called beside the trainer's own: instances or classes of TrainerCallback, or objects of hooks. */
   callbacks: CallbackLike[] | null;
 }

@@ -5,7 +5,7 @@ import * as tf from '../../src/engine/tf';
 import { mergeCheck } from '../../src/evaluate/merge_check';
 import { AutoModelForCausalLM, BitsAndBytesConfig, Dataset, get_peft_model, LoraConfig, PeftModel } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
-import type { LoraOptions } from '../../src/peft/config';
+import type { LoraOptions } from '../../src/peft/lora';
 import { peer } from '../peer';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 import { expectSameTraining, trainBoth } from './train_both';

@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import { Random } from '../../src/core/random';
 import { type Example, prepareSft } from '../../src/data/sft';
 import { AutoModelForCausalLM, type BitsAndBytesConfig, type Dataset, LoraConfig, SFTConfig, SFTTrainer } from '../../src/index';
-import type { LoraOptions } from '../../src/peft/config';
+import type { LoraOptions } from '../../src/peft/lora';
 import type { Tokenizer } from '../../src/tokenizers/tokenizer';
 import { SCHEDULES } from '../../src/train/schedules';
 import { peer } from '../peer';

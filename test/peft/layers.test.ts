@@ -142,7 +142,7 @@ it('new configs are refused with what is wrong', () => {
   for (const init_lora_weights of ['pissa', 'pissa_niter_16', 'olora', 'loftq', 'eva', 'orthogonal', 'anything', 3, null])
     refuses({ init_lora_weights }, /init_lora_weights = .* is not an initialisation that tunebook has: true, false and 'gaussian'/);
   expect(new LoraConfig({ init_lora_weights: 'Gaussian' as 'gaussian' }).init_lora_weights).toBe('Gaussian');
-  refuses({ peft_type: 'IA3' }, /peft_type is 'IA3'; tunebook has 'LORA'/);
+  refuses({ peft_type: 'IA3' }, /peft_type is 'IA3', but a LoraConfig is of 'LORA'/);
   refuses({ task_type: 'SEQ_CLS' }, /task_type = 'SEQ_CLS' is not supported/);
   refuses({ inference_mode: true }, /inference_mode = true would freeze/);
   refuses({ use_rslora: 'yes' }, /use_rslora = 'yes' must be true or false/);

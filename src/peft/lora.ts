@@ -1,0 +1,152 @@
+import { OptionError } from '../core/errors';
+import { warnOnce } from '../core/events';
+import { checkNumber, show } from '../core/options';
+import type { Random } from '../core/random';
+import * as tf from '../engine/tf';
+import { type Adaptable, Embedding, type LowRank, Parameter } from '../nn';
+import { initFault, LORA_FIELDS } from './fields';
+import { type Applied, type BaseModel, COMMON, type CommonOptions, ModuleAdapter, type OptionsSpec, PeftConfig, type Term } from './method';
+import { endMatch } from './patterns';
+import { checkTargets, type Targets, targetLayers } from './targets';
+
+/** What PEFT adapts in a Llama when target_modules is not given. */
+const USUAL = ['q_proj', 'v_proj'];
+
+/** Options of LoRA under PEFT's names (peft 0.21), with its defaults. */
+export interface LoraOptions extends CommonOptions, Targets {
+  /** Rank of the update. */
+  r: number;
+  /** The update is scaled by lora_alpha / r. */
+  lora_alpha: number;
+  /** Share of the inputs of A that are dropped while training; words of an embedding table are not. */
+  lora_dropout: number;
+  bias: 'none' | 'all' | 'lora_only';
+  /** Scale by lora_alpha / sqrt(r) instead (https://arxiv.org/abs/2312.03732). */
+  use_rslora: boolean;
+  /**
+   * true: A from Kaiming's uniform distribution, B zero (beside an embedding table A zero, B normal); 'gaussian': A normal with
+   * deviation 1 / r; false: both random.
+   */
+  init_lora_weights: boolean | 'gaussian';
+  /** Other ranks for modules, by regular expressions for the ends of their names. */
+  rank_pattern: Record<string, number>;
+  alpha_pattern: Record<string, number>;
+}
+
+const DEFAULTS: LoraOptions = {
+  ...COMMON,
+  r: 8,
+  lora_alpha: 8,
+  lora_dropout: 0,
+  target_modules: null,
+  exclude_modules: null,
+  layers_to_transform: null,
+  layers_pattern: null,
+  bias: 'none',
+  use_rslora: false,
+  init_lora_weights: true,
+  rank_pattern: {},
+  alpha_pattern: {},
+};
+
+export interface LoraConfig extends LoraOptions {
+  readonly base_model_name_or_path: string | null;
+  readonly modules_to_save: string[] | null;
+}
+
+/** Low-rank adaptation (Hu et al., 2021, https://arxiv.org/abs/2106.09685): y = W x + lora_alpha / r * B A x. */
+export class LoraConfig extends PeftConfig<LoraOptions> {
+  static readonly spec: OptionsSpec<LoraOptions> = { peft_type: 'LORA', owner: 'LoraConfig', defaults: DEFAULTS, fields: LORA_FIELDS };
+
+  protected override check(saved: boolean): void {
+    for (const name of ['rank_pattern', 'alpha_pattern'] as const) if (!this[name]) Object.assign(this, { [name]: {} });
+    const rank = 'The rank is the number of directions the update may use; 8 or 16 are common.';
+    const alpha = 'It is usually r or 2 r.';
+    checkNumber('LoraConfig', 'r', this.r, { integer: true, min: 1 }, rank);
+    checkNumber('LoraConfig', 'lora_alpha', this.lora_alpha, { above: 0 }, alpha);
+    checkNumber('LoraConfig', 'lora_dropout', this.lora_dropout, { min: 0, below: 1 }, 'It is a share: 0 or 0.05 are common.');
+    for (const [pattern, r] of Object.entries(this.rank_pattern))
+      checkNumber('LoraConfig', `rank_pattern[${show(pattern)}]`, r, { integer: true, min: 1 }, rank);
+    for (const [pattern, value] of Object.entries(this.alpha_pattern))
+      checkNumber('LoraConfig', `alpha_pattern[${show(pattern)}]`, value, { above: 0 }, alpha);
+    for (const name of ['rank_pattern', 'alpha_pattern'] as const) for (const pattern of Object.keys(this[name])) endMatch(pattern, name);
+    if (this.bias !== 'none') this.refuse('bias', "would train the base model's biases too, which tunebook does not do; use 'none'.");
+    if (typeof this.use_rslora !== 'boolean') this.refuse('use_rslora', 'must be true or false.');
+    const fault = initFault(this.init_lora_weights, saved);
+    if (fault) this.refuse('init_lora_weights', fault);
+    checkTargets(this, (name, why) => this.refuse(name, why));
+  }
+
+  /** Rank and scale of one module. */
+  of(module: string): { r: number; scale: number } {
+    const pick = (name: 'rank_pattern' | 'alpha_pattern', fallback: number) => {
+      const key = Object.keys(this[name]).find((pattern) => endMatch(pattern, name)(module));
+      return key === undefined ? fallback : this[name][key];
+    };
+    const r = pick('rank_pattern', this.r);
+    const alpha = pick('alpha_pattern', this.lora_alpha);
+    return { r, scale: alpha / (this.use_rslora ? Math.sqrt(r) : r) };
+  }
+
+  get summary(): string {
+    return `A LoRA adapter (r = ${this.r}, lora_alpha = ${this.lora_alpha})`;
+  }
+
+  /** B is zero, so the model answers as before. */
+  override apply(model: BaseModel, { random, saved, terms: before }: Applied): ModuleAdapter {
+    const layers = targetLayers(model, this, { owner: 'LoraConfig', usual: USUAL, saved });
+    this.checkPatterns([...layers.keys()], saved);
+    const terms = [...layers].map(([path, layer], i) => {
+      const { r, scale } = this.of(path);
+      const first = this.firstValues(layer, r, random);
+      const draw = (rows: number, columns: number, next: () => number) =>
+        new Parameter(tf.keep(tf.tensor2d(Float32Array.from({ length: rows * columns }, next), [rows, columns])));
+      const a = draw(r, layer.inFeatures, first.a);
+      const b = draw(layer.outFeatures, r, first.b);
+      return [path, { module: layer, term: new LoraTerm(layer, { a, b, scale, dropout: this.lora_dropout, serial: before + i }) }] as const;
+    });
+    return new ModuleAdapter(new Map(terms), layers);
+  }
+
+  private checkPatterns(paths: string[], saved: boolean): void {
+    for (const name of ['rank_pattern', 'alpha_pattern'] as const)
+      for (const pattern of Object.keys(this[name])) {
+        if (paths.some(endMatch(pattern, name))) continue;
+        const text = `LoraConfig: ${name} has ${show(pattern)}, which fits none of the adapted modules.`;
+        if (!saved) throw new OptionError(text);
+        warnOnce(text);
+      }
+  }
+
+  /** What draws the first values of a pair, one by one. */
+  private firstValues(layer: Adaptable, r: number, random: Random) {
+    const init = this.init_lora_weights;
+    const uniform = (size: number) => () => (2 * random.uniform() - 1) / Math.sqrt(size);
+    const normal = (deviation: number) => () => random.normal() * deviation;
+    const zero = () => 0;
+    if (layer instanceof Embedding) return { a: init === false ? normal(1) : zero, b: normal(1) };
+    const gaussian = typeof init === 'string';
+    return { a: gaussian ? normal(1 / r) : uniform(layer.inFeatures), b: init === false ? uniform(r) : zero };
+  }
+}
+
+/** A low-rank pair beside one layer. */
+export class LoraTerm implements Term {
+  readonly parameters: Record<string, Parameter>;
+
+  constructor(
+    private readonly layer: Adaptable,
+    readonly pair: LowRank,
+  ) {
+    const [a, b] = layer instanceof Embedding ? ['lora_embedding_A', 'lora_embedding_B'] : ['lora_A.weight', 'lora_B.weight'];
+    this.parameters = { [a]: pair.a, [b]: pair.b };
+  }
+
+  attach(): void {
+    this.layer.lowRank = [...this.layer.lowRank, this.pair];
+  }
+
+  detach(): void {
+    this.layer.lowRank = this.layer.lowRank.filter((pair) => pair !== this.pair);
+  }
+}

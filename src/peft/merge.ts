@@ -1,0 +1,101 @@
+import { OptionError } from '../core/errors';
+import { show } from '../core/options';
+import { take } from '../engine/backend';
+import * as tf from '../engine/tf';
+import { Weight, type WeightFormat } from '../engine/weights';
+import { type Adaptable, Embedding, Linear, type LowRank, type Matrix, type Module, Parameter, TiedLinear } from '../nn';
+import { bf16, f32 } from '../quantize';
+
+/** What merged matrices are kept in. */
+const FORMATS: Record<string, WeightFormat> = { bfloat16: bf16, float32: f32 };
+
+type Layer = Adaptable & { scales?: Parameter[]; bias?: Parameter };
+const isLayer = (module: Module): module is Layer => module instanceof Linear || module instanceof Embedding;
+const isAdapted = ({ lowRank, scales = [] }: Layer) => lowRank.length + scales.length > 0;
+const plain = (weight: Matrix): tf.Tensor2D => (weight instanceof Parameter ? tf.clone(weight.tensor as tf.Tensor2D) : weight.dequantize());
+
+/** A layer's matrix with all that stands beside it: scale B A added (of a table its transpose), rows and columns scaled. */
+function whole({ weight, lowRank, scales = [] }: Layer, isTable: boolean): tf.Tensor2D {
+  let w = plain(weight);
+  const into = scales.filter(({ shape }) => shape[0] === 1);
+  for (const l of into) w = tf.mul(w, l.tensor);
+  for (const { a, b, scale } of lowRank) {
+    const [left, right] = (isTable ? [a, b] : [b, a]).map(({ tensor }) => tensor as tf.Tensor2D);
+    let delta: tf.Tensor = tf.mul(tf.matMul(left, right, isTable, isTable), scale);
+    for (const l of into) delta = tf.mul(delta, l.tensor);
+    w = tf.add(w, delta);
+  }
+  for (const l of scales) if (l.shape[1] === 1) w = tf.mul(w, l.tensor);
+  return w;
+}
+
+/** What packs a matrix, which it disposes, as `dtype` says. */
+export function packer(dtype: string): (matrix: tf.Tensor2D) => Promise<Weight> {
+  if (!Object.hasOwn(FORMATS, dtype))
+    throw new OptionError(`Merged weights can be kept in ${Object.keys(FORMATS).map(show).join(' or ')}, not in ${show(dtype)}.`);
+  return (matrix) => packed(matrix, FORMATS[dtype]);
+}
+
+async function packed(tensor: tf.Tensor2D, format: WeightFormat): Promise<Weight> {
+  const [rows, columns] = tensor.shape;
+  return new Weight(format, [rows, columns], format.encode?.((await take(tensor)) as Float32Array, columns) as Uint8Array);
+}
+
+/** The matrices of a model with its adapters merged into them; `undo` and `keep` end that. */
+export class Merged {
+  private readonly changed: { layer: Layer; lowRank: LowRank[]; scales?: Parameter[]; fields: Map<string, Matrix> }[] = [];
+
+  /** Merges all that stands beside the model's layers. Where memory runs out in the middle, all is as before. */
+  static async into(model: Module, dtype = 'bfloat16'): Promise<Merged> {
+    const pack = packer(dtype);
+    const merged = new Merged();
+    try {
+      const layers = [...model.namedModules()].flatMap(([, module]) => (isLayer(module) ? [module] : []));
+      const tables = layers.some((layer) => layer instanceof Embedding && isAdapted(layer));
+      // A head that shares a table's matrix takes its own before the table's changes.
+      const shares = (layer: Layer) => layer instanceof TiedLinear && tables;
+      const wanted = layers.filter((layer) => isAdapted(layer) || shares(layer));
+      for (const layer of wanted.sort((a, b) => Number(shares(b)) - Number(shares(a)))) await merged.add(layer, pack);
+      return merged;
+    } catch (error) {
+      merged.undo();
+      throw error;
+    }
+  }
+
+  private async add(layer: Layer, pack: ReturnType<typeof packer>): Promise<void> {
+    const { lowRank, scales, bias } = layer;
+    const fields = new Map<string, Matrix>();
+    fields.set('weight', await pack(tf.tidy(() => whole(layer, layer instanceof Embedding))));
+    const out = (scales ?? []).filter(({ shape }) => shape[1] === 1);
+    if (bias && out.length)
+      fields.set(
+        'bias',
+        new Parameter(
+          tf.keep(tf.tidy(() => out.reduce<tf.Tensor>((b, l) => tf.mul(b, tf.reshape(l.tensor, [-1])), tf.clone(bias.tensor)))),
+          false,
+        ),
+      );
+    this.changed.push({ layer, lowRank, scales, fields });
+    for (const [field, matrix] of fields) layer.swap(field, matrix);
+    layer.lowRank = [];
+    if (scales) layer.scales = [];
+  }
+
+  /** The matrices and what stood beside them are as they were. */
+  undo(): void {
+    for (const { layer, lowRank, scales, fields } of this.changed.splice(0)) {
+      for (const [field, matrix] of fields) {
+        layer.swap(field);
+        matrix.dispose();
+      }
+      layer.lowRank = lowRank;
+      if (scales) layer.scales = scales;
+    }
+  }
+
+  /** The merged matrices are the model's own from now on. */
+  keep(): void {
+    for (const { layer, fields } of this.changed.splice(0)) for (const field of fields.keys()) layer.adopt(field);
+  }
+}

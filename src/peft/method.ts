@@ -1,0 +1,206 @@
+import { FileError, OptionError } from '../core/errors';
+import { warnOnce } from '../core/events';
+import { sortedJson } from '../core/json';
+import { readOptions, show } from '../core/options';
+import type { Random } from '../core/random';
+import type { Adaptable, Module, Parameter } from '../nn';
+import { type Field, isUnused, SHARED_FIELDS } from './fields';
+
+/** What PEFT writes before the names of a model's modules. */
+export const PREFIX = 'base_model.model.';
+
+/** A model that adapters fit: its layers are found by path, and saved adapters call it by name. */
+export type BaseModel = Module & { readonly config: { _name_or_path: string; model_type?: string } };
+
+/** What a method has put into a model. */
+export interface Adapter {
+  /** Its trained tensors, by the names that PEFT saves them under. */
+  readonly parameters: ReadonlyMap<string, Parameter>;
+  /** Those inside one module of the base model. */
+  parametersIn(module: Module): Parameter[];
+  /** On: the model answers with it. */
+  attach(): void;
+  /** Off: the model answers as it would without. */
+  detach(): void;
+  /** The layers with a matrix that it stands beside, by path. */
+  readonly layers?: ReadonlyMap<string, Adaptable>;
+  /** Why it cannot be merged into the model's matrices, where it cannot. */
+  readonly unmergeable?: string;
+}
+
+export interface Applied {
+  /** Draws first values. */
+  random: Random;
+  /** Values will come from a file. */
+  saved: boolean;
+  /** How many terms the model has from other adapters: dropout masks are told apart by their number. */
+  terms: number;
+}
+
+/** Options that every method has, under PEFT's names. */
+export interface CommonOptions {
+  task_type: string | null;
+  base_model_name_or_path: string | null;
+  inference_mode: boolean;
+  revision: string | null;
+  /** Modules that are trained as a whole beside the adapter, and saved with it: ends of their names. */
+  modules_to_save: string[] | null;
+}
+
+export const COMMON: CommonOptions = {
+  task_type: 'CAUSAL_LM',
+  base_model_name_or_path: null,
+  inference_mode: false,
+  revision: null,
+  modules_to_save: null,
+};
+
+/** What a method's class says of its options. */
+export interface OptionsSpec<O extends CommonOptions> {
+  /** PEFT's name of the method. */
+  peft_type: string;
+  /** What it is called in errors. */
+  owner: string;
+  defaults: O;
+  /** Fields of PEFT's config that are not among the options. */
+  fields?: Record<string, Field>;
+}
+
+/** A method's options, under PEFT's names: what adapter_config.json holds. One class for each method, in a file of its own. */
+export abstract class PeftConfig<O extends CommonOptions = CommonOptions> {
+  declare readonly peft_type: string;
+  declare readonly base_model_name_or_path: string | null;
+  declare readonly modules_to_save: string[] | null;
+
+  /** `saved`: the options are those of a file with values beside it. */
+  constructor(options: Partial<O> = {}, saved = false) {
+    this.read({ ...options }, saved);
+  }
+
+  private get spec(): OptionsSpec<O> {
+    return (this.constructor as unknown as PeftMethod).spec as unknown as OptionsSpec<O>;
+  }
+
+  private read(given: Record<string, unknown>, saved: boolean): void {
+    const { peft_type, owner, defaults } = this.spec;
+    const type = given.peft_type ?? peft_type;
+    if (type !== peft_type) throw new OptionError(`${owner}: peft_type is ${show(type)}, but a ${owner} is of ${show(peft_type)}.`);
+    delete given.peft_type;
+    for (const [name, field] of Object.entries(this.fields)) {
+      const value = given[name];
+      if (field.would && !(saved && field.initial) && !isUnused(field, value))
+        throw new OptionError(
+          `${owner}: ${name} = ${show(value)} is an option of PEFT that tunebook does not have yet: it would ${field.would}. Leave it out.`,
+        );
+      delete given[name];
+    }
+    Object.assign(this, { peft_type }, readOptions<O>(owner, given, defaults));
+    const o = this as unknown as O;
+    if (o.task_type !== 'CAUSAL_LM' && o.task_type !== null) this.refuse('task_type', "is not supported yet; use 'CAUSAL_LM'.");
+    if (o.inference_mode !== false)
+      this.refuse('inference_mode', 'would freeze the adapter, and a new one is there to be trained. Leave it out.');
+    if (!areNames(o.modules_to_save)) this.refuse('modules_to_save', 'must be a list of strings.');
+    this.check(saved);
+  }
+
+  private get fields(): Record<string, Field> {
+    return { ...SHARED_FIELDS, ...this.spec.fields };
+  }
+
+  /** Throws an OptionError that names the option and its value. */
+  protected refuse(name: keyof O & string, why: string): never {
+    throw new OptionError(`${this.spec.owner}: ${name} = ${show((this as unknown as O)[name])} ${why}`);
+  }
+
+  /** Throws where an option is wrong. `saved`: it comes from a file with values beside it. */
+  protected abstract check(saved: boolean): void;
+
+  /** What it is, in some words: 'A LoRA adapter (r = 8, lora_alpha = 16)'. */
+  abstract readonly summary: string;
+
+  /** Makes a fresh adapter for the model; it is not attached yet. */
+  abstract apply(model: BaseModel, how: Applied): Adapter;
+
+  /** adapter_config.json as PEFT writes it: keys sorted, two spaces. */
+  toJson(baseModel: string): string {
+    const unused = Object.fromEntries(Object.entries(this.fields).flatMap(([name, f]) => (f.unwritten ? [] : [[name, f.unused]])));
+    const base_model_name_or_path = this.base_model_name_or_path ?? baseModel;
+    return sortedJson({ ...unused, ...this, base_model_name_or_path, inference_mode: true });
+  }
+}
+
+/** The class of a method's config. */
+export interface PeftMethod {
+  readonly spec: OptionsSpec<CommonOptions>;
+  new (options?: Record<string, unknown>, saved?: boolean): PeftConfig;
+}
+
+/** The config of a saved adapter. Fields of later versions of PEFT are passed over with a warning. */
+export function savedConfig(method: PeftMethod, json: Record<string, unknown>, path: string): PeftConfig {
+  const { defaults, fields = {} } = method.spec;
+  const known: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(json))
+    if ([defaults, fields, SHARED_FIELDS].some((names) => Object.hasOwn(names, name)) || name === 'peft_type') known[name] = value;
+    else warnOnce(`${path}: the option ${name} is newer than this version of tunebook and is ignored.`);
+  return new method({ ...known, inference_mode: false }, true);
+}
+
+/** A list of names, a name, or nothing. */
+export const areNames = (value: unknown): value is string | string[] | null =>
+  value === null || [value].flat().every((item) => typeof item === 'string');
+
+/** What stands at one module of the model. */
+export interface Term {
+  /** Its trained tensors, by what stands behind the module's path in a saved adapter: { 'lora_A.weight': parameter }. */
+  readonly parameters: Record<string, Parameter>;
+  attach(): void;
+  detach(): void;
+}
+
+/** An adapter of one term a module, as most methods are. */
+export class ModuleAdapter<T extends Term = Term> implements Adapter {
+  readonly parameters: ReadonlyMap<string, Parameter>;
+
+  constructor(
+    /** By the paths of the modules. */
+    readonly terms: ReadonlyMap<string, { module: Module; term: T }>,
+    readonly layers?: ReadonlyMap<string, Adaptable>,
+  ) {
+    this.parameters = new Map(
+      [...terms].flatMap(([path, { term }]) =>
+        Object.entries(term.parameters).map(([name, p]) => [`${PREFIX}${path}.${name}`, p] as const),
+      ),
+    );
+  }
+
+  parametersIn(module: Module): Parameter[] {
+    const inside = new Set([...module.namedModules()].map(([, m]) => m));
+    return [...this.terms.values()].flatMap((at) => (inside.has(at.module) ? Object.values(at.term.parameters) : []));
+  }
+
+  attach(): void {
+    for (const { term } of this.terms.values()) term.attach();
+  }
+
+  detach(): void {
+    for (const { term } of this.terms.values()) term.detach();
+  }
+}
+
+/** A config of what a user gives: one, or options with their peft_type. */
+export function configOf(given: unknown, methods: Record<string, PeftMethod>): PeftConfig {
+  if (given instanceof PeftConfig) return given;
+  const { peft_type = 'LORA', ...options } = (given ?? {}) as Record<string, unknown>;
+  return new (methodOf(peft_type, methods, (text) => new OptionError(text)))(options);
+}
+
+/** The method of a peft_type; an error says which there are. */
+export function methodOf(
+  type: unknown,
+  methods: Record<string, PeftMethod>,
+  fault: (text: string) => Error = (text) => new FileError(text),
+): PeftMethod {
+  const method = typeof type === 'string' && Object.hasOwn(methods, type) ? methods[type] : undefined;
+  if (!method) throw fault(`a ${show(type)} adapter; tunebook has ${Object.keys(methods).join(', ')} so far.`);
+  return method;
+}

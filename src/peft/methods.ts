@@ -1,0 +1,2 @@
+// The PEFT methods: one line each.
+export { LoraConfig } from './lora';

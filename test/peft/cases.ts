@@ -1,0 +1,18 @@
+/** Every PEFT method as its tests take it: options by PEFT's names. A new method is a row. */
+export interface MethodCase {
+  config: { peft_type: string; [name: string]: unknown };
+  /** It has no place in the matrices. */
+  unmergeable?: boolean;
+}
+
+export const CASES: Record<string, MethodCase> = {
+  'LoRA on all linear layers': { config: { peft_type: 'LORA', r: 4, target_modules: 'all-linear' } },
+  'LoRA, and norms and head trained whole': {
+    config: { peft_type: 'LORA', r: 4, target_modules: ['q_proj', 'down_proj'], modules_to_save: ['norm', 'lm_head'] },
+  },
+  'LoRA, and the table trained whole': {
+    config: { peft_type: 'LORA', r: 4, target_modules: ['v_proj', 'up_proj'], modules_to_save: ['embed_tokens'] },
+  },
+};
+
+export const names = Object.keys(CASES);

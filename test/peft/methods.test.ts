@@ -1,0 +1,173 @@
+import { beforeAll, expect, it } from 'vitest';
+import * as tf from '../../src/engine/tf';
+import {
+  AutoModelForCausalLM,
+  BitsAndBytesConfig,
+  Dataset,
+  generate,
+  get_peft_model,
+  PeftModel,
+  SFTConfig,
+  SFTTrainer,
+} from '../../src/index';
+import type { CausalLM } from '../../src/models/causal_lm';
+import type { PeftConfig } from '../../src/peft/method';
+import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
+import { CASES, names } from './cases';
+
+const SHAPE = { hidden_size: 64, intermediate_size: 128, tie_word_embeddings: false };
+const rows = Dataset.from_list(Array.from({ length: 6 }, (_, i) => chatRow(`What is ${i} plus ${i}?`, `It is ${2 * i}.`)));
+let folder: string;
+const models: Record<string, CausalLM> = {};
+beforeAll(async () => {
+  folder = await tinyLlama(7, SHAPE);
+  const load = (options: object = {}) => AutoModelForCausalLM.from_pretrained(folder, { progress: false, ...options });
+  models.plain = await load();
+  models.packed = await load({ quantization_config: new BitsAndBytesConfig({ load_in_4bit: true, bnb_4bit_quant_type: 'nf4' }) });
+});
+
+const ids = [5, 9, 200, 3, 3, 7];
+const logits = (model: CausalLM) => tf.tidy(() => Array.from(model.forward(tf.tensor2d([ids], [1, ids.length], 'int32')).dataSync()));
+const worst = (a: number[], b: number[]) => Math.max(...a.map((v, i) => Math.abs(v - b[i])));
+/** Moves what is trained away from its first values. */
+const move = (peft: PeftModel<CausalLM>, by = 0.2) => {
+  let seed = 1;
+  for (const p of peft.namedParameters().values())
+    p.assign(tf.keep(tf.tidy(() => tf.add(p.tensor, tf.randomNormal(p.tensor.shape, 0, by, 'float32', seed++)))));
+};
+const attach = (model: CausalLM, name: string) => get_peft_model(model, CASES[name].config as unknown as PeftConfig);
+
+for (const name of names)
+  it(`${name}: starts as the base, off and on, saved and loaded, token by token, merged, over a 4-bit base too`, async () => {
+    for (const model of Object.values(models)) {
+      const before = logits(model);
+      const tensors = tf.memory().numTensors;
+      const peft = attach(model, name);
+      expect(worst(logits(model), before)).toBeLessThan(1e-5);
+      move(peft);
+      const changed = logits(model);
+      expect(worst(changed, before)).toBeGreaterThan(0.02);
+      expect(await peft.disable_adapter(() => logits(model))).toEqual(before);
+      expect(logits(model)).toEqual(changed);
+      const cache = model.newCache(16);
+      const steps = ids.flatMap((id) =>
+        tf.tidy(() => Array.from(model.logits(model.hidden(tf.tensor2d([[id]], [1, 1], 'int32'), { cache }).reshape([1, 64])).dataSync())),
+      );
+      cache.dispose();
+      expect(worst(steps, changed)).toBeLessThan(1e-4);
+      const saved = scratch('method');
+      await peft.save_pretrained(saved);
+      if (!CASES[name].unmergeable) {
+        await peft.merge_adapter({ dtype: 'float32' });
+        expect(worst(logits(model), changed)).toBeLessThan(1e-4);
+        expect(() => peft.set_adapter('default')).toThrow(/merged into the weights. Call unmerge_adapter/);
+        peft.unmerge_adapter();
+        expect(logits(model)).toEqual(changed);
+      }
+      peft.unload();
+      expect(logits(model)).toEqual(before);
+      expect(tf.memory().numTensors).toBe(tensors);
+      const again = await PeftModel.from_pretrained(model, saved);
+      expect(logits(model)).toEqual(changed);
+      again.unload();
+    }
+  });
+
+for (const name of names)
+  it(`${name}: trains, with recomputation alike, resumes to the bit and generates`, async () => {
+    const model = models.packed;
+    const train = async (output_dir: string, options: object) => {
+      const args = new SFTConfig({
+        ...{
+          output_dir,
+          learning_rate: 1e-2,
+          per_device_train_batch_size: 2,
+          save_steps: 3,
+          assistant_only_loss: true,
+          disable_tqdm: true,
+        },
+        ...options,
+      });
+      const trainer = new SFTTrainer({
+        ...{ model, processing_class: tinyTokenizer(), train_dataset: rows, args },
+        peft_config: CASES[name].config as unknown as PeftConfig,
+      });
+      await trainer.train();
+      const values = new Map([...trainer.model.namedParameters()].map(([key, p]) => [key, Array.from(p.tensor.dataSync())]));
+      const losses = trainer.run!.series.loss.map(([, loss]) => loss);
+      const text = await generate(trainer.model, ids, { max_new_tokens: 4 });
+      expect(text.length).toBeGreaterThan(0);
+      trainer.model.unload();
+      return { values, losses };
+    };
+    const first = scratch('whole');
+    const whole = await train(first, { max_steps: 6 });
+    expect(whole.losses.at(-1)!).toBeLessThan(whole.losses[0]);
+    const recomputed = await train(scratch('again'), { max_steps: 6, gradient_checkpointing: true });
+    expect(worst(recomputed.losses, whole.losses)).toBeLessThan(1e-4);
+    const half = scratch('half');
+    await train(half, { max_steps: 6, num_train_epochs: 1 });
+    const resumed = await train(half, { max_steps: 6, resume_from_checkpoint: `${half}/checkpoint-3` });
+    expect(resumed.losses).toEqual(whole.losses);
+    expect(resumed.values).toEqual(whole.values);
+  });
+
+it('adapters of several methods stand side by side by name, one at a time or together', async () => {
+  const model = models.plain;
+  const before = logits(model);
+  const peft = attach(model, names[0]);
+  move(peft);
+  const first = logits(model);
+  peft.add_adapter('other', { peft_type: 'LORA', r: 2, target_modules: ['q_proj'], modules_to_save: ['norm'] } as never);
+  expect(logits(model)).toEqual(first);
+  expect(() => peft.add_adapter('other', {} as never)).toThrow(/There is an adapter called 'other' already/);
+  expect(() => peft.set_adapter('third')).toThrow(/no adapter called 'third'; there are 'default', 'other'/);
+  peft.set_adapter('other');
+  expect(logits(model)).toEqual(before);
+  move(peft);
+  const second = logits(model);
+  expect(worst(second, before)).toBeGreaterThan(0.01);
+  expect(peft.active_adapters).toEqual(['other']);
+  expect(Object.keys(peft.peft_config)).toEqual(['default', 'other']);
+  peft.set_adapter(['default', 'other']);
+  const both = logits(model);
+  expect(worst(both, first)).toBeGreaterThan(0.01);
+  expect([...peft.namedParameters().keys()].filter((key) => key.startsWith('other/')).length).toBeGreaterThan(0);
+  const folder = scratch('several');
+  await peft.save_pretrained(folder);
+  peft.delete_adapter('default');
+  expect(logits(model)).toEqual(second);
+  peft.unload();
+  expect(logits(model)).toEqual(before);
+  const again = await PeftModel.from_pretrained(model, folder);
+  expect(logits(model)).toEqual(first);
+  await again.load_adapter(`${folder}/other`, 'other');
+  again.set_adapter(['default', 'other']);
+  expect(logits(model)).toEqual(both);
+  again.unload();
+});
+
+it('merge_and_unload leaves a model of its own, in 16 or 32 bits', async () => {
+  const own = await AutoModelForCausalLM.from_pretrained(await tinyLlama(7, { ...SHAPE, tie_word_embeddings: true }), {
+    progress: false,
+    quantization_config: new BitsAndBytesConfig({ load_in_4bit: true, bnb_4bit_quant_type: 'nf4' }),
+  });
+  const peft = get_peft_model(own, {
+    ...{ peft_type: 'LORA', r: 4, target_modules: ['q_proj', 'down_proj', 'lm_head'], modules_to_save: ['norm'] },
+  } as never);
+  move(peft);
+  const changed = logits(own);
+  const model = await peft.merge_and_unload({ dtype: 'float32' });
+  expect(model).toBe(own);
+  expect(worst(logits(model), changed)).toBeLessThan(1e-4);
+  expect([...model.namedTensors()].map(([key]) => key)).toContain('lm_head.weight');
+  const folder = scratch('merged');
+  await model.save_pretrained(folder);
+  const again = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+  expect(worst(logits(again), changed)).toBeLessThan(1e-4);
+  await expect(get_peft_model(again, { r: 2 } as never).merge_and_unload({ dtype: 'int4' })).rejects.toThrow(
+    /'bfloat16' or 'float32', not in 'int4'/,
+  );
+  again.dispose();
+  model.dispose();
+});
