@@ -47,7 +47,7 @@ interface Search {
 
 const isAdaptable = (module: Module): module is Adaptable & Module => module instanceof Linear || module instanceof Embedding;
 const ends = (path: string, name: string) => path === name || path.endsWith(`.${name}`);
-const matcher = (value: string | string[], owner: string): ((path: string) => boolean) =>
+export const matcher = (value: string | string[], owner: string): ((path: string) => boolean) =>
   typeof value === 'string' ? fullMatch(value, owner) : (path) => value.some((name) => ends(path, name));
 
 /** The layers that a config names, by path, as PEFT finds them. What names nothing is an error. */
