@@ -1,0 +1,104 @@
+import { OptionError } from '../core/errors';
+import { show } from '../core/options';
+import * as tf from '../engine/tf';
+import { type Adaptable, Linear, Parameter } from '../nn';
+import {
+  type Applied,
+  areNames,
+  type BaseModel,
+  COMMON,
+  type CommonOptions,
+  ModuleAdapter,
+  type OptionsSpec,
+  PeftConfig,
+  type Term,
+} from './method';
+import { checkTargets, matcher, NO_TARGETS, type Targets, targetLayers } from './targets';
+
+/** What PEFT adapts in a Llama when target_modules is not given. */
+const USUAL = ['k_proj', 'v_proj', 'down_proj'];
+const USUAL_FEEDFORWARD = ['down_proj'];
+
+/** Options of (IA)^3 under PEFT's names (peft 0.21), with its defaults. */
+export interface IA3Options extends CommonOptions, Pick<Targets, 'target_modules' | 'exclude_modules'> {
+  /** Those of the target modules whose inputs are scaled, not their outputs: ends of names, or a regular expression for whole names. */
+  feedforward_modules: string | string[] | null;
+  /** true: vectors of ones; false: random ones. */
+  init_ia3_weights: boolean;
+}
+
+const DEFAULTS: IA3Options = {
+  ...COMMON,
+  target_modules: null,
+  exclude_modules: null,
+  feedforward_modules: null,
+  init_ia3_weights: true,
+};
+
+export interface IA3Config extends IA3Options {
+  readonly base_model_name_or_path: string | null;
+  readonly modules_to_save: string[] | null;
+}
+
+/**
+ * (IA)^3 (Liu et al., 2022, https://arxiv.org/abs/2205.05638): learned vectors scale what linear layers give, y = l * (W x + bias), or,
+ * of feed-forward layers, what they take: y = W (l * x) + bias.
+ */
+export class IA3Config extends PeftConfig<IA3Options> {
+  static readonly spec: OptionsSpec<IA3Options> = {
+    peft_type: 'IA3',
+    owner: 'IA3Config',
+    defaults: DEFAULTS,
+    fields: { fan_in_fan_out: { unused: false } },
+  };
+
+  protected override check(): void {
+    checkTargets({ ...NO_TARGETS, ...this }, (name, why) => this.refuse(name as keyof IA3Options, why));
+    if (!areNames(this.feedforward_modules)) this.refuse('feedforward_modules', 'must be a string or a list of strings.');
+    if (typeof this.init_ia3_weights !== 'boolean') this.refuse('init_ia3_weights', 'must be true or false.');
+    const { target_modules: targets, feedforward_modules: inner } = this;
+    if (!Array.isArray(targets) || !Array.isArray(inner)) return;
+    const others = inner.filter((name) => !targets.includes(name));
+    if (others.length) this.refuse('feedforward_modules', `has ${others.map(show).join(', ')}, which target_modules does not have.`);
+  }
+
+  get summary(): string {
+    return 'An (IA)^3 adapter';
+  }
+
+  override apply(model: BaseModel, { random, saved }: Applied): ModuleAdapter {
+    const layers = targetLayers(model, { ...NO_TARGETS, ...this }, { owner: 'IA3Config', usual: USUAL, saved });
+    const inner = this.feedforward_modules ?? (this.target_modules === null ? USUAL_FEEDFORWARD : []);
+    const isInner = matcher(inner, 'feedforward_modules');
+    const terms = [...layers].map(([path, layer]) => {
+      if (!(layer instanceof Linear) || path === 'lm_head')
+        throw new OptionError(
+          `IA3Config: target module ${path} cannot be scaled: it is the embedding table or the output head. Leave it out.`,
+        );
+      const shape: [number, number] = isInner(path) ? [1, layer.inFeatures] : [layer.outFeatures, 1];
+      const first = Float32Array.from({ length: shape[0] * shape[1] }, () => (this.init_ia3_weights ? 1 : random.normal()));
+      return [path, { module: layer, term: new Scale(layer, new Parameter(tf.keep(tf.tensor2d(first, shape)))) }] as const;
+    });
+    return new ModuleAdapter(new Map(terms), layers as Map<string, Adaptable>);
+  }
+}
+
+/** A vector that scales one layer. */
+class Scale implements Term {
+  readonly parameters: Record<string, Parameter>;
+
+  constructor(
+    private readonly layer: Linear,
+    private readonly l: Parameter,
+  ) {
+    this.parameters = { ia3_l: l };
+  }
+
+  attach(): void {
+    this.layer.scales = [...this.layer.scales, this.l];
+  }
+
+  detach(): void {
+    this.layer.scales = this.layer.scales.filter((l) => l !== this.l);
+  }
+}
