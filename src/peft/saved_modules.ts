@@ -59,7 +59,7 @@ function copiesOf(model: BaseModel, names: string[], adapted: ReadonlySet<Module
   const terms = new Map<string, { module: Module; term: Copies }>();
   const able = [...model.namedModules()].filter(([path, module]) => path && tensorsOf(module).length);
   for (const name of names) {
-    const found = able.filter(([path]) => path === name || path.endsWith(`.${name}`));
+    const found = able.filter(([path]) => path.endsWith(name)); // as in PEFT: 'norm' means input_layernorm too
     if (!found.length)
       throw new OptionError(
         `modules_to_save has ${show(name)}, which is no module with weights of its own. There are ${[...new Set(able.map(([path]) => path.replace(/^.*\./, '')))].join(', ')}.`,

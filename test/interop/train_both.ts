@@ -3,6 +3,7 @@ import { Random } from '../../src/core/random';
 import { type Example, prepareSft } from '../../src/data/sft';
 import { AutoModelForCausalLM, type BitsAndBytesConfig, type Dataset, LoraConfig, SFTConfig, SFTTrainer } from '../../src/index';
 import type { LoraOptions } from '../../src/peft/lora';
+import type { PeftConfig } from '../../src/peft/method';
 import type { Tokenizer } from '../../src/tokenizers/tokenizer';
 import { SCHEDULES } from '../../src/train/schedules';
 import { peer } from '../peer';
@@ -40,8 +41,10 @@ export interface Setting {
   lr?: number;
   /** Train all weights, without an adapter. */
   full?: boolean;
-  /** Other options of the adapter. */
+  /** Other options of the LoRA adapter. */
   lora?: Partial<LoraOptions>;
+  /** Another adapter than LoRA's. */
+  peft?: PeftConfig;
   /** How the base is packed here, and a folder with the same weights for Python's side. */
   packed?: { quantization_config: BitsAndBytesConfig; folder: string };
 }
@@ -64,7 +67,7 @@ export async function trainBoth(settings: Setting[]): Promise<{ ours: Trained; t
   return peer<Trained[]>('trainings', { cases }).map((theirs, i) => ({ ours: ours[i], theirs }));
 }
 
-async function trainHere({ path, tokenizer, train, test, steps, dtype, lr = 5e-4, full, lora, packed }: Setting) {
+async function trainHere({ path, tokenizer, train, test, steps, dtype, lr = 5e-4, full, lora, peft, packed }: Setting) {
   const { quantization_config = null, folder = path } = packed ?? {};
   const model = await AutoModelForCausalLM.from_pretrained(path, {
     progress: false,
@@ -86,7 +89,8 @@ async function trainHere({ path, tokenizer, train, test, steps, dtype, lr = 5e-4
     bf16: dtype === 'bfloat16',
     disable_tqdm: true,
   });
-  const peft_config = full ? null : new LoraConfig({ r: 16, lora_alpha: 32, target_modules: 'all-linear', ...lora });
+  const usual = () => new LoraConfig({ r: 16, lora_alpha: 32, target_modules: 'all-linear', ...lora });
+  const peft_config = full ? null : (peft ?? usual());
   const trainer = new SFTTrainer({ model, processing_class: tokenizer, train_dataset: train, eval_dataset: test, peft_config, args });
   const adapter = full ? null : scratch('initial');
   if (adapter) await trainer.model.save_pretrained(adapter);

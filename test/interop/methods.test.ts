@@ -1,0 +1,74 @@
+import { beforeAll, expect, it } from 'vitest';
+import * as tf from '../../src/engine/tf';
+import { AutoModelForCausalLM, Dataset, get_peft_model, PeftModel } from '../../src/index';
+import type { CausalLM } from '../../src/models/causal_lm';
+import type { PeftConfig } from '../../src/peft/method';
+import { peer } from '../peer';
+import { CASES, names } from '../peft/cases';
+import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
+import { expectSameTraining, trainBoth } from './train_both';
+
+const SCRIPT = 'peer_methods.py';
+const ids = [[1, 2, 3, 4, 5, 6]];
+let folder: string;
+let model: CausalLM;
+beforeAll(async () => {
+  folder = await tinyLlama(8, { hidden_size: 64, intermediate_size: 128, tie_word_embeddings: false });
+  model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+});
+const logits = () => tf.tidy(() => Array.from(model.forward(tf.tensor2d(ids, [1, 6], 'int32')).dataSync()));
+const worst = (a: number[], b: number[]) => Math.max(...a.map((v, i) => Math.abs(v - b[i])));
+const config = (name: string) => CASES[name].config as unknown as PeftConfig;
+
+it('adapters of every method that PEFT saved answer here as there, with the same tensors, merged too', async () => {
+  const cases = names.map((name) => ({ ...CASES[name], unmergeable: Boolean(CASES[name].unmergeable), folder: scratch('theirs') }));
+  type Saved = { logits: number[]; again: number[]; merged: number[] | null; shapes: Record<string, number[]> };
+  const theirs = peer<Saved[]>('methods_saved', { model: folder, ids, cases }, SCRIPT);
+  const base = logits();
+  for (const [i, name] of names.entries()) {
+    expect(worst(theirs[i].again, theirs[i].logits), `${name}: PEFT's own`).toBeLessThan(1e-5);
+    const peft = await PeftModel.from_pretrained(model, cases[i].folder);
+    const now = logits();
+    expect(worst(now, theirs[i].logits), name).toBeLessThan(1e-4);
+    expect(worst(now, base), name).toBeGreaterThan(1e-2);
+    const shapes = Object.fromEntries([...peft.namedParameters()].map(([key, p]) => [key, p.shape]));
+    expect(shapes, name).toEqual(theirs[i].shapes);
+    if (theirs[i].merged) {
+      await peft.merge_adapter({ dtype: 'float32' });
+      expect(worst(logits(), theirs[i].merged as number[]), `${name}, merged`).toBeLessThan(1e-4);
+    }
+    peft.unload();
+  }
+});
+
+it('adapters of every method that are saved here answer in PEFT as here, without a word', async () => {
+  const made: { folder: string; logits: number[] }[] = [];
+  for (const name of names) {
+    const peft = get_peft_model(model, config(name));
+    let seed = 1;
+    for (const p of peft.namedParameters().values())
+      p.assign(tf.keep(tf.tidy(() => tf.add(p.tensor, tf.randomNormal(p.shape, 0, 0.2, 'float32', seed++)))));
+    const to = scratch('ours');
+    await peft.save_pretrained(to);
+    made.push({ folder: to, logits: logits() });
+    peft.unload();
+  }
+  const folders = made.map((one) => one.folder);
+  const theirs = peer<{ logits: number[]; warnings: string[] }[]>('methods_loaded', { model: folder, ids, folders }, SCRIPT);
+  for (const [i, name] of names.entries()) {
+    expect(theirs[i].warnings, name).toEqual([]);
+    expect(worst(theirs[i].logits, made[i].logits), name).toBeLessThan(1e-4);
+  }
+});
+
+it('20 steps of every method: each loss within 1e-3 of PEFT', async () => {
+  const train = Dataset.from_list(Array.from({ length: 12 }, (_, i) => chatRow(`What is ${i} plus one?`, `${i} plus one is ${i + 1}.`)));
+  const common = { path: folder, tokenizer: tinyTokenizer(), train, steps: 20, dtype: 'float32' as const, lr: 1e-2 };
+  const settings = [];
+  for (const name of names) {
+    const peft = get_peft_model(model, config(name));
+    settings.push({ ...common, peft: peft.active_peft_config });
+    peft.unload();
+  }
+  for (const both of await trainBoth(settings)) expectSameTraining(both);
+});

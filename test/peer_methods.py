@@ -1,0 +1,65 @@
+"""The Python side of the tests of PEFT methods. usage: peer_methods.py TASK INPUT OUTPUT"""
+
+import json
+import sys
+import warnings
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+
+def load(path):
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+
+
+def logits_of(model, ids):
+    with torch.no_grad():
+        return model.eval()(torch.tensor(ids)).logits.flatten().tolist()
+
+
+def methods_saved(data):
+    """Adapters of each config as PEFT makes, moves and saves them: its logits beside the base and merged (where it merges), and the
+    shapes in the file."""
+    from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftModel, get_peft_model
+
+    results = []
+    for i, case in enumerate(data["cases"]):
+        config = dict(case["config"])
+        kind = PEFT_TYPE_TO_CONFIG_MAPPING[config.pop("peft_type")]
+        peft = get_peft_model(load(data["model"]), kind(task_type="CAUSAL_LM", **config))
+        torch.manual_seed(i)
+        with torch.no_grad():
+            for p in peft.parameters():
+                if p.requires_grad:
+                    p.add_(torch.randn_like(p) * 0.2)
+        logits = logits_of(peft, data["ids"])
+        peft.save_pretrained(case["folder"])
+        again = PeftModel.from_pretrained(load(data["model"]), case["folder"])
+        results.append({
+            "logits": logits,
+            "again": logits_of(again, data["ids"]),
+            "merged": None if case["unmergeable"] else logits_of(again.merge_and_unload(), data["ids"]),
+            "shapes": {n: list(t.shape) for n, t in load_file(f"{case['folder']}/adapter_model.safetensors").items()},
+        })
+    return results
+
+
+def methods_loaded(data):
+    """Our adapters in PEFT: its logits, and what it says while it loads them."""
+    from peft import PeftModel
+
+    results = []
+    for folder in data["folders"]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            peft = PeftModel.from_pretrained(load(data["model"]), folder)
+        said = [str(w.message) for w in caught if not issubclass(w.category, (FutureWarning, DeprecationWarning))]
+        results.append({"logits": logits_of(peft, data["ids"]), "warnings": said})
+    return results
+
+
+if __name__ == "__main__":
+    task, source, target = sys.argv[1:]
+    result = {t.__name__: t for t in (methods_saved, methods_loaded)}[task](json.load(open(source)))
+    json.dump(result, open(target, "w"))
