@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { expect, it } from 'vitest';
 
-/** design.md's map: a row imports only from rows above it, and folders of one row not from each other. */
+/** The map of docs/architecture.md: a row imports only from rows above it, and folders of one row not from each other. */
 const ROWS = [
   ['core'],
   ['engine'],
@@ -52,6 +52,14 @@ it('no folder imports from a row beside or below it', () => expect(wrongImports(
 it('only engine/tf.ts imports tfjs', () => {
   const others = files(src).filter((file) => !file.endsWith('engine/tf.ts') && /from '@tensorflow/.test(readFileSync(file, 'utf8')));
   expect(others).toEqual([]);
+});
+
+it('the map in docs/architecture.md is this one', () => {
+  const text = readFileSync(resolve(src, '../docs/architecture.md'), 'utf8');
+  const rows = [...text.matchAll(/^\| (`[a-z]+`(?:, `[a-z]+`)*) \|/gm)].map(([, names]) =>
+    [...names.matchAll(/`([a-z]+)`/g)].map(([, name]) => name),
+  );
+  expect(rows).toEqual(ROWS);
 });
 
 it('there is no folder called utils', () => expect(readdirSync(src)).not.toContain('utils'));
