@@ -21,6 +21,7 @@ export const words = (trans: TranslationBundle): Words => ({
   grad_norm: trans.__('gradient norm'),
   tokens_per_second: trans.__('tokens/s'),
   resident_bytes: trans.__('resident memory, GiB'),
+  evaluated: trans.__('evaluated'),
   step: trans.__('step'),
   machine: trans.__('memory of the machine'),
   events: trans.__('events'),

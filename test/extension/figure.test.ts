@@ -47,6 +47,24 @@ it('fits narrow places by two columns', () => {
   expect(draw(undefined, { width: 900 }).small.xaxis3.domain[0]).toBeGreaterThan(0.4);
 });
 
+it('what else was measured has a small plot of its own, with its evaluations', () => {
+  const run = longRun(10);
+  Object.assign(run.series, { 'rewards/<a>': [[1, 0.5]], 'eval_rewards/<a>': [[2, 0.4]], eval_only: [[3, 1]] });
+  for (const width of [300, 900]) {
+    const plain = draw(longRun(10), { width }).small;
+    const { small, smallNames } = draw(run, { width });
+    expect(smallNames.slice(4, 7)).toEqual(['rewards/&lt;a&gt;', 'rewards/&lt;a&gt;: evaluated', 'only: evaluated']);
+    expect(small.height).toBe(2 * plain.height);
+    expect(small.annotations.map(({ text }: { text: string }) => text).slice(4)).toEqual(['rewards/&lt;a&gt;', 'only']);
+    const rows = (layout: any) => ['', 2, 3, 4].map((n) => layout[`yaxis${n}`].domain.map((y: number) => y * layout.height));
+    for (const [i, [bottom, top]] of rows(small).entries()) {
+      const [low, high] = rows(plain)[i].map((y: number) => y + plain.height);
+      expect([bottom, top], 'those of every run are as large as before').toEqual([expect.closeTo(low, 6), expect.closeTo(high, 6)]);
+    }
+    expect(small.yaxis5.domain[1]).toBeLessThan(small.yaxis3.domain[0]);
+  }
+});
+
 it('every line differs from every other in colour or dash, in both themes', () => {
   for (const dark of [false, true]) {
     const { traces } = draw(undefined, { theme: { ...theme, dark } });

@@ -5,6 +5,7 @@ import {
   encodePoints,
   MAX_POINTS,
   movingAverage,
+  otherSeries,
   type Point,
   parseRun,
   RUN_SCHEMA,
@@ -161,4 +162,54 @@ it('pictures and tables escape names and survive empty series', () => {
   expect(stopped('out/checkpoint-2')).toMatch(/^stopped and saved, step 2 /);
   expect(stopped('out/checkpoint-1')).toMatch(/^stopped, step 2 /);
   expect(runCsv(runData())).toBe(`step,${SERIES.join(',')}\n1,2.5,,0,,100,\n2,2,2.2,0.0001,,,\n`);
+});
+
+const measured = (more: object = {}) =>
+  runData({
+    series: {
+      ...runData().series,
+      'rewards/accuracies': [
+        [1, 0.5],
+        [2, 0.75],
+      ],
+      'eval_rewards/accuracies': [[2, 0.625]],
+      constructor: [[2, 1]],
+      ...more,
+    } as unknown as RunData['series'],
+  });
+
+it('whatever else was measured travels, arrives while the run is on, and is in pictures and tables', () => {
+  const run = measured();
+  const whole = parseRun(viaJson(runPayload(run))) as RunData;
+  expect(whole).toEqual(run);
+  const before = parseRun(viaJson(runPayload(runData()))) as RunData;
+  expect(withDelta(before, viaJson(runDelta(run, toldAll(runData()))))).toEqual(whole);
+  expect(withDelta(whole, viaJson(runDelta(run, toldAll(run))))).toEqual(whole);
+  expect(otherSeries(run).map(({ name, points, evaluated }) => [name, points.length, evaluated.length])).toEqual([
+    ['rewards/accuracies', 2, 1],
+    ['constructor', 1, 0],
+  ]);
+  expect(runSvg(run)).toContain('rewards/accuracies');
+  expect(runSvg(run)).toContain('height="540"');
+  expect(summary(run)).toContainEqual(['rewards/accuracies', '0.75 at step 2, 0.625 evaluated (step 2)']);
+  expect(runCsv(run)).toBe(
+    `step,${SERIES.join(',')},rewards/accuracies,eval_rewards/accuracies,constructor\n1,2.5,,0,,100,,0.5,,\n2,2,2.2,0.0001,,,,0.75,0.625,1\n`,
+  );
+});
+
+it('series have names that nothing can be done with, and there is an end to them', () => {
+  const many = Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`s${i}`, [[1, i]]]));
+  const payload = viaJson(
+    runPayload(measured({ ...JSON.parse('{"__proto__": [[1, 2]]}'), '<b>"': [[1, 1]], ['ä'.repeat(200)]: [[1, 1]], ...many })),
+  );
+  expect(typeof parseRun(payload)).toBe('object');
+  expect(Object.keys(payload.series)).toHaveLength(64);
+  for (const name of ['__proto__', '<b>', 'x'.repeat(81), ''])
+    expect(parseRun({ ...payload, series: { ...runPayload(runData()).series, ...JSON.parse(`{${JSON.stringify(name)}: ""}`) } })).toMatch(
+      /^This training run is damaged: a name in series /,
+    );
+  const full = parseRun(payload) as RunData;
+  expect(
+    Object.keys((withDelta(full, viaJson(runDelta(measured({ late: [[1, 1]] }), toldAll(runData())))) as RunData).series),
+  ).toHaveLength(64);
 });

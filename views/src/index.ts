@@ -35,6 +35,7 @@ export {
 export { type ChartSpec, type ChartTheme, heatmapSpec, historySpec, overlapSpec, PAPER, spectrumSpec } from './charts';
 export { ACTIONS, type Action, type Ask, type Live, RUN_COMM } from './live';
 export {
+  otherSeries,
   parseRun,
   RUN_MIME,
   RUN_SCHEMA,
@@ -47,8 +48,10 @@ export {
   runPayload,
   type Sample,
   SERIES,
+  type Series,
   type SeriesName,
   type Status,
+  seriesOf,
   type Told,
   toldAll,
   withDelta,

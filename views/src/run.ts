@@ -5,8 +5,10 @@ import { decodePoints, encodePoints, MAX_POINTS, type Point, thin } from './seri
 export const RUN_MIME = 'application/vnd.tunebook.run.v1+json';
 export const RUN_SCHEMA_VERSION = 1;
 
+/** The series of every run. A run may have others by any name (rewards/accuracies, eval_rewards/accuracies): see `seriesOf`. */
 export const SERIES = ['loss', 'eval_loss', 'learning_rate', 'grad_norm', 'tokens_per_second', 'resident_bytes'] as const;
 export type SeriesName = (typeof SERIES)[number];
+export type Series<T> = Record<SeriesName, T> & Record<string, T>;
 export const STATUSES = ['running', 'paused', 'finished', 'stopped', 'failed'] as const;
 export type Status = (typeof STATUSES)[number];
 
@@ -38,7 +40,7 @@ export interface RunData {
   step: number;
   totalSteps: number;
   config: Record<string, string | number | boolean | null>;
-  series: Record<SeriesName, Point[]>;
+  series: Series<Point[]>;
   events: RunEvent[];
   /** Paths, latest last. */
   checkpoints: string[];
@@ -47,22 +49,28 @@ export interface RunData {
 }
 
 /** The same as JSON holds it: each series one text, "step:value step:value", since notebook files give every array element a line. */
-export type RunPayload = Omit<RunData, 'series'> & { schemaVersion: number; series: Record<SeriesName, string> };
+export type RunPayload = Omit<RunData, 'series'> & { schemaVersion: number; series: Encoded };
 
 /** What changed since a view was told last: only new points, events and samples. */
 export type RunDelta = Pick<RunData, 'status' | 'updatedAt' | 'step' | 'checkpoints' | 'memory' | 'events' | 'samples'> & {
-  series: Record<SeriesName, string>;
+  series: Encoded;
 };
+type Encoded = Series<string>;
 
-const MOST = { events: 500, checkpoints: 200, samples: 100 };
+const MOST = { events: 500, checkpoints: 200, samples: 100, series: 64 };
+
+const ENCODED: Schema = { type: 'string', maxLength: 60 * MAX_POINTS, pattern: '^[0-9.eE:+\\- ]*$' };
 
 const CHANGING = {
   status: { enum: STATUSES },
   updatedAt: text(40),
   step: count,
-  series: record(
-    Object.fromEntries(SERIES.map((name) => [name, { type: 'string', maxLength: 60 * MAX_POINTS, pattern: '^[0-9.eE:+\\- ]*$' }])),
-  ),
+  series: {
+    ...record(Object.fromEntries(SERIES.map((name) => [name, ENCODED]))),
+    additionalProperties: ENCODED,
+    maxProperties: MOST.series,
+    propertyNames: { maxLength: 80, pattern: '^[A-Za-z][\\w./@%:() -]*$' },
+  },
   events: list(record({ step: count, kind: text(40), text: text(2000) }), MOST.events),
   checkpoints: list(text(4096), MOST.checkpoints),
   samples: list(record({ step: count, prompt: text(4000), text: text(8000) }), MOST.samples),
@@ -84,18 +92,40 @@ export const RUN_SCHEMA: Schema = payloadSchema(RUN_MIME, RUN_SCHEMA_VERSION, {
 });
 const DELTA_SCHEMA = record(CHANGING);
 
-type Encoded = Record<SeriesName, string>;
-const mapSeries = <A, B>(series: Record<SeriesName, A>, f: (points: A) => B) =>
-  Object.fromEntries(SERIES.map((name) => [name, f(series[name])])) as Record<SeriesName, B>;
+const own = <T>(record: Record<string, T>, name: string): T | undefined => (Object.hasOwn(record, name) ? record[name] : undefined);
 
-function decodeSeries(series: Encoded): Record<SeriesName, Point[]> | string {
-  const decoded = {} as Record<SeriesName, Point[]>;
-  for (const name of SERIES) {
-    const points = decodePoints(series[name]);
-    if (!points) return `This training run is damaged: series.${name} holds something else than points.`;
-    decoded[name] = points;
-  }
-  return decoded;
+const mapSeries = <A, B>(series: Series<A>, f: (points: A, name: string) => B): Series<B> =>
+  Object.fromEntries(Object.entries(series).map(([name, points]) => [name, f(points, name)])) as Series<B>;
+
+/** What a run measured besides the series of every run: pairs of a name and its evaluations' (eval_<name>), where one has points. */
+export function otherSeries({ series }: Pick<RunData, 'series'>): { name: string; points: Point[]; evaluated: Point[] }[] {
+  const names = Object.keys(series).filter((name) => !(SERIES as readonly string[]).includes(name) && series[name].length);
+  const plain = names.map((name) => (name.startsWith('eval_') ? name.slice(5) : name));
+  return [...new Set(plain)].map((name) => ({ name, points: own(series, name) ?? [], evaluated: own(series, `eval_${name}`) ?? [] }));
+}
+
+/** The names of all series of a run, those of every run first. */
+export const seriesOf = ({ series }: Pick<RunData, 'series'>): string[] => [...new Set([...SERIES, ...Object.keys(series)])];
+
+/** Series as a payload holds them: not more than it may, under names that it may have. */
+const encodeSeries = (series: Series<Point[]>, told: Record<string, number> = {}): Encoded =>
+  Object.fromEntries(
+    seriesOf({ series })
+      .slice(0, MOST.series)
+      .map((name) => [
+        name
+          .replace(/[^\w./@%:() -]/g, '_')
+          .replace(/^(?![A-Za-z])/, 'x')
+          .slice(0, 80),
+        encodePoints(thin(series[name].slice(own(told, name) ?? 0))),
+      ]),
+  ) as Encoded;
+
+function decodeSeries(series: Encoded): Series<Point[]> | string {
+  const decoded = mapSeries(series, (points) => decodePoints(points));
+  const wrong = Object.keys(decoded).find((name) => !decoded[name]);
+  if (wrong) return `This training run is damaged: series.${wrong} holds something else than points.`;
+  return decoded as Series<Point[]>;
 }
 
 /** Checks a payload against the schema; returns the run, or a sentence that says what is wrong. */
@@ -139,13 +169,13 @@ export function runPayload(run: RunData): RunPayload {
     totalSteps,
     config: Object.fromEntries(config),
     ...changing(run),
-    series: mapSeries(run.series, (points) => encodePoints(thin(points))),
+    series: encodeSeries(run.series),
   };
 }
 
 /** How much of a run one of its views has been told. */
 export interface Told {
-  points: Record<SeriesName, number>;
+  points: Record<string, number>;
   events: number;
   samples: number;
 }
@@ -159,8 +189,7 @@ export const toldAll = (run: Pick<RunData, 'series' | 'events' | 'samples'>): To
 /** What a view that was told so much does not know yet. */
 export function runDelta(run: RunData, told: Told): RunDelta {
   const news = { ...run, events: run.events.slice(told.events), samples: run.samples.slice(told.samples) };
-  const series = Object.fromEntries(SERIES.map((name) => [name, encodePoints(thin(run.series[name].slice(told.points[name])))]));
-  return { ...changing(news), series: series as Encoded };
+  return { ...changing(news), series: encodeSeries(run.series, told.points) };
 }
 
 /** The run with what is new; or a sentence that says what is wrong with the delta. */
@@ -170,12 +199,12 @@ export function withDelta(run: RunData, data: unknown): RunData | string {
   const delta = data as RunDelta;
   const decoded = decodeSeries(delta.series);
   if (typeof decoded === 'string') return decoded;
-  const series = {} as RunData['series'];
-  for (const name of SERIES) {
-    const joined = [...run.series[name], ...decoded[name]];
+  const joined = mapSeries({ ...run.series, ...decoded }, (_, name) => {
+    const points = [...(own(run.series, name) ?? []), ...(own(decoded, name) ?? [])];
     // Thinned only when there is twice too much, so that live points do not thin the same stretch over and over.
-    series[name] = joined.length > 2 * MAX_POINTS ? thin(joined) : joined;
-  }
+    return points.length > 2 * MAX_POINTS ? thin(points) : points;
+  });
+  const series = Object.fromEntries(Object.entries(joined).slice(0, MOST.series)) as RunData['series'];
   const events = [...run.events, ...delta.events].slice(-MOST.events);
   const samples = [...run.samples, ...delta.samples].slice(-MOST.samples);
   const { status, updatedAt, step, checkpoints, memory } = delta;

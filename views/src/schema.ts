@@ -10,6 +10,7 @@ export interface Schema {
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly additionalProperties?: Schema;
   readonly maxProperties?: number;
+  readonly propertyNames?: Schema;
   readonly items?: Schema;
   readonly maxItems?: number;
   readonly maxLength?: number;
@@ -74,6 +75,8 @@ export function fault(schema: Schema, data: unknown, path = ''): string | undefi
     if (keys.length > (schema.maxProperties ?? Number.POSITIVE_INFINITY)) return `${name} has too many entries`;
     for (const key of schema.required ?? []) if (!Object.hasOwn(data, key)) return `${path ? `${path}.` : ''}${key} is missing`;
     for (const key of keys) {
+      const named = schema.propertyNames && fault(schema.propertyNames, key, `a name in ${name}`);
+      if (named) return named;
       const inner = schema.properties && Object.hasOwn(schema.properties, key) ? schema.properties[key] : schema.additionalProperties;
       const found = inner && fault(inner, data[key], `${path ? `${path}.` : ''}${key}`.slice(0, 100));
       if (found) return found;

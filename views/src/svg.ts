@@ -1,4 +1,4 @@
-import type { RunData } from './run';
+import { otherSeries, type RunData } from './run';
 import { figure, movingAverage, type Point, thin } from './series';
 
 const COLOURS = { loss: '#9ecae1', mean: '#08519c', eval: '#d94801', rate: '#31a354', text: '#222', grid: '#ddd' };
@@ -15,8 +15,16 @@ export function ticks(low: number, high: number, count = 5): number[] {
 
 const escapeXml = (s: string) => s.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 
-/** The run as a picture: losses above, learning rate below. For notebooks that are read without the extension. */
-export function runSvg(run: RunData, width = 720, height = 360): string {
+/** Of what else a run measured, this many are drawn, each so high. */
+const OTHERS = { most: 12, height: 90 };
+
+/**
+ * The run as a picture: losses above, learning rate below, and what else was measured under these. For notebooks that are read without
+ * the extension.
+ */
+export function runSvg(run: RunData, width = 720, upper = 360): string {
+  const others = otherSeries(run).slice(0, OTHERS.most);
+  const height = upper + OTHERS.height * others.length;
   const left = 56;
   const right = 12;
   const steps = Math.max(run.totalSteps, 1);
@@ -49,7 +57,7 @@ export function runSvg(run: RunData, width = 720, height = 360): string {
   const { loss, eval_loss, learning_rate } = run.series;
   // A picture shows no more than this; the payload beside it does.
   const few = (points: Point[]) => thin(points, 300);
-  const split = Math.round(height * 0.68);
+  const split = Math.round(upper * 0.68);
   const stepTicks = ticks(0, steps, 8).map((s) => `<text x="${x(s)}" y="${height - 6}" text-anchor="middle">${s}</text>`);
   const key = [
     ['training loss', COLOURS.loss],
@@ -73,7 +81,20 @@ export function runSvg(run: RunData, width = 720, height = 360): string {
       ],
       'loss',
     ) +
-    panel(split + 28, height - 24, [{ points: few(learning_rate), colour: COLOURS.rate, width: 1.5 }], 'learning rate') +
+    panel(split + 28, upper - 24, [{ points: few(learning_rate), colour: COLOURS.rate, width: 1.5 }], 'learning rate') +
+    others
+      .map(({ name, points, evaluated }, i) =>
+        panel(
+          upper + OTHERS.height * i,
+          upper + OTHERS.height * (i + 1) - 34,
+          [
+            { points: few(points), colour: COLOURS.mean, width: 1.5 },
+            { points: few(evaluated), colour: COLOURS.eval, width: 2, dots: true },
+          ],
+          escapeXml(name),
+        ),
+      )
+      .join('') +
     `${stepTicks.join('')}</svg>`
   );
 }

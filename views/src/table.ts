@@ -1,4 +1,4 @@
-import { type RunData, SERIES } from './run';
+import { otherSeries, type RunData, seriesOf } from './run';
 import { figure } from './series';
 
 const STATUS = { running: 'training', paused: 'paused', finished: 'finished', stopped: 'stopped', failed: 'failed' };
@@ -20,6 +20,14 @@ export function summary(run: RunData): [string, string][] {
         .map(([step, v]) => `${figure(v)} (step ${step})`)
         .join(', '),
     ]);
+  for (const { name, points, evaluated } of otherSeries(run).slice(0, 8)) {
+    const [now, then] = [points, evaluated].map((some) => some[some.length - 1]);
+    const said = [
+      ...(now ? [`${figure(now[1])} at step ${now[0]}`] : []),
+      ...(then ? [`${figure(then[1])} evaluated (step ${then[0]})`] : []),
+    ];
+    rows.push([name, said.join(', ')]);
+  }
   if (speed.length) rows.push(['speed', `${Math.round(speed.reduce((sum, [, v]) => sum + v, 0) / speed.length)} tokens/s`]);
   if (run.memory.peakBytes)
     rows.push(['memory', `${mebibytes(run.memory.residentBytes)} resident, ${mebibytes(run.memory.peakBytes)} at most`]);
@@ -30,8 +38,9 @@ export function summary(run: RunData): [string, string][] {
 
 /** All figures of a run as comma-separated values: a row for each step at which something was noted. */
 export function runCsv(run: RunData): string {
-  const columns = SERIES.map((name) => new Map(run.series[name]));
+  const names = seriesOf(run);
+  const columns = names.map((name) => new Map(run.series[name]));
   const steps = [...new Set(columns.flatMap((column) => [...column.keys()]))].sort((a, b) => a - b);
   const rows = steps.map((step) => [step, ...columns.map((column) => column.get(step) ?? '')].join(','));
-  return `${['step', ...SERIES].join(',')}\n${rows.join('\n')}\n`;
+  return `${['step', ...names].join(',')}\n${rows.join('\n')}\n`;
 }

@@ -1,4 +1,4 @@
-import { figure as digits, movingAverage, type Point, type RunData, type SeriesName, thin } from '@tunebook/views';
+import { figure as digits, movingAverage, otherSeries, type Point, type RunData, type SeriesName, thin } from '@tunebook/views';
 
 /** Colours of the page, and whether it is dark. */
 export interface Theme {
@@ -22,7 +22,10 @@ export interface FigureOptions {
 }
 
 /** What the plot says, in the reader's language. */
-export type Words = Record<SeriesName | 'mean' | 'step' | 'machine' | 'events' | 'before', string>;
+export type Words = Record<SeriesName | 'mean' | 'evaluated' | 'step' | 'machine' | 'events' | 'before', string>;
+
+/** How a series is called: in the reader's language where it is one that every run has. */
+export const nameOf = (name: string, words: Words): string => (Object.hasOwn(words, name) ? words[name as SeriesName] : name);
 
 export interface Figure {
   traces: object[];
@@ -33,7 +36,7 @@ export interface Figure {
 export interface Figures {
   /** Losses with everything that happened. */
   main: Figure;
-  /** Rate, gradient norm, speed and memory; their axes follow the main one's. */
+  /** Rate, gradient norm, speed, memory and what else was measured; their axes follow the main one's. */
   small: Figure;
 }
 
@@ -158,7 +161,7 @@ const axisStyle = ({ grid }: Theme) => ({ gridcolor: grid, linecolor: grid, zero
 const stepsOf = (run: RunData) => [0, Math.max(run.totalSteps, 1)];
 const isWide = ({ width }: FigureOptions) => width >= 620;
 
-/** Pixels of the two plots; together they fill the view. */
+/** Pixels of the two plots, where a run has the series of every run alone; together they fill the view. */
 export const HEIGHTS = { main: 285, small: 135 };
 
 function lossLayout(run: RunData, options: FigureOptions): Figure['layout'] {
@@ -185,61 +188,73 @@ function rates(run: RunData, options: FigureOptions): Figure {
   const colours = palette(theme.dark);
   const { learning_rate, grad_norm, tokens_per_second, resident_bytes } = run.series;
   const memory = resident_bytes.map(([step, bytes]): Point => [step, bytes / 2 ** 30]);
-  const small: [SeriesName, readonly Point[], string][] = [
-    ['learning_rate', learning_rate, colours.rate],
-    ['grad_norm', grad_norm, colours.norm],
-    ['tokens_per_second', tokens_per_second, colours.speed],
-    ['resident_bytes', memory, colours.memory],
+  const small: { title: string; points: readonly Point[]; color: string; evaluated?: readonly Point[] }[] = [
+    { title: words.learning_rate, points: learning_rate, color: colours.rate },
+    { title: words.grad_norm, points: grad_norm, color: colours.norm },
+    { title: words.tokens_per_second, points: tokens_per_second, color: colours.speed },
+    { title: words.resident_bytes, points: memory, color: colours.memory },
+    ...otherSeries(run).map(({ name, ...other }) => ({ title: plain(name), color: colours.mean, ...other })),
   ];
   const numbered = (i: number) => ({ xaxis: `x${i || ''}`, yaxis: `y${i || ''}`, showlegend: false });
   const at = (i: number) => numbered(i ? i + 1 : 0);
   // A small plot has few pixels: drawing all points would hold up the page.
-  const traces: object[] = small.map(([name, points, color], i) =>
-    line(thin(points, 240), words[name], { ...at(i), line: { color, width: 1.5 } }),
-  );
+  const traces: object[] = small.flatMap(({ title, points, color, evaluated = [] }, i) => [
+    ...(points.length || !evaluated.length ? [line(thin(points, 240), title, { ...at(i), line: { color, width: 1.5 } })] : []),
+    ...(evaluated.length
+      ? [
+          line(thin(evaluated, 240), `${title}: ${words.evaluated}`, {
+            ...at(i),
+            mode: 'lines+markers',
+            line: { color: colours.eval, width: 1.5 },
+          }),
+        ]
+      : []),
+  ]);
   const machine = run.memory.machineBytes / 2 ** 30;
   if (machine > 0 && machine < 1e6 && memory.length) {
     const level = stepsOf(run).map((step): Point => [step, machine]);
     const name = `${words.machine}: ${digits(machine)} GiB`;
     traces.push(line(level, name, { ...at(3), line: { color: theme.text, width: 1, dash: 'dot' } }));
   }
-  const wide = isWide(options);
-  const columns = wide ? 4 : 2;
-  const gap = wide ? 0.075 : 0.16;
-  const span = (1 - gap * (columns - 1)) / columns;
-  const axes: Record<string, object> = {};
-  const annotations: object[] = [];
-  for (let i = 0; i < 4; i++) {
-    const left = (i % columns) * (span + gap);
-    const [bottom, top] = wide ? [0, 0.88] : i < 2 ? [0.58, 0.87] : [0, 0.29];
-    const number = i ? i + 1 : '';
-    const style = { ...axisStyle(theme), nticks: 4, tickfont: { size: 10 }, fixedrange: true };
-    axes[`xaxis${number}`] = { ...style, domain: [left, left + span], anchor: `y${number}`, range: stepsOf(run) };
-    axes[`yaxis${number}`] = { ...style, domain: [bottom, top], anchor: `x${number}`, rangemode: 'tozero', exponentformat: 'e' };
-    annotations.push({
-      text: words[small[i][0]],
-      ...{
-        x: left,
-        y: top + 0.01,
-        xref: 'paper',
-        yref: 'paper',
-        xanchor: 'left',
-        yanchor: 'bottom',
-        showarrow: false,
-        font: { size: wide ? 11 : 10 },
-      },
-    });
-  }
+  const { axes, annotations, height } = grid(
+    small.map(({ title }) => title),
+    run,
+    options,
+  );
   return {
     traces,
     layout: {
       ...base(options, run),
       ...axes,
-      height: HEIGHTS.small,
+      height,
       margin: { l: 52, r: 12, t: 4, b: 20 },
       hovermode: 'x',
       dragmode: false,
       annotations,
     },
   };
+}
+
+/** Axes and titles of the small plots: rows of four, or of two in a narrow place. The first four are as high as they are without others. */
+function grid(titles: string[], run: RunData, options: FigureOptions) {
+  const { theme } = options;
+  const wide = isWide(options);
+  const columns = wide ? 4 : 2;
+  const gap = wide ? 0.075 : 0.16;
+  const span = (1 - gap * (columns - 1)) / columns;
+  const blocks = Math.ceil(titles.length / 4);
+  const axes: Record<string, object> = {};
+  const annotations: object[] = [];
+  for (const [i, text] of titles.entries()) {
+    const left = (i % columns) * (span + gap);
+    const [low, high] = wide ? [0, 0.88] : i % 4 < 2 ? [0.58, 0.87] : [0, 0.29];
+    const [bottom, top] = [low, high].map((y) => (blocks - 1 - Math.floor(i / 4) + y) / blocks);
+    const number = i ? i + 1 : '';
+    const style = { ...axisStyle(theme), nticks: 4, tickfont: { size: 10 }, fixedrange: true };
+    axes[`xaxis${number}`] = { ...style, domain: [left, left + span], anchor: `y${number}`, range: stepsOf(run) };
+    axes[`yaxis${number}`] = { ...style, domain: [bottom, top], anchor: `x${number}`, rangemode: 'tozero', exponentformat: 'e' };
+    const place = { x: left, y: top + 0.01 / blocks, xref: 'paper', yref: 'paper', xanchor: 'left', yanchor: 'bottom' };
+    annotations.push({ text, ...place, showarrow: false, font: { size: wide ? 11 : 10 } });
+  }
+  return { axes, annotations, height: HEIGHTS.small * blocks };
 }

@@ -1,6 +1,6 @@
 import Plotly, { type PlotElement } from 'plotly.js-basic-dist-min';
 import { element } from '../dom';
-import { type Figures, HEIGHTS } from './figure';
+import type { Figures } from './figure';
 
 const CONFIG = { displaylogo: false, modeBarButtonsToRemove: ['toImage', 'select2d', 'lasso2d'] };
 const nextTurn = () => new Promise<void>((resolve) => setTimeout(resolve));
@@ -42,15 +42,14 @@ export class Plot {
   async png(background: string): Promise<Blob> {
     const width = 1000;
     const scale = 2;
-    const canvas = element('canvas', { width: width * scale, height: (HEIGHTS.main + HEIGHTS.small) * scale });
+    const plots = [this.main, this.small].map((node) => ({ node, height: node.layout.height ?? 0 }));
+    const total = plots.reduce((sum, { height }) => sum + height, 0);
+    const canvas = element('canvas', { width: width * scale, height: total * scale });
     const draw = canvas.getContext('2d') as CanvasRenderingContext2D;
     draw.fillStyle = background;
     draw.fillRect(0, 0, canvas.width, canvas.height);
     let top = 0;
-    for (const [node, height] of [
-      [this.main, HEIGHTS.main],
-      [this.small, HEIGHTS.small],
-    ] as const) {
+    for (const { node, height } of plots) {
       const url = await Plotly.toImage(node, { format: 'png', width, height, scale });
       draw.drawImage(await createImageBitmap(await (await fetch(url)).blob()), 0, top);
       top += height * scale;

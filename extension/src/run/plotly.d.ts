@@ -1,7 +1,7 @@
 declare module 'plotly.js-basic-dist-min' {
   export type PlotElement = HTMLElement & {
     data: object[];
-    layout: { xaxis?: { range?: [number, number] } };
+    layout: { height?: number; xaxis?: { range?: [number, number] } };
     on(event: 'plotly_relayout', listener: () => void): void;
   };
   const Plotly: {
