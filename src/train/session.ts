@@ -103,8 +103,8 @@ export class Session<M extends TrainedModel, E> {
     if (epochEnds()) note(run, 'epoch', `epoch ${course.epoch(run.step)} ended: every row was seen once more`);
     tell(run, handle, 'step');
     await this.act();
-    if (control.should_epoch_stop) this.leaveOut();
-    if (epochEnds()) {
+    if (control.should_epoch_stop) this.course.leaveOut(this.run.step);
+    if (epochEnds() || control.should_training_stop) {
       await call('on_epoch_end');
       await this.act();
     }
@@ -187,12 +187,6 @@ export class Session<M extends TrainedModel, E> {
     this.baseRate = rate;
   }
 
-  /** The rest of the epoch is left out. */
-  private leaveOut(): void {
-    this.course.leaveOut(this.run.step);
-    this.state.epoch = this.course.epoch(this.run.step);
-  }
-
   async save(): Promise<string> {
     const folder = await this.write();
     await this.its.call('on_save');
@@ -204,7 +198,7 @@ export class Session<M extends TrainedModel, E> {
   private async write(): Promise<string> {
     const { folder, run } = this;
     const { trainer, optimizer, parts, control } = this.its;
-    if (control.should_epoch_stop) this.leaveOut();
+    if (control.should_epoch_stop) this.course.leaveOut(this.run.step);
     if (run.checkpoints.at(-1) === folder && this.resumedFrom === folder) return folder;
     const about = { runs: trainer.lineage, args: parts.args };
     await saveCheckpoint(folder, optimizer, this.saved(), about, (to) => trainer.save_model(to));

@@ -9,7 +9,10 @@ export class DefaultFlowCallback extends TrainerCallback {
     if (step % state.logging_steps === 0 || (step === 1 && args.logging_first_step)) control.should_log = true;
     if (args.eval_strategy === 'steps' && step % state.eval_steps === 0) control.should_evaluate = true;
     if (args.save_strategy === 'steps' && step % state.save_steps === 0) control.should_save = true;
-    if (step >= state.max_steps) control.should_training_stop = true;
+    if (step < state.max_steps) return;
+    control.should_training_stop = true;
+    if (args.eval_strategy === 'steps') control.should_evaluate = true;
+    if (args.save_strategy === 'steps') control.should_save = true;
   }
 
   override on_epoch_end(args: TrainingOptions, _: TrainerState, control: TrainerControl): void {

@@ -1,0 +1,47 @@
+"""What transformers' Trainer and plain torch do in training, for tests of the loop. usage: peer_train.py TASK INPUT OUTPUT"""
+
+import json
+import sys
+import tempfile
+
+import torch
+from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
+
+
+def callbacks(data):
+    """What a callback is told of runs over 8 rows, 4 a step: [hook, step, epoch, flags that are set] for each call."""
+    rows = [{"input_ids": [1 + i, 2, 3], "labels": [1 + i, 2, 3], "attention_mask": [1, 1, 1]} for i in range(8)]
+
+    def told(case):
+        calls = []
+
+        def hook(name):
+            def call(self, args, state, control, **more):
+                flags = sorted(flag for flag, is_set in vars(control).items() if is_set)
+                calls.append([name, state.global_step, round(state.epoch, 6), " ".join(flags)])
+                for flag, (at, step) in case["asks"].items():
+                    if at == name and step == state.global_step:
+                        setattr(control, flag, True)
+
+            return call
+
+        recorder = type("Recorder", (TrainerCallback,), {name: hook(name) for name in data["hooks"]})
+        with tempfile.TemporaryDirectory() as folder:
+            defaults = {"save_strategy": "no", "max_steps": 6, "per_device_train_batch_size": 4}
+            args = TrainingArguments(folder, use_cpu=True, report_to="none", disable_tqdm=True, **{**defaults, **case["args"]})
+            model = AutoModelForCausalLM.from_pretrained(data["folder"])
+            trainer = Trainer(model, args, train_dataset=rows, eval_dataset=rows[:2], callbacks=[recorder])
+            trainer.train()
+        # The summary that it logs at the end is what our `train` returns.
+        last = max(i for i, (name, *_) in enumerate(calls) if name == "on_log")
+        return calls[:last] + calls[last + 1 :]
+
+    return [told(case) for case in data["cases"]]
+
+
+if __name__ == "__main__":
+    task, source, target = sys.argv[1:]
+    with open(source) as file:
+        result = globals()[task](json.load(file))
+    with open(target, "w") as file:
+        json.dump(result, file)
