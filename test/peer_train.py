@@ -39,6 +39,40 @@ def callbacks(data):
     return [told(case) for case in data["cases"]]
 
 
+def preference(data):
+    """DPO from given adapters with PEFT and torch: losses, gradient norms and the share of pairs in order of each step, and an evaluation."""
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(data["model"]), data["adapter"], is_trainable=True)
+    model.eval()  # there is no dropout
+
+    def log_probability(text):
+        ids = torch.tensor([text["input_ids"]])
+        each = torch.log_softmax(model(ids).logits[0, :-1], -1).gather(1, ids[0, 1:, None])[:, 0]
+        return (each * torch.tensor(text["trained"][1:])).sum()
+
+    def margins(pairs):
+        ours = torch.stack([log_probability(p["chosen"]) - log_probability(p["rejected"]) for p in pairs])
+        with torch.no_grad(), model.disable_adapter():
+            reference = torch.stack([log_probability(p["chosen"]) - log_probability(p["rejected"]) for p in pairs])
+        return data["beta"] * (ours - reference)
+
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=data["lr"], weight_decay=0)
+    steps = []
+    for batch in data["batches"]:
+        optimizer.zero_grad()
+        margin = margins(batch)
+        loss = -torch.nn.functional.logsigmoid(margin).mean()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        steps.append([loss.item(), norm.item(), (margin > 0).float().mean().item(), margin.mean().item()])
+    with torch.no_grad():
+        margin = margins(data["eval"])
+    return {"steps": steps, "eval": [-torch.nn.functional.logsigmoid(margin).mean().item(), (margin > 0).float().mean().item()]}
+
+
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
     with open(source) as file:

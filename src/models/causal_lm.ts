@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { FileError } from '../core/errors';
 import { sortedJson } from '../core/json';
 import { show } from '../core/options';
+import { headLosses } from '../engine/head';
 import type { Layout } from '../engine/ops/attention';
 import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
@@ -81,12 +82,15 @@ export abstract class CausalLM extends Module {
   }
 
   /**
-   * Cross-entropy of each labelled position, [labelled], without gradients. `positions` are flat indices into [batch * seq] whose
-   * successor is `labels`; the head runs at these alone.
+   * Cross-entropy of each labelled position, [labelled]. `positions` are flat indices into [batch * seq] whose successor is `labels`;
+   * the head runs at these alone. `gradient`: whether it will be differentiated; beside a head that is trained, or has an adapter, the
+   * logits of all these positions are in memory then (`loss` does without).
    */
-  losses(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, options?: ForwardOptions): tf.Tensor1D {
-    const { x, matrix, pair } = this.atHead(ids, positions, options);
-    return linearCrossEntropy({ x, ...pair }, { frozen: matrix, labels, gradient: false }) as tf.Tensor1D;
+  losses(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, options?: ForwardOptions, gradient = false): tf.Tensor1D {
+    const { x, matrix, pair, trained } = this.atHead(ids, positions, options);
+    if (gradient && (trained || pair.u))
+      return headLosses({ x, ...trained, ...pair }, { frozen: trained ? undefined : matrix, labels }) as tf.Tensor1D;
+    return linearCrossEntropy({ x, ...pair }, { frozen: matrix, labels, gradient }) as tf.Tensor1D;
   }
 
   /** What is trained on: the sum of these losses times `factor`, []. */
