@@ -39,6 +39,26 @@ def callbacks(data):
     return [told(case) for case in data["cases"]]
 
 
+def evaluations(data):
+    """What transformers' own callbacks make of evaluations: [best metric, its step, whether training is to stop, states] after each."""
+    import transformers
+
+    def told(case):
+        with tempfile.TemporaryDirectory() as folder:
+            args = TrainingArguments(folder, use_cpu=True, report_to="none", disable_tqdm=True, eval_strategy="steps", eval_steps=1, **case["args"])
+            given = [getattr(transformers, name)(**options) for name, options in case["callbacks"].items()]
+            trainer = Trainer(AutoModelForCausalLM.from_pretrained(data["folder"]), args, eval_dataset=[{}], callbacks=given)
+            trainer.callback_handler.on_train_begin(args, trainer.state, trainer.control)
+            for metrics in case["evaluations"]:
+                trainer.state.global_step += 1
+                trainer.control = trainer.callback_handler.on_evaluate(args, trainer.state, trainer.control, metrics)
+                trainer._determine_best_metric(metrics, None)
+                state = trainer.state
+                yield [state.best_metric, state.best_global_step, trainer.control.should_training_stop, [c.state() for c in given]]
+
+    return [list(told(case)) for case in data["cases"]]
+
+
 def preference(data):
     """DPO from given adapters with PEFT and torch: losses, gradient norms and the share of pairs in order of each step, and an evaluation."""
     from peft import PeftModel

@@ -33,6 +33,10 @@ export interface TrainingOptions {
   save_steps: number;
   /** How many checkpoints of its own a run keeps; null or 0: all. */
   save_total_limit: number | null;
+  /** The figure of evaluations (loss or eval_loss, say) whose best value is noted; null: none. */
+  metric_for_best_model: string | null;
+  /** Whether more of it is better; null: unless its name ends in loss. */
+  greater_is_better: boolean | null;
   seed: number;
   data_seed: number | null;
   /** Who keeps a log: 'tensorboard', 'all' or 'none', or a list. */
@@ -78,6 +82,8 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   save_strategy: 'steps',
   save_steps: 500,
   save_total_limit: null,
+  metric_for_best_model: null,
+  greater_is_better: null,
   seed: 42,
   data_seed: null,
   report_to: 'none',
@@ -131,6 +137,13 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   one('save_strategy', o.save_strategy, ['no', 'steps', 'epoch']);
   one('optim', o.optim, Object.keys(OPTIMIZERS));
   one('train_sampling_strategy', o.train_sampling_strategy, SAMPLING);
+  const { metric_for_best_model: metric, greater_is_better: greater } = o;
+  if (metric !== null && (typeof metric !== 'string' || !metric))
+    throw new OptionError(
+      `${owner}: metric_for_best_model must be the name of a figure of evaluations ('loss', say) or null, but is ${show(metric)}.`,
+    );
+  if (greater !== null && (typeof greater !== 'boolean' || metric === null))
+    throw new OptionError(`${owner}: greater_is_better = ${show(greater)} must be true, false or null, and needs metric_for_best_model.`);
   if (o.fp16) throw new OptionError(`${owner}: fp16 = true is not supported. Leave it out, or use bf16: true.`);
   for (const name of namedTrackers(o.report_to)) one('report_to', name, ['none', 'all', ...Object.keys(TRACKERS)]);
   if (!Array.isArray(o.sample_prompts) || !o.sample_prompts.every((prompt) => typeof prompt === 'string' && prompt))

@@ -1,43 +1,15 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import * as tf from '../../src/engine/tf';
-import {
-  AutoModelForCausalLM,
-  Dataset,
-  LoraConfig,
-  SFTConfig,
-  SFTTrainer,
-  TrainerCallback,
-  type TrainerControl,
-  type TrainerState,
-} from '../../src/index';
+import { Dataset, SFTConfig, type SFTTrainer, TrainerCallback, type TrainerControl, type TrainerState } from '../../src/index';
 import type { CallbackContext } from '../../src/train/callbacks/callback';
 import type { TrainingOptions } from '../../src/train/config';
 import { peer } from '../peer';
-import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
+import { chatRow, scratch } from '../tiny';
+import { make, tinyModel, tokenizer } from './small_runs';
 
-const tokenizer = tinyTokenizer();
-const rows = Dataset.from_list(Array.from({ length: 8 }, (_, i) => chatRow(`What is ${i} plus ${i}?`, `It is ${2 * i}.`)));
-let folder: string;
-
-beforeAll(async () => {
-  folder = await tinyLlama(3);
-});
-
-async function make(callbacks: unknown[], args: Record<string, unknown> = {}, train_dataset = rows): Promise<SFTTrainer> {
-  const config = { disable_tqdm: true, assistant_only_loss: true, learning_rate: 1e-2, save_strategy: 'no' as const, max_steps: 6 };
-  return new SFTTrainer({
-    model: await AutoModelForCausalLM.from_pretrained(folder, { progress: false }),
-    processing_class: tokenizer,
-    train_dataset,
-    eval_dataset: rows.select([0, 1]),
-    peft_config: new LoraConfig({ r: 2, target_modules: ['q_proj'] }),
-    args: new SFTConfig({ ...config, output_dir: scratch('out'), per_device_train_batch_size: 4, ...args }),
-    callbacks: callbacks as TrainerCallback[],
-  });
-}
 const losses = (trainer: SFTTrainer) => trainer.run!.series.loss.map(([, value]) => value);
 
 const HOOKS = `on_init_end on_train_begin on_train_end on_epoch_begin on_epoch_end on_step_begin on_substep_end on_pre_optimizer_step
@@ -72,7 +44,7 @@ const CASES: [string, Record<string, unknown>, Flags][] = [
 
 it('hooks are called at the moments, with the state and control of transformers', async () => {
   const cases = CASES.map(([, args, asks]) => ({ args, asks }));
-  const theirs = peer<Told[][]>('callbacks', { folder, cases, hooks: HOOKS }, 'peer_train.py');
+  const theirs = peer<Told[][]>('callbacks', { folder: await tinyModel(), cases, hooks: HOOKS }, 'peer_train.py');
   for (const [i, [name, args, asks]] of CASES.entries()) {
     const told: Told[] = [];
     const { stopped } = await (await make([recorder(asks, told)], args)).train();

@@ -1,3 +1,4 @@
+import { BestMetricCallback } from './best_metric';
 import type { TrainerCallback } from './callback';
 import { CheckpointLimitCallback } from './checkpoint_limit';
 import { DefaultFlowCallback } from './default_flow';
@@ -8,7 +9,7 @@ import * as trackers from './trackers';
 
 /** The callbacks of every run: before the user's, which may then ask for more, and after them. */
 const FIRST = [DefaultFlowCallback];
-const LAST = [SamplesCallback, OverfittingCallback, CheckpointLimitCallback, ProgressCallback];
+const LAST = [SamplesCallback, BestMetricCallback, OverfittingCallback, CheckpointLimitCallback, ProgressCallback];
 
 export const TRACKERS: Record<string, new () => TrainerCallback> = { ...trackers };
 

@@ -1,0 +1,29 @@
+import { OptionError } from '../../core/errors';
+import type { TrainingOptions } from '../config';
+import type { TrainerState } from '../state';
+import { type CallbackContext, TrainerCallback, type TrainerControl } from './callback';
+
+/** The value of the metric that `metric_for_best_model` names, which may leave out 'eval_'; undefined where none is named. */
+export function bestMetricOf({ metric_for_best_model: wanted }: TrainingOptions, metrics: Record<string, number>): number | undefined {
+  if (wanted === null) return undefined;
+  const name = wanted.startsWith('eval_') ? wanted : `eval_${wanted}`;
+  if (Object.hasOwn(metrics, name)) return metrics[name];
+  throw new OptionError(
+    `metric_for_best_model = '${wanted}' is not among what an evaluation came to: ${Object.keys(metrics).join(', ')}. Give one of these.`,
+  );
+}
+
+/** Whether one value of that metric is better than another. */
+export const isBetter = ({ greater_is_better: greater, metric_for_best_model: name }: TrainingOptions, a: number, b: number): boolean =>
+  (greater ?? !name?.endsWith('loss')) ? a > b : a < b;
+
+/** Notes the best value of `metric_for_best_model`, and its step, in the run's state. */
+export class BestMetricCallback extends TrainerCallback {
+  override on_evaluate(args: TrainingOptions, state: TrainerState, _: TrainerControl, { metrics, run }: CallbackContext): void {
+    if (!run) return;
+    const value = bestMetricOf(args, metrics);
+    if (value === undefined || !(state.best_metric === null || isBetter(args, value, state.best_metric))) return;
+    state.best_metric = value;
+    state.best_global_step = state.global_step;
+  }
+}
