@@ -18,6 +18,7 @@ export { get_peft_model, PeftModel } from './peft/model';
 export { pipeline } from './pipelines/text_generation';
 export { BitsAndBytesConfig } from './quantize';
 export { TrainerCallback, TrainerControl } from './train/callbacks/callback';
+export { EarlyStoppingCallback } from './train/callbacks/early_stopping';
 export type { TrainerState } from './train/state';
 export { SFTConfig, SFTTrainer } from './trainers/sft';
 
