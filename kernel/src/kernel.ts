@@ -9,6 +9,8 @@ import { type Channel, Sockets } from './sockets';
 interface Shell {
   queue: Message[];
   working: boolean;
+  /** What it is on. */
+  current?: Message;
   /** A cell failed: those that were sent along with it are not to be run. */
   failed?: boolean;
 }
@@ -44,11 +46,11 @@ export class Kernel {
 
   constructor(connection: Connection, folder: string, root: string) {
     this.sockets = new Sockets(connection);
-    this.session = new Session(folder, root, this.sockets);
+    this.session = new Session(folder, root, this.sockets, (message) => this.drop((shell) => shell.current === message));
   }
 
   async start(): Promise<void> {
-    process.on('SIGINT', () => this.session.interrupt());
+    process.on('SIGINT', () => this.interrupt());
     process.on('SIGTERM', () => void this.quit());
     await this.sockets.open({
       shell: (message) => this.route(message),
@@ -81,10 +83,30 @@ export class Kernel {
   private async work(shell: Shell): Promise<void> {
     shell.working = true;
     for (let message = shell.queue.shift(); message; message = shell.queue.shift()) {
+      shell.current = message;
       await this.handle('shell', message, shell);
+      shell.current = undefined;
       if (shell.failed) await this.abort(shell);
     }
     shell.working = false;
+  }
+
+  /** Ends what runs, and drops what waits. */
+  private interrupt(): void {
+    this.session.interrupt();
+    this.drop(() => true);
+  }
+
+  /** Drops what waits behind cells that were told to end, though they may end well: a run that is stopped saves and returns. */
+  private drop(isMeant: (shell: Shell) => boolean): void {
+    for (const shell of this.shells.values()) {
+      const { current, queue } = shell;
+      if (!current || !queue.length || current.content.stop_on_error === false || !isMeant(shell)) continue;
+      const what =
+        queue.length === 1 ? 'The cell that waited behind this one was' : `${queue.length} cells that waited behind this one were`;
+      this.session.say(current, `${what} not run.`);
+      void this.abort(shell);
+    }
   }
 
   private status(execution_state: string, { header }: Message): Promise<void> {
@@ -124,13 +146,13 @@ export class Kernel {
       case 'complete_request': {
         const place = new Place(String(content.code), Number(content.cursor_pos));
         const found = await language.complete(place.code, place.offset);
-        const start = place.back(/[\p{ID_Continue}$]*$/u);
-        const types = found.map(({ label, kind }) => ({ start, end: place.cursor, text: label, type: kind }));
+        const range = { start: found.length ? place.at(found[0].start) : place.cursor, end: place.cursor };
+        const types = found.map(({ text, kind }) => ({ ...range, text, type: kind }));
         return {
           status: 'ok',
-          matches: found.map(({ label }) => label),
-          cursor_start: start,
-          cursor_end: place.cursor,
+          matches: found.map(({ text }) => text),
+          cursor_start: range.start,
+          cursor_end: range.end,
           metadata: { _jupyter_types_experimental: types },
         };
       }
@@ -147,7 +169,7 @@ export class Kernel {
       case 'comm_info_request':
         return { status: 'ok', comms: this.session.commsOf(content.target_name) };
       case 'interrupt_request':
-        this.session.interrupt();
+        this.interrupt();
         return { status: 'ok' };
       case 'shutdown_request':
         return { status: 'ok', restart: Boolean(content.restart) };
@@ -175,7 +197,7 @@ export class Kernel {
     }
     const execution_count = this.count;
     if (!silent) void this.sockets.publish('execute_input', { code, execution_count }, header);
-    const result = await this.session.execute(message, code, user_expressions);
+    const result = await this.session.execute(message, code, user_expressions, store && !silent ? this.count : undefined);
     if ('error' in result) {
       if (!silent) void this.sockets.publish('error', result.error, header);
       if (stop) shell.failed = true;
@@ -185,7 +207,7 @@ export class Kernel {
     return { status: 'ok', execution_count, payload: [], user_expressions: result.results };
   }
 
-  /** Tells those who sent the cells behind a failed one that they were not run. */
+  /** Tells those who sent the cells behind one that failed or was stopped that they were not run. */
   private async abort(shell: Shell): Promise<void> {
     shell.failed = false;
     for (const message of shell.queue.splice(0)) {
@@ -213,9 +235,9 @@ class Place {
     this.offset = [...code].slice(0, cursor).join('').length;
   }
 
-  /** The cursor before what the pattern finds in front of it. */
-  back(pattern: RegExp): number {
-    return this.cursor - [...(pattern.exec(this.code.slice(0, this.offset))?.[0] ?? '')].length;
+  /** Where JavaScript's `offset` is in Jupyter's characters. */
+  at(offset: number): number {
+    return [...this.code.slice(0, offset)].length;
   }
 }
 

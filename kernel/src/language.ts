@@ -1,8 +1,10 @@
 import { typeAdvice } from './advice';
 import { Augmentations, augmentationsOf } from './augment';
+import { type Completion, completionsOf } from './completions';
 import { Watched } from './local';
 import { commandAdvice } from './magics';
 import { Project } from './project';
+import { withCells } from './report';
 import { type Declared, declared, parseCell, wordsOf } from './syntax';
 
 /** Something that the type checker says of a cell; line and column from 1. */
@@ -13,32 +15,11 @@ export interface Complaint {
   text: string;
 }
 
-export interface Completion {
-  label: string;
-  /** As Jupyter's front ends name kinds. */
-  kind: string;
-}
-
 interface CellFile {
   number: number;
   /** Numbers of the cells that it takes names from. */
   from: Set<number>;
 }
-
-const KINDS: Record<number, string> = {
-  2: 'method',
-  3: 'function',
-  5: 'property',
-  6: 'variable',
-  7: 'class',
-  8: 'interface',
-  9: 'module',
-  10: 'property',
-  13: 'enum',
-  14: 'keyword',
-  20: 'enum',
-  21: 'constant',
-};
 
 /** The cell that is to run, and code that is asked about: changed in place, since that is quicker than a new file. */
 const CHECKED = 'checked.ts';
@@ -165,7 +146,7 @@ export class Language {
               line: start.line,
               column: start.character + 1,
               length: start.line === end.line ? end.character - start.character : 1,
-              text: message + typeAdvice(message, this.names.keys()),
+              text: withCells(message) + typeAdvice(message, this.names.keys()),
             },
           ]
         : [],
@@ -200,16 +181,7 @@ export class Language {
     // Of a member nothing but its object matters.
     const names = /\.\s*[\p{ID_Continue}$]*$/u.test(code.slice(0, offset)) ? wordsOf(code) : this.names.keys();
     const result = await this.project.client.request('textDocument/completion', await this.current(code, offset, names));
-    const typed = /[\p{ID_Continue}$]*$/u.exec(code.slice(0, offset))?.[0].toLowerCase() ?? '';
-    // biome-ignore lint/suspicious/noExplicitAny: a CompletionItem of the protocol
-    type Item = any;
-    // a completion that would add an import cannot do so from here
-    const fits = (item: Item) => !item.data?.autoImport && item.label.toLowerCase().startsWith(typed);
-    const items: Item[] = (result?.items ?? result ?? []).filter(fits);
-    const order = (item: { sortText?: string; label: string }) => item.sortText ?? item.label;
-    return items
-      .sort((a, b) => (order(a) < order(b) ? -1 : order(a) > order(b) ? 1 : 0))
-      .map(({ label, kind }) => ({ label, kind: KINDS[kind] ?? 'value' }));
+    return completionsOf(result, code, offset, 1, (file) => this.project.isOwn(file));
   }
 
   /** What is known of the name at `offset`, as Markdown. */

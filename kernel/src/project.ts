@@ -91,6 +91,11 @@ export class Project {
     return true;
   }
 
+  /** Whether a file lies in the project alone, and not beside the notebook. */
+  isOwn(file: string): boolean {
+    return existsSync(join(this.folder, file)) && !existsSync(join(this.notebook, file));
+  }
+
   /** Files beside the notebook are other ones now. */
   changed(files: { path: string; gone?: boolean }[]): void {
     const changes = files.map(({ path, gone }) => ({ uri: pathToFileURL(path).href, type: gone ? 3 : 2 }));

@@ -55,6 +55,15 @@ function lineOf(line: number, map: string | undefined): number | null {
   return (found.line === null ? originalPositionFor(trace, { ...at, bias: GREATEST_LOWER_BOUND }) : found).line;
 }
 
+/** A cell as its reader knows it. Numbers are those of the prompts; cells without one have numbers below 0. */
+const cellOf = (number: number): string => (number > 0 ? `cell [${number}]` : 'a cell without a number');
+
+/** What the type checker says, where it tells types of one name apart by the modules that declare them. */
+export const withCells = (text: string): string =>
+  text
+    .replace(/(?:typeof )?import\("[^"]*\/cell-(-?\d+)"\)\.([\w$]+)/g, (_, number, name) => `${name} of ${cellOf(Number(number))}`)
+    .replace(/import\("[^"]*\/(?:checked|asked)"\)\.([\w$]+)/g, (_, name) => `${name} of this cell`);
+
 const REMEMBERED = 2000;
 
 /** Where each cell's JavaScript comes from; of the latest cells. */
@@ -92,12 +101,12 @@ export class Sources {
     const frames: string[] = [];
     let shown = '';
     for (const line of stack.split('\n')) {
-      const [, name, file, row] = line.match(/^\s+at (?:(?:async )?(.*?) \()?(cell-\d+\.ts):(\d+):\d+\)?$/) ?? [];
+      const [, name, file, number, row] = line.match(/^\s+at (?:(?:async )?(.*?) \()?(cell-(-?\d+)\.ts):(\d+):\d+\)?$/) ?? [];
       const cell = this.cells.get(file);
       if (!cell) continue;
       const at = lineOf(Number(row), cell.map);
       if (at === null) continue;
-      frames.push(`    ${DIM}at${PLAIN} ${name && name !== 'eval' ? `${name}, ` : ''}${file.replace(/-(\d+)\.ts/, ' [$1]')} line ${at}`);
+      frames.push(`    ${DIM}at${PLAIN} ${name && name !== 'eval' ? `${name}, ` : ''}${cellOf(Number(number))} line ${at}`);
       const source = cell.code.split('\n')[at - 1];
       if (!shown && source !== undefined) shown = `    ${at} | ${source}`;
     }

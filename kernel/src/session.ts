@@ -8,26 +8,10 @@ import type { Outcome } from './outcome';
 import { Outlet } from './outlet';
 import type { Header, Message, NoParent } from './protocol';
 import { Questions } from './questions';
-import { type ErrorContent, interrupted, plainError, Sources, syntaxError, typeErrors } from './report';
+import { interrupted, plainError, Sources, syntaxError, typeErrors } from './report';
+import type { Asked, Ended, Result, Running } from './running';
 import type { Sockets } from './sockets';
 import { CellWorker } from './worker';
-
-/** A cell that the worker is on. */
-interface Running {
-  message: Message;
-  interrupts: number;
-  /** It was told to end: what it throws from then on comes of that (of a child that was signalled, say). */
-  ending?: boolean;
-  done(how: Ended): void;
-}
-
-interface Ended {
-  outcome: Outcome;
-  /** Of the expressions that came with the cell. */
-  results: Record<string, Outcome>;
-}
-
-export type Result = { error: ErrorContent } | { data?: Record<string, unknown>; results: Record<string, object> };
 
 /** How long a cell that listens for interrupts may take to end itself once it has been told to end at once. */
 const GRACE = 3000;
@@ -54,6 +38,8 @@ export class Session {
     private readonly folder: string,
     root: string,
     private readonly sockets: Sockets,
+    /** Whoever is on the cell of this request wants what waits behind it not to be run. */
+    private readonly drop: (message: Message) => void,
   ) {
     this.language = new Language(folder, root);
     this.locals = new LocalModules(folder);
@@ -79,12 +65,12 @@ export class Session {
     return [...this.running.values()][0]?.message.header;
   }
 
-  /** Runs a cell; what it printed is on its way when this resolves. */
-  async execute(message: Message, code: string, expressions: Record<string, string>): Promise<Result> {
+  /** Runs a cell; what it printed is on its way when this resolves. `count`: the number of its prompt, where it has one. */
+  async execute(message: Message, code: string, expressions: Record<string, string>, count?: number): Promise<Result> {
     const stop = new AbortController();
     this.preparing.add(stop);
     try {
-      return await this.perform(message, code, expressions, stop);
+      return await this.perform({ message, code, expressions, count, stop });
     } finally {
       this.preparing.delete(stop);
       await this.worker.settled();
@@ -92,16 +78,18 @@ export class Session {
     }
   }
 
-  private async perform(message: Message, code: string, expressions: Record<string, string>, stop: AbortController): Promise<Result> {
-    const magic = await magicOf(code);
-    if (!magic) return this.run(message, code, expressions, stop);
+  private async perform(asked: Asked): Promise<Result> {
+    const { message, stop } = asked;
+    const magic = await magicOf(asked.code);
+    if (!magic) return this.run(asked);
+    const rest = { ...asked, code: magic.rest };
     const cell = this.outlet.begin(message.header);
     const say = (text: string) => this.take({ type: 'stream', cell, name: 'stdout', text });
     const fail = (evalue: string): Result => ({ error: plainError('MagicError', evalue) });
     switch (magic.name) {
       case '%time': {
         const start = performance.now();
-        const result = await this.perform(message, magic.rest, expressions, stop);
+        const result = await this.perform(rest);
         const ms = performance.now() - start;
         say(`Wall time: ${ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(2)} s`}\n`);
         return result;
@@ -119,16 +107,17 @@ export class Session {
       default:
         return fail(refuse(magic));
     }
-    return magic.rest.trim() ? this.perform(message, magic.rest, expressions, stop) : { results: {} };
+    return magic.rest.trim() ? this.perform(rest) : { results: {} };
   }
 
-  private async run(message: Message, code: string, expressions: Record<string, string>, stop: AbortController): Promise<Result> {
+  private async run({ message, code, expressions, count, stop }: Asked): Promise<Result> {
     const cell = this.outlet.begin(message.header);
-    const file = `cell-${cell}.ts`;
+    const number = count ?? -cell;
+    const file = `cell-${number}.ts`;
     const stopped = new Promise<'stopped'>((resolve) => stop.signal.addEventListener('abort', () => resolve('stopped'), { once: true }));
     try {
       // Side by side: each waits for a process of its own. What cannot be parsed fails both; the converter says it better.
-      const checking = this.language.check(cell, code, stop.signal).catch((error: Error) => error);
+      const checking = this.language.check(number, code, stop.signal).catch((error: Error) => error);
       const converted = await convert(code, file, this.names);
       const checked = await Promise.race([checking, stopped]);
       if (checked instanceof Error) throw checked;
@@ -191,6 +180,11 @@ export class Session {
       this.worker.replace(`code that cannot be interrupted kept it busy for ${LAST / 1000} s after it was told to end the cell`);
   }
 
+  /** Prints a line for the cell of a request. */
+  say({ header }: Message, text: string): void {
+    void this.sockets.publish('stream', { name: 'stdout', text: `${text}\n` }, header);
+  }
+
   /** What the worker has to say. */
   private take(frame: Frame): void {
     const cell = frame.cell ?? this.outlet.last;
@@ -227,6 +221,11 @@ export class Session {
       case 'stray': {
         const { traceback } = this.sources.thrown(frame.thrown);
         return void sockets.publish('stream', { name: 'stderr', text: `${frame.what} ${traceback.join('\n')}\n` }, parent);
+      }
+      case 'drop': {
+        const running = this.running.get(cell);
+        if (running) this.drop(running.message);
+        return;
       }
       case 'done':
         this.done(cell, frame as unknown as Ended);

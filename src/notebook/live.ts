@@ -17,6 +17,10 @@ interface Comms {
 
 const comms = () => (globalThis as Record<symbol, unknown>)[Symbol.for('tunebook.comms')] as Comms | undefined;
 
+type Dropper = () => () => void;
+/** What drops the cells that wait behind the running one: after a stop, nothing is to go on by itself. */
+const dropper = () => ((globalThis as Record<symbol, unknown>)[Symbol.for('tunebook.dropper')] as Dropper | undefined)?.();
+
 /** At most 4 a second. */
 const BETWEEN = 250;
 const MOST_VIEWS = 16;
@@ -80,6 +84,7 @@ export class LiveRuns {
       });
       this.registered = true;
     }
+    if (what === 'begin') handle.onStop = dropper() ?? (() => {});
     let live = this.runs.get(run.id);
     if (!live) {
       live = new LiveRun(run, handle);

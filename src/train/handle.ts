@@ -21,6 +21,8 @@ export class Handle {
   /** And nothing is saved. */
   endWanted = false;
   paused = false;
+  /** Called when a stop is asked for. */
+  onStop = () => {};
   private isOpen = false;
   private waiting: Request[] = [];
   private wake = () => {};
@@ -48,7 +50,7 @@ export class Handle {
     if (!this.isOpen) return Promise.reject(new OptionError('Training is over or has not begun: there is nothing to act on.'));
     if (action === 'learning_rate' && !(typeof value === 'number' && Number.isFinite(value) && value >= 0))
       return Promise.reject(new OptionError(`learning_rate must be a number of at least 0, but is ${value}. 1e-4 is common for LoRA.`));
-    if (action === 'stop') this.stopWanted = true;
+    if (action === 'stop') this.wantStop();
     return new Promise((resolve, reject) => {
       this.waiting.push({ action, value, resolve, reject });
       this.wake();
@@ -57,8 +59,13 @@ export class Handle {
 
   /** Ends training after its step, and a pause at once. */
   stop(): void {
-    this.stopWanted = true;
+    this.wantStop();
     this.wake();
+  }
+
+  private wantStop(): void {
+    this.stopWanted = true;
+    this.onStop();
   }
 
   /** Between steps: does what was asked for, and stays while the run is paused. A stop is answered when all is saved. */

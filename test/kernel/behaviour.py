@@ -122,6 +122,24 @@ class Cells(Kernel):
         said = self.failure("// a comment\n\ninner();")
         self.assertRegex(said, r"RangeError: deep\n    2 \|   throw new RangeError\('deep'\);\n    at inner, cell \[\d+\] line 2\n    at cell \[\d+\] line 3$")
 
+    def test_cells_have_the_numbers_of_their_prompts(self):
+        """Also when there were cells without a number, messages of front ends, magics and cells that did not run."""
+        self.run_cell("1", silent=True)
+        self.run_cell("2", store_history=False)
+        self.kc.shell_channel.send(self.kc.session.msg("comm_open", {"comm_id": "none", "target_name": "none", "data": {}}))
+        self.failure("const wrong: number = 'a'")
+        declared, _ = self.run_cell("%time class Held { private n = 1 }\nconst held = new Held(); const fail = () => { throw new Error('x') }")
+        of = declared["execution_count"]
+        reply, messages = self.run_cell("console.log(new Error('printed').stack);\nfail()")
+        at = reply["execution_count"]
+        said = re.sub(r"\x1b\[\d*m", "", "\n".join(reply["traceback"]))
+        self.assertRegex(said, rf"at fail, cell \[{of}\] line 2\n    at cell \[{at}\] line 2$")
+        self.assertIn(f"cell-{at}.ts:1:", self.text(messages))
+        said = self.failure("class Held { private n = 1 }\nconst other: Held = held")
+        self.assertIn(f"Type 'Held of cell [{of}]' is not assignable to type 'Held of this cell'.", said)
+        reply, _ = self.run_cell("fail(); 1", store_history=False)
+        self.assertRegex("\n".join(reply["traceback"]), r"at\S* a cell without a number line 1$")
+
     def test_modules(self):
         package = self.folder / "node_modules" / "only-exports"
         package.mkdir(parents=True)
@@ -308,6 +326,31 @@ class Cells(Kernel):
         self.assertEqual((failed["status"], others), ("error", [{"status": "aborted"}] * 2))
         ids = [self.send(code, stop_on_error=False) for code in ("throw new Error('x')", "1")]
         self.assertEqual([self.until_idle(i)[0]["status"] for i in ids], ["error", "ok"])
+
+    def test_what_waits_behind_a_stopped_cell_is_dropped(self):
+        listen = "process.once('SIGINT', () => {});"
+        drop = "const drop = (globalThis as any)[Symbol.for('tunebook.dropper')]();"
+        dropped = ["aborted", "aborted"]
+        for code, interrupted, expected in (
+            ("while (true) await null", True, ["error", *dropped]),
+            # As a trainer does: it listens, ends by itself, and its cell ends well.
+            (f"{listen} await new Promise((r) => setTimeout(r, 600)); 'saved'", True, ["ok", *dropped]),
+            (f"{drop} await null; drop(); 'stopped'", False, ["ok", *dropped]),
+            # A cell that is done drops nothing more: what it left running was stopped from elsewhere.
+            (f"{drop} setTimeout(drop, 50)", False, ["ok", "ok", "ok"]),
+        ):
+            ids = [self.send(f"console.log('go'); {code}"), self.send("await new Promise((r) => setTimeout(r, 200))"), self.send("2")]
+            if interrupted:
+                time.sleep(0.3)
+                self.km.interrupt_kernel()
+            replies = {}
+            while len(replies) < 3:
+                reply = self.kc.get_shell_msg(timeout=WAIT)
+                replies[reply["parent_header"]["msg_id"]] = reply["content"]
+            self.assertEqual([replies[i]["status"] for i in ids], expected, code)
+            count = replies[ids[0]]["execution_count"]
+            reply, _ = self.run_cell("1")
+            self.assertEqual(reply["execution_count"], count + 1 + expected.count("ok") - (expected[0] == "ok"))
 
     def test_stray_errors_and_late_output(self):
         seen = []

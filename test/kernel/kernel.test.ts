@@ -79,6 +79,42 @@ it('completes, inspects and knows whole from open code', () => {
   expect([whole.status, open.status]).toEqual(['complete', 'incomplete']);
 });
 
+it('what completion offers is what is to stand in the code', () => {
+  const declared = `import { SFTConfig } from 'tunebook';
+    const mixed: { 'my-name'?: number; plain?: number; f?(): void; class?: 1 } = {};
+    const odd = { 'a-b': 1 };
+    const maybe = (Math.random() < 2 ? { 'c-d': 1 } : undefined) as { deep?: 1 } | undefined;
+    const take = (o: { s?: 'all-linear' | 'all-none'; 'x-y'?: number }) => 0;`;
+  // The cursor is at |; [what the code is with each of what is offered]
+  const cases: [string, string[]][] = [
+    ['new SFTConfig({ max_gr|', ['new SFTConfig({ max_grad_norm']],
+    ['mixed.|', ['mixed.plain', 'mixed.f', 'mixed.class']],
+    ['mixed.my|', ['mixed["my-name"]']],
+    ['odd.|', ['odd["a-b"]']],
+    ["odd['a|", ["odd['a-b"]],
+    ["odd['a-|']", ["odd['a-b']"]],
+    ['maybe.|', ['maybe.deep']],
+    ['take({ | })', ['take({ s })', 'take({ "x-y" })']],
+    ["take({ s: 'all-l|' })", ["take({ s: 'all-linear' })"]],
+    ['take({ s: al| })', ['take({ s: "all-linear" })', 'take({ s: "all-none" })']],
+    ['class K { #own = 1; f() { this.#| } }', ['class K { #own = 1; f() { this.#own } }']],
+    ["const 𝒳 = 1; import x from 'node:fs/pr|'", ["const 𝒳 = 1; import x from 'node:fs/promises'"]],
+    ["import { x } from './|'", ["import { x } from './beside'"]],
+  ];
+  const folder = scratch('notebook');
+  writeFileSync(join(folder, 'beside.ts'), 'export const x = 1;');
+  const split = cases.map(([code]) => code.split('|'));
+  const asked = split.map(([before, after]) => ({ request: 'complete', args: [before + after, [...before].length] }));
+  const [, ...replies] = inKernel([cell(declared), ...asked], folder);
+  for (const [i, [code, expected]] of cases.entries()) {
+    const { matches, cursor_start, cursor_end, metadata } = replies[i];
+    const all = [...split[i].join('')];
+    const made = matches.map((text: string) => [...all.slice(0, cursor_start), text, ...all.slice(cursor_end)].join(''));
+    expect(made, code).toEqual(expected);
+    expect(metadata._jupyter_types_experimental.map(({ text }: { text: string }) => text)).toEqual(matches);
+  }
+});
+
 it('an interrupt ends a loop and an endless wait, and keeps the state', () => {
   const [, loop, wait, after] = inKernel([
     cell('let kept = 7;'),

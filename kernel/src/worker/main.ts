@@ -7,7 +7,7 @@ import type { ToWorker } from '../worker';
 import { endCell, startCell, waits } from './cells';
 import { followChildren } from './children';
 import { openComms, receiveComm } from './comms';
-import { followTimers, inCell } from './context';
+import { cellNow, followTimers, inCell } from './context';
 import { DisplayError, failure } from './errors';
 import { evaluate } from './evaluate';
 import { take } from './gate';
@@ -52,7 +52,15 @@ const display = (content?: { data?: object; metadata?: object; transient?: objec
     throw new DisplayError(what, error);
   }
 };
-Object.assign(globalThis, { [Symbol.for('tunebook.display')]: display, [Symbol.for('tunebook.comms')]: openComms() });
+/** Gives what drops the cells that wait behind the one that runs now, for as long as it runs. */
+const dropper = (cell = cellNow()) => {
+  return () => emit({ type: 'drop', cell });
+};
+Object.assign(globalThis, {
+  [Symbol.for('tunebook.display')]: display,
+  [Symbol.for('tunebook.comms')]: openComms(),
+  [Symbol.for('tunebook.dropper')]: dropper,
+});
 
 function showThroughTslab(): void {
   for (const [path, module] of Object.entries(require.cache))
