@@ -53,5 +53,6 @@ export function completionsOf(result: Item, code: string, offset: number, firstL
     .sort((a: Item, b: Item) => (order(a) < order(b) ? -1 : order(a) > order(b) ? 1 : 0))
     .flatMap(completionOf) as Completion[];
   const start = Math.max(...found.map((one) => one.start));
-  return found.filter((one) => one.start === start);
+  const once = new Map(found.filter((one) => one.start === start).map((one) => [one.text, one]));
+  return [...once.values()];
 }

@@ -98,7 +98,7 @@ it('what completion offers is what is to stand in the code', () => {
     ["take({ s: 'all-l|' })", ["take({ s: 'all-linear' })"]],
     ['take({ s: al| })', ['take({ s: "all-linear" })', 'take({ s: "all-none" })']],
     ['class K { #own = 1; f() { this.#| } }', ['class K { #own = 1; f() { this.#own } }']],
-    ["const 𝒳 = 1; import x from 'node:fs/pr|'", ["const 𝒳 = 1; import x from 'node:fs/promises'"]],
+    ["const 𝒳 = 1; import x from 'node:fs/prom|'", ["const 𝒳 = 1; import x from 'node:fs/promises'"]],
     ["import { x } from './|'", ["import { x } from './beside'"]],
   ];
   const folder = scratch('notebook');
