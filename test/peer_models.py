@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, LlamaConfig, MistralConfig
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 
 def keys(data):
@@ -28,7 +28,7 @@ def keys(data):
 
     tensors = [gguf.TENSOR_NAMES[t] for t in gguf.MODEL_TENSORS[gguf.MODEL_ARCH.LLAMA]]
     return {
-        "configs": {"llama": of(LlamaConfig), "mistral": of(MistralConfig)},
+        "configs": {name: of(CONFIG_MAPPING[name]) for name in data["types"]},
         "activations": sorted(ACT2FN.keys()),
         "generation": sorted(GenerationConfig().to_dict()),
         "gguf": sorted(set(flat(gguf.Keys))),

@@ -25,7 +25,8 @@ const OWN: Own = { seed: 42, generation_config: null, on_token: null, should_con
 
 /** What can continue a row of tokens. */
 export interface Generates {
-  readonly config: { max_position_embeddings: number };
+  /** How many tokens a text may have that is continued. */
+  readonly positions: number;
   generation_config: GenerationConfig;
   hidden(ids: tf.Tensor2D, options: { cache: KeyValueCache }): tf.Tensor3D;
   logits(hidden: tf.Tensor2D): tf.Tensor2D;
@@ -69,7 +70,7 @@ export async function generate(
   if (!prompt) throw new OptionError('generate needs at least one token to continue; the prompt is empty.');
   if (call.max_new_tokens && call.max_length)
     warnOnce('generate: of max_new_tokens and max_length the first counts, as in transformers. Leave one of them out.');
-  const positions = decoder.config.max_position_embeddings;
+  const { positions } = decoder;
   if (prompt >= positions)
     throw new OptionError(`The prompt has ${prompt} tokens, but the model knows only ${positions} positions. Shorten it.`);
   const progress: Progress = {

@@ -1,68 +1,48 @@
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { FileError } from '../core/errors';
-import { sortedJson } from '../core/json';
-import { show } from '../core/options';
+import { warnOnce } from '../core/events';
 import { headLosses } from '../engine/head';
-import type { Layout } from '../engine/ops/attention';
 import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
-import type { Precision } from '../engine/precision';
 import * as tf from '../engine/tf';
 import { type GenerateOptions, generate } from '../generate/generate';
-import { GENERATION_KEYS, GenerationConfig } from '../generate/generation_config';
-import { type KeyValueCache, type Linear, Module, Parameter, readParameters, writeTensors } from '../nn';
+import { Linear, Parameter, TiedLinear } from '../nn';
+import type { ModelConfig } from './config';
+import type { Decoder, ForwardOptions } from './decoder';
+import { PretrainedModel } from './pretrained';
+import { EMBEDDINGS, HEAD, type WeightSource } from './source';
 
-/** What config.json says, in its own names, plus where the model came from. */
-export interface ModelConfig {
-  model_type: string;
-  vocab_size: number;
-  hidden_size: number;
-  num_hidden_layers: number;
-  max_position_embeddings: number;
-  tie_word_embeddings: boolean;
-  bos_token_id?: number | null;
-  eos_token_id?: number | number[] | null;
-  pad_token_id?: number | null;
-  _name_or_path: string;
-  [name: string]: unknown;
+/**
+ * Whether the embedding table is the output matrix too. As in transformers 5: a file with both, and different, is believed more than
+ * `tie_word_embeddings: true`; where one of the two is missing it is the other.
+ */
+async function isTied(config: ModelConfig, source: WeightSource): Promise<boolean> {
+  if (!config.tie_word_embeddings) return false;
+  if (!source.has(HEAD) || !source.has(EMBEDDINGS) || (await source.same(EMBEDDINGS, HEAD))) return true;
+  warnOnce(
+    `${source.description}: config.json ties the output matrix to the embedding table (tie_word_embeddings), but ${HEAD} and ${EMBEDDINGS} differ in the file, so they are not tied. Set tie_word_embeddings to false to silence this.`,
+  );
+  return false;
 }
 
-/** Fails where a size in a model's configuration is no whole number above 0; those in `optional` may be absent. */
-export function checkSizes(json: Record<string, unknown>, needed: string[], optional: string[], name: string): void {
-  for (const size of [...needed, ...optional.filter((o) => json[o] !== undefined && json[o] !== null)])
-    if (!Number.isSafeInteger(json[size]) || (json[size] as number) < 1)
-      throw new FileError(
-        `The configuration of ${name} is damaged: ${size} must be a whole number above 0, but is ${show(json[size])}. Get its config.json again.`,
-      );
-}
+/** A decoder that predicts the next token. */
+export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
+  static readonly suffix = 'ForCausalLM';
 
-export interface ForwardOptions {
-  cache?: KeyValueCache;
-  /** The rows that stand one behind another in ids [1, total], where it is not one. */
-  layout?: Layout;
-  /** The flat indices into [batch * seq] whose final states are wanted. */
-  at?: tf.Tensor1D;
-  /** Keep only block inputs for the backward pass; `parameters` are the trained tensors inside the blocks. */
-  recompute?: { parameters: (block: Module) => Parameter[] };
-}
+  constructor(
+    config: ModelConfig,
+    decoder: D,
+    /** The output head, [vocabulary, hidden]. Where it is tied to the embedding table, a layer of its own over the table's matrix. */
+    readonly lm_head: Linear,
+  ) {
+    super(config, decoder);
+  }
 
-/** Settings of older config.json files that generation_config.json has now, and the name of a file of weights that is not written. */
-const BESIDE = [
-  ...Object.keys(GENERATION_KEYS).filter((name) => !/^(bos|eos|pad)_token_id$|^use_cache$|^output_|^transformers_version$/.test(name)),
-  ...['torch_dtype', 'transformers_weights'],
-];
-
-/** A decoder that predicts the next token. One file per architecture extends it. */
-export abstract class CausalLM extends Module {
-  abstract readonly config: ModelConfig;
-  /** Final hidden states after the last norm: ids int32 [batch, seq] -> [batch, seq, hidden], or [1, at, hidden] where `at` is given. */
-  abstract hidden(ids: tf.Tensor2D, options?: ForwardOptions): tf.Tensor3D;
-  abstract newCache(capacity: number): KeyValueCache;
-  /** The output head, [vocabulary, hidden]. Where it is tied to the embedding table, a layer of its own over the table's matrix. */
-  abstract readonly lm_head: Linear;
-  /** Floats kept for the backward pass, per token: [everything, with recomputation]. */
-  abstract activationFloats(precision: Precision): [kept: number, recomputed: number];
+  static async load(decoder: Decoder, config: ModelConfig, source: WeightSource): Promise<CausalLM> {
+    const tied = await isTied(config, source);
+    const head = tied
+      ? new TiedLinear(() => decoder.embeddings)
+      : new Linear(await source.weight(HEAD, config.vocab_size, config.hidden_size));
+    return new CausalLM({ ...config, tie_word_embeddings: tied }, decoder, head);
+  }
 
   /** Logits of hidden rows: [rows, hidden] -> [rows, vocabulary] */
   logits(hidden: tf.Tensor2D): tf.Tensor2D {
@@ -73,12 +53,6 @@ export abstract class CausalLM extends Module {
   forward(ids: tf.Tensor2D): tf.Tensor3D {
     const [batch, seq] = ids.shape;
     return tf.tidy(() => this.logits(this.hidden(ids).reshape([batch * seq, -1])).reshape([batch, seq, -1]));
-  }
-
-  /** Final hidden states at flat indices into [batch * seq]: [positions, hidden] */
-  private hiddenAt(ids: tf.Tensor2D, positions: tf.Tensor1D, options?: ForwardOptions): tf.Tensor2D {
-    const hidden = this.hidden(ids, { ...options, at: positions });
-    return tf.reshape(hidden, [-1, hidden.shape[2]]);
   }
 
   /**
@@ -109,40 +83,8 @@ export abstract class CausalLM extends Module {
     return { x, matrix: weight instanceof Parameter ? weight.tensor : weight, trained, pair: this.lm_head.pair(x) };
   }
 
-  /** Its trained tensors; none before `requires_grad_` has said what to train. */
-  namedParameters(): Map<string, Parameter> {
-    return new Map(
-      [...this.namedTensors()].flatMap(([name, t]) => (t instanceof Parameter && t.requires_grad ? [[name, t] as const] : [])),
-    );
-  }
-
-  /** The trained tensors inside one of its modules. */
-  parametersIn(module: Module): Parameter[] {
-    return [...module.namedTensors()].flatMap(([, t]) => (t instanceof Parameter && t.requires_grad ? [t] : []));
-  }
-
-  /** What `generate` does where a call says nothing else. */
-  generation_config = new GenerationConfig();
-
   /** Continues a row of token ids; returns the new ones. See `generate`. */
   generate(input_ids: number[], options: Partial<GenerateOptions> = {}): Promise<number[]> {
     return generate(this, input_ids, options);
-  }
-
-  readonly weightsFile = 'model.safetensors';
-
-  /** Writes config.json, generation_config.json and model.safetensors as transformers does, in fp32. */
-  async save_pretrained(folder: string): Promise<void> {
-    await mkdir(folder, { recursive: true });
-    await writeTensors(join(folder, this.weightsFile), this.namedTensors());
-    const { _name_or_path, ...config } = this.config;
-    const settings = Object.entries(config).filter(([name]) => !BESIDE.includes(name));
-    await writeFile(join(folder, 'config.json'), sortedJson({ ...Object.fromEntries(settings), dtype: 'float32' }));
-    await writeFile(join(folder, 'generation_config.json'), this.generation_config.toJson());
-  }
-
-  /** Replaces the values of its trained tensors by those of a saved model of the same shape. */
-  restore(folder: string): Promise<void> {
-    return readParameters(join(folder, this.weightsFile), this.namedParameters());
   }
 }

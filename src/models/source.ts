@@ -27,6 +27,9 @@ interface Ways {
   zeros?: RegExp;
 }
 
+/** The matrices that may be one. */
+export const [EMBEDDINGS, HEAD] = ['model.embed_tokens.weight', 'lm_head.weight'];
+
 /** The module that all decoders of transformers keep their layers in; some files leave it out of their tensors' names, or say it twice. */
 const BASE = 'model.';
 
@@ -157,15 +160,21 @@ export class WeightSource {
   }
 
   /** A vector in fp32, frozen, outside any tidy scope. */
-  async vector(name: string, size: number): Promise<Parameter> {
+  vector(name: string, size: number): Promise<Parameter> {
+    return this.parameter(name, [size]);
+  }
+
+  /** A vector or matrix in fp32, frozen, outside any tidy scope. */
+  async parameter(name: string, shape: number[]): Promise<Parameter> {
+    const size = shape.reduce((a, b) => a * b, 1);
     const none = this.ways.zeros?.test(name) && !this.has(name);
     const values = async () => {
-      const { bytes, type } = await this.read(name, [size]);
-      return weightFormat(type, name).decode(bytes, size);
+      const { bytes, type } = await this.read(name, shape);
+      return weightFormat(type, name).decode(bytes, size, shape.at(-1) as number);
     };
-    const vector = new Parameter(tf.keep(tf.tensor1d(none ? new Float32Array(size) : await values())), false);
-    this.made.push(vector);
-    return vector;
+    const made = new Parameter(tf.keep(tf.tensor(none ? new Float32Array(size) : await values(), shape)), false);
+    this.made.push(made);
+    return made;
   }
 }
 

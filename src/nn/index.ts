@@ -5,4 +5,5 @@ export { type Adaptable, Linear, type LowRank, TiedLinear } from './linear';
 export { dropoutSeed, training } from './mode';
 export { type Matrix, Module, Parameter } from './module';
 export { readParameters, writeTensors } from './parameters';
+export { type LearnedPrompt, Prompted } from './prompt';
 export { type RopeConfig, type RopeParameters, rotaryTables, rotation } from './rotary';

@@ -5,7 +5,7 @@ import { take } from '../engine/backend';
 import { type Precision, withPrecision } from '../engine/precision';
 import * as tf from '../engine/tf';
 import { TOKENS_AT_ONCE } from '../evaluate/loss';
-import type { ForwardOptions } from '../models/causal_lm';
+import type { ForwardOptions } from '../models/decoder';
 import type { TrainedModel } from './gradients';
 
 /** A micro-batch: whole rows with their texts as tensors. */

@@ -4,8 +4,8 @@ import { on } from '../../src/core/events';
 import * as tf from '../../src/engine/tf';
 import { GENERATION_KEYS } from '../../src/generate/generation_config';
 import { AutoModelForCausalLM } from '../../src/index';
-import { MODELS } from '../../src/models/auto';
-import { GGUF_KEYS, llamaGgufNames } from '../../src/models/llama_gguf';
+import { ARCHITECTURES } from '../../src/models/loading';
+import { GGUF_KEYS, ggufNames } from '../../src/models/pre_norm_gguf';
 import { ACTIVATIONS } from '../../src/nn';
 import { peer } from '../peer';
 import { scratch } from '../tiny';
@@ -63,16 +63,16 @@ const REFUSED_IN_GGUF = [
 ];
 
 it('each setting that transformers and the gguf package know is obeyed, refused or known to be without effect', () => {
-  const known = peer<Known>('keys', {}, script);
+  const known = peer<Known>('keys', { types: Object.keys(ARCHITECTURES) }, script);
   for (const [type, names] of Object.entries(known.configs)) {
     const settings = names.filter((name) => !NO_SETTINGS.includes(name));
     expect(
-      settings.filter((name) => !Object.hasOwn(MODELS[type].keys, name)),
+      settings.filter((name) => !Object.hasOwn(ARCHITECTURES[type].keys, name)),
       `new settings of ${type}`,
     ).toEqual([]);
   }
   expect(known.activations.filter((name) => !Object.hasOwn(ACTIVATIONS, name))).toEqual(['prelu', 'xielu']); // they have weights of their own
-  const placed = llamaGgufNames({ head_dim: 8 }).tensors.map(([name]) => name.replace('{}', '{bid}').replace(/\.\w+$/, ''));
+  const placed = ggufNames().tensors.map(([name]) => name.replace('{}', '{bid}').replace(/\.\w+$/, ''));
   const others = known.tensors.filter((name) => !placed.includes(name));
   // factors of frequencies, frequencies that follow, and experts, which are refused
   expect(others).toEqual([

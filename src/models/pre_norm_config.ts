@@ -2,12 +2,12 @@ import { FileError } from '../core/errors';
 import { show } from '../core/options';
 import { GENERATION_KEYS } from '../generate/generation_config';
 import { ACTIVATIONS, type RopeParameters } from '../nn';
-import { checkSizes, type ModelConfig } from './causal_lm';
+import { checkSizes, type ModelConfig } from './config';
 import { type KeyTable, warnOfUnknown } from './keys';
 import { readRope } from './rope_config';
 
-/** Llama (Touvron et al., 2023, https://arxiv.org/abs/2302.13971), as transformers' `LlamaForCausalLM`. */
-export interface LlamaConfig extends ModelConfig {
+/** What config.json says of a decoder built like Llama (see PreNormDecoder), with defaults filled in. */
+export interface PreNormConfig extends ModelConfig {
   intermediate_size: number;
   num_attention_heads: number;
   num_key_value_heads: number;
@@ -16,10 +16,6 @@ export interface LlamaConfig extends ModelConfig {
   rms_norm_eps: number;
   rope_theta: number;
   rope_parameters: RopeParameters;
-  attention_bias: boolean;
-  mlp_bias: boolean;
-  /** Tokens that a token sees, itself among them; null: all before it. Llama has none, models built like it may. */
-  sliding_window: number | null;
 }
 
 /** Keys of every decoder's config.json. */
@@ -44,8 +40,6 @@ const COMMON_KEYS: KeyTable = {
   torch_dtype: 'no effect',
   initializer_range: 'no effect',
   use_cache: 'no effect',
-  /** Slices of matrices that sum to the same; transformers 5 has dropped it. */
-  pretraining_tp: 'no effect',
   /** What a forward pass returns beside logits. */
   output_hidden_states: 'no effect',
   output_attentions: 'no effect',
@@ -71,8 +65,8 @@ const COMMON_KEYS: KeyTable = {
   auto_map: { ignored: "code beside a model's files is never run; tunebook computes the architecture that model_type names" },
 };
 
-/** What becomes of the keys of a Llama's config.json. */
-export const LLAMA_KEYS: KeyTable = {
+/** What becomes of the keys that the config.json of every decoder built like Llama has. */
+export const PRE_NORM_KEYS: KeyTable = {
   ...COMMON_KEYS,
   intermediate_size: 'obeyed',
   num_attention_heads: 'obeyed',
@@ -85,8 +79,6 @@ export const LLAMA_KEYS: KeyTable = {
   rope_theta: 'obeyed',
   partial_rotary_factor: 'obeyed',
   original_max_position_embeddings: 'obeyed',
-  attention_bias: 'obeyed',
-  mlp_bias: 'obeyed',
 };
 
 /** What is said; null where a size has a default says nothing. */
@@ -94,7 +86,12 @@ const said = (json: Record<string, unknown>, names: string[]) =>
   Object.fromEntries(Object.entries(json).filter(([name, value]) => value !== undefined && (value !== null || !names.includes(name))));
 
 /** The configuration of a decoder built like Llama, with `defaults` of its own. Keys that are not obeyed are named, see `KeyUse`. */
-export function decoderConfig(json: Record<string, unknown>, keys: KeyTable, defaults: Partial<LlamaConfig>, name: string): LlamaConfig {
+export function preNormConfig<C extends PreNormConfig>(
+  json: Record<string, unknown>,
+  keys: KeyTable,
+  defaults: Partial<C>,
+  name: string,
+): C {
   const where = `The config.json of ${name}`;
   const settings = Object.entries(json).filter(([key]) => !Object.hasOwn(GENERATION_KEYS, key));
   warnOfUnknown(settings, keys, where);
@@ -105,7 +102,7 @@ export function decoderConfig(json: Record<string, unknown>, keys: KeyTable, def
     name,
   );
   const heads = json.num_attention_heads as number;
-  const filled = { hidden_act: 'silu', rms_norm_eps: 1e-6, tie_word_embeddings: false, ...defaults };
+  const filled: Partial<PreNormConfig> = { hidden_act: 'silu', rms_norm_eps: 1e-6, tie_word_embeddings: false, ...defaults };
   const given = said(
     json,
     [...Object.keys(filled), 'head_dim', 'num_key_value_heads'].filter((key) => key !== 'sliding_window'),
@@ -118,7 +115,7 @@ export function decoderConfig(json: Record<string, unknown>, keys: KeyTable, def
     num_key_value_heads: groups,
     ...given,
     _name_or_path: name,
-  } as unknown as LlamaConfig;
+  } as unknown as C;
   const rope = readRope(json, config.max_position_embeddings, where);
   Object.assign(config, { rope_parameters: rope, rope_theta: rope.rope_theta });
   const { num_key_value_heads: kv, head_dim: dim, hidden_act: act } = config;
@@ -131,10 +128,4 @@ export function decoderConfig(json: Record<string, unknown>, keys: KeyTable, def
       `${where} sets hidden_act to ${show(act)}, which tunebook does not have; it has ${Object.keys(ACTIVATIONS).join(', ')}.`,
     );
   return config;
-}
-
-/** config.json, of transformers 5 or earlier, with its defaults filled in. */
-export function llamaConfig(json: Record<string, unknown>, name: string): LlamaConfig {
-  const defaults = { max_position_embeddings: 2048, attention_bias: false, mlp_bias: false };
-  return { ...decoderConfig(json, LLAMA_KEYS, defaults, name), sliding_window: null };
 }

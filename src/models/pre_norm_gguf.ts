@@ -1,7 +1,7 @@
 import { FileError } from '../core/errors';
 import { show } from '../core/options';
 import type { Gguf } from '../formats/gguf';
-import { checkMetadata, numbersOf, tokenIds } from './gguf_metadata';
+import { numbersOf, tokenIds } from './gguf_metadata';
 import { ropeOfGguf } from './gguf_rope';
 import type { KeyTable } from './keys';
 import type { GgufNames } from './source';
@@ -9,7 +9,7 @@ import type { GgufNames } from './source';
 const many = (use: KeyTable[string], ...names: string[]): KeyTable => Object.fromEntries(names.map((name) => [name, use]));
 
 /**
- * Metadata keys of llama.cpp's llama architecture, without its name before them. Whatever stands in a file and not here is refused
+ * Metadata keys of llama.cpp's architectures built like Llama, without their names before them. Whatever stands in a file and not here is refused
  * unless it is off: a key of llama.cpp exists because it changes what is computed.
  */
 export const GGUF_KEYS: KeyTable = {
@@ -47,28 +47,35 @@ const NAMES: [gguf: string, name: string][] = [
     ] as const
   ).map(([gguf, name]): [string, string] => [`blk.{}.${gguf}`, `model.layers.{}.${name}`]),
 ];
-const biased = (gguf: Gguf, part: 'attn' | 'ffn') =>
+
+/** Whether any matrix of one half of the blocks has a bias. */
+export const biasedIn = (gguf: Gguf, part: 'attn' | 'ffn'): boolean =>
   [...gguf.tensors.keys()].some((name) => new RegExp(`^blk\\.\\d+\\.${part}_(?!norm)\\w+\\.bias$`).test(name));
 
-/** A file's metadata in config.json's terms. Metadata that is not obeyed is a FileError that names it. */
-export async function llamaConfigFromGguf(gguf: Gguf): Promise<Record<string, unknown>> {
-  const architecture = gguf.metadata.get('general.architecture') as string;
-  checkMetadata(gguf, architecture, GGUF_KEYS);
-  const get = numbersOf(gguf, architecture);
-  const refuse = (key: string, why: string) => new FileError(`${gguf.path} sets ${architecture}.${key} to ${show(get(key))}: ${why}.`);
+const architectureOf = (gguf: Gguf) => gguf.metadata.get('general.architecture') as string;
+const refuse = (gguf: Gguf, key: string, why: string) => {
+  const value = numbersOf(gguf, architectureOf(gguf))(key);
+  return new FileError(`${gguf.path} sets ${architectureOf(gguf)}.${key} to ${show(value)}: ${why}.`);
+};
+
+/** The window of all layers, where there is one. */
+export function windowIn(gguf: Gguf): number | undefined {
+  const window = numbersOf(gguf, architectureOf(gguf))('attention.sliding_window') || undefined;
+  if (window && (biasedIn(gguf, 'attn') || biasedIn(gguf, 'ffn')))
+    throw refuse(gguf, 'attention.sliding_window', 'models with windows and biases are none of tunebook');
+  return window;
+}
+
+/** What a file's metadata and tensors say of a decoder built like Llama, in config.json's terms. */
+export async function configFromGguf(gguf: Gguf): Promise<Record<string, unknown>> {
+  const get = numbersOf(gguf, architectureOf(gguf));
   const [hidden, heads] = [get('embedding_length') as number, get('attention.head_count') as number];
   const dim = get('attention.key_length') ?? get('rope.dimension_count') ?? hidden / heads;
   for (const key of ['attention.value_length', 'rope.dimension_count'])
     if ((get(key) ?? dim) !== dim)
-      throw refuse(key, `keys of a head have ${dim} dimensions, and tunebook has as many values and turns all of them`);
-  if ((get('attention.causal') as unknown) === false) throw refuse('attention.causal', 'tunebook has decoders only');
-  const window = get('attention.sliding_window') || undefined;
-  const [attention, mlp] = [biased(gguf, 'attn'), biased(gguf, 'ffn')];
-  if (window && (attention || mlp)) throw refuse('attention.sliding_window', 'models with windows and biases are none of tunebook');
-  const type = window ? 'mistral' : architecture;
+      throw refuse(gguf, key, `keys of a head have ${dim} dimensions, and tunebook has as many values and turns all of them`);
+  if ((get('attention.causal') as unknown) === false) throw refuse(gguf, 'attention.causal', 'tunebook has decoders only');
   return {
-    model_type: type,
-    architectures: [type === 'mistral' ? 'MistralForCausalLM' : 'LlamaForCausalLM'],
     vocab_size:
       get('vocab_size') ??
       (gguf.metadata.get('tokenizer.ggml.tokens') as unknown[] | undefined)?.length ??
@@ -83,27 +90,27 @@ export async function llamaConfigFromGguf(gguf: Gguf): Promise<Record<string, un
     max_position_embeddings: get('context_length'),
     rope_parameters: await ropeOfGguf(gguf, get, dim),
     tie_word_embeddings: !gguf.tensors.has('output.weight'),
-    ...(attention || mlp ? { attention_bias: attention, mlp_bias: mlp } : {}),
-    ...(window ? { sliding_window: window } : {}),
     ...tokenIds(gguf.metadata),
   };
 }
 
-/** llama.cpp keeps the rows of q and k with the two halves of each head interleaved; transformers keeps halves apart. */
-export function llamaGgufNames({ head_dim: dim }: { head_dim: number }): GgufNames {
-  return {
-    tensors: NAMES.flatMap(([gguf, name]) =>
-      ['weight', 'bias'].map((kind): [string, string] => [`${gguf}.${kind}`, `${name}.${kind}`]),
-    ).filter(([, name]) => !/norm\.bias$|(lm_head|embed_tokens)\.bias$/.test(name)),
-    /** Read with the metadata; and frequencies that follow from it. */
-    elsewhere: /^rope_(freqs|factors_short|factors_long)\.weight$|^blk\.\d+\.attn_rot_embd\.weight$/,
-    zeros: /\.bias$/,
-    rowOrder(name, rows) {
-      if (!/\.(q|k)_proj\.(weight|bias)$/.test(name)) return undefined;
-      return Uint32Array.from({ length: rows }, (_, row) => {
-        const within = row % dim;
-        return row - within + (within < dim / 2 ? 2 * within : 2 * (within - dim / 2) + 1);
-      });
-    },
+/** The names of the tensors; `biased` says by the ends of modules' names which of them may have a bias (zeros where it is missing). */
+export const ggufNames = (biased = /_proj$/): GgufNames => ({
+  tensors: NAMES.flatMap(([gguf, name]) =>
+    ['weight', ...(biased.test(name) ? ['bias'] : [])].map((kind): [string, string] => [`${gguf}.${kind}`, `${name}.${kind}`]),
+  ),
+  /** Read with the metadata; and frequencies that follow from it. */
+  elsewhere: /^rope_(freqs|factors_short|factors_long)\.weight$|^blk\.\d+\.attn_rot_embd\.weight$/,
+  zeros: /\.bias$/,
+});
+
+/** In Llama's files the rows of q and k have the two halves of each head interleaved; transformers keeps halves apart. */
+export const interleavedHeads =
+  (dim: number): GgufNames['rowOrder'] =>
+  (name, rows) => {
+    if (!/\.(q|k)_proj\.(weight|bias)$/.test(name)) return undefined;
+    return Uint32Array.from({ length: rows }, (_, row) => {
+      const within = row % dim;
+      return row - within + (within < dim / 2 ? 2 * within : 2 * (within - dim / 2) + 1);
+    });
   };
-}

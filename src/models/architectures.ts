@@ -1,0 +1,2 @@
+export { llama } from './llama';
+export { mistral } from './mistral';

@@ -1,0 +1,115 @@
+import { OptionError } from '../core/errors';
+import { type LayerCache, type Layout, positionsIn } from '../engine/ops/attention';
+import type { Precision } from '../engine/precision';
+import { checkpoint } from '../engine/tape';
+import * as tf from '../engine/tf';
+import { KeyValueCache, type Matrix, type Module, type Parameter, Prompted } from '../nn';
+
+export interface ForwardOptions {
+  cache?: KeyValueCache;
+  /** The rows that stand one behind another in ids [1, total], where it is not one. */
+  layout?: Layout;
+  /** The flat indices into [batch * seq] whose final states are wanted. */
+  at?: tf.Tensor1D;
+  /** Keep only block inputs for the backward pass; `parameters` are the trained tensors inside the blocks. */
+  recompute?: { parameters: (block: Module) => Parameter[] };
+}
+
+/** What a block is told of the tokens: their layout, and what its decoder makes of their positions (a rotation, say). */
+export type Tokens<P> = P & { layout?: Layout };
+
+/** One layer of a decoder. */
+export interface Block<P> extends Module {
+  /**
+   * x [batch, seq, hidden] -> [batch, seq, hidden]; with a cache, which has `position` tokens so far, of one row. With `at`, what
+   * mixes no tokens any more is computed at these flat indices into [batch * seq] alone: [1, at, hidden].
+   */
+  forward(x: tf.Tensor, tokens: Tokens<P>, cache?: LayerCache, position?: number, at?: tf.Tensor1D): tf.Tensor;
+}
+
+/** Where rows stand behind a prompt that all of them begin with. */
+function behind(prompt: number, [batch, seq]: number[], layout?: Layout): Layout {
+  const [first, ...rest] = layout?.lengths ?? Array<number>(batch).fill(seq);
+  return { lengths: layout?.prefixed ? [prompt + first, ...rest] : [prompt, first, ...rest], prefixed: true };
+}
+
+/**
+ * What turns ids into states: an embedding, blocks, what comes after them. Heads stand beside it. `P` is what its blocks are told of
+ * positions.
+ */
+export abstract class Decoder<P extends object = object> extends Prompted {
+  /** The name that models keep it under. */
+  abstract get base_model_prefix(): string;
+  /** Where it came from. */
+  protected abstract get origin(): string;
+  /** How many tokens a text may have. */
+  abstract get positions(): number;
+  protected abstract get blocks(): readonly Block<P>[];
+  /** The layer with the table of embeddings, which may be a head's matrix too. */
+  abstract get embeddings(): { weight: Matrix };
+  /** ids int32 [batch, seq] -> [batch, seq, hidden] */
+  abstract embed(ids: tf.Tensor2D): tf.Tensor3D;
+  /** Tensors of the scope that calls, for tokens at these positions. */
+  protected abstract tables(positions: number[]): P;
+  /** What comes after the last block: [batch, seq, hidden] -> the same */
+  protected abstract finish(x: tf.Tensor): tf.Tensor3D;
+  /** An empty cache of one block for so many positions. */
+  protected abstract layerCache(capacity: number): LayerCache;
+  /** Floats kept for the backward pass, per token: [everything, with recomputation]. */
+  abstract activationFloats(precision: Precision): [kept: number, recomputed: number];
+
+  /** For `capacity` tokens of a row, and a learned prompt before them. */
+  newCache(capacity: number): KeyValueCache {
+    return new KeyValueCache(this.blocks.map(() => this.layerCache(capacity + (this.prompt?.length ?? 0))));
+  }
+
+  /** Final states: ids int32 [batch, seq] -> [batch, seq, hidden], or [1, at, hidden] where `at` is given. */
+  states(ids: tf.Tensor2D, options: ForwardOptions = {}): tf.Tensor3D {
+    const prompt = options.cache?.length ? undefined : this.prompt;
+    if (!prompt) return this.run(ids.shape[1], () => this.embed(ids), options);
+    const { cache, layout: given, at } = options;
+    const [batch, seq] = ids.shape;
+    return tf.tidy(() => {
+      const x = () => tf.concat([tf.expandDims(prompt.rows(), 0), tf.reshape(this.embed(ids), [1, batch * seq, -1])], 1) as tf.Tensor3D;
+      const layout = cache ? undefined : behind(prompt.length, ids.shape, given);
+      const states = this.run(prompt.length + batch * seq, x, { ...options, layout }, prompt.length);
+      return at ? states : (tf.reshape(tf.slice(states, [0, prompt.length, 0]), [batch, seq, -1]) as tf.Tensor3D);
+    });
+  }
+
+  /** The blocks over rows of `seq` embedded tokens, of which `before` stand before those that `at` counts. */
+  private run(seq: number, embedded: () => tf.Tensor3D, { cache, layout, recompute, at }: ForwardOptions, before = 0): tf.Tensor3D {
+    const position = cache?.length ?? 0;
+    const positions = positionsIn(layout ?? { lengths: [seq] }).map((at) => position + at);
+    this.checkLength(positions.reduce((most, at) => Math.max(most, at + 1), 0));
+    return tf.tidy(() => {
+      // A block that runs again in the backward pass outlives what is made in this scope.
+      const told = (): Tokens<P> => ({ ...this.tables(positions), layout });
+      const places = () => (at && before ? tf.add(at, tf.scalar(before, 'int32')) : at) as tf.Tensor1D | undefined;
+      const tokens = told();
+      let x: tf.Tensor = embedded();
+      for (const [i, block] of this.blocks.entries()) {
+        const last = i === this.blocks.length - 1;
+        const run = (input: tf.Tensor) =>
+          block.forward(input, recompute ? told() : tokens, cache?.layers[i], position, last ? places() : undefined);
+        x = recompute
+          ? checkpoint(
+              run,
+              x,
+              recompute.parameters(block).map((p) => p.tensor),
+            )
+          : run(x);
+      }
+      if (cache) cache.length += seq;
+      return this.finish(x);
+    });
+  }
+
+  private checkLength(longest: number): void {
+    if (longest <= this.positions) return;
+    const prompt = this.prompt ? ` (${this.prompt.length} of them a learned prompt)` : '';
+    throw new OptionError(
+      `${longest} tokens${prompt} are more than the ${this.positions} positions that ${this.origin} knows. Shorten the text or set max_length.`,
+    );
+  }
+}

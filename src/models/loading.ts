@@ -1,0 +1,148 @@
+import { dirname, join } from 'node:path';
+import { FileError, OptionError } from '../core/errors';
+import { emit, warnOnce } from '../core/events';
+import { type Alias, readOptions, show } from '../core/options';
+import { startBackend } from '../engine/backend';
+import { mebibytes } from '../engine/memory';
+import type { WeightFormat } from '../engine/weights';
+import { readGguf } from '../formats/gguf';
+import { readJson } from '../formats/json';
+import { GenerationConfig, readGenerationConfig } from '../generate/generation_config';
+import { resolveModel } from '../hub/resolve';
+import { BitsAndBytesConfig, bf16, f32 } from '../quantize';
+import type { Architecture, GgufReader, Report } from './architecture';
+import * as architectures from './architectures';
+import type { ModelConfig } from './config';
+import { checkMetadata, ggufGenerationConfig } from './gguf_metadata';
+import type { Head } from './head';
+import type { PretrainedModel } from './pretrained';
+import { ggufSource, safetensorsSource, type WeightSource } from './source';
+
+export interface LoadOptions {
+  /** Says 'block 3 of 30' while it loads. */
+  progress: boolean;
+  /** How matrices are packed while they are loaded; null: as the files have them. */
+  quantization_config: BitsAndBytesConfig | null;
+  /** What matrices that are not quantised are kept in: 'auto' (as the files have them), 'float32' or 'bfloat16'. */
+  dtype: string;
+}
+
+const DTYPES: Record<string, WeightFormat | undefined> = { auto: undefined, float32: f32, bfloat16: bf16 };
+
+const quantized = (name: string): Alias => ({
+  to: 'quantization_config',
+  convert: (value) => (value ? new BitsAndBytesConfig({ [name]: true }) : null),
+});
+
+/** Names of transformers before 5.0. */
+const ALIASES: Record<string, Alias> = {
+  load_in_4bit: quantized('load_in_4bit'),
+  load_in_8bit: quantized('load_in_8bit'),
+  torch_dtype: { to: 'dtype' },
+};
+
+/** The architectures by config.json's model_type. */
+export const ARCHITECTURES: Readonly<Record<string, Architecture>> = Object.fromEntries(
+  Object.values(architectures).map((architecture) => [architecture.model_type, architecture]),
+);
+
+function architectureOf(type: unknown, where: string, readers = Object.keys(ARCHITECTURES)): Architecture {
+  if (typeof type === 'string' && readers.includes(type)) return ARCHITECTURES[type];
+  throw new FileError(`${where} is of architecture '${String(type)}', which tunebook does not have; it has ${readers.join(', ')}.`);
+}
+
+/** What both kinds of files are loaded by. */
+interface How<M extends PretrainedModel> {
+  head: Head<M>;
+  name: string;
+  prepare(source: WeightSource): WeightSource;
+  report: Report;
+}
+interface Loaded<M> {
+  model: M;
+  source: WeightSource;
+}
+
+/**
+ * Loads a model by Hub id or path: a GGUF file (its blocks stay packed) or a folder with config.json and safetensors.
+ * Weights go from the file to native memory one at a time, packed on the way where `quantization_config` says so.
+ */
+export async function loadModel<M extends PretrainedModel>(
+  head: Head<M>,
+  nameOrPath: string,
+  options: Partial<LoadOptions> & Record<string, unknown>,
+): Promise<M> {
+  const owner = `AutoModel${head.suffix}.from_pretrained`;
+  const { progress, quantization_config, dtype } = readOptions<LoadOptions>(
+    owner,
+    options,
+    { progress: true, quantization_config: null, dtype: 'auto' },
+    ALIASES,
+  );
+  if (!Object.hasOwn(DTYPES, dtype))
+    throw new OptionError(`${owner}: dtype is ${show(dtype)}; it can be ${Object.keys(DTYPES).map(show).join(', ')}.`);
+  const quantization =
+    quantization_config && !(quantization_config instanceof BitsAndBytesConfig)
+      ? new BitsAndBytesConfig(quantization_config as Record<string, unknown>)
+      : quantization_config;
+  const prepare = (source: WeightSource) => Object.assign(source, { quantization, format: DTYPES[dtype] });
+  await startBackend();
+  const found = await resolveModel(nameOrPath);
+  const { name } = found;
+  const id = `load ${name}`;
+  const report: Report = (done, of) => progress && emit('progress', { id, text: `Loading ${name}: block ${done} of ${of}` });
+  const { model, source } = await (found.kind === 'gguf' ? loadGguf : loadFolder)(found.path, { head, name, prepare, report });
+  if (progress)
+    emit('progress', {
+      id,
+      done: true,
+      text: `Loaded ${name}: ${model.numParameters().toLocaleString('en-US')} parameters in ${mebibytes(model.weightBytes())} (the file's tensors: ${mebibytes(source.bytes)})`,
+    });
+  return model;
+}
+
+/** The decoder, and the head beside it. */
+function assemble<M extends PretrainedModel>(
+  { name, decoder }: Architecture,
+  config: ModelConfig,
+  source: WeightSource,
+  { head, report }: How<M>,
+): Promise<M> {
+  return source.loading(async () => {
+    const made = await decoder(config, source, report);
+    return head.load(made, { ...config, architectures: [name + head.suffix] }, source);
+  });
+}
+
+async function loadGguf<M extends PretrainedModel>(path: string, how: How<M>): Promise<Loaded<M>> {
+  const gguf = await readGguf(path);
+  const readers = Object.keys(ARCHITECTURES).filter((type) => ARCHITECTURES[type].gguf);
+  const { model_type, gguf: reader } = architectureOf(gguf.metadata.get('general.architecture'), path, readers);
+  const { keys, config: read, names } = reader as GgufReader<ModelConfig>;
+  checkMetadata(gguf, model_type, keys);
+  const json = { model_type, ...(await read(gguf)) };
+  const architecture = architectureOf(json.model_type, path);
+  const config = architecture.config(json, how.name);
+  const source = how.prepare(ggufSource(gguf, names(config), config.num_hidden_layers));
+  const generation_config = await readGenerationConfig(dirname(path), () => ggufGenerationConfig(gguf.metadata));
+  const model = await assemble(architecture, config, source, how);
+  return { model: Object.assign(model, { generation_config }), source };
+}
+
+/** Buffers that older versions of transformers saved, and that follow from config.json. */
+const FOLLOWS = /rotary_emb\.inv_freq$/;
+
+async function loadFolder<M extends PretrainedModel>(folder: string, how: How<M>): Promise<Loaded<M>> {
+  const json = await readJson(join(folder, 'config.json'));
+  const architecture = architectureOf(json.model_type, folder);
+  const config = architecture.config(json, how.name);
+  const source = how.prepare(await safetensorsSource(folder, json.transformers_weights));
+  const generation_config = await readGenerationConfig(folder, () => GenerationConfig.fromModelConfig(json));
+  const model = await assemble(architecture, config, source, how);
+  const unread = source.unread().filter((tensor) => !FOLLOWS.test(tensor) && !how.head.elsewhere?.test(tensor));
+  if (unread.length)
+    warnOnce(
+      `${folder} has ${unread.length} tensors that its architecture has no place for, here or in transformers; they are ignored: ${unread.slice(0, 5).join(', ')}${unread.length > 5 ? ', ...' : ''}.`,
+    );
+  return { model: Object.assign(model, { generation_config }), source };
+}

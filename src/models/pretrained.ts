@@ -1,0 +1,89 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { sortedJson } from '../core/json';
+import type { Precision } from '../engine/precision';
+import * as tf from '../engine/tf';
+import { GENERATION_KEYS, GenerationConfig } from '../generate/generation_config';
+import { type KeyValueCache, Module, Parameter, readParameters, writeTensors } from '../nn';
+import type { ModelConfig } from './config';
+import type { Decoder, ForwardOptions } from './decoder';
+
+/** Settings of older config.json files that generation_config.json has now, and the name of a file of weights that is not written. */
+const BESIDE = [
+  ...Object.keys(GENERATION_KEYS).filter((name) => !/^(bos|eos|pad)_token_id$|^use_cache$|^output_|^transformers_version$/.test(name)),
+  ...['torch_dtype', 'transformers_weights'],
+];
+
+/** A decoder with a head beside it. */
+export abstract class PretrainedModel<D extends Decoder = Decoder> extends Module {
+  readonly #decoder: D;
+  /** What `generate` does where a call says nothing else. */
+  generation_config = new GenerationConfig();
+
+  constructor(
+    readonly config: ModelConfig,
+    decoder: D,
+  ) {
+    super();
+    this.#decoder = decoder;
+    Object.assign(this, { [decoder.base_model_prefix]: decoder });
+  }
+
+  get decoder(): D {
+    return this.#decoder;
+  }
+
+  /** How many tokens of a user's a text may have: a learned prompt takes some of the model's. */
+  get positions(): number {
+    return this.config.max_position_embeddings - (this.decoder.prompt?.length ?? 0);
+  }
+
+  /** Final states of the decoder: ids int32 [batch, seq] -> [batch, seq, hidden], or [1, at, hidden] where `at` is given. */
+  hidden(ids: tf.Tensor2D, options?: ForwardOptions): tf.Tensor3D {
+    return this.decoder.states(ids, options);
+  }
+
+  /** Final states at flat indices into [batch * seq]: [positions, hidden] */
+  protected hiddenAt(ids: tf.Tensor2D, positions: tf.Tensor1D, options?: ForwardOptions): tf.Tensor2D {
+    const hidden = this.hidden(ids, { ...options, at: positions });
+    return tf.reshape(hidden, [-1, hidden.shape[2]]);
+  }
+
+  newCache(capacity: number): KeyValueCache {
+    return this.decoder.newCache(capacity);
+  }
+
+  /** Floats kept for the backward pass, per token: [everything, with recomputation]. */
+  activationFloats(precision: Precision): [kept: number, recomputed: number] {
+    return this.decoder.activationFloats(precision);
+  }
+
+  /** Its trained tensors; none before `requires_grad_` has said what to train. */
+  namedParameters(): Map<string, Parameter> {
+    return new Map(
+      [...this.namedTensors()].flatMap(([name, t]) => (t instanceof Parameter && t.requires_grad ? [[name, t] as const] : [])),
+    );
+  }
+
+  /** The trained tensors inside one of its modules. */
+  parametersIn(module: Module): Parameter[] {
+    return [...module.namedTensors()].flatMap(([, t]) => (t instanceof Parameter && t.requires_grad ? [t] : []));
+  }
+
+  readonly weightsFile = 'model.safetensors';
+
+  /** Writes config.json, generation_config.json and model.safetensors as transformers does, in fp32. */
+  async save_pretrained(folder: string): Promise<void> {
+    await mkdir(folder, { recursive: true });
+    await writeTensors(join(folder, this.weightsFile), this.namedTensors());
+    const { _name_or_path, ...config } = this.config;
+    const settings = Object.entries(config).filter(([name]) => !BESIDE.includes(name));
+    await writeFile(join(folder, 'config.json'), sortedJson({ ...Object.fromEntries(settings), dtype: 'float32' }));
+    await writeFile(join(folder, 'generation_config.json'), this.generation_config.toJson());
+  }
+
+  /** Replaces the values of its trained tensors by those of a saved model of the same shape. */
+  restore(folder: string): Promise<void> {
+    return readParameters(join(folder, this.weightsFile), this.namedParameters());
+  }
+}
