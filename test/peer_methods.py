@@ -19,13 +19,15 @@ def logits_of(model, ids):
 
 
 def methods_saved(data):
-    """Adapters of each config as PEFT makes, moves and saves them: its logits beside the base and merged (where it merges), and the
-    shapes in the file."""
+    """Adapters of each config as PEFT makes, moves and saves them: its logits beside the base and merged (where it merges), the
+    shapes in the file, and what the method adapts in models of some types when target_modules is not given."""
     from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftModel, get_peft_model
+    from peft.utils import constants
 
     results = []
     for i, case in enumerate(data["cases"]):
         config = dict(case["config"])
+        usual = getattr(constants, f"TRANSFORMERS_MODELS_TO_{config['peft_type'].replace('_', '')}_TARGET_MODULES_MAPPING", {})
         kind = PEFT_TYPE_TO_CONFIG_MAPPING[config.pop("peft_type")]
         peft = get_peft_model(load(data["model"]), kind(task_type="CAUSAL_LM", **config))
         torch.manual_seed(i)
@@ -40,22 +42,29 @@ def methods_saved(data):
             "logits": logits,
             "again": logits_of(again, data["ids"]),
             "merged": None if case["unmergeable"] else logits_of(again.merge_and_unload(), data["ids"]),
+            "usual": {t: list(usual[t]) for t in data["types"] if t in usual},
             "shapes": {n: list(t.shape) for n, t in load_file(f"{case['folder']}/adapter_model.safetensors").items()},
         })
     return results
 
 
+def said(make):
+    """What `make` makes, and the warnings while it does."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made = make()
+    return made, [str(w.message) for w in caught if not issubclass(w.category, (FutureWarning, DeprecationWarning))]
+
+
 def methods_loaded(data):
-    """Our adapters in PEFT: its logits, and what it says while it loads them."""
-    from peft import PeftModel
+    """Our adapters in PEFT: its logits, and what it says while it loads them that it does not say of a fresh one of its own."""
+    from peft import PeftConfig, PeftModel, get_peft_model
 
     results = []
     for folder in data["folders"]:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            peft = PeftModel.from_pretrained(load(data["model"]), folder)
-        said = [str(w.message) for w in caught if not issubclass(w.category, (FutureWarning, DeprecationWarning))]
-        results.append({"logits": logits_of(peft, data["ids"]), "warnings": said})
+        peft, words = said(lambda: PeftModel.from_pretrained(load(data["model"]), folder))
+        _, own = said(lambda: get_peft_model(load(data["model"]), PeftConfig.from_pretrained(folder)))
+        results.append({"logits": logits_of(peft, data["ids"]), "warnings": [text for text in words if text not in own]})
     return results
 
 

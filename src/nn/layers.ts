@@ -30,6 +30,10 @@ export class Embedding extends Module implements Adaptable {
     return this.weight.shape[1];
   }
 
+  override get adapted(): boolean {
+    return super.adapted || this.lowRank.length > 0;
+  }
+
   forward(ids: tf.Tensor): tf.Tensor {
     let y = this.rows(ids);
     for (const { a, b, scale } of this.lowRank) {

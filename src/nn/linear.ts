@@ -63,9 +63,8 @@ export class Linear extends Module implements Adaptable {
     return this.weight.shape[1];
   }
 
-  /** Whether a PEFT method has put something beside it. */
-  get adapted(): boolean {
-    return this.lowRank.length + this.scales.length > 0;
+  override get adapted(): boolean {
+    return super.adapted || this.lowRank.length + this.scales.length > 0;
   }
 
   /** What an op is told of this layer with one of its low-rank terms and one of its vectors. */
@@ -142,30 +141,40 @@ export class Linear extends Module implements Adaptable {
 
 /** The output head of a model whose embedding table serves as its matrix too: what happens to the table's matrix happens to this one's. */
 export class TiedLinear extends Linear {
+  /** What another has put in the place of the shared matrix: not listed, as that is not. */
+  #other?: Matrix;
+  /** It has become a head with a matrix of its own. */
+  #apart = false;
+
   constructor(private readonly table: () => { weight: Matrix }) {
     super(table().weight);
-    this.tie();
-  }
-
-  /** No field: the matrix is listed, saved and freed once, under its owner's name. */
-  private tie(): void {
+    // No field: the matrix is listed, saved and freed once, under its owner's name.
     Object.defineProperty(this, 'weight', {
-      get: () => this.table().weight,
+      get: () => this.#other ?? this.table().weight,
       set: (weight: Matrix) => Object.assign(this.table(), { weight }),
       enumerable: false,
       configurable: true,
     });
   }
 
-  override swap(field: string, other?: Matrix): void {
-    if (field !== 'weight') super.swap(field, other);
-    else if (other) Object.defineProperty(this, 'weight', { value: other, writable: true, enumerable: false, configurable: true });
-    else this.tie();
+  override get adapted(): boolean {
+    return super.adapted || this.#other !== undefined;
+  }
+
+  override swap(field: string, other?: Matrix): Matrix | undefined {
+    if (field !== 'weight' || this.#apart) return super.swap(field, other);
+    const before = this.#other;
+    this.#other = other;
+    return before;
   }
 
   /** The table's matrix stays the table's. */
   override adopt(field: string): void {
-    if (field !== 'weight') super.adopt(field);
-    else Object.defineProperty(this, 'weight', { value: this.weight, writable: true, enumerable: true, configurable: true });
+    if (field !== 'weight' || this.#apart) super.adopt(field);
+    else {
+      Object.defineProperty(this, 'weight', { value: this.weight, writable: true, enumerable: true, configurable: true });
+      this.#apart = true;
+      this.#other = undefined;
+    }
   }
 }

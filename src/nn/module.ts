@@ -35,16 +35,23 @@ export abstract class Module {
   /** Its own matrices that others stand in the place of, by their fields. */
   private own?: Map<string, Matrix>;
 
+  /** Whether a PEFT method has put something beside its own matrices or in their place. */
+  get adapted(): boolean {
+    return Boolean(this.own?.size);
+  }
+
   /**
    * Puts a matrix that somebody else owns (a PEFT method) in the place of its own in `field`; without one, puts its own back. What is
-   * listed, counted, frozen, saved and freed stays its own.
+   * listed, counted, frozen, saved and freed stays its own. Returns what another had put there before, if one had.
    */
-  swap(field: string, other?: Matrix): void {
+  swap(field: string, other?: Matrix): Matrix | undefined {
     this.own ??= new Map();
-    const own = this.own.get(field) ?? ((this as unknown as Record<string, Matrix>)[field] as Matrix);
-    Object.assign(this, { [field]: other ?? own });
-    if (other) this.own.set(field, own);
+    const now = (this as unknown as Record<string, Matrix>)[field];
+    const own = this.own.get(field);
+    Object.assign(this, { [field]: other ?? own ?? now });
+    if (other) this.own.set(field, own ?? now);
     else this.own.delete(field);
+    return own && now;
   }
 
   /** Makes what stands in `field` its own, and frees what was. */

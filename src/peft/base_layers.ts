@@ -5,14 +5,19 @@ import { Weight } from '../engine/weights';
 import { floats } from '../formats/floats';
 import { readSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
-import { type Adaptable, type Matrix, Parameter } from '../nn';
+import { type Adaptable, type Matrix, type Module, Parameter } from '../nn';
+import { isAdaptable } from './targets';
 
 /** Modules whose matrices PEFT saves with an adapter beside them (its EMBEDDING_LAYER_NAMES). */
 const EMBEDDINGS = /(^|\.)(embed_tokens|lm_head)$/;
 
 /** The names that the matrices of adapted embedding tables and output heads are saved under. */
-export function matrixNames(prefix: string, layers: ReadonlyMap<string, Adaptable> = new Map()): Map<string, Adaptable> {
-  return new Map([...layers].flatMap(([path, layer]) => (EMBEDDINGS.test(path) ? [[`${prefix}${path}.base_layer.weight`, layer]] : [])));
+export function matrixNames(prefix: string, modules: ReadonlyMap<string, Module>): Map<string, Adaptable> {
+  return new Map(
+    [...modules].flatMap(([path, module]) =>
+      EMBEDDINGS.test(path) && isAdaptable(module) ? [[`${prefix}${path}.base_layer.weight`, module]] : [],
+    ),
+  );
 }
 
 function same(matrix: Matrix, values: tf.Tensor): boolean {
@@ -23,7 +28,7 @@ function same(matrix: Matrix, values: tf.Tensor): boolean {
  * Puts matrices that were saved with an adapter in the place of the model's where their values differ (the model's may be packed, or
  * the adapter was trained beside another table). Returns what puts the model's back.
  */
-export async function adoptMatrices(path: string, prefix: string, layers: ReadonlyMap<string, Adaptable> = new Map()): Promise<() => void> {
+export async function adoptMatrices(path: string, prefix: string, modules: ReadonlyMap<string, Module>): Promise<() => void> {
   const { tensors } = await readSafetensors(path);
   const undo: (() => void)[] = [];
   const back = () => {
@@ -31,7 +36,7 @@ export async function adoptMatrices(path: string, prefix: string, layers: Readon
   };
   try {
     await withFile(path, async (read) => {
-      for (const [name, layer] of matrixNames(prefix, layers)) {
+      for (const [name, layer] of matrixNames(prefix, modules)) {
         const stored = tensors.get(name);
         if (!stored) continue;
         const before = layer.weight;

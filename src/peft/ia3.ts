@@ -1,7 +1,7 @@
 import { OptionError } from '../core/errors';
 import { show } from '../core/options';
 import * as tf from '../engine/tf';
-import { type Adaptable, Linear, Parameter } from '../nn';
+import { Linear, Parameter } from '../nn';
 import {
   type Applied,
   areNames,
@@ -13,10 +13,13 @@ import {
   PeftConfig,
   type Term,
 } from './method';
-import { checkTargets, matcher, NO_TARGETS, type Targets, targetLayers } from './targets';
+import { checkTargets, matcher, NO_TARGETS, type Targets, targetLayers, type Usual } from './targets';
 
-/** What PEFT adapts in a Llama when target_modules is not given. */
-const USUAL = ['k_proj', 'v_proj', 'down_proj'];
+const QUERIES = ['q_proj', 'v_proj', 'down_proj'];
+const USUAL: Usual = {
+  default: ['k_proj', 'v_proj', 'down_proj'],
+  ...{ qwen2: QUERIES, qwen3: QUERIES, gemma: QUERIES, gemma2: QUERIES, gemma3_text: QUERIES },
+};
 const USUAL_FEEDFORWARD = ['down_proj'];
 
 /** Options of (IA)^3 under PEFT's names (peft 0.21), with its defaults. */
@@ -79,7 +82,7 @@ export class IA3Config extends PeftConfig<IA3Options> {
       const first = Float32Array.from({ length: shape[0] * shape[1] }, () => (this.init_ia3_weights ? 1 : random.normal()));
       return [path, { module: layer, term: new Scale(layer, new Parameter(tf.keep(tf.tensor2d(first, shape)))) }] as const;
     });
-    return new ModuleAdapter(new Map(terms), layers as Map<string, Adaptable>);
+    return new ModuleAdapter(new Map(terms));
   }
 }
 

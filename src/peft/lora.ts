@@ -7,10 +7,9 @@ import { type Adaptable, Embedding, type LowRank, Parameter } from '../nn';
 import { initFault, LORA_FIELDS } from './fields';
 import { type Applied, type BaseModel, COMMON, type CommonOptions, ModuleAdapter, type OptionsSpec, PeftConfig, type Term } from './method';
 import { endMatch } from './patterns';
-import { checkTargets, type Targets, targetLayers } from './targets';
+import { checkTargets, type Targets, targetLayers, type Usual } from './targets';
 
-/** What PEFT adapts in a Llama when target_modules is not given. */
-const USUAL = ['q_proj', 'v_proj'];
+const USUAL: Usual = { default: ['q_proj', 'v_proj'] };
 
 /** Options of LoRA under PEFT's names (peft 0.21), with its defaults. */
 export interface LoraOptions extends CommonOptions, Targets {
@@ -105,7 +104,7 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
       const b = draw(layer.outFeatures, r, first.b);
       return [path, { module: layer, term: new LoraTerm(layer, { a, b, scale, dropout: this.lora_dropout, serial: before + i }) }] as const;
     });
-    return new ModuleAdapter(new Map(terms), layers);
+    return new ModuleAdapter(new Map(terms));
   }
 
   private checkPatterns(paths: string[], saved: boolean): void {

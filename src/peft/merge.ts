@@ -3,15 +3,16 @@ import { show } from '../core/options';
 import { take } from '../engine/backend';
 import * as tf from '../engine/tf';
 import { Weight, type WeightFormat } from '../engine/weights';
-import { type Adaptable, Embedding, Linear, type LowRank, type Matrix, type Module, Parameter, TiedLinear } from '../nn';
+import { type Adaptable, Embedding, type LowRank, type Matrix, type Module, Parameter, TiedLinear } from '../nn';
 import { bf16, f32 } from '../quantize';
+import type { Pack } from './method';
+import { isAdaptable } from './targets';
 
 /** What merged matrices are kept in. */
 const FORMATS: Record<string, WeightFormat> = { bfloat16: bf16, float32: f32 };
 
 type Layer = Adaptable & { scales?: Parameter[]; bias?: Parameter };
-const isLayer = (module: Module): module is Layer => module instanceof Linear || module instanceof Embedding;
-const isAdapted = ({ lowRank, scales = [] }: Layer) => lowRank.length + scales.length > 0;
+const hasTerms = ({ lowRank, scales = [] }: Layer) => lowRank.length + scales.length > 0;
 const plain = (weight: Matrix): tf.Tensor2D => (weight instanceof Parameter ? tf.clone(weight.tensor as tf.Tensor2D) : weight.dequantize());
 
 /** A layer's matrix with all that stands beside it: scale B A added (of a table its transpose), rows and columns scaled. */
@@ -29,8 +30,8 @@ function whole({ weight, lowRank, scales = [] }: Layer, isTable: boolean): tf.Te
   return w;
 }
 
-/** What packs a matrix, which it disposes, as `dtype` says. */
-export function packer(dtype: string): (matrix: tf.Tensor2D) => Promise<Weight> {
+/** What packs a matrix as `dtype` says. */
+export function packer(dtype: string): Pack {
   if (!Object.hasOwn(FORMATS, dtype))
     throw new OptionError(`Merged weights can be kept in ${Object.keys(FORMATS).map(show).join(' or ')}, not in ${show(dtype)}.`);
   return (matrix) => packed(matrix, FORMATS[dtype]);
@@ -43,18 +44,25 @@ async function packed(tensor: tf.Tensor2D, format: WeightFormat): Promise<Weight
 
 /** The matrices of a model with its adapters merged into them; `undo` and `keep` end that. */
 export class Merged {
-  private readonly changed: { layer: Layer; lowRank: LowRank[]; scales?: Parameter[]; fields: Map<string, Matrix> }[] = [];
+  private readonly changed: {
+    layer: Layer;
+    lowRank: LowRank[];
+    scales?: Parameter[];
+    fields: Map<string, Matrix>;
+    /** What an adapter had put in the place of the layer's own. */
+    before: Map<string, Matrix | undefined>;
+  }[] = [];
 
   /** Merges all that stands beside the model's layers. Where memory runs out in the middle, all is as before. */
   static async into(model: Module, dtype = 'bfloat16'): Promise<Merged> {
     const pack = packer(dtype);
     const merged = new Merged();
     try {
-      const layers = [...model.namedModules()].flatMap(([, module]) => (isLayer(module) ? [module] : []));
-      const tables = layers.some((layer) => layer instanceof Embedding && isAdapted(layer));
+      const layers = [...model.namedModules()].flatMap(([, module]) => (isAdaptable(module) ? [module] : []));
+      const tables = layers.some((layer) => layer instanceof Embedding && hasTerms(layer));
       // A head that shares a table's matrix takes its own before the table's changes.
       const shares = (layer: Layer) => layer instanceof TiedLinear && tables;
-      const wanted = layers.filter((layer) => isAdapted(layer) || shares(layer));
+      const wanted = layers.filter((layer) => hasTerms(layer) || shares(layer));
       for (const layer of wanted.sort((a, b) => Number(shares(b)) - Number(shares(a)))) await merged.add(layer, pack);
       return merged;
     } catch (error) {
@@ -63,7 +71,7 @@ export class Merged {
     }
   }
 
-  private async add(layer: Layer, pack: ReturnType<typeof packer>): Promise<void> {
+  private async add(layer: Layer, pack: Pack): Promise<void> {
     const { lowRank, scales, bias } = layer;
     const fields = new Map<string, Matrix>();
     fields.set('weight', await pack(tf.tidy(() => whole(layer, layer instanceof Embedding))));
@@ -76,17 +84,17 @@ export class Merged {
           false,
         ),
       );
-    this.changed.push({ layer, lowRank, scales, fields });
-    for (const [field, matrix] of fields) layer.swap(field, matrix);
+    const before = new Map([...fields].map(([field, matrix]) => [field, layer.swap(field, matrix)]));
+    this.changed.push({ layer, lowRank, scales, fields, before });
     layer.lowRank = [];
     if (scales) layer.scales = [];
   }
 
   /** The matrices and what stood beside them are as they were. */
   undo(): void {
-    for (const { layer, lowRank, scales, fields } of this.changed.splice(0)) {
+    for (const { layer, lowRank, scales, fields, before } of this.changed.splice(0)) {
       for (const [field, matrix] of fields) {
-        layer.swap(field);
+        layer.swap(field, before.get(field));
         matrix.dispose();
       }
       layer.lowRank = lowRank;

@@ -3,7 +3,9 @@ import { warnOnce } from '../core/events';
 import { sortedJson } from '../core/json';
 import { readOptions, show } from '../core/options';
 import type { Random } from '../core/random';
-import type { Adaptable, Module, Parameter } from '../nn';
+import type * as tf from '../engine/tf';
+import type { Weight } from '../engine/weights';
+import type { Module, Parameter } from '../nn';
 import { type Field, isUnused, SHARED_FIELDS } from './fields';
 
 /** What PEFT writes before the names of a model's modules. */
@@ -22,11 +24,18 @@ export interface Adapter {
   attach(): void;
   /** Off: the model answers as it would without. */
   detach(): void;
-  /** The layers with a matrix that it stands beside, by path. */
-  readonly layers?: ReadonlyMap<string, Adaptable>;
+  /** The modules of the base model that it changes, by path. */
+  readonly modules: ReadonlyMap<string, Module>;
+  /** Those in the place of whose own tensors it puts others, so that no other adapter can do so at the same time. */
+  readonly replaced: ReadonlyMap<string, Module>;
+  /** Makes what it has put there the model's own, frozen. */
+  keep(pack: Pack): Promise<void>;
   /** Why it cannot be merged into the model's matrices, where it cannot. */
   readonly unmergeable?: string;
 }
+
+/** Packs a matrix, which it disposes. */
+export type Pack = (matrix: tf.Tensor2D) => Promise<Weight>;
 
 export interface Applied {
   /** Draws first values. */
@@ -155,17 +164,20 @@ export interface Term {
   readonly parameters: Record<string, Parameter>;
   attach(): void;
   detach(): void;
+  /** Where it stands in the place of the module's own tensors: makes them the module's own, frozen. */
+  keep?(pack: Pack): Promise<void>;
 }
 
 /** An adapter of one term a module, as most methods are. */
 export class ModuleAdapter<T extends Term = Term> implements Adapter {
   readonly parameters: ReadonlyMap<string, Parameter>;
+  readonly modules: ReadonlyMap<string, Module>;
+  readonly replaced: ReadonlyMap<string, Module>;
 
-  constructor(
-    /** By the paths of the modules. */
-    readonly terms: ReadonlyMap<string, { module: Module; term: T }>,
-    readonly layers?: ReadonlyMap<string, Adaptable>,
-  ) {
+  /** `terms`: by the paths of the modules. */
+  constructor(readonly terms: ReadonlyMap<string, { module: Module; term: T }>) {
+    this.modules = new Map([...terms].map(([path, { module }]) => [path, module]));
+    this.replaced = new Map([...this.modules].filter(([path]) => terms.get(path)?.term.keep));
     this.parameters = new Map(
       [...terms].flatMap(([path, { term }]) =>
         Object.entries(term.parameters).map(([name, p]) => [`${PREFIX}${path}.${name}`, p] as const),
@@ -184,6 +196,10 @@ export class ModuleAdapter<T extends Term = Term> implements Adapter {
 
   detach(): void {
     for (const { term } of this.terms.values()) term.detach();
+  }
+
+  async keep(pack: Pack): Promise<void> {
+    for (const { term } of this.terms.values()) await term.keep?.(pack);
   }
 }
 

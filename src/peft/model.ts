@@ -68,7 +68,7 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
   /** Puts a fresh adapter beside the modules that the config names. `saved`: values will come from a file. */
   static attach<M extends BaseModel>(model: M, config: PeftConfig, seed = 42, saved = false, name = DEFAULT): PeftModel<M> {
     for (const [path, module] of model.namedModules())
-      if ('adapted' in module ? module.adapted : (module as { lowRank?: LowRank[] }).lowRank?.length)
+      if (module.adapted)
         throw new OptionError(`${path} already has an adapter. Load the base model again, or unload() the first adapter.`);
     const peft = new PeftModel<M>(model);
     peft.add(name, config, seed, saved);
@@ -130,6 +130,7 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     const wanted = [names].flat();
     for (const name of wanted) this.part(name);
     this.refuseMerged('set_adapter');
+    this.refuseClash(wanted);
     if (!this.off) this.detach(this.active);
     this.active = [...new Set(wanted)];
     if (!this.off) this.attachAll();
@@ -151,10 +152,10 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
       throw new OptionError(`There is an adapter called ${show(name)} already. Choose another name, or delete_adapter it first.`);
     this.refuseMerged('add_adapter');
     this.base_model.requires_grad_(false);
-    const terms = [...this.parts.values()].reduce((n, { adapters }) => n + (adapters[0].layers?.size ?? 0), 0);
+    const terms = [...this.parts.values()].reduce((n, { adapters }) => n + adapters[0].modules.size, 0);
     const adapters = [config.apply(this.base_model, { random: Random.seeded(seed), saved, terms })];
     if (config.modules_to_save?.length)
-      adapters.push(new SavedModules(this.base_model, config.modules_to_save, new Set(adapters[0].layers?.values())));
+      adapters.push(new SavedModules(this.base_model, config.modules_to_save, new Set(adapters[0].modules.values())));
     this.parts.set(name, { config, adapters, restoreBase: () => {} });
   }
 
@@ -171,6 +172,20 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     if (this.merged) throw new OptionError(`${what}: adapters are merged into the weights. Call unmerge_adapter() first.`);
   }
 
+  /** Several adapters can stand beside a module's own tensors, but only one in their place. */
+  private refuseClash(names: string[]): void {
+    const taken = new Map<Module, string>();
+    for (const name of new Set(names))
+      for (const [path, module] of this.part(name).adapters.flatMap(({ replaced }) => [...replaced])) {
+        const other = taken.get(module);
+        if (other)
+          throw new OptionError(
+            `set_adapter: ${show(other)} and ${show(name)} both put their own ${path} in the place of the model's. Choose one of the two.`,
+          );
+        taken.set(module, name);
+      }
+  }
+
   private detach(names: string[]): void {
     for (const name of names.toReversed()) for (const adapter of this.part(name).adapters) adapter.detach();
   }
@@ -182,11 +197,11 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
   private async fill(name: string, folder: string): Promise<void> {
     const part = this.part(name);
     await this.read(name, folder);
-    part.restoreBase = await adoptMatrices(join(folder, FILE), PREFIX, part.adapters[0].layers ?? new Map());
+    part.restoreBase = await adoptMatrices(join(folder, FILE), PREFIX, part.adapters[0].modules);
   }
 
   private read(name: string, folder: string): Promise<void> {
-    const beside = new Set(matrixNames(PREFIX, this.part(name).adapters[0].layers).keys());
+    const beside = new Set(matrixNames(PREFIX, this.part(name).adapters[0].modules).keys());
     return readParameters(join(folder, FILE), this.parametersOf(name), beside);
   }
 
@@ -277,8 +292,7 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     this.unmerge_adapter();
     const before = await probe(this.base_model);
     const merged = await Merged.into(this.base_model, dtype);
-    for (const name of this.active)
-      for (const adapter of this.part(name).adapters) if (adapter instanceof SavedModules) await adapter.keep(packer(dtype));
+    for (const name of this.active) for (const adapter of this.part(name).adapters) await adapter.keep(packer(dtype));
     merged.keep();
     this.unload();
     // A head that has become another than the table is saved as one of its own.
@@ -317,7 +331,7 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
       const to = placeOf(folder, name);
       await mkdir(to, { recursive: true });
       const tensors: [string, Matrix][] = [...this.parametersOf(name)];
-      if (save_embedding_layers) for (const [key, { weight }] of matrixNames(PREFIX, adapters[0].layers)) tensors.push([key, weight]);
+      if (save_embedding_layers) for (const [key, { weight }] of matrixNames(PREFIX, adapters[0].modules)) tensors.push([key, weight]);
       await writeTensors(join(to, FILE), tensors);
       await writeFile(join(to, 'adapter_config.json'), config.toJson(base));
       await writeFile(

@@ -12,18 +12,25 @@ const SCRIPT = 'peer_methods.py';
 const ids = [[1, 2, 3, 4, 5, 6]];
 let folder: string;
 let model: CausalLM;
+const cases = names.map((name) => ({ ...CASES[name], unmergeable: Boolean(CASES[name].unmergeable), folder: scratch('theirs') }));
+const types = ['llama', 'mistral', 'qwen2', 'qwen3', 'gemma'];
+let theirs: {
+  logits: number[];
+  again: number[];
+  merged: number[] | null;
+  shapes: Record<string, number[]>;
+  usual: Record<string, string[]>;
+}[];
 beforeAll(async () => {
   folder = await tinyLlama(8, { hidden_size: 64, intermediate_size: 128, tie_word_embeddings: false });
   model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+  theirs = peer('methods_saved', { model: folder, ids, cases, types }, SCRIPT);
 });
 const logits = () => tf.tidy(() => Array.from(model.forward(tf.tensor2d(ids, [1, 6], 'int32')).dataSync()));
 const worst = (a: number[], b: number[]) => Math.max(...a.map((v, i) => Math.abs(v - b[i])));
 const config = (name: string) => CASES[name].config as unknown as PeftConfig;
 
 it('adapters of every method that PEFT saved answer here as there, with the same tensors, merged too', async () => {
-  const cases = names.map((name) => ({ ...CASES[name], unmergeable: Boolean(CASES[name].unmergeable), folder: scratch('theirs') }));
-  type Saved = { logits: number[]; again: number[]; merged: number[] | null; shapes: Record<string, number[]> };
-  const theirs = peer<Saved[]>('methods_saved', { model: folder, ids, cases }, SCRIPT);
   const base = logits();
   for (const [i, name] of names.entries()) {
     expect(worst(theirs[i].again, theirs[i].logits), `${name}: PEFT's own`).toBeLessThan(1e-5);
@@ -54,11 +61,26 @@ it('adapters of every method that are saved here answer in PEFT as here, without
     peft.unload();
   }
   const folders = made.map((one) => one.folder);
-  const theirs = peer<{ logits: number[]; warnings: string[] }[]>('methods_loaded', { model: folder, ids, folders }, SCRIPT);
+  const loaded = peer<{ logits: number[]; warnings: string[] }[]>('methods_loaded', { model: folder, ids, folders }, SCRIPT);
   for (const [i, name] of names.entries()) {
-    expect(theirs[i].warnings, name).toEqual([]);
-    expect(worst(theirs[i].logits, made[i].logits), name).toBeLessThan(1e-4);
+    expect(loaded[i].warnings, name).toEqual([]);
+    expect(worst(loaded[i].logits, made[i].logits), name).toBeLessThan(1e-4);
   }
+});
+
+it('without target_modules every method adapts what PEFT adapts in such a model', async () => {
+  expect(Object.keys(theirs[0].usual)).toEqual(types);
+  const { model_type } = model.config;
+  for (const [i, name] of names.entries())
+    for (const [type, expected] of Object.entries(theirs[i].usual)) {
+      const { peft_type } = CASES[name].config;
+      Object.assign(model.config, { model_type: type });
+      const peft = get_peft_model(model, { peft_type } as never);
+      const adapted = [...model.namedModules()].filter(([, module]) => module.adapted).map(([path]) => path.replace(/^.*\./, ''));
+      expect([...new Set(adapted)].toSorted(), `${peft_type}, ${type}`).toEqual(expected.toSorted());
+      peft.unload();
+    }
+  Object.assign(model.config, { model_type });
 });
 
 it('20 steps of every method: each loss within 1e-3 of PEFT', async () => {

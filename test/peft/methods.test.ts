@@ -44,6 +44,7 @@ for (const name of names)
       const tensors = tf.memory().numTensors;
       const peft = attach(model, name);
       expect(worst(logits(model), before)).toBeLessThan(1e-5);
+      expect(() => attach(model, name)).toThrow(/already has an adapter/);
       move(peft);
       const changed = logits(model);
       expect(worst(changed, before)).toBeGreaterThan(0.02);
@@ -147,6 +148,48 @@ it('adapters of several methods stand side by side by name, one at a time or tog
   again.unload();
 });
 
+for (const name of names.filter((name) => !CASES[name].unmergeable))
+  it(`${name}: merge_and_unload leaves a model of its own`, async () => {
+    const own = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+    const tensors = [...own.namedTensors()].map(([key]) => key);
+    const peft = attach(own, name);
+    move(peft);
+    const changed = logits(own);
+    await peft.merge_and_unload({ dtype: 'float32' });
+    expect(worst(logits(own), changed)).toBeLessThan(1e-4);
+    expect([...own.namedTensors()].map(([key]) => key)).toEqual(tensors);
+    const to = scratch('merged');
+    await own.save_pretrained(to);
+    const again = await AutoModelForCausalLM.from_pretrained(to, { progress: false });
+    expect(worst(logits(again), changed)).toBeLessThan(1e-4);
+    for (const model of [again, own]) model.dispose();
+  });
+
+it('one adapter at a time stands in the place of a module; terms of others beside it are merged with it', async () => {
+  const model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+  const before = logits(model);
+  const config = (target: string, modules_to_save: string[] | null = null) =>
+    ({ peft_type: 'LORA', r: 2, target_modules: [target], modules_to_save }) as never;
+  const peft = get_peft_model(model, config('q_proj', ['lm_head']));
+  peft.add_adapter('beside', config('lm_head'));
+  peft.add_adapter('second', config('v_proj', ['norm', 'lm_head']));
+  peft.set_adapter(['default', 'beside']);
+  move(peft);
+  const changed = logits(model);
+  expect(() => peft.set_adapter(['default', 'second'])).toThrow(/'default' and 'second' both put their own lm_head in the place/);
+  expect(logits(model)).toEqual(changed);
+  await peft.merge_adapter({ dtype: 'float32' });
+  expect(worst(logits(model), changed)).toBeLessThan(1e-4);
+  peft.unmerge_adapter();
+  expect(logits(model)).toEqual(changed);
+  peft.set_adapter('second');
+  expect(logits(model)).toEqual(before);
+  peft.set_adapter(['default', 'beside']);
+  await peft.merge_and_unload({ dtype: 'float32' });
+  expect(worst(logits(model), changed)).toBeLessThan(1e-4);
+  model.dispose();
+});
+
 it('merge_and_unload leaves a model of its own, in 16 or 32 bits', async () => {
   const own = await AutoModelForCausalLM.from_pretrained(await tinyLlama(7, { ...SHAPE, tie_word_embeddings: true }), {
     progress: false,
@@ -161,6 +204,12 @@ it('merge_and_unload leaves a model of its own, in 16 or 32 bits', async () => {
   expect(model).toBe(own);
   expect(worst(logits(model), changed)).toBeLessThan(1e-4);
   expect([...model.namedTensors()].map(([key]) => key)).toContain('lm_head.weight');
+  const merged = logits(model);
+  const head = get_peft_model(model, { target_modules: ['q_proj'], modules_to_save: ['lm_head'] } as never);
+  move(head);
+  expect(worst(logits(model), merged)).toBeGreaterThan(0.01);
+  head.unload();
+  expect(logits(model)).toEqual(merged); // its own head, not the table's again
   const folder = scratch('merged');
   await model.save_pretrained(folder);
   const again = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });

@@ -1,0 +1,44 @@
+import * as tf from '../engine/tf';
+import { type Matrix, type Module, Parameter } from '../nn';
+import type { Pack, Term } from './method';
+
+/** Copies in fp32 of a module's own matrices and vectors, which are trained in their place. */
+export class Copies implements Term {
+  readonly parameters: Record<string, Parameter>;
+  private readonly copies: [field: string, copy: Parameter][];
+
+  /** `prefix`: what is saved before the names of the module's tensors. */
+  constructor(
+    private readonly module: Module,
+    prefix = '',
+  ) {
+    const copyOf = (own: Matrix) => tf.keep(own instanceof Parameter ? tf.clone(own.tensor) : own.dequantize());
+    this.copies = tensorsOf(module).map(([field, own]) => [field, new Parameter(copyOf(own))]);
+    this.parameters = Object.fromEntries(this.copies.map(([field, copy]) => [prefix + field, copy]));
+  }
+
+  attach(): void {
+    for (const [field, copy] of this.copies) this.module.swap(field, copy);
+  }
+
+  detach(): void {
+    for (const [field] of this.copies) this.module.swap(field);
+  }
+
+  async keep(pack: Pack): Promise<void> {
+    for (const [field, copy] of this.copies) {
+      if ((this.module as unknown as Record<string, Matrix>)[field] !== copy) continue; // merged with what stands beside it
+      const value = tf.clone(copy.tensor);
+      this.module.swap(field, value.rank === 2 ? await pack(value as tf.Tensor2D) : new Parameter(tf.keep(value), false));
+      this.module.adopt(field);
+    }
+  }
+}
+
+/** A module's matrices and vectors by field; those of a head that shares its matrix too. */
+export function tensorsOf(module: Module): [string, Matrix][] {
+  const own = [...module.ownTensors()];
+  if (own.length) return own;
+  const { weight } = module as { weight?: Matrix };
+  return weight ? [['weight', weight]] : [];
+}
