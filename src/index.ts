@@ -13,6 +13,7 @@ export { AutoModelForCausalLM, AutoTokenizer } from './models/auto';
 export { AdapterReport, type InspectOptions, inspect } from './notebook/inspect';
 export { showTable } from './notebook/table';
 export { IA3Config } from './peft/ia3';
+export { LNTuningConfig } from './peft/ln_tuning';
 export { LoraConfig } from './peft/lora';
 export { get_peft_model, PeftModel } from './peft/model';
 export { pipeline } from './pipelines/text_generation';

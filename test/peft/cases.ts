@@ -14,6 +14,7 @@ export const CASES: Record<string, MethodCase> = {
     config: { peft_type: 'LORA', r: 4, target_modules: ['v_proj', 'up_proj'], modules_to_save: ['embed_tokens'] },
   },
   '(IA)^3 as PEFT has it for Llama': { config: { peft_type: 'IA3' } },
+  'LN tuning as PEFT has it for Llama': { config: { peft_type: 'LN_TUNING' } },
 };
 
 export const names = Object.keys(CASES);
