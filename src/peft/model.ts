@@ -10,6 +10,7 @@ import * as tf from '../engine/tf';
 import { readJson } from '../formats/json';
 import { type LowRank, type Matrix, Module, type Parameter, readParameters, writeTensors } from '../nn';
 import { adoptMatrices, matrixNames } from './base_layers';
+import { refuseHeld, takeOff, worn } from './hold';
 import { LoraTerm } from './lora';
 import { Merged, packer } from './merge';
 import {
@@ -65,29 +66,66 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     super();
   }
 
-  /** Puts a fresh adapter beside the modules that the config names. `saved`: values will come from a file. */
-  static attach<M extends BaseModel>(model: M, config: PeftConfig, seed = 42, saved = false, name = DEFAULT): PeftModel<M> {
-    for (const [path, module] of model.namedModules())
-      if (module.adapted)
-        throw new OptionError(`${path} already has an adapter. Load the base model again, or unload() the first adapter.`);
+  /** Puts a fresh adapter beside the modules that the config names, in the place of what the model wears. */
+  static attach<M extends BaseModel>(model: M, config: PeftConfig, seed: number): PeftModel<M> {
+    const before = takeOff(model);
     const peft = new PeftModel<M>(model);
-    peft.add(name, config, seed, saved);
-    peft.set_adapter(name);
+    try {
+      peft.add(DEFAULT, config, seed, false);
+    } catch (error) {
+      before.back();
+      throw error;
+    }
+    before.free('the new one takes its place');
+    peft.set_adapter(DEFAULT);
     return peft;
+  }
+
+  /** Off the model for now: `back` undoes that, `free` frees it for good and says so. */
+  stepAside(): { back(): void; free(because: string): void } {
+    this.unmerge_adapter();
+    const { active } = this;
+    this.set_adapter([]);
+    // A table that it brought is the base model's no more for whatever comes.
+    for (const part of this.parts.values()) part.restoreBase();
+    worn.delete(this.base_model);
+    return {
+      back: () => {
+        worn.set(this.base_model, this);
+        this.set_adapter(active);
+      },
+      free: (because) => {
+        const what = [...this.parts.values()].map(({ config }) => config.summary).join(', ');
+        this.unload();
+        if (what)
+          emit('progress', {
+            id: 'adapter',
+            text: `${what} was on the model: ${because}. What it had learned is where it was saved.`,
+            done: true,
+          });
+      },
+    };
   }
 
   /**
    * Loads an adapter that this library or PEFT saved. Missing and unexpected tensors are errors. Where it brings an embedding table or
-   * output head of other values than the model's, they take the place of the model's until unload(), as in PEFT.
+   * output head of other values than the model's, they take the place of the model's until unload(), as in PEFT. An adapter that the
+   * model wears is replaced.
    */
   static async from_pretrained<M extends BaseModel>(model: M, folder: string, { adapter_name = DEFAULT } = {}): Promise<PeftModel<M>> {
-    const peft = PeftModel.attach(model, await configIn(folder), 42, true, adapter_name);
+    const config = await configIn(folder);
+    const before = takeOff(model);
+    const peft = new PeftModel<M>(model);
     try {
+      peft.add(adapter_name, config, 42, true);
       await peft.fill(adapter_name, folder);
     } catch (error) {
       peft.unload();
+      before.back();
       throw error;
     }
+    before.free('the new one takes its place');
+    peft.set_adapter(adapter_name);
     return peft;
   }
 
@@ -131,6 +169,7 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     for (const name of wanted) this.part(name);
     this.refuseMerged('set_adapter');
     this.refuseClash(wanted);
+    refuseHeld(this.base_model, 'set_adapter');
     if (!this.off) this.detach(this.active);
     this.active = [...new Set(wanted)];
     if (!this.off) this.attachAll();
@@ -140,6 +179,7 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
   delete_adapter(name: string): void {
     const part = this.part(name);
     this.refuseMerged('delete_adapter');
+    refuseHeld(this.base_model, 'delete_adapter');
     if (this.active.includes(name) && !this.off) this.detach([name]);
     this.active = this.active.filter((other) => other !== name);
     part.restoreBase();
@@ -151,16 +191,25 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     if (this.parts.has(name))
       throw new OptionError(`There is an adapter called ${show(name)} already. Choose another name, or delete_adapter it first.`);
     this.refuseMerged('add_adapter');
+    refuseHeld(this.base_model, 'add_adapter');
+    const other = worn.get(this.base_model);
+    if (other && other !== this)
+      throw new OptionError(
+        'This adapter was taken off its model, which wears another one now. Use that one, or make a new one with get_peft_model.',
+      );
     this.base_model.requires_grad_(false);
     const terms = [...this.parts.values()].reduce((n, { adapters }) => n + adapters[0].modules.size, 0);
     const adapters = [config.apply(this.base_model, { random: Random.seeded(seed), saved, terms })];
     if (config.modules_to_save?.length)
       adapters.push(new SavedModules(this.base_model, config.modules_to_save, new Set(adapters[0].modules.values())));
     this.parts.set(name, { config, adapters, restoreBase: () => {} });
+    worn.set(this.base_model, this);
   }
 
   private part(name: string): Part {
     const part = this.parts.get(name);
+    if (!part && !this.parts.size)
+      throw new OptionError(`The adapter ${show(name)} was taken off its model, by unload() or by another one that took its place.`);
     if (!part)
       throw new OptionError(
         `There is no adapter called ${show(name)}; there are ${[...this.parts.keys()].map(show).join(', ') || 'none'}.`,
@@ -262,9 +311,11 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
 
   /** Takes all adapters off the base model and frees them. */
   unload(): M {
+    refuseHeld(this.base_model, 'unload');
     this.merged?.undo();
     this.merged = undefined;
     for (const name of [...this.parts.keys()].toReversed()) this.delete_adapter(name);
+    if (worn.get(this.base_model) === this) worn.delete(this.base_model);
     return this.base_model;
   }
 
@@ -312,6 +363,7 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
   }
 
   private checkMergeable(): void {
+    refuseHeld(this.base_model, 'merge');
     if (this.off) throw new OptionError('Adapters are disabled; merge them outside of disable_adapter.');
     for (const name of this.active)
       for (const { unmergeable } of this.part(name).adapters)

@@ -4,6 +4,7 @@ import { backend } from '../engine/backend';
 import type { Precision } from '../engine/precision';
 import { generate } from '../generate/generate';
 import type { CausalLM } from '../models/causal_lm';
+import { hold } from '../peft/hold';
 import { baseOf } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
 import { firstCallbacks, lastCallbacks } from './callbacks';
@@ -160,14 +161,26 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
     resume_from_checkpoint?: string | boolean | null;
   } = {}): Promise<TrainOutput> {
     if (this.session) throw new OptionError('This trainer is already training. Stop it first (interrupt its cell, or trainer.stop()).');
+    const free = hold(this.base);
+    try {
+      return await this.carryOut(resume);
+    } finally {
+      free();
+    }
+  }
+
+  private async carryOut(resume: string | boolean | null): Promise<TrainOutput> {
     const { args, parts, handle, control, model } = this;
     await this.ready;
     await checkWritable(args.output_dir);
     tidy(args.output_dir);
+    const trained = model.namedParameters();
+    if (!trained.size)
+      throw new OptionError('This trainer has nothing to train any more: its adapter was taken off the model. Make a new trainer.');
+    const optimizer = new Optimizer(OPTIMIZERS[args.optim], trained, args);
     handle.begin();
     const onInterrupt = () => this.interrupted();
     process.on('SIGINT', onInterrupt);
-    const optimizer = new Optimizer(OPTIMIZERS[args.optim], model.namedParameters(), args);
     this.optimizer = optimizer;
     try {
       const call = this.call.bind(this);

@@ -5,6 +5,7 @@ import { pack } from '../data/collate';
 import type { Dataset, Row } from '../data/dataset';
 import { type Example, type Prepared, prepareSft } from '../data/sft';
 import type { CausalLM } from '../models/causal_lm';
+import { takeOff } from '../peft/hold';
 import type { PeftConfig } from '../peft/method';
 import { get_peft_model, PeftModel } from '../peft/model';
 import { type ChatMessage, Tokenizer } from '../tokenizers/tokenizer';
@@ -94,6 +95,7 @@ export class SFTTrainer<M extends TrainedModel = PeftModel<CausalLM>> extends Tr
     const test = o.eval_dataset ? prepareSft(o.eval_dataset as Iterable<Row>, o.processing_class, args) : undefined;
     if (test && o.eval_dataset) report('eval_dataset', o.eval_dataset.length, test, args);
     const model = o.peft_config && !isPeft ? get_peft_model(o.model as CausalLM, o.peft_config, { seed: args.seed }) : o.model;
+    if (!o.peft_config && !isPeft) takeOff(model).free('it is taken off, since there is no peft_config');
     // Without an adapter the whole model is trained, where its owner has not chosen parts.
     if (!model.namedParameters().size) model.requires_grad_();
     const rows = args.packing ? pack(train.examples, args.max_length as number) : train.examples;

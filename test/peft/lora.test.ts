@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
+import { on } from '../../src/core/events';
 import * as tf from '../../src/engine/tf';
 import { AutoModelForCausalLM, get_peft_model, LoraConfig, PeftModel } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
@@ -45,7 +46,6 @@ it('starts as the base model, changes with B, and can be switched off and taken 
   const before = logits();
   const peft = get_peft_model(model, new LoraConfig({ r: 4, target_modules: 'all-linear' }));
   expect(logits()).toEqual(before);
-  expect(() => get_peft_model(model, new LoraConfig())).toThrow(/already has an adapter/);
   for (const [name, p] of peft.namedParameters())
     if (name.includes('lora_B')) p.assign(tf.keep(tf.randomNormal(p.tensor.shape, 0, 0.5, 'float32', 3)));
   const changed = logits();
@@ -53,6 +53,43 @@ it('starts as the base model, changes with B, and can be switched off and taken 
   expect(await peft.disable_adapter(() => logits())).toEqual(before);
   expect(logits()).toEqual(changed);
   peft.unload();
+  expect(logits()).toEqual(before);
+});
+
+it('a new adapter takes the place of the one that the model wears; where it cannot be made, that one stays', async () => {
+  const before = logits();
+  const first = get_peft_model(model, new LoraConfig({ r: 4, target_modules: 'all-linear' }));
+  for (const [name, p] of first.namedParameters())
+    if (name.includes('lora_B')) p.assign(tf.keep(tf.randomNormal(p.tensor.shape, 0, 0.5, 'float32', 3)));
+  const folder = scratch('worn');
+  await first.save_pretrained(folder);
+  const changed = logits();
+  expect(() => get_peft_model(model, new LoraConfig({ target_modules: ['q_porj'] }))).toThrow(/match no module/);
+  const broken = scratch('broken');
+  writeFileSync(join(broken, 'adapter_config.json'), readFileSync(join(folder, 'adapter_config.json')));
+  writeFileSync(join(broken, 'adapter_model.safetensors'), 'no tensors');
+  await expect(PeftModel.from_pretrained(model, broken)).rejects.toThrow();
+  expect(logits()).toEqual(changed);
+
+  const held = tf.memory().numTensors;
+  let second = first;
+  let said = '';
+  const off = on('progress', ({ text }) => {
+    said += text;
+  });
+  second = get_peft_model(model, new LoraConfig({ r: 4, target_modules: 'all-linear' }));
+  off();
+  expect(said).toMatch(/^A LoRA adapter \(r = 4.*\) was on the model: the new one takes its place/);
+  expect(tf.memory().numTensors).toBe(held);
+  expect(logits()).toEqual(before);
+  expect(() => first.set_adapter('default')).toThrow(/taken off its model/);
+  expect(() => first.add_adapter('more', new LoraConfig())).toThrow(/wears another one now/);
+  first.unload();
+
+  await second.merge_adapter();
+  const third = await PeftModel.from_pretrained(model, folder);
+  expect(logits()).toEqual(changed);
+  third.unload();
   expect(logits()).toEqual(before);
 });
 

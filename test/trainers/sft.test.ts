@@ -55,6 +55,42 @@ it('learns, and the same seed gives the same losses bit for bit', async () => {
   for (const trainer of [a, b, other]) free(trainer);
 });
 
+it('a trainer can be made again with other options: its adapter takes the place of the last, unless a run is on', async () => {
+  const first = await make();
+  const model = first.model.base_model;
+  const again = (r: number | null) => {
+    const peft_config = r && new LoraConfig({ r, lora_alpha: 8, lora_dropout: 0.1, target_modules: 'all-linear' });
+    const args = new SFTConfig({ ...quiet, output_dir: scratch('out'), max_steps: 12, per_device_train_batch_size: 4 });
+    return new SFTTrainer({ model, processing_class: tokenizer, train_dataset: rows, peft_config, args });
+  };
+  const held = tf.memory().numTensors;
+  await first.train();
+  const running = first.train();
+  expect(() => again(2)).toThrow(/a training run is on/);
+  await vi.waitFor(() => expect(first.run?.status).toBe('running'), { interval: 1 });
+  const paused = first.pause();
+  expect(() => again(2)).toThrow(/a training run is on with this model \(running or paused\)/);
+  await paused;
+  expect(() => again(2)).toThrow(/trainer\.stop\(\)/);
+  for (const pull of [() => first.model.unload(), () => first.model.delete_adapter('default'), () => first.model.merge_adapter()])
+    await expect((async () => pull())()).rejects.toThrow(/a training run is on/);
+  await first.stop();
+  expect((await running).stopped).toBe(true);
+
+  const second = again(4);
+  expect(tf.memory().numTensors).toBe(held);
+  await expect(first.train()).rejects.toThrow(/nothing to train any more/);
+  const fresh = await make();
+  for (const trainer of [second, fresh]) await trainer.train();
+  expect(losses(second)).toEqual(losses(fresh));
+  // Without a peft_config the whole model is trained, and no adapter beside it.
+  const whole = again(null);
+  expect([...whole.model.namedParameters().keys()].filter((name) => /lora/.test(name))).toEqual([]);
+  expect(second.model.active_adapters).toEqual([]);
+  model.dispose();
+  free(fresh);
+});
+
 it('stop and resume equal the uninterrupted run bit for bit, also across an epoch', async () => {
   const whole = await make({ save_strategy: 'steps', save_steps: 100, lr_scheduler_type: 'cosine', warmup_steps: 2, weight_decay: 0.01 });
   await whole.train();
