@@ -42,9 +42,9 @@ for (const name of names)
     for (const model of Object.values(models)) {
       const before = logits(model);
       const tensors = tf.memory().numTensors;
-      const peft = attach(model, name);
+      move(attach(model, name));
+      const peft = attach(model, name); // in the place of the one that was moved
       expect(worst(logits(model), before)).toBeLessThan(1e-5);
-      expect(() => attach(model, name)).toThrow(/already has an adapter/);
       move(peft);
       const changed = logits(model);
       expect(worst(changed, before)).toBeGreaterThan(0.02);
