@@ -59,7 +59,7 @@ it('a trainer can be made again with other options: its adapter takes the place 
   const first = await make();
   const model = first.model.base_model;
   const again = (r: number | null) => {
-    const peft_config = r && new LoraConfig({ r, lora_alpha: 8, lora_dropout: 0.1, target_modules: 'all-linear' });
+    const peft_config = r === null ? null : new LoraConfig({ r, lora_alpha: 8, lora_dropout: 0.1, target_modules: 'all-linear' });
     const args = new SFTConfig({ ...quiet, output_dir: scratch('out'), max_steps: 12, per_device_train_batch_size: 4 });
     return new SFTTrainer({ model, processing_class: tokenizer, train_dataset: rows, peft_config, args });
   };
