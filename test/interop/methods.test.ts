@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
 import * as tf from '../../src/engine/tf';
 import { AutoModelForCausalLM, Dataset, get_peft_model, PeftModel } from '../../src/index';
@@ -28,6 +30,9 @@ beforeAll(async () => {
 });
 const logits = () => tf.tidy(() => Array.from(model.forward(tf.tensor2d(ids, [1, 6], 'int32')).dataSync()));
 const worst = (a: number[], b: number[]) => Math.max(...a.map((v, i) => Math.abs(v - b[i])));
+/** The fields of a saved config; that of PEFT's version is its own. */
+const fields = (saved: string) =>
+  Object.keys(JSON.parse(readFileSync(join(saved, 'adapter_config.json'), 'utf8'))).filter((field) => field !== 'peft_version');
 const config = (name: string) => CASES[name].config as unknown as PeftConfig;
 
 it('adapters of every method that PEFT saved answer here as there, with the same tensors, merged too', async () => {
@@ -58,6 +63,7 @@ it('adapters of every method that are saved here answer in PEFT as here, without
     const to = scratch('ours');
     await peft.save_pretrained(to);
     made.push({ folder: to, logits: logits() });
+    expect(fields(to), name).toEqual(fields(cases[made.length - 1].folder));
     peft.unload();
   }
   const folders = made.map((one) => one.folder);
