@@ -170,6 +170,10 @@ def saved(data):
         return load(data["model"]).eval()(torch.tensor(data["ids"])).logits.flatten().tolist()
 
 
+def resaved(data):
+    return [saved(case) for case in data["cases"]]
+
+
 def adapters(data):
     """Loads an adapter of ours (any warning counts), and saves one of PEFT's; logits of both."""
     from peft import LoraConfig, PeftModel, get_peft_model
@@ -288,5 +292,5 @@ def quantized(data):
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
     torch.set_num_threads(os.cpu_count())
-    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "optimizers": optimizers, "saved": saved, "adapters": adapters, "board": board, "quantized": quantized, "gguf_packed": gguf_packed, "spectra": spectra, "trainings": trainings, **TASKS}[task](json.load(open(source)))
+    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "optimizers": optimizers, "saved": saved, "resaved": resaved, "adapters": adapters, "board": board, "quantized": quantized, "gguf_packed": gguf_packed, "spectra": spectra, "trainings": trainings, **TASKS}[task](json.load(open(source)))
     json.dump(result, open(target, "w"))

@@ -137,6 +137,7 @@ def write_gguf(model, case):
     import gguf
 
     config, arch = model.config, case.get("arch", "llama")
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     writer = gguf.GGUFWriter(case["file"], arch)
     writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(config.max_position_embeddings)
@@ -147,9 +148,9 @@ def write_gguf(model, case):
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_rope_dimension_count(config.head_dim)
-    writer.add_key_length(config.head_dim)
-    writer.add_value_length(config.head_dim)
+    writer.add_rope_dimension_count(head_dim)
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list([f"t{i}" for i in range(config.vocab_size)])
     for key, value in case.get("meta", {}).items():
@@ -162,9 +163,10 @@ def write_gguf(model, case):
     skipped = case.get("skip", [])
     for name, t in model.state_dict().items():
         t = t.float().numpy()
-        if ".q_proj." in name:
+        permuted = arch in ["llama", "mistral"]
+        if permuted and ".q_proj." in name:
             t = interleaved(t, config.num_attention_heads)
-        if ".k_proj." in name:
+        if permuted and ".k_proj." in name:
             t = interleaved(t, config.num_key_value_heads)
         if (name == "lm_head.weight" and config.tie_word_embeddings) or any(part in name for part in skipped):
             continue

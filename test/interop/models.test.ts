@@ -1,13 +1,16 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import * as tf from '../../src/engine/tf';
 import { resolveModel } from '../../src/hub/resolve';
-import { AutoModelForCausalLM, AutoTokenizer, generate } from '../../src/index';
+import { AutoModelForCausalLM, AutoTokenizer, Dataset, generate } from '../../src/index';
+import type { CausalLM } from '../../src/models/causal_lm';
 import { peer } from '../peer';
-import { scratch, tinyLlama } from '../tiny';
+import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
+import { ARCHITECTURES, BASE } from './architectures';
+import { expectSameTraining, trainBoth } from './train_both';
 
-const BASE = 'HuggingFaceTB/SmolLM2-135M-Instruct';
+const SMOL = 'HuggingFaceTB/SmolLM2-135M-Instruct';
 const TEXTS = [
   'The capital of France is',
   'LoRA trains two small matrices beside each frozen weight, so that',
@@ -18,8 +21,8 @@ const TEXTS = [
 
 it('SmolLM2: logits within 2e-3 of transformers, greedy continuations the same, weights packed', async () => {
   const [model, tokenizer] = [
-    await AutoModelForCausalLM.from_pretrained(BASE, { progress: false }),
-    await AutoTokenizer.from_pretrained(BASE),
+    await AutoModelForCausalLM.from_pretrained(SMOL, { progress: false }),
+    await AutoTokenizer.from_pretrained(SMOL),
   ];
   const tensorBytes = 96_576_768; // of the file: the sum of its tensors
   expect(model.weightBytes()).toBeLessThanOrEqual(1.1 * tensorBytes);
@@ -34,7 +37,7 @@ it('SmolLM2: logits within 2e-3 of transformers, greedy continuations the same, 
   const made: number[][] = [];
   for (const { ids } of rows) made.push(await generate(model, ids, { max_new_tokens: 64, eos_token_id: [] }));
   const theirs = peer<{ difference: number; made: number[]; margins: number[] }[]>('smol', {
-    model: (await resolveModel(BASE)).path,
+    model: (await resolveModel(SMOL)).path,
     rows,
   });
   for (const [i, { difference, made: expected, margins }] of theirs.entries()) {
@@ -46,83 +49,70 @@ it('SmolLM2: logits within 2e-3 of transformers, greedy continuations the same, 
   model.dispose();
 });
 
-it('tiny random models of each architecture: logits within 1e-4, with a cache too', async () => {
-  const ids = [
-    [3, 1, 4, 1, 5, 9, 2, 6],
-    [2, 7, 1, 8, 2, 8, 1, 8],
-  ];
-  const base = {
-    model_type: 'llama',
-    hidden_size: 32,
-    num_hidden_layers: 2,
-    num_attention_heads: 4,
-    intermediate_size: 48,
-    vocab_size: 64,
-    max_position_embeddings: 128,
-  };
-  const configs = [
-    { ...base, num_key_value_heads: 2, tie_word_embeddings: true },
-    { ...base, num_key_value_heads: 1, tie_word_embeddings: false, rope_parameters: { rope_type: 'default', rope_theta: 500000 } },
-    { ...base, num_key_value_heads: 4, tie_word_embeddings: false, attention_bias: true, mlp_bias: true, head_dim: 16 },
-    {
-      ...base,
-      num_key_value_heads: 2,
-      rope_parameters: {
-        rope_type: 'llama3',
-        rope_theta: 10000,
-        factor: 8,
-        low_freq_factor: 1,
-        high_freq_factor: 4,
-        original_max_position_embeddings: 32,
-      },
-    },
-    { ...base, num_key_value_heads: 2, rope_parameters: { rope_type: 'linear', rope_theta: 10000, factor: 4 } },
-    ...[
-      { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 32 },
-      {
-        rope_type: 'yarn',
-        factor: 4,
-        original_max_position_embeddings: 64,
-        beta_fast: 8,
-        truncate: false,
-        mscale: 0.7,
-        mscale_all_dim: 0.5,
-      },
-      { rope_type: 'longrope', factor: 4, original_max_position_embeddings: 32, short_factor: [1, 1.1, 1.2, 2], long_factor: [1, 2, 3, 4] },
-      { rope_type: 'longrope', factor: 32, original_max_position_embeddings: 4, short_factor: [1, 1.1, 1.2, 2], long_factor: [1, 2, 3, 4] },
-      { rope_type: 'dynamic', factor: 2 },
-    ].map((rope) => ({ ...base, num_key_value_heads: 2, rope_parameters: { rope_theta: 10000, ...rope } })),
-    {
-      ...base,
-      num_key_value_heads: 2,
-      max_position_embeddings: 5,
-      rope_parameters: { rope_type: 'dynamic', rope_theta: 10000, factor: 2 },
-    },
-    { ...base, model_type: 'mistral', num_key_value_heads: 2, sliding_window: 3 },
-    { ...base, model_type: 'mistral', num_key_value_heads: 1, sliding_window: null, head_dim: 12 },
-  ];
-  const cases = [1, 2, 3].flatMap((seed) => configs.map((config) => ({ seed, config, ids, folder: scratch('tiny') })));
+const logitsOf = (model: CausalLM, ids: number[][]) =>
+  tf.tidy(() => model.forward(tf.tensor2d(ids, [ids.length, ids[0].length], 'int32')).dataSync());
+const worst = (theirs: number[], ours: ArrayLike<number>) => theirs.reduce((most, v, i) => Math.max(most, Math.abs(v - ours[i])), 0);
+const IDS = [
+  [3, 1, 4, 1, 5, 9, 2, 6],
+  [2, 7, 1, 8, 2, 8, 1, 8],
+];
+const cases = Object.entries(ARCHITECTURES).flatMap(([model_type, { configs }]) =>
+  configs.flatMap((config) =>
+    [1, 2, 3].map((seed) => ({ seed, config: { ...BASE, model_type, ...config }, ids: IDS, folder: scratch('tiny') })),
+  ),
+);
+
+it('random models of each architecture: logits within 1e-4 of transformers, token by token too, and of what is saved there', async () => {
   const expected = peer<number[][]>('tiny', { cases });
+  const resaved: { model: string; ids: number[][] }[] = [];
+  const ours: Float32Array[] = [];
   for (const [i, { folder, config, seed }] of cases.entries()) {
     const model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
-    const logits = tf.tidy(() => model.forward(tf.tensor2d(ids, [2, 8], 'int32')).dataSync());
-    const worst = Math.max(...expected[i].map((value, j) => Math.abs(value - logits[j])));
-    expect(worst, `seed ${seed}, ${JSON.stringify(config)}`).toBeLessThan(1e-4);
-    // Where rotations change with the length of the text, keys in a cache have those of their time.
-    if (/dynamic|longrope/.test(JSON.stringify(config))) {
-      model.dispose();
-      continue;
+    const logits = logitsOf(model, IDS) as Float32Array;
+    expect(worst(expected[i], logits), `seed ${seed}, ${JSON.stringify(config)}`).toBeLessThan(1e-4);
+    if (seed === 1) {
+      resaved.push({ model: scratch('resaved'), ids: IDS });
+      await model.save_pretrained(resaved.at(-1)!.model);
+      ours.push(logits);
     }
-    const cache = model.newCache(8);
-    const last = tf.tidy(() => {
-      const steps = ids[1].map((id) => model.logits(tf.reshape(model.hidden(tf.tensor2d([[id]], [1, 1], 'int32'), { cache }), [1, -1])));
-      return steps[7].dataSync();
-    });
-    const width = last.length;
-    expect(Math.max(...Array.from(last, (value, j) => Math.abs(value - expected[i][15 * width + j])))).toBeLessThan(1e-4);
-    cache.dispose();
+    // Where rotations change with the length of the text, keys in a cache have those of their time.
+    if (!/dynamic|longrope/.test(JSON.stringify(config))) {
+      const cache = model.newCache(8);
+      const last = tf.tidy(() => {
+        const steps = IDS[1].map((id) => model.logits(tf.reshape(model.hidden(tf.tensor2d([[id]], [1, 1], 'int32'), { cache }), [1, -1])));
+        return steps[7].dataSync();
+      });
+      expect(worst(expected[i].slice(15 * last.length), last)).toBeLessThan(1e-4);
+      cache.dispose();
+    }
     model.dispose();
   }
+  for (const [i, theirs] of peer<number[][]>('resaved', { cases: resaved }).entries())
+    expect(worst(theirs, ours[i]), `saved again: ${readFileSync(join(resaved[i].model, 'config.json'), 'utf8')}`).toBeLessThan(1e-4);
+});
+
+it('GGUF files of each architecture have the logits of the models in them', async () => {
+  const files = Object.entries(ARCHITECTURES).flatMap(([model_type, { ggufs = [] }]) =>
+    ggufs.map((gguf) => ({
+      ...{ arch: model_type, ...gguf, ids: IDS[0], file: join(scratch('gguf'), 'm.gguf') },
+      config: { ...BASE, model_type, ...gguf.config },
+    })),
+  );
+  const theirs = peer<number[][]>('ggufs', { cases: files }, 'peer_models.py');
+  for (const [i, { file, config }] of files.entries()) {
+    const model = await AutoModelForCausalLM.from_pretrained(file, { progress: false });
+    expect(model.config.model_type).toBe(config.model_type);
+    expect(worst(theirs[i], logitsOf(model, [IDS[0]])), JSON.stringify(config)).toBeLessThan(1e-4);
+    model.dispose();
+  }
+});
+
+it('each architecture learns with LoRA as in PEFT: losses within 1e-3', async () => {
+  const rows = Dataset.from_list(Array.from({ length: 8 }, (_, i) => chatRow(`What is ${i} plus ${i}?`, `It is ${2 * i}.`)));
+  const last = cases.filter(({ config, seed }, i) => seed === 3 && cases[i + 1]?.config.model_type !== config.model_type);
+  const base = { tokenizer: tinyTokenizer(), train: rows, steps: 8, dtype: 'float32', lr: 1e-2, lora: { r: 4, lora_alpha: 8 } } as const;
+  const trained = await trainBoth(last.map(({ folder }) => ({ ...base, path: folder })));
+  for (const [i, both] of trained.entries()) expectSameTraining(both, `PEFT, ${JSON.stringify(last[i].config)}`);
 });
 
 it('a model that save_pretrained wrote has the same logits in transformers', async () => {
@@ -130,7 +120,7 @@ it('a model that save_pretrained wrote has the same logits in transformers', asy
   for (const [at, dtype] of [
     [await tinyLlama(5), 'auto'],
     [await tinyLlama(6, { tie_word_embeddings: false }), 'bfloat16'],
-    [BASE, 'auto'],
+    [SMOL, 'auto'],
   ]) {
     const model = await AutoModelForCausalLM.from_pretrained(at, { progress: false, dtype });
     const folder = scratch('saved');
@@ -138,7 +128,7 @@ it('a model that save_pretrained wrote has the same logits in transformers', asy
     const logits = tf.tidy(() => model.forward(tf.tensor2d(ids, [1, 8], 'int32')).dataSync());
     const theirs = peer<number[]>('saved', { model: folder, ids });
     const worst = theirs.reduce((most, value, i) => Math.max(most, Math.abs(value - logits[i])), 0);
-    expect(worst, at).toBeLessThan(at === BASE ? 2e-3 : 1e-4);
+    expect(worst, at).toBeLessThan(at === SMOL ? 2e-3 : 1e-4);
     model.dispose();
   }
 });

@@ -1,0 +1,52 @@
+/** One architecture as its tests take it. A new one is a row. */
+export interface ArchitectureCase {
+  /** Settings beside those of `BASE`: logits here and in transformers, with a cache, saved and opened there; the last learns with LoRA. */
+  configs: Record<string, unknown>[];
+  /** Metadata of GGUF files beside the usual, and the settings of the models in them; general.architecture is the model_type. */
+  ggufs?: { config: Record<string, unknown>; meta?: Record<string, unknown>; arch?: string }[];
+}
+
+export const BASE = {
+  hidden_size: 32,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  intermediate_size: 48,
+  vocab_size: 264,
+  max_position_embeddings: 128,
+};
+
+const rope = (rope_parameters: object) => ({ num_key_value_heads: 2, rope_parameters: { rope_theta: 10000, ...rope_parameters } });
+const factors = { short_factor: [1, 1.1, 1.2, 2], long_factor: [1, 2, 3, 4] };
+
+/** By model_type. */
+export const ARCHITECTURES: Record<string, ArchitectureCase> = {
+  llama: {
+    configs: [
+      { num_key_value_heads: 2, tie_word_embeddings: true },
+      { num_key_value_heads: 1, tie_word_embeddings: false, rope_parameters: { rope_type: 'default', rope_theta: 500000 } },
+      rope({ rope_type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 32 }),
+      rope({ rope_type: 'linear', factor: 4 }),
+      rope({ rope_type: 'yarn', factor: 4, original_max_position_embeddings: 32 }),
+      rope({
+        ...{ rope_type: 'yarn', factor: 4, original_max_position_embeddings: 64 },
+        ...{ beta_fast: 8, truncate: false, mscale: 0.7, mscale_all_dim: 0.5 },
+      }),
+      rope({ rope_type: 'longrope', factor: 4, original_max_position_embeddings: 32, ...factors }),
+      rope({ rope_type: 'longrope', factor: 32, original_max_position_embeddings: 4, ...factors }),
+      rope({ rope_type: 'dynamic', factor: 2 }),
+      { ...rope({ rope_type: 'dynamic', factor: 2 }), max_position_embeddings: 5 },
+      { num_key_value_heads: 4, tie_word_embeddings: false, attention_bias: true, mlp_bias: true, head_dim: 16 },
+    ],
+    ggufs: [{ config: { num_key_value_heads: 2, tie_word_embeddings: true } }],
+  },
+  mistral: {
+    configs: [
+      { num_key_value_heads: 1, sliding_window: null, head_dim: 12 },
+      { num_key_value_heads: 2, sliding_window: 3 },
+    ],
+    ggufs: [
+      { config: { num_key_value_heads: 2, sliding_window: 3 }, arch: 'llama', meta: { 'llama.attention.sliding_window': 3 } },
+      { config: { num_key_value_heads: 2, sliding_window: 3 }, meta: { 'mistral.attention.sliding_window': 3 } },
+    ],
+  },
+};
