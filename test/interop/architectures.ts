@@ -49,4 +49,16 @@ export const ARCHITECTURES: Record<string, ArchitectureCase> = {
       { config: { num_key_value_heads: 2, sliding_window: 3 }, meta: { 'mistral.attention.sliding_window': 3 } },
     ],
   },
+  qwen2: {
+    configs: [
+      { num_key_value_heads: 2, tie_word_embeddings: true },
+      { num_key_value_heads: 4, layer_types: ['sliding_attention', 'full_attention'], use_sliding_window: true, sliding_window: 4 },
+      { num_key_value_heads: 2, use_sliding_window: false, sliding_window: 3, max_window_layers: 0 },
+      { num_key_value_heads: 2, tie_word_embeddings: false, use_sliding_window: true, sliding_window: 3, max_window_layers: 1 },
+    ],
+    ggufs: [
+      { config: { num_key_value_heads: 2, tie_word_embeddings: true } },
+      { config: { num_key_value_heads: 4, tie_word_embeddings: false } },
+    ],
+  },
 };
