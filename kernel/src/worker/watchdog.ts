@@ -11,10 +11,10 @@ import type { Child } from './watch';
 
 const { fd, flag, word, port } = workerData as { fd: number; flag: Int32Array; word: Int32Array; port: MessagePort };
 /** What a cell may need to reach its next yield before its JavaScript is stopped, in ms; then half as much again, and so on. */
-const PROMPT = 10;
-const LONGEST = 50;
+const PROMPT = 5;
+const LONGEST = 20;
 /** When to look for processes that a cell waits for inside a call: one may just be starting. */
-const PAUSES = [PROMPT, 15, 25, 50];
+const PAUSES = [PROMPT, 10, 20, 40];
 /** What these may need to end, before they are killed. */
 const PATIENCE = 400;
 
@@ -65,7 +65,7 @@ function insistIn(patience: number): void {
   timer = setTimeout(async () => {
     if (taken() >= due || stopping) return;
     if (close()) await stop();
-    insistIn(Math.min(1.5 * patience, LONGEST));
+    insistIn(Math.min(1.3 * patience, LONGEST));
   }, patience);
 }
 
