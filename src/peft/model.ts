@@ -183,7 +183,7 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     if (this.active.includes(name) && !this.off) this.detach([name]);
     this.active = this.active.filter((other) => other !== name);
     part.restoreBase();
-    for (const adapter of part.adapters) for (const { tensor } of adapter.parameters.values()) tensor.dispose();
+    free(part.adapters);
     this.parts.delete(name);
   }
 
@@ -200,8 +200,13 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     this.base_model.requires_grad_(false);
     const terms = [...this.parts.values()].reduce((n, { adapters }) => n + adapters[0].modules.size, 0);
     const adapters = [config.apply(this.base_model, { random: Random.seeded(seed), saved, terms })];
-    if (config.modules_to_save?.length)
-      adapters.push(new SavedModules(this.base_model, config.modules_to_save, new Set(adapters[0].modules.values())));
+    try {
+      if (config.modules_to_save?.length)
+        adapters.push(new SavedModules(this.base_model, config.modules_to_save, new Set(adapters[0].modules.values())));
+    } catch (error) {
+      free(adapters);
+      throw error;
+    }
     this.parts.set(name, { config, adapters, restoreBase: () => {} });
     worn.set(this.base_model, this);
   }
@@ -403,6 +408,10 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
   async restore(folder: string): Promise<void> {
     for (const name of this.parts.keys()) await this.read(name, placeOf(folder, name));
   }
+}
+
+function free(adapters: Adapter[]): void {
+  for (const { parameters } of adapters) for (const { tensor } of parameters.values()) tensor.dispose();
 }
 
 const placeOf = (folder: string, name: string, ...rest: string[]): string => join(folder, ...(name === DEFAULT ? [] : [name]), ...rest);
