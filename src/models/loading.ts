@@ -8,7 +8,7 @@ import type { WeightFormat } from '../engine/weights';
 import { readGguf } from '../formats/gguf';
 import { readJson } from '../formats/json';
 import { GenerationConfig, readGenerationConfig } from '../generate/generation_config';
-import { resolveModel } from '../hub/resolve';
+import { type ResolvedModel, resolveModel } from '../hub/resolve';
 import { BitsAndBytesConfig, bf16, f32 } from '../quantize';
 import type { Architecture, GgufReader, Report } from './architecture';
 import * as architectures from './architectures';
@@ -16,7 +16,7 @@ import type { ModelConfig } from './config';
 import { checkMetadata, ggufGenerationConfig } from './gguf_metadata';
 import type { Head } from './head';
 import type { PretrainedModel } from './pretrained';
-import { ggufSource, safetensorsSource, type WeightSource } from './source';
+import { FOLLOWS, ggufSource, safetensorsSource, type WeightSource } from './source';
 
 export interface LoadOptions {
   /** Says 'block 3 of 30' while it loads. */
@@ -114,7 +114,8 @@ function assemble<M extends PretrainedModel>(
   });
 }
 
-async function loadGguf<M extends PretrainedModel>(path: string, how: How<M>): Promise<Loaded<M>> {
+/** What a GGUF file holds, and the architecture that it is read by. */
+async function readModelGguf(path: string, name: string) {
   const gguf = await readGguf(path);
   const readers = Object.keys(ARCHITECTURES).filter((type) => ARCHITECTURES[type].gguf);
   const { model_type, gguf: reader } = architectureOf(gguf.metadata.get('general.architecture'), path, readers);
@@ -122,15 +123,23 @@ async function loadGguf<M extends PretrainedModel>(path: string, how: How<M>): P
   checkMetadata(gguf, model_type, keys);
   const json = { model_type, ...(await read(gguf)) };
   const architecture = architectureOf(json.model_type, path);
-  const config = architecture.config(json, how.name);
-  const source = how.prepare(ggufSource(gguf, names(config), config.num_hidden_layers));
+  const config = architecture.config(json, name);
+  return { gguf, architecture, config, source: ggufSource(gguf, names(config), config.num_hidden_layers) };
+}
+
+/** The weights of a model in files, by their Hugging Face names. */
+export async function weightsOf({ kind, path, name }: ResolvedModel): Promise<WeightSource> {
+  if (kind === 'gguf') return (await readModelGguf(path, name)).source;
+  return safetensorsSource(path, (await readJson(join(path, 'config.json'))).transformers_weights);
+}
+
+async function loadGguf<M extends PretrainedModel>(path: string, how: How<M>): Promise<Loaded<M>> {
+  const { gguf, architecture, config, source: stored } = await readModelGguf(path, how.name);
+  const source = how.prepare(stored);
   const generation_config = await readGenerationConfig(dirname(path), () => ggufGenerationConfig(gguf.metadata));
   const model = await assemble(architecture, config, source, how);
   return { model: Object.assign(model, { generation_config }), source };
 }
-
-/** Buffers that older versions of transformers saved, and that follow from config.json. */
-const FOLLOWS = /rotary_emb\.inv_freq$/;
 
 async function loadFolder<M extends PretrainedModel>(folder: string, how: How<M>): Promise<Loaded<M>> {
   const json = await readJson(join(folder, 'config.json'));

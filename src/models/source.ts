@@ -30,6 +30,9 @@ interface Ways {
 /** The matrices that may be one. */
 export const [EMBEDDINGS, HEAD] = ['model.embed_tokens.weight', 'lm_head.weight'];
 
+/** Buffers that older versions of transformers saved, and that follow from config.json. */
+export const FOLLOWS = /rotary_emb\.inv_freq$/;
+
 /** The module that all decoders of transformers keep their layers in; some files leave it out of their tensors' names, or say it twice. */
 const BASE = 'model.';
 
@@ -72,6 +75,20 @@ export class WeightSource {
 
   has(name: string): boolean {
     return this.find(name) !== undefined;
+  }
+
+  /** The shape that a tensor is stored with; undefined where there is none. */
+  shape(name: string): number[] | undefined {
+    return this.find(name)?.at.shape;
+  }
+
+  /** How many values the model has: a head that is the embedding table once more does not count. */
+  async numParameters(): Promise<number> {
+    const tied = await this.same(EMBEDDINGS, HEAD);
+    let total = 0;
+    for (const [name, { shape }] of this.stored)
+      if (!FOLLOWS.test(name) && !(tied && name === HEAD)) total += shape.reduce((a, b) => a * b, 1);
+    return total;
   }
 
   /** Names of the tensors that nobody has read so far. */

@@ -11,7 +11,6 @@ import {
   effectiveRank,
   heatmapSpec,
   moduleOf,
-  NO_BASE,
   NO_DELTA,
   NO_SCALE,
   overlap,
@@ -22,8 +21,6 @@ import {
 } from '../../views';
 import { FileError, OptionError } from '../core/errors';
 import { readOptions } from '../core/options';
-import { take } from '../engine/backend';
-import * as tf from '../engine/tf';
 import { mergeCheck } from '../evaluate/merge_check';
 import { floats } from '../formats/floats';
 import { readJson } from '../formats/json';
@@ -34,6 +31,7 @@ import { type Linear, Parameter } from '../nn';
 import { PeftModel } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
 import { checkpointsOf } from '../train/output_dir';
+import { baseWeights, normOf } from './base_weights';
 import { bundleOf } from './bundle';
 import { ChartThread } from './chart';
 import { type Bundle, Display, inNotebook } from './display';
@@ -47,9 +45,11 @@ export interface InspectOptions {
   /** A text on which the merged model is compared with the adapter beside its base; needs a model and its tokenizer. */
   merge_check: string | null;
   tokenizer: Tokenizer | null;
+  /** Of an adapter in a folder: its base model's name, folder or .gguf file; by default the one that it names, where that is at hand. */
+  base_model: string | null;
 }
 
-const DEFAULTS: InspectOptions = { checkpoints: null, compare: null, merge_check: null, tokenizer: null };
+const DEFAULTS: InspectOptions = { checkpoints: null, compare: null, merge_check: null, tokenizer: null, base_model: null };
 const FILE = 'adapter_model.safetensors';
 
 /** An adapter's modules before their spectra are known. */
@@ -100,7 +100,8 @@ export class AdapterReport {
   }
 }
 
-async function fromFolder(folder: string): Promise<Source> {
+/** `beside`: its base model is looked at too, the one of this name or its own. */
+async function fromFolder(folder: string, beside?: { base_model: string | null }): Promise<Source> {
   const path = join(folder, FILE);
   if (!existsSync(path))
     throw new FileError(
@@ -109,6 +110,11 @@ async function fromFolder(folder: string): Promise<Source> {
   const configPath = join(folder, 'adapter_config.json');
   const config = existsSync(configPath) ? await readJson(configPath) : undefined;
   const { pairs, others } = pairsOf((await readSafetensors(path)).tensors.values());
+  const base = String(config?.base_model_name_or_path ?? '');
+  const weights = beside && (await baseWeights(base, beside.base_model));
+  const notes = weights?.notes ?? [];
+  if (others.length) notes.push(NO_DELTA);
+  if (typeof config?.lora_alpha !== 'number') notes.push(NO_SCALE);
   const file = await open(path, 'r');
   const values = async (tensor: SafeTensor) => {
     const decode = floats[tensor.type as keyof typeof floats];
@@ -121,16 +127,16 @@ async function fromFolder(folder: string): Promise<Source> {
   return {
     name: folder,
     method: String(config?.peft_type ?? 'LORA'),
-    base: String(config?.base_model_name_or_path ?? ''),
-    total: null,
-    notes: [NO_BASE, ...(others.length ? [NO_DELTA] : []), ...(typeof config?.lora_alpha === 'number' ? [] : [NO_SCALE])],
+    base,
+    total: weights?.total ?? null,
+    notes,
     updates: pairs.map(({ module, a, b }) => {
       const [r, inFeatures] = a.shape;
       const scale = scaleOf(config, module, r) ?? 1;
       return {
         module,
         update: { r, inFeatures, outFeatures: b.shape[0], scale, values: async () => ({ a: await values(a), b: await values(b) }) },
-        weight: async () => null,
+        weight: async () => weights?.norm(module, [b.shape[0], a.shape[1]]) ?? null,
       };
     }),
     others: await Promise.all(others.map(async (tensor) => tensorOf(tensor, await values(tensor)))),
@@ -141,14 +147,8 @@ async function fromFolder(folder: string): Promise<Source> {
 /** Norms of frozen weights: they do not change while training. */
 const norms = new WeakMap<object, number>();
 
-async function normOf({ weight }: Linear): Promise<number> {
-  const known = norms.get(weight);
-  if (known !== undefined) return known;
-  const squares = tf.tidy(() => {
-    const w = weight instanceof Parameter ? weight.tensor : weight.dequantize();
-    return tf.sum(tf.square(w));
-  });
-  const norm = Math.sqrt((await take(squares))[0]);
+async function frozenNorm({ weight }: Linear): Promise<number> {
+  const norm = norms.get(weight) ?? (await normOf(weight));
   if (!(weight instanceof Parameter)) norms.set(weight, norm);
   return norm;
 }
@@ -170,7 +170,7 @@ function fromModel(model: PeftModel<CausalLM>): Source {
         ...{ r: a.shape[0], inFeatures: a.shape[1], outFeatures: b.shape[0], scale },
         values: async () => ({ a: await copy(a), b: await copy(b) }),
       },
-      weight: () => normOf(linears.get(module) as Linear),
+      weight: () => frozenNorm(linears.get(module) as Linear),
     })),
     others: [],
     close: async () => {},
@@ -210,7 +210,7 @@ async function overlapWith(source: Source, another: Source): Promise<AdapterData
 
 /**
  * What an adapter adds to its base model: for every module the norm and singular values of its update, against the weight where
- * the model is given; how it grew over checkpoints; how much it shares with another; what merging would change.
+ * the model is given or on this machine; how it grew over checkpoints; how much it shares with another; what merging would change.
  */
 export async function inspect(
   adapter: PeftModel<CausalLM> | string,
@@ -220,19 +220,21 @@ export async function inspect(
   const isModel = adapter instanceof PeftModel;
   if (!isModel && typeof adapter !== 'string')
     throw new OptionError('inspect takes a model with an adapter (get_peft_model, trainer.model), or the folder of a saved one.');
+  if (isModel && o.base_model !== null)
+    throw new OptionError('inspect: base_model is for the folder of a saved adapter; a model has its base beside it.');
   const checkpoints = o.checkpoints ?? (isModel ? [] : adaptersOf(adapter));
   let folder = isModel ? '' : adapter;
   // The output folder of a run that was stopped: its last checkpoint is what there is.
   if (!isModel && !existsSync(join(folder, FILE)) && checkpoints.length) folder = checkpoints[checkpoints.length - 1];
   const charts = new ChartThread();
   const opened: Source[] = [];
-  const folderSource = async (path: string) => {
-    const source = await fromFolder(path);
+  const folderSource = async (path: string, beside?: InspectOptions) => {
+    const source = await fromFolder(path, beside);
     opened.push(source);
     return source;
   };
   try {
-    const source = isModel ? fromModel(adapter) : await folderSource(folder);
+    const source = isModel ? fromModel(adapter) : await folderSource(folder, o);
     const modules = await modulesOf(source);
     const wrong = modules.find(({ delta }) => !Number.isFinite(delta));
     if (wrong)

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect as show } from 'node:util';
 import { expect, it } from 'vitest';
@@ -27,7 +27,7 @@ it('a model says the same of its adapter as the saved file does, and sets it aga
   for (const module of beside.modules) {
     const other = order.get(module.name)!;
     expect(other.singular.map((s, i) => s / module.singular[i])).toEqual(module.singular.map(() => expect.closeTo(1, 6)));
-    expect(other.weight).toBeNull();
+    expect(other.weight).toBeCloseTo(module.weight!, 4);
     const linear = [...model.base_model.namedModules()].find(([path]) => path === module.name)![1] as unknown as {
       weight: { dequantize(): tf.Tensor };
     };
@@ -36,13 +36,45 @@ it('a model says the same of its adapter as the saved file does, and sets it aga
       3,
     );
   }
-  expect(beside.data.total).toBe(model.base_model.numParameters());
-  expect(saved.data.notes).toEqual(['The base model is not at hand: |dW| is shown alone, and not against |W|.']);
+  expect([beside.data.total, saved.data.total]).toEqual(Array(2).fill(model.base_model.numParameters()));
+  expect(saved.data.notes).toEqual([]);
   const bundle = beside.bundle();
   expect(Object.keys(bundle)).toEqual([ADAPTER_MIME, 'text/html', 'image/png', 'text/plain']);
   expect(parseAdapter(JSON.parse(JSON.stringify(bundle[ADAPTER_MIME])))).toMatchObject({ method: 'LORA' });
   expect(bundle['text/html']).not.toContain('<script');
   expect(show(beside)).toMatch(/^Adapter beside .*\nadapter: LORA beside 14 modules/);
+});
+
+it('the base of a saved adapter is found by its name, or given; where it is not, the report says what to do', async () => {
+  const model = await tiny();
+  const folder = scratch('adapter');
+  await model.save_pretrained(folder);
+  const path = join(folder, 'adapter_config.json');
+  const config = JSON.parse(readFileSync(path, 'utf8'));
+  const base = config.base_model_name_or_path as string;
+  const named = (name: string | null) => writeFileSync(path, JSON.stringify({ ...config, base_model_name_or_path: name }));
+  const other = await tinyLlama(3, { hidden_size: 32, intermediate_size: 64 });
+  const none = tf.memory().numTensors;
+  for (const [name, why] of [
+    [
+      'some/model',
+      /^The base model is not at hand.*'some\/model' is not on this machine\. .*inspect\(folder, \{ base_model: '\.\.\.' \}\)/,
+    ],
+    [null, /does not name it\. .*base_model/],
+    [other, /down_proj\.weight is \[32,64\], and the adapter updates one of \[64,64\].*base_model/],
+  ] as const) {
+    named(name);
+    const report = await inspect(folder);
+    expect(report.data.notes).toEqual([expect.stringMatching(why)]);
+    expect(report.modules[0]).toMatchObject({ weight: null });
+    const given = await inspect(folder, { base_model: base });
+    expect(given.data.notes).toEqual([]);
+    expect(given.modules.every(({ weight }) => weight! > 0)).toBe(true);
+  }
+  expect(tf.memory().numTensors).toBe(none);
+  await expect(inspect(folder, { base_model: other })).rejects.toThrow(/trained beside another model/);
+  await expect(inspect(folder, { base_model: 'some/model' })).rejects.toThrow(/No model 'some\/model' was found/);
+  await expect(inspect(model, { base_model: base })).rejects.toThrow(/a model has its base beside it/);
 });
 
 it('growth over checkpoints and what two adapters share', async () => {
