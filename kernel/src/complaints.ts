@@ -1,19 +1,38 @@
 import { getHeapStatistics } from 'node:v8';
 
-/** Words of Node's inspector, and what a reader is told instead. */
+/** How lines of TensorFlow's log begin: its level, the time, the place in its sources. */
+const LOG = /^(?:I\d{4} |\d{4}-\d\d-\d\d )[\d:. ]+(?:I )?(?:[\w/]*\/)?/.source;
+
+/** Words of Node's inspector and of TensorFlow as it starts, and what a reader is told instead. */
 const ASIDES: [RegExp, (...parts: string[]) => string][] = [
   [/^Waiting for the debugger to disconnect\.\.\.$/, () => ''],
   [/^For help, see: https:\/\/nodejs\.org\/\S*$/, () => ''],
   [/^Debugger ending on .*$/, () => ''],
   [/^Debugger listening on (\S+)$/, (_, address) => `A debugger can attach: ${address}\n`],
   [/^Debugger attached\.$/, () => 'A debugger is attached.\n'],
+  [/^WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR$/, () => ''],
+  [new RegExp(`${LOG}(?:port|cpu_feature_guard|gpu_device|cuda_executor)\\.cc:\\d+\\] .*$`), () => ''],
+  [/^To enable the following instructions: .* rebuild TensorFlow with the appropriate compiler flags\.$/, () => ''],
 ];
 /** How reports begin that V8 and Node write as they die; all that follows is theirs. */
 const REPORT =
   /^(<--- Last few GCs --->|<--- JS stacktrace --->|FATAL ERROR: |# Fatal error in |----- (Native|JavaScript) stack trace -----|\S*node(\.exe)?\[\d+\]: .*Assertion )/;
 /** What may stand before one. */
 const LEAD = /^#?$/;
-const BEGINNINGS = ['Waiting for the debugger', 'For help, see: ', 'Debugger ', '<--- ', 'FATAL ERROR: ', '#', '----- ', 'node['];
+const BEGINNINGS = [
+  'WARNING: All log',
+  'I0',
+  'I1',
+  'To enable the following',
+  'Waiting for the debugger',
+  'For help, see: ',
+  'Debugger ',
+  '<--- ',
+  'FATAL ERROR: ',
+  '#',
+  '----- ',
+  'node[',
+];
 /** How long lines are held back to see what follows, in ms: what may lead to a report, and a report that nobody died of. */
 const [SOON, LATER] = [100, 2000];
 const KEPT = 8000;

@@ -1,5 +1,6 @@
 """A cell always ends: whatever it shows, throws, asks or waits for; and the next cell runs."""
 
+import json
 import os
 import pathlib
 import re
@@ -404,6 +405,27 @@ class Ends(Kernels):
     def test_inspector(self):
         _, messages = self.run_cell("import inspector from 'node:inspector'; inspector.open(0); await new Promise((r) => setTimeout(r, 100)); inspector.close()")
         self.assertRegex(self.text(messages, "stderr"), r"^A debugger can attach: ws://127\.0\.0\.1:\d+/[-\w]+\n$")
+
+    def test_tensorflow(self):
+        """What it says of itself as it starts is no word to a reader; its warnings and errors are."""
+        begin = (
+            "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+            "I0000 00:00:1795670012.039747    6790 port.cc:153] oneDNN custom operations are on. You may see other results.\n"
+            "2026-01-02 03:04:05.678901: I tensorflow/core/util/port.cc:153] oneDNN custom operations are on. You may see other results.\n"
+            "2026-01-02 03:04:05.678901: I tensorflow/core/platform/cpu_feature_guard.cc:210] This TensorFlow binary is optimized to use instructions.\n"
+            "To enable the following instructions: AVX2 FMA, in other operations, rebuild TensorFlow with the appropriate compiler flags.\n"
+        )
+        rest = "E0000 00:00:1795670012.039747    6790 port.cc:153] wrong\nI01 said\nWARNING: All of it\nTo enable the following\n"
+        for write in ("writeSync(2, said)", "for (const c of said) writeSync(2, c)"):
+            _, messages = self.run_cell(f"import {{ writeSync }} from 'node:fs'; const said = {json.dumps(begin + rest)}; {write}")
+            self.assertEqual(self.text(messages, "stderr"), rest)
+
+    def test_reset(self):
+        """A process that ends because it is asked to says nothing of its debugger, whatever it was at."""
+        for code in ("1", "setInterval(() => {}, 1)", "import inspector from 'node:inspector'; import { Session } from 'node:inspector'; new Session().connect()"):
+            self.run_cell(code)
+            reply, messages = self.run_cell("%reset\nawait new Promise((r) => setTimeout(r, 300))")
+            self.assertEqual((reply["status"], self.text(messages, "stderr")), ("ok", ""))
 
     def test_what_is_like_them(self):
         """Words of native code that only look like a report are shown."""

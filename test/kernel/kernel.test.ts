@@ -142,7 +142,7 @@ it('training shows itself, is interrupted between steps, saves, and goes on', as
       }),
     ).join('\n'),
   );
-  const [, made, stopped, resumed] = inKernel(
+  const [loaded, made, stopped, resumed] = inKernel(
     [
       cell(
         "import { AutoModelForCausalLM, AutoTokenizer, load_dataset, LoraConfig, SFTConfig, SFTTrainer } from 'tunebook';\nconst model = await AutoModelForCausalLM.from_pretrained('model');\nconst tokenizer = await AutoTokenizer.from_pretrained('tok');\nconst { train } = await load_dataset('rows.jsonl');",
@@ -155,6 +155,7 @@ it('training shows itself, is interrupted between steps, saves, and goes on', as
     ],
     folder,
   );
+  expect(loaded.messages.filter((m) => m.name === 'stderr')).toEqual([]); // no words of TensorFlow's
   expect(made.messages.some((m) => m.data?.['text/html']?.includes('to learn'))).toBe(true);
   expect(stopped.messages.at(-1).data['text/plain']).toBe('[ true, true ]');
   expect(stopped.messages.some((m) => m.data?.['text/plain']?.startsWith('Stopped after step'))).toBe(true);
