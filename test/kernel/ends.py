@@ -411,13 +411,15 @@ class Ends(Kernels):
         begin = (
             "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
             "I0000 00:00:1795670012.039747    6790 port.cc:153] oneDNN custom operations are on. You may see other results.\n"
-            "2026-01-02 03:04:05.678901: I tensorflow/core/util/port.cc:153] oneDNN custom operations are on. You may see other results.\n"
-            "2026-01-02 03:04:05.678901: I tensorflow/core/platform/cpu_feature_guard.cc:210] This TensorFlow binary is optimized to use instructions.\n"
             "To enable the following instructions: AVX2 FMA, in other operations, rebuild TensorFlow with the appropriate compiler flags.\n"
         )
         rest = "E0000 00:00:1795670012.039747    6790 port.cc:153] wrong\nI01 said\nWARNING: All of it\nTo enable the following\n"
-        for write in ("writeSync(2, said)", "for (const c of said) writeSync(2, c)"):
-            _, messages = self.run_cell(f"import {{ writeSync }} from 'node:fs'; const said = {json.dumps(begin + rest)}; {write}")
+        dated = (
+            "2026-01-02 03:04:05.678901: I tensorflow/core/util/port.cc:153] oneDNN custom operations are on. You may see other results.\n"
+            "2026-01-02 03:04:05.678901: I tensorflow/core/platform/cpu_feature_guard.cc:210] This TensorFlow binary is optimized to use instructions.\n"
+        )
+        for said, write in ((dated + begin, "writeSync(2, said)"), (begin, "for (const c of said) writeSync(2, c)")):
+            _, messages = self.run_cell(f"import {{ writeSync }} from 'node:fs'; const said = {json.dumps(said + rest)}; {write}")
             self.assertEqual(self.text(messages, "stderr"), rest)
 
     def test_reset(self):
