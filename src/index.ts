@@ -22,6 +22,7 @@ export { TrainerCallback, TrainerControl } from './train/callbacks/callback';
 export { EarlyStoppingCallback } from './train/callbacks/early_stopping';
 export type { TrainerState } from './train/state';
 export { SFTConfig, SFTTrainer } from './trainers/sft';
+export { Trainer, TrainingArguments } from './trainers/trainer';
 
 import { listen } from './notebook/listen';
 

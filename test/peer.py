@@ -7,16 +7,17 @@ import warnings
 
 import numpy as np
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from peer_lora import TASKS
 
 
-def load(path, dtype=torch.float32):
+def load(path, dtype=torch.float32, auto="AutoModelForCausalLM"):
     if path.endswith(".gguf"):
         folder, file = os.path.split(path)
         return AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=dtype)
-    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    return getattr(transformers, auto).from_pretrained(path, dtype=dtype)
 
 
 def smol(data):
@@ -70,6 +71,8 @@ def tokens(data):
 
 
 def batch_loss(model, batch):
+    if "classes" in batch:
+        return model(torch.tensor(batch["ids"]), attention_mask=torch.tensor(batch["mask"]), labels=torch.tensor(batch["classes"])).loss
     ids, labels = torch.tensor(batch["ids"]), torch.tensor(batch["labels"])
     logits = model(ids, attention_mask=torch.tensor(batch["mask"])).logits.float()
     return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
@@ -100,7 +103,7 @@ def train(data):
     evaluation loss."""
     from peft import PeftModel
 
-    model = load(data["model"], getattr(torch, data["dtype"]))
+    model = load(data["model"], getattr(torch, data["dtype"]), data.get("auto", "AutoModelForCausalLM"))
     if data["adapter"]:
         model = PeftModel.from_pretrained(model, data["adapter"], is_trainable=True)
     if data["dtype"] != "float32":
@@ -128,9 +131,11 @@ def train(data):
     total, count = 0.0, 0
     with torch.no_grad():
         for batch in data["eval"]:
-            n = sum(label != -100 for row in batch["labels"] for label in row[1:])
+            n = len(batch["classes"]) if "classes" in batch else sum(label != -100 for row in batch["labels"] for label in row[1:])
             total += batch_loss(model, batch).item() * n
             count += n
+    if "saved" in data:
+        model.save_pretrained(data["saved"])
     return {"losses": losses, "norms": norms, "eval_loss": total / count if count else None}
 
 
@@ -166,8 +171,13 @@ def optimizers(data):
 
 def saved(data):
     """Logits of a model that tunebook saved."""
+    model = load(data["model"], auto=data.get("auto", "AutoModelForCausalLM"))
+    if "adapter" in data:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, data["adapter"])
     with torch.no_grad():
-        return load(data["model"]).eval()(torch.tensor(data["ids"])).logits.flatten().tolist()
+        return model.eval()(torch.tensor(data["ids"])).logits.flatten().tolist()
 
 
 def resaved(data):

@@ -26,6 +26,7 @@ async function isTied(config: ModelConfig, source: WeightSource): Promise<boolea
 /** A decoder that predicts the next token. */
 export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
   static readonly suffix = 'ForCausalLM';
+  readonly task_type = 'CAUSAL_LM';
 
   constructor(
     config: ModelConfig,

@@ -9,8 +9,8 @@ export interface ForwardOptions {
   cache?: KeyValueCache;
   /** The rows that stand one behind another in ids [1, total], where it is not one. */
   layout?: Layout;
-  /** The flat indices into [batch * seq] whose final states are wanted. */
-  at?: tf.Tensor1D;
+  /** The flat indices into [batch * seq] whose final states are wanted; numbers, where no tensor of theirs lives until the backward pass. */
+  at?: tf.Tensor1D | number[];
   /** Keep only block inputs for the backward pass; `parameters` are the trained tensors inside the blocks. */
   recompute?: { parameters: (block: Module) => Parameter[] };
 }
@@ -85,7 +85,14 @@ export abstract class Decoder<P extends object = object> extends Prompted {
     return tf.tidy(() => {
       // A block that runs again in the backward pass outlives what is made in this scope.
       const told = (): Tokens<P> => ({ ...this.tables(positions), layout });
-      const places = () => (at && before ? tf.add(at, tf.scalar(before, 'int32')) : at) as tf.Tensor1D | undefined;
+      const places = (): tf.Tensor1D | undefined => {
+        if (Array.isArray(at))
+          return tf.tensor1d(
+            at.map((place) => before + place),
+            'int32',
+          );
+        return at && before ? tf.add(at, tf.scalar(before, 'int32')) : at;
+      };
       const tokens = told();
       let x: tf.Tensor = embedded();
       for (const [i, block] of this.blocks.entries()) {

@@ -9,6 +9,8 @@ export interface Head<M extends PretrainedModel> {
   readonly suffix: string;
   /** Tensors of other heads, which it passes over without a word. */
   readonly elsewhere?: RegExp;
-  /** What it makes of config.json, and of options of from_pretrained that are its own, by their names. */
-  load(decoder: Decoder, config: ModelConfig, source: WeightSource): Promise<M>;
+  /** Options of from_pretrained that are its own, with their defaults. */
+  readonly options?: Record<string, unknown>;
+  /** `options` are those of its own. */
+  load(decoder: Decoder, config: ModelConfig, source: WeightSource, options: Record<string, unknown>): Promise<M>;
 }

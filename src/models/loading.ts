@@ -54,6 +54,8 @@ function architectureOf(type: unknown, where: string, readers = Object.keys(ARCH
 /** What both kinds of files are loaded by. */
 interface How<M extends PretrainedModel> {
   head: Head<M>;
+  /** Options of the head's own. */
+  own: Record<string, unknown>;
   name: string;
   prepare(source: WeightSource): WeightSource;
   report: Report;
@@ -73,10 +75,10 @@ export async function loadModel<M extends PretrainedModel>(
   options: Partial<LoadOptions> & Record<string, unknown>,
 ): Promise<M> {
   const owner = `AutoModel${head.suffix}.from_pretrained`;
-  const { progress, quantization_config, dtype } = readOptions<LoadOptions>(
+  const { progress, quantization_config, dtype, ...own } = readOptions<LoadOptions & Record<string, unknown>>(
     owner,
     options,
-    { progress: true, quantization_config: null, dtype: 'auto' },
+    { ...head.options, progress: true, quantization_config: null, dtype: 'auto' },
     ALIASES,
   );
   if (!Object.hasOwn(DTYPES, dtype))
@@ -91,7 +93,7 @@ export async function loadModel<M extends PretrainedModel>(
   const { name } = found;
   const id = `load ${name}`;
   const report: Report = (done, of) => progress && emit('progress', { id, text: `Loading ${name}: block ${done} of ${of}` });
-  const { model, source } = await (found.kind === 'gguf' ? loadGguf : loadFolder)(found.path, { head, name, prepare, report });
+  const { model, source } = await (found.kind === 'gguf' ? loadGguf : loadFolder)(found.path, { head, own, name, prepare, report });
   if (progress)
     emit('progress', {
       id,
@@ -106,11 +108,11 @@ function assemble<M extends PretrainedModel>(
   { name, decoder }: Architecture,
   config: ModelConfig,
   source: WeightSource,
-  { head, report }: How<M>,
+  { head, own, report }: How<M>,
 ): Promise<M> {
   return source.loading(async () => {
     const made = await decoder(config, source, report);
-    return head.load(made, { ...config, architectures: [name + head.suffix] }, source);
+    return head.load(made, { ...config, architectures: [name + head.suffix] }, source, own);
   });
 }
 

@@ -7,6 +7,7 @@ import { GENERATION_KEYS, GenerationConfig } from '../generate/generation_config
 import { type KeyValueCache, Module, Parameter, readParameters, writeTensors } from '../nn';
 import type { ModelConfig } from './config';
 import type { Decoder, ForwardOptions } from './decoder';
+import type { Task } from './task';
 
 /** Settings of older config.json files that generation_config.json has now, and the name of a file of weights that is not written. */
 const BESIDE = [
@@ -19,6 +20,13 @@ export abstract class PretrainedModel<D extends Decoder = Decoder> extends Modul
   readonly #decoder: D;
   /** What `generate` does where a call says nothing else. */
   generation_config = new GenerationConfig();
+
+  /** PEFT's name of what it is for. */
+  abstract readonly task_type: string;
+  /** What its head learns of rows with labels; undefined where another trainer than transformers' knows. */
+  get task(): Task<unknown> | undefined {
+    return undefined;
+  }
 
   constructor(
     readonly config: ModelConfig,
@@ -44,7 +52,7 @@ export abstract class PretrainedModel<D extends Decoder = Decoder> extends Modul
   }
 
   /** Final states at flat indices into [batch * seq]: [positions, hidden] */
-  protected hiddenAt(ids: tf.Tensor2D, positions: tf.Tensor1D, options?: ForwardOptions): tf.Tensor2D {
+  protected hiddenAt(ids: tf.Tensor2D, positions: tf.Tensor1D | number[], options?: ForwardOptions): tf.Tensor2D {
     const hidden = this.hidden(ids, { ...options, at: positions });
     return tf.reshape(hidden, [-1, hidden.shape[2]]);
   }

@@ -12,7 +12,7 @@ import { type Field, isUnused, SHARED_FIELDS } from './fields';
 export const PREFIX = 'base_model.model.';
 
 /** A model that adapters fit: its layers are found by path, and saved adapters call it by name. */
-export type BaseModel = Module & { readonly config: { _name_or_path: string; model_type?: string } };
+export type BaseModel = Module & { readonly config: { _name_or_path: string; model_type?: string }; readonly task_type?: string };
 
 /** What a method has put into a model. */
 export interface Adapter {
@@ -45,6 +45,9 @@ export interface Applied {
   /** How many terms the model has from other adapters: dropout masks are told apart by their number. */
   terms: number;
 }
+
+/** PEFT's task types, and modules that are trained whole beside an adapter for each: those of them that a model has. */
+export const TASKS: Readonly<Record<string, readonly string[]>> = { CAUSAL_LM: [], SEQ_CLS: ['classifier', 'score'] };
 
 /** Options that every method has, under PEFT's names. */
 export interface CommonOptions {
@@ -105,10 +108,13 @@ export abstract class PeftConfig<O extends CommonOptions = CommonOptions> {
     }
     Object.assign(this, { peft_type }, readOptions<O>(owner, given, defaults));
     const o = this as unknown as O;
-    if (o.task_type !== 'CAUSAL_LM' && o.task_type !== null) this.refuse('task_type', "is not supported yet; use 'CAUSAL_LM'.");
+    if (o.task_type !== null && !Object.hasOwn(TASKS, o.task_type))
+      this.refuse('task_type', `is not supported yet; use ${Object.keys(TASKS).map(show).join(' or ')}.`);
     if (o.inference_mode !== false)
       this.refuse('inference_mode', 'would freeze the adapter, and a new one is there to be trained. Leave it out.');
     if (!areNames(o.modules_to_save)) this.refuse('modules_to_save', 'must be a list of strings.');
+    const whole = TASKS[o.task_type ?? ''] ?? [];
+    if (whole.length) o.modules_to_save = [...new Set([[o.modules_to_save ?? []].flat(), whole].flat())];
     this.check(saved);
   }
 

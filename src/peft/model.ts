@@ -16,6 +16,7 @@ import { Merged, packer } from './merge';
 import {
   type Adapter,
   type BaseModel,
+  type CommonOptions,
   configOf,
   ModuleAdapter,
   methodOf,
@@ -196,6 +197,12 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     if (other && other !== this)
       throw new OptionError(
         'This adapter was taken off its model, which wears another one now. Use that one, or make a new one with get_peft_model.',
+      );
+    const { task_type } = this.base_model;
+    const { task_type: asked } = config as unknown as CommonOptions;
+    if (task_type && asked && task_type !== asked)
+      throw new OptionError(
+        `The adapter is for task_type ${show(asked)}, but the model for ${show(task_type)}: set task_type: ${show(task_type)}, or load the model with another head.`,
       );
     this.base_model.requires_grad_(false);
     const terms = [...this.parts.values()].reduce((n, { adapters }) => n + adapters[0].modules.size, 0);

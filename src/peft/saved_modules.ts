@@ -2,7 +2,7 @@ import { OptionError } from '../core/errors';
 import { show } from '../core/options';
 import type { Module } from '../nn';
 import { Copies, tensorsOf } from './copies';
-import { type BaseModel, ModuleAdapter } from './method';
+import { type BaseModel, ModuleAdapter, TASKS } from './method';
 
 /**
  * PEFT's `modules_to_save`: whole modules (a norm, the output head, the embedding table) that are trained beside an adapter of any
@@ -19,6 +19,7 @@ function copiesOf(model: BaseModel, names: string[], adapted: ReadonlySet<Module
   const able = [...model.namedModules()].filter(([path, module]) => path && tensorsOf(module).length);
   for (const name of names) {
     const found = able.filter(([path]) => path.endsWith(name)); // as in PEFT: 'norm' means input_layernorm too
+    if (!found.length && Object.values(TASKS).flat().includes(name)) continue; // another sort of model calls its head so
     if (!found.length)
       throw new OptionError(
         `modules_to_save has ${show(name)}, which is no module with weights of its own. There are ${[...new Set(able.map(([path]) => path.replace(/^.*\./, '')))].join(', ')}.`,

@@ -56,6 +56,9 @@ interface Search {
   saved: boolean;
 }
 
+/** Layers that give a model's answer: not among 'all-linear'. */
+const HEADS = ['lm_head', 'score'];
+
 export const isAdaptable = (module: Module): module is Adaptable => module instanceof Linear || module instanceof Embedding;
 const ends = (path: string, name: string) => path === name || path.endsWith(`.${name}`);
 export const matcher = (value: string | string[], owner: string): ((path: string) => boolean) =>
@@ -113,7 +116,7 @@ function wantedPaths(
   const paths = [...modules.keys()];
   if (typeof targets === 'string') {
     if (targets.toLowerCase() === 'all-linear')
-      return new Set(paths.filter((path) => modules.get(path) instanceof Linear && path !== 'lm_head'));
+      return new Set(paths.filter((path) => modules.get(path) instanceof Linear && !HEADS.includes(path)));
     const found = paths.filter(fullMatch(targets, 'target_modules'));
     if (!found.length) tell(unmatched(owner, [targets], modules, sort));
     return new Set(found);

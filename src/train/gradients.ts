@@ -5,14 +5,14 @@ import { take } from '../engine/backend';
 import { type Precision, withPrecision } from '../engine/precision';
 import { record } from '../engine/tape';
 import * as tf from '../engine/tf';
-import type { CausalLM } from '../models/causal_lm';
+import type { PretrainedModel } from '../models/pretrained';
 import { type Module, training } from '../nn';
 import type { PeftModel } from '../peft/model';
 import type { Plan } from './micro_batches';
 import { addUp, kept, type Objective, weightOf } from './objective';
 
 /** A model with an adapter that is trained, or one whose own tensors are. */
-export type TrainedModel = PeftModel<CausalLM> | CausalLM;
+export type TrainedModel = PeftModel<PretrainedModel> | PretrainedModel;
 
 export interface StepOptions {
   plan: Plan;

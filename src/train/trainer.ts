@@ -3,7 +3,8 @@ import { emit, warnOnce } from '../core/events';
 import { backend } from '../engine/backend';
 import type { Precision } from '../engine/precision';
 import { generate } from '../generate/generate';
-import type { CausalLM } from '../models/causal_lm';
+import { CausalLM } from '../models/causal_lm';
+import type { PretrainedModel } from '../models/pretrained';
 import { hold } from '../peft/hold';
 import { baseOf } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
@@ -68,7 +69,7 @@ function choosePrecision(bf16: boolean | null): Precision {
 export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
   readonly model: M;
   /** What runs forward: the model itself, or the one that the adapter stands beside. */
-  private readonly base: CausalLM;
+  private readonly base: PretrainedModel;
   readonly args: TrainingOptions;
   /** The run that `train` is on or was last on. */
   run?: Run;
@@ -87,7 +88,7 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
   constructor(protected readonly parts: TrainerParts<M, E>) {
     const { model, args, train } = parts;
     this.model = model;
-    this.base = baseOf<CausalLM>(model);
+    this.base = baseOf<PretrainedModel>(model);
     this.args = args;
     this.precision = choosePrecision(args.bf16);
     this.state = newState(args, lengthOfRun(args, train.length));
@@ -140,12 +141,14 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
   /** Writes on from the trainer's prompts (sample_prompts, or the first rows' own) with the model as it is now; greedy. */
   async sample({ max_new_tokens = 48 }: { max_new_tokens?: number } = {}): Promise<Run['samples']> {
     const { tokenizer, prompts } = this.parts;
+    const { base } = this;
+    if (!(base instanceof CausalLM)) throw new OptionError('sample: this model writes no text.');
     const samples: Run['samples'] = [];
     for (const prompt of prompts) {
       const ids = tokenizer.chat_template
         ? tokenizer.apply_chat_template([{ role: 'user', content: prompt }], { add_generation_prompt: true })
         : tokenizer.encode(prompt);
-      const made = await generate(this.base, ids, { max_new_tokens });
+      const made = await generate(base, ids, { max_new_tokens });
       samples.push({ step: this.run?.step ?? 0, prompt, text: tokenizer.decode(made, { skip_special_tokens: true }) });
     }
     return samples;

@@ -11,7 +11,6 @@ import { get_peft_model, PeftModel } from '../peft/model';
 import { type ChatMessage, Tokenizer } from '../tokenizers/tokenizer';
 import type { CallbackLike } from '../train/callbacks/callback';
 import { TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
-import type { TrainedModel } from '../train/gradients';
 import { sft } from '../train/objectives/sft';
 import { Trainer } from '../train/trainer';
 import { previewRows } from './preview';
@@ -74,7 +73,7 @@ interface SFTTrainerOptions {
  * Supervised fine-tuning, as TRL's SFTTrainer. Before the first step it shows rows as the model sees them, with the tokens to
  * be learned marked, and says what was cut or dropped.
  */
-export class SFTTrainer<M extends TrainedModel = PeftModel<CausalLM>> extends Trainer<M, Example> {
+export class SFTTrainer<M extends CausalLM | PeftModel<CausalLM> = PeftModel<CausalLM>> extends Trainer<M, Example> {
   constructor(options: Partial<SFTTrainerOptions> & Record<string, unknown>) {
     const o = readOptions<SFTTrainerOptions>(
       'SFTTrainer',

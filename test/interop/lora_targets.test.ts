@@ -188,7 +188,7 @@ it('an adapter that does not fit is refused, and leaves the model as it was', as
     return PeftModel.from_pretrained(models.apart, folder);
   };
   await expect(opens({ peft_type: 'XLORA' })).rejects.toThrow(/holds a 'XLORA' adapter/);
-  await expect(opens({ task_type: 'SEQ_CLS' })).rejects.toThrow(/cannot be used\. LoraConfig: task_type = 'SEQ_CLS'/);
+  await expect(opens({ task_type: 'TOKEN_CLS' })).rejects.toThrow(/cannot be used\. LoraConfig: task_type = 'TOKEN_CLS'/);
   await expect(opens({ bias: 'lora_only' })).rejects.toThrow(/bias = 'lora_only' would train/);
   await expect(opens({ r: 4 })).rejects.toThrow(/is \[8,32\], but the model needs \[4,32\]|is \[8,264\], but the model needs \[4,264\]/);
   await expect(opens({ target_modules: ['lm_head'] })).rejects.toThrow(/Unexpected: \d+ tensors/);

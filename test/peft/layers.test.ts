@@ -143,7 +143,7 @@ it('new configs are refused with what is wrong', () => {
     refuses({ init_lora_weights }, /init_lora_weights = .* is not an initialisation that tunebook has: true, false and 'gaussian'/);
   expect(new LoraConfig({ init_lora_weights: 'Gaussian' as 'gaussian' }).init_lora_weights).toBe('Gaussian');
   refuses({ peft_type: 'IA3' }, /peft_type is 'IA3', but a LoraConfig is of 'LORA'/);
-  refuses({ task_type: 'SEQ_CLS' }, /task_type = 'SEQ_CLS' is not supported/);
+  refuses({ task_type: 'TOKEN_CLS' }, /task_type = 'TOKEN_CLS' is not supported/);
   refuses({ inference_mode: true }, /inference_mode = true would freeze/);
   refuses({ use_rslora: 'yes' }, /use_rslora = 'yes' must be true or false/);
   refuses({ rank_pattern: { q_proj: 0 } }, /rank_pattern\['q_proj'\] must be a whole number of at least 1/);

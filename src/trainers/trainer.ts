@@ -1,0 +1,70 @@
+import { OptionError } from '../core/errors';
+import { readOptions } from '../core/options';
+import type { Dataset } from '../data/dataset';
+import type { PretrainedModel } from '../models/pretrained';
+import { baseOf, PeftModel } from '../peft/model';
+import { Tokenizer } from '../tokenizers/tokenizer';
+import type { CallbackLike } from '../train/callbacks/callback';
+import { TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
+import type { TrainedModel } from '../train/gradients';
+import { Trainer as Loop } from '../train/trainer';
+
+export interface TrainingArguments extends TrainingOptions {}
+
+/** Options of a training run under transformers' names, with its defaults. */
+export class TrainingArguments {
+  constructor(options: Partial<TrainingOptions> & Record<string, unknown> = {}) {
+    Object.assign(this, trainingOptions('TrainingArguments', options, TRAINING_DEFAULTS, TRAINING_ALIASES));
+  }
+}
+
+interface TrainerOptions {
+  model: TrainedModel | null;
+  args: TrainingArguments | null;
+  train_dataset: Dataset | null;
+  eval_dataset: Dataset | null;
+  processing_class: Tokenizer | null;
+  /** Called beside the trainer's own: instances or classes of TrainerCallback, or objects of hooks. */
+  callbacks: CallbackLike[] | null;
+}
+
+/** Trains what a model's head learns, as transformers' Trainer: the whole model, or an adapter (get_peft_model) around it. */
+export class Trainer<M extends TrainedModel = PeftModel<PretrainedModel>> extends Loop<M, unknown> {
+  constructor(options: Partial<TrainerOptions> & Record<string, unknown>) {
+    const o = readOptions<TrainerOptions>(
+      'Trainer',
+      options,
+      { model: null, args: null, train_dataset: null, eval_dataset: null, processing_class: null, callbacks: null },
+      { tokenizer: { to: 'processing_class' } },
+    );
+    if (!o.model) throw new OptionError('Trainer needs a model: await AutoModelForSequenceClassification.from_pretrained(...), say.');
+    const { processing_class: tokenizer, model } = o;
+    if (!(tokenizer instanceof Tokenizer))
+      throw new OptionError('Trainer needs processing_class: await AutoTokenizer.from_pretrained(...).');
+    if (!o.train_dataset?.length) throw new OptionError('Trainer needs a train_dataset: rows from load_dataset or Dataset.from_list.');
+    const { task } = baseOf<PretrainedModel>(model);
+    if (!task)
+      throw new OptionError('Trainer trains heads that know their labels. For a model that predicts the next token use SFTTrainer.');
+    const prepared = (rows: Dataset, name: string) => [...rows].map((row, i) => task.row(row, tokenizer, `${name}[${i}]`));
+    const train = prepared(o.train_dataset, 'train_dataset');
+    const test = o.eval_dataset ? prepared(o.eval_dataset, 'eval_dataset') : undefined;
+    if (!(model instanceof PeftModel) && !model.namedParameters().size) {
+      const packed = model.packedWeight();
+      if (packed)
+        throw new OptionError(
+          `Trainer: this model's weights are packed (${packed.name} as ${packed.format}) and cannot be trained themselves. Put an adapter beside them: get_peft_model(model, new LoraConfig({ task_type: '${model.task_type}' })).`,
+        );
+      model.requires_grad_();
+    }
+    super({
+      model: model as M,
+      args: o.args instanceof TrainingArguments ? o.args : new TrainingArguments(o.args ?? {}),
+      objective: { texts: task.texts, weight: task.weight, loss: (_, batch, options) => task.loss(batch, options) },
+      train,
+      eval: test,
+      tokenizer,
+      prompts: [],
+      callbacks: o.callbacks ?? [],
+    });
+  }
+}
