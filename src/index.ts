@@ -10,6 +10,7 @@ export { generate } from './generate/generate';
 export { GenerationConfig } from './generate/generation_config';
 export { TextStreamer } from './generate/streamer';
 export { AutoModelForCausalLM, AutoTokenizer } from './models/auto';
+export { AutoModelForSequenceClassification } from './models/sequence_classification';
 export { AdapterReport, type InspectOptions, inspect } from './notebook/inspect';
 export { showTable } from './notebook/table';
 export { IA3Config } from './peft/ia3';
