@@ -68,8 +68,9 @@ export class Handle {
     this.onStop();
   }
 
-  /** Between steps: does what was asked for, and stays while the run is paused. A stop is answered when all is saved. */
-  async attend(act: (action: Action, value?: number) => Promise<string>): Promise<void> {
+  /** Between steps: does what was asked for, and stays while the run is paused. A stop is answered when all is saved. Returns the seconds it was paused. */
+  async attend(act: (action: Action, value?: number) => Promise<string>): Promise<number> {
+    let since: number | undefined;
     for (;;) {
       const stops: Request[] = [];
       for (let request = this.waiting.shift(); request; request = this.waiting.shift()) {
@@ -83,7 +84,8 @@ export class Handle {
         });
       }
       this.waiting.push(...stops);
-      if (!this.paused || this.stopWanted) return;
+      if (!this.paused || this.stopWanted) return since === undefined ? 0 : (performance.now() - since) / 1000;
+      since ??= performance.now();
       await new Promise<void>((resolve) => {
         this.wake = resolve;
       });

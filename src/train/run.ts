@@ -28,6 +28,10 @@ export interface Run {
   step: number;
   totalSteps: number;
   config: Record<string, unknown>;
+  /** What the schedule's curve is multiplied with: args.learning_rate, until another is set while training. */
+  peakRate: number;
+  /** For how long it was paused: no time of training. */
+  pausedSeconds: number;
   /** Those of every run, and whatever else is measured or logged, by its name. */
   series: Record<'loss' | 'eval_loss' | 'learning_rate' | 'grad_norm' | 'tokens_per_second' | 'resident_bytes' | (string & {}), Point[]>;
   events: { step: number; kind: EventKind; text: string }[];
@@ -50,6 +54,8 @@ export function newRun(name: string, folder: string, totalSteps: number, config:
     step: 0,
     totalSteps,
     config,
+    peakRate: (config.learning_rate as number | undefined) ?? 0,
+    pausedSeconds: 0,
     series: { loss: [], eval_loss: [], learning_rate: [], grad_norm: [], tokens_per_second: [], resident_bytes: [] },
     events: [],
     checkpoints: [],

@@ -42,8 +42,6 @@ export class Session<M extends TrainedModel, E> {
   precision: Precision;
   private readonly course: Course;
   private plan: Plan;
-  /** What the schedule's rate is multiplied with: args.learning_rate, until another is set while training. */
-  private baseRate: number;
   private resumedFrom?: string;
   private firstStep = 0;
   private lossSum = 0;
@@ -53,7 +51,6 @@ export class Session<M extends TrainedModel, E> {
   constructor(private readonly its: SessionParts<M, E>) {
     const { args, objective, train, model } = its.parts;
     this.precision = its.precision;
-    this.baseRate = args.learning_rate;
     const tokens = train.map((row) => lengthOf(objective, row));
     this.course = new Course(args, tokens);
     this.state = newState(args, this.course.length);
@@ -109,7 +106,7 @@ export class Session<M extends TrainedModel, E> {
       await this.act();
     }
     await turn();
-    await handle.attend((action, value) => answer(its, this, action, value));
+    run.pausedSeconds += await handle.attend((action, value) => answer(its, this, action, value));
   }
 
   /** One optimizer step: the gradients of its rows, clipped and applied. */
@@ -119,7 +116,7 @@ export class Session<M extends TrainedModel, E> {
     const { args, model, objective, train } = this.its.parts;
     const chosen = course.rows(run.step);
     const start = performance.now();
-    const lr = this.baseRate * SCHEDULES[args.lr_scheduler_type](run.step, course.length.warmup, course.length.total);
+    const lr = run.peakRate * this.factor;
     const { gradients, loss, metrics } = await stepGradients(
       model,
       objective,
@@ -142,6 +139,12 @@ export class Session<M extends TrainedModel, E> {
       const tokens = chosen.reduce((n, i) => n + course.tokens[i], 0);
       this.count({ loss, ...metrics }, tokens, { lr, norm, speed: tokens / ((performance.now() - start) / 1000) });
     }
+  }
+
+  /** The schedule's factor on the rate of the next step. */
+  private get factor(): number {
+    const { length } = this.course;
+    return SCHEDULES[this.its.parts.args.lr_scheduler_type](this.run.step, length.warmup, length.total);
   }
 
   private count(figures: Record<string, number>, tokens: number, { lr, norm, speed }: { lr: number; norm: number; speed: number }): void {
@@ -183,8 +186,13 @@ export class Session<M extends TrainedModel, E> {
 
   /** Sets what the schedule's curve is multiplied with from the next step on. */
   setRate(rate: number): void {
-    note(this.run, 'learning_rate', `learning rate ${this.baseRate} set to ${rate} (the schedule's curve goes on)`);
-    this.baseRate = rate;
+    const { run, factor } = this;
+    const { lr_scheduler_type: schedule } = this.its.parts.args;
+    const from = `learning rate from ${run.peakRate} to ${rate}`;
+    const now = Number((rate * factor).toPrecision(3));
+    const text = factor === 1 ? from : `peak ${from}: the schedule (${schedule}) makes it ${now} at step ${run.step + 1}`;
+    note(run, 'learning_rate', text);
+    run.peakRate = rate;
   }
 
   async save(): Promise<string> {
@@ -214,7 +222,7 @@ export class Session<M extends TrainedModel, E> {
       micro_batch_tokens: this.plan.tokens,
       precision: this.precision,
       fingerprint: this.course.fingerprint,
-      learning_rate_set: this.baseRate === args.learning_rate ? undefined : this.baseRate,
+      learning_rate_set: this.run.peakRate === args.learning_rate ? undefined : this.run.peakRate,
       ...this.tally.saved(),
       ...(leftOut && { steps_left_out: leftOut }),
       series: this.run.series,
@@ -258,7 +266,7 @@ export class Session<M extends TrainedModel, E> {
     const saved = isDue ? await this.save().catch(unsaved) : (run.checkpoints.at(-1) ?? null);
     await its.call('on_train_end');
     const steps = run.step - firstStep;
-    const seconds = (performance.now() - began) / 1000;
+    const seconds = (performance.now() - began) / 1000 - run.pausedSeconds;
     const by = its.handle.stopWanted || !its.callbacks.stoppedBy ? '' : ` by ${its.callbacks.stoppedBy}`;
     its.trainer.end(
       stopped ? 'stopped' : 'finished',
@@ -277,7 +285,7 @@ export class Session<M extends TrainedModel, E> {
     const [what, value] = Number.isFinite(loss) ? (['gradient norm', norm] as const) : (['loss', loss] as const);
     note(run, 'nan', `the ${what} of step ${run.step + 1} is not a number`);
     const saved = run.step > 0 ? await this.write().catch(() => run.checkpoints.at(-1) ?? null) : null;
-    return notFinite(run.step + 1, [what, value], saved, this.baseRate);
+    return notFinite(run.step + 1, [what, value], saved, run.peakRate);
   }
 
   /** A callback's error, with where to find what was trained. */

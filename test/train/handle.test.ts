@@ -67,6 +67,26 @@ it('pause, sample, evaluate and resume leave the losses what they were, bit for 
   expect(trainer.run!.events.map(({ kind }) => kind)).toEqual(expect.arrayContaining(['paused', 'resumed', 'epoch']));
 });
 
+it('a pause is no time of training: neither in what is left, nor in the runtime', async () => {
+  const trainer = await make({ disable_tqdm: false });
+  const lines: string[] = [];
+  const off = on('progress', ({ text }) => lines.push(text));
+  const began = performance.now();
+  const training = trainer.train();
+  await reached(trainer, 4);
+  await trainer.pause();
+  await wait(1500);
+  await trainer.resume();
+  const { metrics } = await training;
+  off();
+  const { pausedSeconds } = trainer.run!;
+  const trained = (performance.now() - began) / 1000 - pausedSeconds;
+  expect(pausedSeconds).toBeGreaterThan(1.4);
+  expect(metrics.train_runtime).toBeLessThanOrEqual(trained);
+  const [, minutes, seconds] = lines.at(-1)!.match(/(\d+):(\d+) elapsed/)!;
+  expect(60 * Number(minutes) + Number(seconds)).toBeLessThanOrEqual(trained);
+});
+
 it('a stop is answered with the checkpoint it saved; after it there is nothing to ask', async () => {
   const trainer = await make({ max_steps: 500 });
   const training = trainer.train();
@@ -88,7 +108,7 @@ it('an interrupt ends a paused run, and what was still asked is answered', async
   const late = trainer.setLearningRate(1e-3);
   const result = await training;
   expect(result.stopped).toBe(true);
-  await expect(late.catch((error: Error) => error.message)).resolves.toMatch(/Training is over|Learning rate/);
+  await expect(late.catch((error: Error) => error.message)).resolves.toMatch(/Training is over|learning rate/);
 });
 
 it('a learning rate set on the way holds from the next step on, and after resuming', async () => {
@@ -97,7 +117,7 @@ it('a learning rate set on the way holds from the next step on, and after resumi
   const training = first.train();
   await reached(first, 2);
   await expect(first.setLearningRate(Number.NaN)).rejects.toThrow(/learning_rate must be a number of at least 0, but is NaN/);
-  expect(await first.setLearningRate(5e-3)).toMatch(/^Learning rate 0.01 set to 0.005/);
+  expect(await first.setLearningRate(5e-3)).toMatch(/^Learning rate from 0.01 to 0.005\.$/);
   const { step } = first.run!;
   await first.stop();
   await training;

@@ -40,6 +40,8 @@ export interface RunData {
   step: number;
   totalSteps: number;
   config: Record<string, string | number | boolean | null>;
+  /** What the schedule's curve is multiplied with, which may be set while training; older files lack it. */
+  peakRate?: number;
   series: Series<Point[]>;
   events: RunEvent[];
   /** Paths, latest last. */
@@ -52,7 +54,7 @@ export interface RunData {
 export type RunPayload = Omit<RunData, 'series'> & { schemaVersion: number; series: Encoded };
 
 /** What changed since a view was told last: only new points, events and samples. */
-export type RunDelta = Pick<RunData, 'status' | 'updatedAt' | 'step' | 'checkpoints' | 'memory' | 'events' | 'samples'> & {
+export type RunDelta = Pick<RunData, 'status' | 'updatedAt' | 'step' | 'peakRate' | 'checkpoints' | 'memory' | 'events' | 'samples'> & {
   series: Encoded;
 };
 type Encoded = Series<string>;
@@ -65,6 +67,7 @@ const CHANGING = {
   status: { enum: STATUSES },
   updatedAt: text(40),
   step: count,
+  peakRate: count,
   series: {
     ...record(Object.fromEntries(SERIES.map((name) => [name, ENCODED]))),
     additionalProperties: ENCODED,
@@ -76,21 +79,27 @@ const CHANGING = {
   samples: list(record({ step: count, prompt: text(4000), text: text(8000) }), MOST.samples),
   memory: record({ residentBytes: count, peakBytes: count, machineBytes: count }),
 } satisfies Record<string, Schema>;
+const OPTIONAL = ['peakRate'];
 
-export const RUN_SCHEMA: Schema = payloadSchema(RUN_MIME, RUN_SCHEMA_VERSION, {
-  id: text(100),
-  name: text(500),
-  folder: text(4096),
-  startedAt: text(40),
-  totalSteps: count,
-  config: {
-    type: 'object',
-    maxProperties: 200,
-    additionalProperties: { type: ['string', 'number', 'boolean', 'null'], maxLength: 1000 },
+export const RUN_SCHEMA: Schema = payloadSchema(
+  RUN_MIME,
+  RUN_SCHEMA_VERSION,
+  {
+    id: text(100),
+    name: text(500),
+    folder: text(4096),
+    startedAt: text(40),
+    totalSteps: count,
+    config: {
+      type: 'object',
+      maxProperties: 200,
+      additionalProperties: { type: ['string', 'number', 'boolean', 'null'], maxLength: 1000 },
+    },
+    ...CHANGING,
   },
-  ...CHANGING,
-});
-const DELTA_SCHEMA = record(CHANGING);
+  OPTIONAL,
+);
+const DELTA_SCHEMA = record(CHANGING, OPTIONAL);
 
 const own = <T>(record: Record<string, T>, name: string): T | undefined => (Object.hasOwn(record, name) ? record[name] : undefined);
 
@@ -146,6 +155,7 @@ function changing(run: RunData) {
     status: run.status,
     updatedAt: run.updatedAt,
     step: run.step,
+    ...(run.peakRate !== undefined && { peakRate: run.peakRate }),
     events: run.events.slice(-MOST.events).map((e) => ({ ...e, text: short(e.text, 2000) })),
     checkpoints: run.checkpoints.slice(-MOST.checkpoints),
     samples: run.samples.slice(-MOST.samples).map((s) => ({ ...s, prompt: short(s.prompt, 4000), text: short(s.text, 8000) })),
@@ -207,6 +217,6 @@ export function withDelta(run: RunData, data: unknown): RunData | string {
   const series = Object.fromEntries(Object.entries(joined).slice(0, MOST.series)) as RunData['series'];
   const events = [...run.events, ...delta.events].slice(-MOST.events);
   const samples = [...run.samples, ...delta.samples].slice(-MOST.samples);
-  const { status, updatedAt, step, checkpoints, memory } = delta;
-  return { ...run, status, updatedAt, step, checkpoints, memory, series, events, samples };
+  const { status, updatedAt, step, checkpoints, memory, peakRate = run.peakRate } = delta;
+  return { ...run, ...(peakRate !== undefined && { peakRate }), status, updatedAt, step, checkpoints, memory, series, events, samples };
 }

@@ -23,14 +23,23 @@ export interface Schema {
 export const text = (maxLength: number): Schema => ({ type: 'string', maxLength });
 export const count: Schema = { type: 'number', minimum: 0, maximum: 1e15 };
 export const list = (items: Schema, maxItems: number): Schema => ({ type: 'array', maxItems, items });
-export const record = (properties: Record<string, Schema>): Schema => ({ type: 'object', required: Object.keys(properties), properties });
+export const record = (properties: Record<string, Schema>, optional: readonly string[] = []): Schema => ({
+  type: 'object',
+  required: Object.keys(properties).filter((name) => !optional.includes(name)),
+  properties,
+});
 export const orNull = (schema: Schema): Schema => ({ ...schema, type: [schema.type ?? [], 'null'].flat() });
 
 /** A whole payload: its version and what else it has. */
-export const payloadSchema = (title: string, version: number, properties: Record<string, Schema>): Schema => ({
+export const payloadSchema = (
+  title: string,
+  version: number,
+  properties: Record<string, Schema>,
+  optional?: readonly string[],
+): Schema => ({
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   title,
-  ...record({ schemaVersion: { const: version }, ...properties }),
+  ...record({ schemaVersion: { const: version }, ...properties }, optional),
 });
 
 const isRecord = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);

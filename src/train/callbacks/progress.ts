@@ -7,7 +7,7 @@ import { type CallbackContext, TrainerCallback, type TrainerControl } from './ca
 
 const clock = (s: number) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, '0')}`;
 
-/** The line of progress: loss, speed, time that has passed and is left, memory. */
+/** The line of progress: loss, speed, time that has passed (pauses left out) and is left, memory. */
 export class ProgressCallback extends TrainerCallback {
   private began = 0;
   private firstStep = 0;
@@ -19,9 +19,9 @@ export class ProgressCallback extends TrainerCallback {
 
   override on_step_end({ disable_tqdm }: TrainingOptions, state: TrainerState, _: TrainerControl, context: CallbackContext): void {
     if (disable_tqdm) return;
-    const { id, series, memory } = context.run as Run;
+    const { id, series, memory, pausedSeconds } = context.run as Run;
     const { global_step: step, max_steps: total } = state;
-    const seconds = (performance.now() - this.began) / 1000;
+    const seconds = (performance.now() - this.began) / 1000 - pausedSeconds;
     const left = (seconds / (step - this.firstStep)) * (total - step);
     const recent = series.tokens_per_second.slice(-10);
     const speed = recent.reduce((sum, [, v]) => sum + v, 0) / recent.length;
