@@ -67,12 +67,32 @@ export function tabs(list: readonly Tab[], label: string, shown: (panel: HTMLEle
       const to = { ArrowRight: i === last ? 0 : i + 1, ArrowLeft: i ? i - 1 : last, Home: 0, End: last }[event.key];
       if (to === undefined) return;
       event.preventDefault();
-      event.stopPropagation();
       choose(to, true);
     };
   }
   choose(0);
   return element('div', { className: 'tunebook-tabs', role: 'tablist', 'aria-label': label }, ...buttons);
+}
+
+/** A menu under its label, which Esc and whatever is done elsewhere on the page close. */
+export function menu(label: string, className: string, content: HTMLElement): HTMLElement {
+  const head = element('summary', { textContent: label });
+  const node = element('details', { className }, head, content);
+  const elsewhere = (event: Event) => {
+    if (!node.contains(event.target as Node)) node.open = false;
+  };
+  const closed = ({ key }: KeyboardEvent) => {
+    if (key !== 'Escape') return;
+    node.open = false;
+    head.focus();
+  };
+  node.ontoggle = () => {
+    const listen = node.open ? document.addEventListener : document.removeEventListener;
+    listen.call(document, 'pointerdown', elsewhere, true);
+    listen.call(document, 'focusin', elsewhere, true);
+    listen.call(document, 'keydown', closed as EventListener, true);
+  };
+  return node;
 }
 
 /** Hands a file to the browser to save. */

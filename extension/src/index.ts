@@ -11,6 +11,7 @@ import { AdapterFactory, FileModelFactory } from './adapter/document';
 import { AdapterRenderer } from './adapter/renderer';
 import { addCommands } from './commands';
 import { type Context, DEFAULT_SETTINGS, IContext, type ViewSettings } from './context';
+import { keepKeys } from './keys';
 import { serverPath } from './paths';
 import { RunsPanel } from './run/panel';
 import { RunRenderer } from './run/renderer';
@@ -31,6 +32,7 @@ const context: JupyterFrontEndPlugin<Context> = {
     settingRegistry: ISettingRegistry | null,
     translator: ITranslator | null,
   ): Context => {
+    keepKeys();
     const settings: ViewSettings = { ...DEFAULT_SETTINGS };
     const restyled = new Signal<object, void>(app);
     themes?.themeChanged.connect(() => restyled.emit());

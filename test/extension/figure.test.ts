@@ -42,9 +42,32 @@ it('other runs are drawn beside it, the one before faintly', () => {
   expect(draw(undefined, { ghost: other, overlays: [other] }).names.slice(0, 2)).toEqual(['before: other', 'other']);
 });
 
-it('fits narrow places by two columns', () => {
-  expect(draw(undefined, { width: 300 }).small.xaxis3.domain[0]).toBe(0);
-  expect(draw(undefined, { width: 900 }).small.xaxis3.domain[0]).toBeGreaterThan(0.4);
+it('fits narrow places by two columns, or one, under each other', () => {
+  const lefts = (width: number) => ['', 2, 3, 4].map((n) => draw(undefined, { width }).small[`xaxis${n}`].domain[0]);
+  expect(new Set(lefts(230))).toEqual(new Set([0]));
+  expect(lefts(450)).toEqual([0, 0.58, 0, 0.58]);
+  expect(new Set(lefts(900)).size).toBe(4);
+});
+
+it('a pile of events is a pile: no marker lies on another, and each tells all that its step has', () => {
+  const at = (step: number, text: string) => ({ step, kind: 'paused', text });
+  const run = { ...longRun(100), events: [...Array.from('abcdefghij', (text) => at(40, text)), at(41, 'k'), at(80, 'l')] };
+  for (const width of [250, 900]) {
+    const marks = draw(run, { width }).traces.find(({ name }) => name === 'events')!;
+    const places = marks.x.map((step, i) => [(step * (width - 64)) / 100, Math.round(marks.y[i] * 1000)] as const);
+    for (const [i, [x, y]] of places.entries())
+      for (const [u, v] of places.slice(0, i)) expect(Math.abs(x - u) >= 12 || Math.abs(y - v) >= 55, `${x} ${y} ${u} ${v}`).toBe(true);
+    expect(marks.text![0]).toBe(Array.from('abcdefghij').join('<br>'));
+    expect(marks.text!.at(-1)).toBe('l');
+  }
+});
+
+it('tools lie beside the legend where there is room, above it elsewhere; both have their own room', () => {
+  const wide = draw(undefined, { width: 900 }).layout;
+  const narrow = draw(undefined, { width: 230 }).layout;
+  const plot = ({ height, margin }: { height: number; margin: { t: number; b: number } }) => height - margin.t - margin.b;
+  expect(narrow.margin.t).toBeGreaterThan(wide.margin.t + 26 + 19);
+  expect(plot(narrow)).toBeGreaterThanOrEqual(plot(wide));
 });
 
 it('what else was measured has a small plot of its own, with its evaluations', () => {
@@ -54,13 +77,10 @@ it('what else was measured has a small plot of its own, with its evaluations', (
     const plain = draw(longRun(10), { width }).small;
     const { small, smallNames } = draw(run, { width });
     expect(smallNames.slice(4, 7)).toEqual(['rewards/&lt;a&gt;', 'rewards/&lt;a&gt;: evaluated', 'only: evaluated']);
-    expect(small.height).toBe(2 * plain.height);
     expect(small.annotations.map(({ text }: { text: string }) => text).slice(4)).toEqual(['rewards/&lt;a&gt;', 'only']);
-    const rows = (layout: any) => ['', 2, 3, 4].map((n) => layout[`yaxis${n}`].domain.map((y: number) => y * layout.height));
-    for (const [i, [bottom, top]] of rows(small).entries()) {
-      const [low, high] = rows(plain)[i].map((y: number) => y + plain.height);
-      expect([bottom, top], 'those of every run are as large as before').toEqual([expect.closeTo(low, 6), expect.closeTo(high, 6)]);
-    }
+    const rows = (layout: any) => ['', 2, 3, 4].map((n) => layout[`yaxis${n}`].domain.map((y: number) => (1 - y) * layout.height));
+    for (const [i, [bottom, top]] of rows(small).entries())
+      expect([bottom, top], 'those of every run are where they were').toEqual(rows(plain)[i].map((y: number) => expect.closeTo(y, 6)));
     expect(small.yaxis5.domain[1]).toBeLessThan(small.yaxis3.domain[0]);
   }
 });

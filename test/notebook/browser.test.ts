@@ -4,7 +4,8 @@ import { join, resolve } from 'node:path';
 import type { Page } from 'playwright-core';
 import { expect, it } from 'vitest';
 import { Random } from '../../src/core/random';
-import { ADAPTER_MIME, parseRun, RUN_MIME, type RunData, runPayload } from '../../views/src';
+import { ADAPTER_MIME, adapterPayload, parseRun, RUN_MIME, type RunData, runPayload } from '../../views/src';
+import { adapter } from '../views/adapters';
 import { hostile } from '../views/hostile';
 import { longRun, runData } from '../views/runs';
 import { executablePath, kernelIs, LOAD, press, runCells, save, shots, textIs, trainCell, useLab } from './lab';
@@ -35,6 +36,10 @@ browserIt('a run draws itself live under its cell, and is still there after savi
   expect(await page.locator('.tunebook-run').count(), 'one view, updated in place').toBe(1);
   const legend = await page.locator('.tunebook-run .legendtext').allTextContents();
   expect(legend).toEqual(['training loss', 'moving average', 'evaluation loss']);
+  const tools = await page
+    .locator('.tunebook-run .modebar-btn')
+    .evaluateAll((nodes) => nodes.map((node) => node.getAttribute('data-title')));
+  expect(tools, 'none sends a chart away').toEqual(['Zoom', 'Pan', 'Zoom in', 'Zoom out', 'Autoscale', 'Reset axes']);
   await page.screenshot({ path: join(shots, 'run.png') });
   await save(page, join(lab.folder, 'train.ipynb'));
   const bundle = outputsOf('train.ipynb').find((o) => o.data?.[RUN_MIME])?.data as Record<string, unknown>;
@@ -62,7 +67,16 @@ browserIt('every button does what it says, from the view and from the side panel
   await page.fill('.tunebook-run .tunebook-controls input', 'much');
   expect(await press(page, 'Set', /must be a number/)).toBe('The learning rate must be a number such as 2e-4.');
   await page.fill('.tunebook-run .tunebook-controls input', '3e-3');
-  expect(await press(page, 'Set', /learning rate 0/)).toMatch(/^Learning rate 0.01 set to 0.003/);
+  expect(await press(page, 'Set', /learning rate from/)).toMatch(
+    /^Peak learning rate from 0.01 to 0.003: the schedule \(cosine\) makes it 0.00\d+ at step \d+/,
+  );
+  await expect.poll(() => page.inputValue('.tunebook-run .tunebook-controls input')).toBe('0.003');
+  await page.fill('.tunebook-run .tunebook-controls input', '10');
+  await page.keyboard.press('Enter');
+  await textIs(page, '.jp-Dialog', /3,333 times the present peak of 0.003/);
+  await page.screenshot({ path: join(shots, 'absurd.png') });
+  await page.click('.jp-Dialog .jp-mod-reject');
+  await textIs(page, '.tunebook-run .tunebook-said', /stays at its peak of 0.003/);
   await page.click('.tunebook-run >> role=tab[name="Samples"]');
   await textIs(page, '.tunebook-samples caption', /What is \d+\?/);
   await page.screenshot({ path: join(shots, 'samples.png') });
@@ -192,7 +206,7 @@ browserIt('restart and run all; two notebooks train at once; runs of one noteboo
     undefined,
     { timeout: 120_000 },
   );
-  const last = a.page.locator('.tunebook-run').last();
+  const last = a.page.locator('.tunebook-run').first();
   await last.scrollIntoViewIfNeeded();
   await expect.poll(() => last.locator('.legendtext').allTextContents(), { timeout: 20_000 }).toContain('run before: a1');
   await last.locator('text=Compare').click();
@@ -252,6 +266,54 @@ browserIt('themes, keyboard and screen readers', async () => {
   expect(reached.map((text) => text.slice(0, 9))).toEqual(
     expect.arrayContaining(['Smoothing', 'log scale', 'Compare', 'PNG', 'CSV', 'Folder']),
   );
+  expect(errors).toEqual([]);
+  await page.close();
+});
+
+browserIt('keys that a control understands stay with it, and the others are the notebook’s', async () => {
+  const run = { ...longRun(50), id: 'k', status: 'finished' as const, name: 'keys' };
+  lab.write('keys.ipynb', ['1', shown(runPayload(run)), shown(adapterPayload(adapter()), ADAPTER_MIME)]);
+  const { page, errors } = await lab.open('keys.ipynb');
+  await page.waitForSelector('.tunebook-adapter .tunebook-chart svg', { timeout: 60_000 });
+  await page.waitForSelector('.tunebook-run .js-plotly-plot .trace', { timeout: 60_000, state: 'attached' });
+  const notebook = () =>
+    page.evaluate(() => {
+      const { content } = (window as any).jupyterapp.shell.currentWidget;
+      return [content.activeCellIndex, content.widgets.length, content.mode];
+    });
+  const focused = (what: string) => page.evaluate((name) => (document.activeElement as any)[name], what);
+  const view = page.locator('.tunebook-run').first();
+  await view.locator('input[type="range"]').focus();
+  const before = await notebook();
+  expect(before).toEqual([1, 3, 'command']);
+  for (const key of ['ArrowLeft', 'ArrowDown', 'ArrowLeft']) await page.keyboard.press(key);
+  expect(await focused('value')).toBe('0.87');
+  await view.locator('input[type="checkbox"]').first().focus();
+  await page.keyboard.press('Space');
+  expect(await focused('checked')).toBe(true);
+  await view.locator('summary').focus();
+  await page.keyboard.press('Enter');
+  expect(await view.locator('details').evaluate((node: any) => node.open)).toBe(true);
+  await page.keyboard.press('Escape');
+  expect(await view.locator('details').evaluate((node: any) => node.open), 'Esc closes the menu').toBe(false);
+  expect(await focused('localName')).toBe('summary');
+  await page.keyboard.press('Enter');
+  await view.locator('.tunebook-heading').click();
+  expect(await view.locator('details').evaluate((node: any) => node.open), 'so does a click elsewhere').toBe(false);
+  expect(await notebook()).toEqual(before);
+  const list = page.locator('.tunebook-adapter select');
+  const [first] = [await list.inputValue(), await list.focus()];
+  await page.keyboard.press('Home');
+  const top = await list.inputValue();
+  await page.keyboard.press('ArrowDown');
+  expect(new Set([top, await list.inputValue()]).size).toBe(2);
+  expect(first).toBeTruthy();
+  expect(await notebook()).toEqual([2, 3, 'command']);
+  // What no control understands is the notebook's still: b makes a cell below.
+  await page.keyboard.press('Escape');
+  await page.locator('.tunebook-adapter >> role=tab[name="For learners"]').focus();
+  await page.keyboard.press('b');
+  expect((await notebook())[1]).toBe(4);
   expect(errors).toEqual([]);
   await page.close();
 });

@@ -59,6 +59,10 @@ export function useLab(): Lab {
         const page = await browser.newPage({ viewport: { width: 1280, height: 1400 } });
         const errors: string[] = [];
         page.on('pageerror', (error) => errors.push(String(error)));
+        page.on('request', (request) => {
+          const url = request.url();
+          if (/^https?:/.test(url) && !url.startsWith(base)) errors.push(`The page asked for ${url}.`);
+        });
         await page.goto(`${base}/lab/tree/${name}?reset`);
         await page.waitForSelector('.jp-Notebook .jp-Cell', { timeout: 120_000 });
         return { page, errors };

@@ -2,7 +2,6 @@ import { expect, it } from 'vitest';
 import { Random } from '../../src/core/random';
 import {
   ADAPTER_SCHEMA,
-  type AdapterData,
   adapterCsv,
   adapterPayload,
   adapterSummary,
@@ -21,29 +20,10 @@ import {
   usedRank,
 } from '../../views/src';
 import { readTensors } from '../../views/src/adapter_file';
+import { adapter, named } from './adapters';
 import { hostile } from './hostile';
 
 const viaJson = (value: unknown) => JSON.parse(JSON.stringify(value));
-const named = (name: string, singular: number[], more = {}) => ({
-  ...{ name, outFeatures: 1024, inFeatures: 1024, rank: singular.length, trained: singular.length * 2048 },
-  ...{ delta: Math.hypot(...singular), weight: 50, singular, ...more },
-});
-const adapter = (more: Partial<AdapterData> = {}): AdapterData => ({
-  ...{ name: '<b>out</b>', method: 'LORA', base: 'base', createdAt: '2026-01-01T00:00:00Z', total: 1e6, notes: [] },
-  modules: [
-    named('model.layers.0.mlp.up_proj', [4, 3, 0]),
-    named('model.layers.0.self_attn.q_proj', Array(16).fill(1)),
-    named('model.layers.10.self_attn.q_proj', [2]),
-  ],
-  history: [
-    { step: 10, deltas: [1, 2, 3], effectiveRanks: [1, 1.5, 1] },
-    { step: 20, deltas: [2, 3, 4], effectiveRanks: [1, 1.75, 1] },
-  ],
-  overlap: { other: 'other', reads: [0.5, null, 1], writes: [0.25, null, 1] },
-  merge: { format: 'bf16', tokens: 9, drift: 0.01, spread: 2, agreement: 1 },
-  ...more,
-});
-
 it('an adapter survives its payload, and others are refused with what is wrong', () => {
   const payload = viaJson(adapterPayload(adapter()));
   expect(parseAdapter(payload)).toEqual(adapter());
@@ -51,6 +31,36 @@ it('an adapter survives its payload, and others are refused with what is wrong',
   expect(parseAdapter({ ...payload, modules: [{ ...payload.modules[0], singular: '1 2' }] })).toMatch(/do not fit its modules/);
   expect(parseAdapter({ ...payload, history: [{ ...payload.history[0], deltas: '1' }] })).toMatch(/do not fit its modules/);
   expect(parseAdapter({ ...payload, total: 'x' })).toMatch(/total is not of type number or null/);
+});
+
+it('charts fit the page: nothing is wider than it, no label is cut, and each step of the legend reads differently', async () => {
+  const [{ compile }, { parse, View }] = await Promise.all([import('vega-lite'), import('vega')]);
+  const kinds = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'a_module_of_a_longer_name'];
+  const modules = kinds.flatMap((kind, i) =>
+    [0, 1].map((layer) => named(`model.layers.${layer}.${kind}`, [0.001 * (i + 1), 0.0005 * (layer + 1)])),
+  );
+  const moments = [1, 2].map((step) => ({ step, deltas: modules.map(() => step), effectiveRanks: modules.map(() => step) }));
+  const share = modules.map((_, i) => i / modules.length);
+  const data = adapter({ modules, history: moments, overlap: { other: 'x', reads: share, writes: share } });
+  for (const width of [420, 560, 1000]) {
+    const specs = [
+      heatmapSpec(data, PAPER, { selected: modules[3].name, width }),
+      spectrumSpec(modules.slice(0, 1), PAPER, width),
+      historySpec(data, PAPER, width),
+      overlapSpec(data, PAPER, width),
+    ];
+    for (const [i, spec] of specs.entries()) {
+      const view = new View(parse(compile(spec as never).spec), { renderer: 'none' });
+      const svg = await view.toSVG();
+      view.finalize();
+      expect(Number(svg.match(/width="([\d.]+)"/)![1]), `chart ${i} at ${width}`).toBeLessThanOrEqual(width);
+      expect(svg, `chart ${i} at ${width}`).not.toContain('…');
+      if (i) continue;
+      const legend = [...svg.matchAll(/>([\d.]+%)</g)].map(([, label]) => label);
+      expect(legend.length).toBeGreaterThan(1);
+      expect(new Set(legend).size).toBe(legend.length);
+    }
+  }
 });
 
 it('20,000 hostile payloads are refused with a sentence or drawn, quickly', async () => {

@@ -15,8 +15,9 @@ export type ChartSpec = Record<string, unknown>;
 const config = ({ text, grid, font }: ChartTheme) => ({
   font,
   background: 'transparent',
+  padding: 8,
   axis: { labelColor: text, titleColor: text, gridColor: grid, domainColor: grid, tickColor: grid, titleFontWeight: 'normal' },
-  legend: { labelColor: text, titleColor: text, titleFontWeight: 'normal' },
+  legend: { labelLimit: 0, labelColor: text, titleColor: text, titleFontWeight: 'normal' },
   title: { color: text, fontWeight: 'normal', fontSize: 12, anchor: 'start' },
   view: { stroke: 'transparent' },
   // Okabe and Ito's colours, told apart with any kind of colour vision.
@@ -26,8 +27,23 @@ const config = ({ text, grid, font }: ChartTheme) => ({
 const SCHEMA = 'https://vega.github.io/schema/vega-lite/v6.json';
 const chart = (theme: ChartTheme, spec: ChartSpec): ChartSpec => ({ $schema: SCHEMA, config: config(theme), ...spec });
 
-/** Layer by module: the size of each update, against its weight where that is known. A click on a cell selects `module`. */
-export function heatmapSpec({ modules }: AdapterData, theme: ChartTheme, selected?: string): ChartSpec {
+/** Pixels for the panels of a chart beside each other, or under each other where a page is too narrow for that. */
+function panels(width: number, legend = 0): { concat: 'hconcat' | 'vconcat'; width: number } {
+  const beside = (width - legend - 150) / 2;
+  return beside >= 190 ? { concat: 'hconcat', width: Math.min(260, beside) } : { concat: 'vconcat', width: clamp(width - 70, 120, 260) };
+}
+
+const clamp = (value: number, low: number, high: number) => Math.min(high, Math.max(low, value));
+
+/**
+ * Layer by module: the size of each update, against its weight where that is known. A click on a cell selects `module`. A page of `width`
+ * pixels holds it.
+ */
+export function heatmapSpec(
+  { modules }: AdapterData,
+  theme: ChartTheme,
+  { selected, width = 1000 }: { selected?: string; width?: number } = {},
+): ChartSpec {
   const known = modules.every(({ weight }) => weight);
   const values = modules.map((m) => {
     const { layer, kind } = placeOf(m.name);
@@ -35,40 +51,60 @@ export function heatmapSpec({ modules }: AdapterData, theme: ChartTheme, selecte
     return { module: m.name, layer: layer < 0 ? '-' : layer, kind, size: sizeOf(m), uses, selected: m.name === selected };
   });
   const layers = new Set(values.map(({ layer }) => layer)).size;
+  const kinds = kindsOf(modules);
+  const longest = 10 + 6.5 * Math.max(0, ...kinds.map((kind) => kind.length));
+  const beside = width >= 58 * kinds.length + 170;
+  const step = clamp(Math.floor((width - (beside ? 170 : 60)) / Math.max(1, kinds.length)), 16, Math.max(58, longest));
+  const axis = { orient: 'top', labelAngle: step < longest ? -90 : 0, labelLimit: 0 };
+  // Two lines, one of which is seen on whatever colour lies beneath.
+  const frame = (stroke: string, strokeWidth: number) => ({
+    transform: [{ filter: 'datum.selected' }],
+    mark: { type: 'rect', fill: null, stroke, strokeWidth },
+  });
   return chart(theme, {
-    width: { step: 58 },
+    width: { step },
     height: { step: layers > 40 ? 9 : 14 },
     data: { values },
-    mark: { type: 'rect', cursor: 'pointer' },
     encoding: {
-      x: { field: 'kind', type: 'nominal', sort: kindsOf(modules), title: null, axis: { orient: 'top', labelAngle: 0, labelLimit: 56 } },
+      x: { field: 'kind', type: 'nominal', sort: kinds, title: null, axis },
       y: { field: 'layer', type: 'ordinal', title: 'layer', sort: 'ascending' },
-      color: {
-        field: 'size',
-        type: 'quantitative',
-        scale: { scheme: 'viridis' },
-        legend: { title: known ? '|dW| / |W|' : '|dW|', format: known ? '.2%' : '.3~g' },
-      },
-      stroke: { condition: { test: 'datum.selected', value: theme.text }, value: null },
-      strokeWidth: { condition: { test: 'datum.selected', value: 2.5 }, value: 0 },
-      tooltip: [
-        { field: 'module', title: 'module' },
-        { field: 'size', title: known ? '|dW| / |W|' : '|dW|', format: known ? '.3%' : '.4~g' },
-        { field: 'uses', title: 'directions' },
-      ],
     },
+    layer: [{ mark: { type: 'rect', cursor: 'pointer' }, encoding: sizes(known, beside) }, frame('#000', 4), frame('#fff', 2)],
   });
 }
 
+/** Colour and words of a cell. */
+const sizes = (known: boolean, beside: boolean) => {
+  const title = known ? '|dW| / |W|' : '|dW|';
+  return {
+    color: {
+      field: 'size',
+      type: 'quantitative',
+      scale: { scheme: 'viridis' },
+      legend: {
+        title,
+        format: known ? '.3~p' : '.3~g',
+        ...(beside ? {} : { orient: 'bottom', gradientLength: 240, labelOverlap: 'greedy', labelSeparation: 8 }),
+      },
+    },
+    tooltip: [
+      { field: 'module', title: 'module' },
+      { field: 'size', title, format: known ? '.3~p' : '.4~g' },
+      { field: 'uses', title: 'directions' },
+    ],
+  };
+};
+
 /** Singular values of modules on a logarithmic axis, beside how much of the energy the first of them hold. */
-export function spectrumSpec(modules: readonly AdapterModule[], theme: ChartTheme): ChartSpec {
+export function spectrumSpec(modules: readonly AdapterModule[], theme: ChartTheme, width = 1000): ChartSpec {
+  const { concat, width: panel } = panels(width);
   const values = modules.flatMap(({ name, singular }) => {
     const energy = cumulativeEnergy(singular);
     // Below this, fp64 rounding of the arithmetic is all there is.
     return singular.flatMap((sigma, i) => (sigma > singular[0] * 1e-7 ? [{ module: name, i: i + 1, sigma, energy: energy[i] }] : []));
   });
   const shared = {
-    width: 260,
+    width: panel,
     height: 200,
     mark: { type: 'line', point: { size: 24 } },
   };
@@ -86,7 +122,7 @@ export function spectrumSpec(modules: readonly AdapterModule[], theme: ChartThem
   ];
   return chart(theme, {
     data: { values },
-    hconcat: [
+    [concat]: [
       {
         ...shared,
         title: 'singular values of dW',
@@ -112,26 +148,29 @@ export function spectrumSpec(modules: readonly AdapterModule[], theme: ChartThem
 }
 
 /** How |dW| and the effective rank grew over the checkpoints: a line for each kind of module, its mean over the layers. */
-export function historySpec({ modules, history }: AdapterData, theme: ChartTheme): ChartSpec {
+export function historySpec({ modules, history }: AdapterData, theme: ChartTheme, width = 1000): ChartSpec {
+  const { concat, width: wide } = panels(width, 110); // the legend's
+  const legend = concat === 'vconcat' ? { orient: 'bottom', columns: 2 } : {};
   const values = history.flatMap(({ step, deltas, effectiveRanks }) =>
     modules.map(({ name }, i) => ({ step, kind: placeOf(name).kind, delta: deltas[i], rank: effectiveRanks[i] })),
   );
   const panel = (field: string, title: string) => ({
-    width: 260,
+    width: wide,
     height: 200,
     title,
     mark: { type: 'line', point: { size: 24 } },
     encoding: {
       x: { field: 'step', type: 'quantitative', axis: { tickMinStep: 1 } },
       y: { aggregate: 'mean', field, type: 'quantitative', title: null },
-      color: { field: 'kind', type: 'nominal', sort: kindsOf(modules), title: null },
+      color: { field: 'kind', type: 'nominal', sort: kindsOf(modules), title: null, legend },
     },
   });
-  return chart(theme, { data: { values }, hconcat: [panel('delta', '|dW|'), panel('rank', 'effective rank')] });
+  return chart(theme, { data: { values }, [concat]: [panel('delta', '|dW|'), panel('rank', 'effective rank')] });
 }
 
 /** Layer by module: how much two adapters share of what a module reads and of what it writes. */
-export function overlapSpec({ modules, overlap }: AdapterData, theme: ChartTheme): ChartSpec {
+export function overlapSpec({ modules, overlap }: AdapterData, theme: ChartTheme, width = 1000): ChartSpec {
+  const kinds = kindsOf(modules);
   const values = modules.flatMap(({ name }, i) => {
     const { layer, kind } = placeOf(name);
     return (['reads', 'writes'] as const).flatMap((side) => {
@@ -143,11 +182,11 @@ export function overlapSpec({ modules, overlap }: AdapterData, theme: ChartTheme
     data: { values },
     facet: { column: { field: 'side', title: null, header: { labelColor: theme.text } } },
     spec: {
-      width: { step: 40 },
+      width: { step: clamp(Math.floor((width - 150) / (2 * kinds.length || 1)), 12, 40) },
       height: { step: 12 },
       mark: 'rect',
       encoding: {
-        x: { field: 'kind', type: 'nominal', sort: kindsOf(modules), title: null },
+        x: { field: 'kind', type: 'nominal', sort: kinds, title: null, axis: { labelLimit: 0 } },
         y: { field: 'layer', type: 'ordinal', title: 'layer' },
         color: {
           field: 'share',

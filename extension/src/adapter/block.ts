@@ -17,24 +17,22 @@ export function blockDrawing({ modules }: AdapterData, trans: TranslationBundle)
   const list = kindsOf(dense)
     .slice(0, 12)
     .map((kind) => [kind, dense.find(({ name }) => placeOf(name).kind === kind) as AdapterModule] as const);
-  const width = 92 * list.length + 12;
-  const height = 128;
-  const svg = shape('svg', { viewBox: `0 0 ${width} ${height}`, width, height, class: 'tunebook-block' });
-  for (const [i, [kind, { outFeatures, inFeatures, rank }]] of list.entries()) {
-    const x = 92 * i + 8;
+  const drawings = list.map(([kind, { outFeatures, inFeatures, rank }]) => {
+    const svg = shape('svg', { viewBox: '0 0 92 128', width: 92, height: 128, 'aria-hidden': 'true' });
     // Sides in proportion, so that one sees how thin the trained ones are.
     const largest = Math.max(outFeatures, inFeatures);
     const [w, h] = [(52 * inFeatures) / largest, (52 * outFeatures) / largest];
     const thin = Math.max(2, (52 * rank) / largest);
     svg.append(
-      shape('rect', { x, y: 20, width: w, height: h, class: 'tunebook-frozen' }),
-      shape('rect', { x: x + w + 4, y: 20, width: thin, height: h, class: 'tunebook-trained' }),
-      shape('rect', { x, y: 24 + h, width: w, height: thin, class: 'tunebook-trained' }),
-      shape('text', { x, y: 12 }, kind),
-      shape('text', { x, y: 104, class: 'tunebook-small' }, `${outFeatures} x ${inFeatures}`),
-      shape('text', { x, y: 118, class: 'tunebook-small' }, `r = ${rank}`),
+      shape('rect', { x: 8, y: 20, width: w, height: h, class: 'tunebook-frozen' }),
+      shape('rect', { x: w + 12, y: 20, width: thin, height: h, class: 'tunebook-trained' }),
+      shape('rect', { x: 8, y: 24 + h, width: w, height: thin, class: 'tunebook-trained' }),
+      shape('text', { x: 8, y: 12 }, kind),
+      shape('text', { x: 8, y: 104, class: 'tunebook-small' }, `${outFeatures} x ${inFeatures}`),
+      shape('text', { x: 8, y: 118, class: 'tunebook-small' }, `r = ${rank}`),
     );
-  }
+    return svg;
+  });
   const figure = document.createElement('figure');
   const text = trans.__(
     'One of %1 blocks: matrices in grey stay as they are; the two thin ones beside each (B to its right, A below it) are trained, and their product is added to it.',
@@ -42,7 +40,9 @@ export function blockDrawing({ modules }: AdapterData, trans: TranslationBundle)
   );
   const caption = document.createElement('figcaption');
   caption.textContent = text;
-  svg.setAttribute('aria-hidden', 'true');
-  figure.append(svg, caption);
+  const block = document.createElement('div');
+  block.className = 'tunebook-block';
+  block.append(...drawings);
+  figure.append(block, caption);
   return figure;
 }

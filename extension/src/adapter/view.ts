@@ -60,6 +60,8 @@ export class AdapterView extends Widget {
   private readonly dense: AdapterModule[];
   private selected: AdapterModule | undefined;
   private page: HTMLElement | undefined;
+  private drawnWidth = 0;
+  private readonly sizes: ResizeObserver;
 
   constructor(
     private readonly data: AdapterData,
@@ -126,10 +128,19 @@ export class AdapterView extends Widget {
       element('div', { className: 'tunebook-pages' }, this.learner, this.expert, this.figures),
     );
     context.restyled.connect(this.redraw, this);
+    this.sizes = new ResizeObserver(() => {
+      if (Math.abs(this.width() - this.drawnWidth) > 8) this.redraw();
+    });
+    this.sizes.observe(this.node);
   }
 
   protected override onAfterAttach(): void {
     void this.draw();
+  }
+
+  /** Pixels for a chart; as many as a page has where it is not seen yet. */
+  private width(): number {
+    return this.node.clientWidth || 1000;
   }
 
   private select(name: string): void {
@@ -145,13 +156,15 @@ export class AdapterView extends Widget {
     const { data, selected } = this;
     const { trans } = this.context;
     const theme = themeNow();
+    const width = this.width();
+    this.drawnWidth = width;
     if (this.page === this.figures) this.drawFigures();
     else if (this.page === this.learner) {
       const known = data.modules.every(({ weight }) => weight);
       const label = known ? trans.__('Size of each module’s update against its weight') : trans.__('Size of each module’s update');
       await this.heatmap.draw(
         `${label}. ${trans.__('The table under “Figures” has the values.')}`,
-        heatmapSpec(data, theme, selected?.name),
+        heatmapSpec(data, theme, { selected: selected?.name, width }),
         (datum) => {
           if (typeof datum.module !== 'string') return;
           this.select(datum.module);
@@ -161,8 +174,8 @@ export class AdapterView extends Widget {
     } else {
       await this.showSelected(this.expert);
       if (data.history.length > 1)
-        await this.history.draw(trans.__('Norm and effective rank of the update at each checkpoint'), historySpec(data, theme));
-      if (data.overlap) await this.overlap.draw(trans.__('Shared directions, by layer and module'), overlapSpec(data, theme));
+        await this.history.draw(trans.__('Norm and effective rank of the update at each checkpoint'), historySpec(data, theme, width));
+      if (data.overlap) await this.overlap.draw(trans.__('Shared directions, by layer and module'), overlapSpec(data, theme, width));
     }
   }
 
@@ -189,7 +202,11 @@ export class AdapterView extends Widget {
         )
       : trans.__('%1 %2; its method has no dense update.', m.name, size);
     this.spectrum.node.hidden = !s.length;
-    if (s.length) await this.spectrum.draw(trans.__('Singular values and cumulative energy of %1', m.name), spectrumSpec([m], themeNow()));
+    if (s.length)
+      await this.spectrum.draw(
+        trans.__('Singular values and cumulative energy of %1', m.name),
+        spectrumSpec([m], themeNow(), this.width()),
+      );
   }
 
   private drawFigures(): void {
@@ -239,6 +256,7 @@ export class AdapterView extends Widget {
   override dispose(): void {
     if (this.isDisposed) return;
     this.context.restyled.disconnect(this.redraw, this);
+    this.sizes.disconnect();
     for (const place of [this.heatmap, this.spectrum, this.history, this.overlap]) place.dispose();
     super.dispose();
   }

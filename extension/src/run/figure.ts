@@ -1,4 +1,5 @@
 import { figure as digits, movingAverage, otherSeries, type Point, type RunData, type SeriesName, thin } from '@tunebook/views';
+import { eventMarks } from './events';
 
 /** Colours of the page, and whether it is dark. */
 export interface Theme {
@@ -52,34 +53,11 @@ const palette = (dark: boolean) => ({
   others: dark ? ['#f0e442', '#e6a3c8', '#2fd1a0', '#f0b93a'] : ['#b14f8f', '#9a6a00', '#009e73', '#6b6b00'],
 });
 
-const SYMBOLS: Record<string, string> = {
-  checkpoint: 'diamond',
-  epoch: 'line-ns-open',
-  paused: 'square',
-  resumed: 'triangle-right',
-  learning_rate: 'star',
-  overfitting: 'triangle-up',
-  nan: 'x',
-  warning: 'triangle-down',
-  stopped: 'square-cross',
-  failed: 'x',
-};
-
 /** Plotly reads some markup in texts: a payload's shall stay what they are. */
-const plain = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+export const plain = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 
-const wrap = (text: string, width = 60): string =>
-  text
-    .split(/\s+/)
-    .reduce<string[]>((lines, word) => {
-      const last = lines.at(-1);
-      if (last !== undefined && last.length + word.length < width) lines[lines.length - 1] = `${last} ${word}`;
-      else lines.push(word.slice(0, 200));
-      return lines;
-    }, [])
-    .slice(0, 12)
-    .map(plain)
-    .join('<br>');
+/** Pixels beside the plots. */
+export const SIDES = { l: 52, r: 12 };
 
 const line = (points: readonly Point[], name: string, extra: object) => ({
   type: 'scatter',
@@ -126,27 +104,19 @@ function losses(run: RunData, options: FigureOptions): Figure {
       marker: { size: 8, symbol: 'circle' },
       cliponaxis: false, // the last point lies on the edge
     }),
-    {
-      type: 'scatter',
-      mode: 'markers',
-      name: words.events,
-      x: run.events.map((e) => e.step),
-      y: run.events.map(() => 0.03),
-      yaxis: 'y2',
-      text: run.events.map((e) => wrap(e.text)),
-      hovertemplate: '%{text}<extra></extra>',
-      marker: {
-        symbol: run.events.map((e) => SYMBOLS[e.kind] ?? 'circle'),
-        size: 10,
-        color: theme.text,
-        line: { width: 1, color: theme.text },
-      },
-      cliponaxis: false,
-      showlegend: false,
-    },
+    eventMarks(run, options),
   );
-  return { traces, layout: lossLayout(run, options) };
+  return {
+    traces,
+    layout: lossLayout(
+      run,
+      options,
+      (traces as { name: string; showlegend?: boolean }[]).filter(isNamed).map(({ name }) => name),
+    ),
+  };
 }
+
+const isNamed = ({ showlegend }: { showlegend?: boolean }) => showlegend !== false;
 
 const base = ({ theme, width }: FigureOptions, run: RunData) => ({
   width: Math.max(width, 200),
@@ -161,25 +131,38 @@ const axisStyle = ({ grid }: Theme) => ({ gridcolor: grid, linecolor: grid, zero
 const stepsOf = (run: RunData) => [0, Math.max(run.totalSteps, 1)];
 const isWide = ({ width }: FigureOptions) => width >= 620;
 
-/** Pixels of the two plots, where a run has the series of every run alone; together they fill the view. */
-export const HEIGHTS = { main: 285, small: 135 };
+/** Pixels of the main plot under one line of legend, and of a row of small plots. */
+const HEIGHTS = { main: 285, row: 135, narrowRow: 92, line: 19, tools: 26 };
 
-function lossLayout(run: RunData, options: FigureOptions): Figure['layout'] {
+/** What stands above the main plot: the legend, in as many lines as it takes, and plotly's tools beside it or, for want of room, above it. */
+function heading(names: readonly string[], width: number): { tools: number; lines: number } {
+  const widths = names.map((name) => 46 + 6.6 * name.length);
+  const room = Math.max(width, 200) - SIDES.l - SIDES.r;
+  const whole = widths.reduce((sum, one) => sum + one, 0);
+  const columns = whole <= room ? names.length : Math.max(1, Math.floor(room / Math.max(...widths)));
+  return { tools: whole + 150 <= room ? 0 : HEIGHTS.tools, lines: Math.ceil(names.length / columns) };
+}
+
+function lossLayout(run: RunData, options: FigureOptions, names: string[]): Figure['layout'] {
   const { theme, logScale, words } = options;
   const axis = axisStyle(theme);
   const type = logScale && positive(run) ? 'log' : 'linear';
+  const { tools, lines } = heading(names, options.width);
+  const above = tools + HEIGHTS.line * (lines - 1);
+  const height = HEIGHTS.main + above;
   return {
     ...base(options, run),
-    height: HEIGHTS.main,
-    margin: { l: 52, r: 12, t: 8, b: isWide(options) ? 38 : 22 },
-    legend: { orientation: 'h', y: 1.14, yanchor: 'top', bgcolor: 'rgba(0,0,0,0)' },
+    height,
+    margin: { ...SIDES, t: 32 + above, b: isWide(options) ? 38 : 22 },
+    legend: { orientation: 'h', x: 0, yref: 'container', y: 1 - (tools + 4) / height, yanchor: 'top', bgcolor: 'rgba(0,0,0,0)' },
+    modebar: { bgcolor: 'rgba(0,0,0,0)' },
     hovermode: 'x',
     hoverlabel: { align: 'left', namelength: -1 },
     dragmode: 'zoom',
     xaxis: { ...axis, range: stepsOf(run), title: { text: isWide(options) ? words.step : '', standoff: 4 } },
     // Another kind of axis starts afresh.
-    yaxis: { ...axis, title: { text: words.loss, standoff: 4 }, domain: [0, 0.94], type, uirevision: `${run.id} ${type}` },
-    yaxis2: { domain: [0, 0.94], overlaying: 'y', range: [0, 1], visible: false, fixedrange: true },
+    yaxis: { ...axis, title: { text: words.loss, standoff: 4 }, type, uirevision: `${run.id} ${type}` },
+    yaxis2: { overlaying: 'y', range: [0, 1], visible: false, fixedrange: true },
   };
 }
 
@@ -227,7 +210,7 @@ function rates(run: RunData, options: FigureOptions): Figure {
       ...base(options, run),
       ...axes,
       height,
-      margin: { l: 52, r: 12, t: 4, b: 20 },
+      margin: { ...SIDES, t: 0, b: 0 },
       hovermode: 'x',
       dragmode: false,
       annotations,
@@ -235,26 +218,30 @@ function rates(run: RunData, options: FigureOptions): Figure {
   };
 }
 
-/** Axes and titles of the small plots: rows of four, or of two in a narrow place. The first four are as high as they are without others. */
+/** Axes and titles of the small plots: rows of four; in narrower places of two, or each in its own. */
 function grid(titles: string[], run: RunData, options: FigureOptions) {
-  const { theme } = options;
+  const { theme, width } = options;
   const wide = isWide(options);
-  const columns = wide ? 4 : 2;
+  const columns = wide ? 4 : width >= 360 ? 2 : 1;
   const gap = wide ? 0.075 : 0.16;
   const span = (1 - gap * (columns - 1)) / columns;
-  const blocks = Math.ceil(titles.length / 4);
+  const row = wide ? HEIGHTS.row : HEIGHTS.narrowRow;
+  const height = row * Math.ceil(titles.length / columns);
   const axes: Record<string, object> = {};
   const annotations: object[] = [];
   for (const [i, text] of titles.entries()) {
     const left = (i % columns) * (span + gap);
-    const [low, high] = wide ? [0, 0.88] : i % 4 < 2 ? [0.58, 0.87] : [0, 0.29];
-    const [bottom, top] = [low, high].map((y) => (blocks - 1 - Math.floor(i / 4) + y) / blocks);
+    const from = row * Math.floor(i / columns);
+    const [bottom, top] = [from + row - 20, from + 18].map((y) => 1 - y / height);
     const number = i ? i + 1 : '';
     const style = { ...axisStyle(theme), nticks: 4, tickfont: { size: 10 }, fixedrange: true };
     axes[`xaxis${number}`] = { ...style, domain: [left, left + span], anchor: `y${number}`, range: stepsOf(run) };
     axes[`yaxis${number}`] = { ...style, domain: [bottom, top], anchor: `x${number}`, rangemode: 'tozero', exponentformat: 'e' };
-    const place = { x: left, y: top + 0.01 / blocks, xref: 'paper', yref: 'paper', xanchor: 'left', yanchor: 'bottom' };
+    const place = { x: left, y: top + 1 / height, xref: 'paper', yref: 'paper', xanchor: 'left', yanchor: 'bottom' };
     annotations.push({ text, ...place, showarrow: false, font: { size: wide ? 11 : 10 } });
   }
-  return { axes, annotations, height: HEIGHTS.small * blocks };
+  return { axes, annotations, height };
 }
+
+/** Pixels that both plots take. */
+export const heightOf = ({ main, small }: Figures): number => (main.layout.height as number) + (small.layout.height as number);

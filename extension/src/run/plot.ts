@@ -2,7 +2,9 @@ import Plotly, { type PlotElement } from 'plotly.js-basic-dist-min';
 import { element } from '../dom';
 import type { Figures } from './figure';
 
-const CONFIG = { displaylogo: false, modeBarButtonsToRemove: ['toImage', 'select2d', 'lasso2d'] };
+/** Nothing that is shown leaves the machine: Plotly offers its cloud unless it is told not to, and knows its address. */
+const LOCAL = { displaylogo: false, showSendToCloud: false, plotlyServerURL: '' };
+const CONFIG = { ...LOCAL, modeBarButtonsToRemove: ['toImage', 'select2d', 'lasso2d'] };
 const nextTurn = () => new Promise<void>((resolve) => setTimeout(resolve));
 
 /** The plots of a run in an element. Plotly is loaded with the first of them, not with JupyterLab. */
@@ -35,7 +37,7 @@ export class Plot {
       name,
       name.startsWith('xaxis') && range ? { ...(axis as object), range: [...range] } : axis,
     ]);
-    await Plotly.react(this.small, traces, Object.fromEntries(axes), { staticPlot: false, displayModeBar: false });
+    await Plotly.react(this.small, traces, Object.fromEntries(axes), { ...LOCAL, displayModeBar: false });
   }
 
   /** Both plots as one picture. */

@@ -86,7 +86,8 @@ export class RunEntry {
     }
   }
 
-  private say(text: string): void {
+  /** For the status line, until something else is said. */
+  say(text: string): void {
     this.said = text;
     this.changed.emit();
   }

@@ -1,10 +1,10 @@
 import { Widget } from '@lumino/widgets';
 import { runCsv, runSvg, summary } from '@tunebook/views';
 import type { Context } from '../context';
-import { button, download, element, fileName, freshId, tabs } from '../dom';
+import { button, download, element, fileName, freshId, menu, tabs } from '../dom';
 import { background, themeNow, words } from '../theme';
 import { Controls } from './controls';
-import { figures } from './figure';
+import { figures, heightOf } from './figure';
 import { figuresPanel } from './figures';
 import type { Plot } from './plot';
 import { rested } from './rested';
@@ -20,9 +20,10 @@ export class RunView extends Widget {
   private readonly age = element('p', { className: 'tunebook-age' });
   private readonly still = element('img', { className: 'tunebook-still', alt: '' });
   private readonly drawing = element('div', { className: 'tunebook-plot' });
-  private readonly plotPanel = element('div', {}, this.drawing);
+  private readonly plotPanel = element('div', { className: 'tunebook-whole' }, this.drawing);
   private readonly samplesPanel = element('div', { tabIndex: 0 });
   private readonly figuresPanel = element('div', { tabIndex: 0 });
+  private readonly body = element('div', { className: 'tunebook-body' });
   private readonly compare = element('div', { className: 'tunebook-choices' });
   private readonly controls: Controls;
   /** Runs drawn beside this one, by their ids; the one before it is drawn faintly unless it is taken out. */
@@ -64,15 +65,22 @@ export class RunView extends Widget {
         this.changed();
       },
     );
-    const body = element('div', { className: 'tunebook-body' }, this.plotPanel, this.samplesPanel, this.figuresPanel);
-    this.node.append(this.heading, this.age, this.controls.node, element('div', { className: 'tunebook-bar' }, bar, this.tools()), body);
+    this.body.append(this.plotPanel, this.samplesPanel, this.figuresPanel);
+    this.node.append(
+      this.heading,
+      this.age,
+      this.controls.node,
+      element('div', { className: 'tunebook-bar' }, bar, this.tools()),
+      this.body,
+    );
     this.drawing.append(this.still);
     entry.changed.connect(this.changed, this);
     store.changed.connect(this.onStore, this);
     context.restyled.connect(this.changed, this);
-    this.observer = new IntersectionObserver(([{ isIntersecting }]) => {
-      this.visible = isIntersecting;
-      if (isIntersecting && this.stale) this.changed();
+    this.observer = new IntersectionObserver((entries) => {
+      // After quick scrolling there are several: the last is how it is.
+      this.visible = entries[entries.length - 1].isIntersecting;
+      if (this.visible && this.stale) this.changed();
     });
     this.observer.observe(this.node);
     this.sizes = new ResizeObserver(() => this.changed());
@@ -102,7 +110,7 @@ export class RunView extends Widget {
       element('label', { for: id, textContent: trans.__('Smoothing') }),
       smoothing,
       element('label', {}, log, trans.__('log scale')),
-      element('details', { className: 'tunebook-compare' }, element('summary', { textContent: trans.__('Compare') }), this.compare),
+      menu(trans.__('Compare'), 'tunebook-compare', this.compare),
       button(trans.__('PNG'), trans.__('Save the plot as a picture'), () => this.savePicture()),
       button(trans.__('CSV'), trans.__('Save all figures as a table'), csv),
       button(trans.__('Folder'), trans.__('Show where the run is saved'), () => this.openFolder()),
@@ -216,12 +224,13 @@ export class RunView extends Widget {
     const chosen = others.filter((other, i) => this.isBeside(other, i));
     const ghost = chosen.length && chosen[0] === others[0] && this.isBefore(others[0].data.startedAt) ? others[0].data : undefined;
     this.still.remove();
-    await plot.draw(
-      figures(data, {
-        ...{ smoothing: this.smoothing, logScale: this.logScale, width: this.drawing.clientWidth, theme: themeNow(), words: named, ghost },
-        overlays: chosen.map((other) => other.data).filter((other) => other !== ghost),
-      }),
-    );
+    const drawn = figures(data, {
+      ...{ smoothing: this.smoothing, logScale: this.logScale, width: this.drawing.clientWidth, theme: themeNow(), words: named, ghost },
+      overlays: chosen.map((other) => other.data).filter((other) => other !== ghost),
+    });
+    // All pages are as high as the plot needs: nothing of it is cut, and the notebook does not jump between them.
+    this.body.style.height = `${heightOf(drawn) + 4}px`;
+    await plot.draw(drawn);
   }
 
   override dispose(): void {

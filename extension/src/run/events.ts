@@ -1,0 +1,69 @@
+import type { RunData } from '@tunebook/views';
+import { type FigureOptions, plain, SIDES } from './figure';
+
+const SYMBOLS: Record<string, string> = {
+  checkpoint: 'diamond',
+  epoch: 'line-ns-open',
+  paused: 'square',
+  resumed: 'triangle-right',
+  learning_rate: 'star',
+  overfitting: 'triangle-up',
+  nan: 'x',
+  warning: 'triangle-down',
+  stopped: 'square-cross',
+  failed: 'x',
+};
+
+const wrap = (text: string, width = 60): string =>
+  text
+    .split(/\s+/)
+    .reduce<string[]>((lines, word) => {
+      const last = lines.at(-1);
+      if (last !== undefined && last.length + word.length < width) lines[lines.length - 1] = `${last} ${word}`;
+      else lines.push(word.slice(0, 200));
+      return lines;
+    }, [])
+    .slice(0, 12)
+    .map(plain)
+    .join('<br>');
+
+/** A marker takes so many pixels; so many are piled up at most. */
+const MARK = { size: 12, most: 8 };
+
+/** What happened, by the steps: what would lie over something else lies above it, and each marker tells all that its step has. */
+export function eventMarks({ events, totalSteps }: RunData, { theme, words, width }: FigureOptions): object {
+  const perStep = (width - SIDES.l - SIDES.r) / Math.max(totalSteps, 1);
+  const texts = new Map<number, string[]>();
+  for (const { step, text } of events) texts.set(step, [...(texts.get(step) ?? []), wrap(text)]);
+  const ends: number[] = [];
+  const marks: { step: number; kind: string; level: number; texts: string[] }[] = [];
+  for (const { step, kind, text } of [...events].sort((a, b) => a.step - b.step)) {
+    const x = step * perStep;
+    const free = ends.findIndex((end) => x - end >= MARK.size);
+    const level = free < 0 ? ends.length : free;
+    // No room for another: the last one tells of it too.
+    if (level >= MARK.most) marks[marks.length - 1].texts.push(wrap(text));
+    else {
+      ends[level] = x;
+      marks.push({ step, kind, level, texts: [...(texts.get(step) ?? [])] });
+    }
+  }
+  return {
+    type: 'scatter',
+    mode: 'markers',
+    name: words.events,
+    x: marks.map(({ step }) => step),
+    y: marks.map(({ level }) => 0.03 + 0.06 * level),
+    yaxis: 'y2',
+    text: marks.map(({ texts }) => [...new Set(texts)].slice(-12).join('<br>')),
+    hovertemplate: '%{text}<extra></extra>',
+    marker: {
+      symbol: marks.map(({ kind }) => SYMBOLS[kind] ?? 'circle'),
+      size: 10,
+      color: theme.text,
+      line: { width: 1, color: theme.text },
+    },
+    cliponaxis: false,
+    showlegend: false,
+  };
+}
