@@ -3,7 +3,7 @@ import { type LayerCache, type Layout, positionsIn } from '../engine/ops/attenti
 import type { Precision } from '../engine/precision';
 import { checkpoint } from '../engine/tape';
 import * as tf from '../engine/tf';
-import { KeyValueCache, type Matrix, type Module, type Parameter, Prompted } from '../nn';
+import { KeyValueCache, type Module, type Parameter, Prompted } from '../nn';
 
 export interface ForwardOptions {
   cache?: KeyValueCache;
@@ -45,8 +45,6 @@ export abstract class Decoder<P extends object = object> extends Prompted {
   /** How many tokens a text may have. */
   abstract get positions(): number;
   protected abstract get blocks(): readonly Block<P>[];
-  /** The layer with the table of embeddings, which may be a head's matrix too. */
-  abstract get embeddings(): { weight: Matrix };
   /** ids int32 [batch, seq] -> [batch, seq, hidden] */
   abstract embed(ids: tf.Tensor2D): tf.Tensor3D;
   /** Tensors of the scope that calls, for tokens at these positions. */

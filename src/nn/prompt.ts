@@ -1,5 +1,5 @@
 import type * as tf from '../engine/tf';
-import { Module } from './module';
+import { type Matrix, Module } from './module';
 
 /** Tokens that a PEFT method has learned, which stand before every row. */
 export interface LearnedPrompt {
@@ -12,4 +12,6 @@ export interface LearnedPrompt {
 /** A model that reads a learned prompt before each row, where there is one; it is no tensor of the model's own. */
 export abstract class Prompted extends Module {
   prompt?: LearnedPrompt;
+  /** The layer with the table of embeddings, which may be a head's matrix too. */
+  abstract get embeddings(): { weight: Matrix };
 }
