@@ -74,7 +74,7 @@ def batch_loss(model, batch):
     if "classes" in batch:
         return model(torch.tensor(batch["ids"]), attention_mask=torch.tensor(batch["mask"]), labels=torch.tensor(batch["classes"])).loss
     ids, labels = torch.tensor(batch["ids"]), torch.tensor(batch["labels"])
-    logits = model(ids, attention_mask=torch.tensor(batch["mask"])).logits.float()
+    logits = model(ids, attention_mask=torch.tensor(batch["mask"])).logits.float()[:, -ids.shape[1] :]  # a learned prompt has some too
     return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
 
 
@@ -101,11 +101,14 @@ def quicken(model):
 def train(data):
     """Trains the given adapter, or without one the whole model, on the given batches with torch's AdamW; losses, gradient norms,
     evaluation loss."""
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
 
     model = load(data["model"], getattr(torch, data["dtype"]), data.get("auto", "AutoModelForCausalLM"))
     if data["adapter"]:
-        model = PeftModel.from_pretrained(model, data["adapter"], is_trainable=True)
+        prompt = PeftConfig.from_pretrained(data["adapter"]).is_prompt_learning
+        model = PeftModel.from_pretrained(model, data["adapter"], is_trainable=not prompt)
+        if prompt:  # PEFT loads those frozen
+            model.prompt_encoder.requires_grad_(True)
     if data["dtype"] != "float32":
         for p in model.parameters():
             if p.requires_grad:

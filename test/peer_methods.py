@@ -15,7 +15,8 @@ def load(path):
 
 def logits_of(model, ids):
     with torch.no_grad():
-        return model.eval()(torch.tensor(ids)).logits.flatten().tolist()
+        # of the tokens that were given; a learned prompt has logits too
+        return model.eval()(torch.tensor(ids)).logits[:, -len(ids[0]) :].flatten().tolist()
 
 
 def methods_saved(data):

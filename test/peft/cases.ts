@@ -3,6 +3,8 @@ export interface MethodCase {
   config: { peft_type: string; [name: string]: unknown };
   /** It has no place in the matrices. */
   unmergeable?: boolean;
+  /** It changes the model's answers from the first. */
+  startsAnew?: boolean;
 }
 
 export const CASES: Record<string, MethodCase> = {

@@ -44,7 +44,7 @@ for (const name of names)
       const tensors = tf.memory().numTensors;
       move(attach(model, name));
       const peft = attach(model, name); // in the place of the one that was moved
-      expect(worst(logits(model), before)).toBeLessThan(1e-5);
+      if (!CASES[name].startsAnew) expect(worst(logits(model), before)).toBeLessThan(1e-5);
       move(peft);
       const changed = logits(model);
       expect(worst(changed, before)).toBeGreaterThan(0.02);
