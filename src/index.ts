@@ -17,6 +17,7 @@ export { IA3Config } from './peft/ia3';
 export { LNTuningConfig } from './peft/ln_tuning';
 export { LoraConfig } from './peft/lora';
 export { get_peft_model, PeftModel } from './peft/model';
+export { PromptTuningConfig } from './peft/prompt_tuning';
 export { pipeline } from './pipelines/text_generation';
 export { BitsAndBytesConfig } from './quantize';
 export { TrainerCallback, TrainerControl } from './train/callbacks/callback';

@@ -2,3 +2,4 @@
 export { IA3Config } from './ia3';
 export { LNTuningConfig } from './ln_tuning';
 export { LoraConfig } from './lora';
+export { PromptTuningConfig } from './prompt_tuning';
