@@ -7,9 +7,30 @@ import { linesOf, readText } from '../formats/text';
 
 export type Row = Record<string, unknown>;
 
-/** Rows in memory, with the methods of Hugging Face's datasets that notebooks use. */
-export class Dataset<R extends Row = Row> implements Iterable<R> {
-  constructor(private readonly rows: readonly R[]) {}
+/** Names that JavaScript, test tools and notebooks ask any object for: no columns, unless there are such. */
+const ASKED_OF_ALL = /^(then|toJSON|inspect|asymmetricMatch|nodeType|nodeName|tagName|outerHTML|hasAttribute|[$@_].*)$/;
+
+/** dataset[0] and dataset['question'], as in Python. What is not there is an error. */
+const BY_INDEX: ProxyHandler<Rows<Row>> = {
+  get(dataset, name, itself) {
+    if (typeof name === 'symbol' || name in dataset) return Reflect.get(dataset, name, itself);
+    if (/^-?[\d.]+$/.test(name)) return dataset.at(Number(name));
+    if (dataset.column_names.includes(name)) return [...dataset].map((row) => row[name] ?? null);
+    if (ASKED_OF_ALL.test(name)) return undefined;
+    const guess = nearest(name, dataset.column_names);
+    throw new DataError(
+      `The dataset has no column ${show(name)}; it has ${dataset.column_names.map(show).join(', ') || 'none'}.${guess ? ` Did you mean ${show(guess)}?` : ''}`,
+    );
+  },
+};
+
+class Rows<R extends Row> implements Iterable<R> {
+  readonly [index: number]: R;
+
+  constructor(private readonly rows: readonly R[]) {
+    // biome-ignore lint/correctness/noConstructorReturn: rows and columns are found by index
+    return new Proxy(this as Rows<Row>, BY_INDEX) as unknown as Rows<R>;
+  }
 
   static from_list<R extends Row>(rows: R[]): Dataset<R> {
     return new Dataset(rows);
@@ -22,14 +43,20 @@ export class Dataset<R extends Row = Row> implements Iterable<R> {
     return this.rows.length;
   }
   get column_names(): string[] {
-    return [...new Set(this.rows.flatMap((row) => Object.keys(row)))];
+    const names = new Set<string>();
+    for (const row of this.rows) for (const name of Object.keys(row)) names.add(name);
+    return [...names];
   }
   [Symbol.iterator](): Iterator<R> {
     return this.rows[Symbol.iterator]();
   }
+  /** The row; of a negative number, counted from the end. */
   at(i: number): R {
-    const row = this.rows.at(i);
-    if (!row) throw new DataError(`The dataset has ${this.rows.length} rows; there is no row ${i}.`);
+    const row = Number.isInteger(i) ? this.rows.at(i) : undefined;
+    if (!row)
+      throw new DataError(
+        `The dataset has ${this.rows.length} rows; there is no row ${i}.${this.rows.length ? ` They are numbered from 0 to ${this.rows.length - 1}.` : ''}`,
+      );
     return row;
   }
   select(indices: Iterable<number>): Dataset<R> {
@@ -59,6 +86,20 @@ export class Dataset<R extends Row = Row> implements Iterable<R> {
     return { test: new Dataset(rows.slice(0, count)), train: new Dataset(rows.slice(count)) };
   }
 }
+
+/** Its columns, where their names are known. */
+type Columns<R extends Row> = string extends keyof R ? unknown : { readonly [K in Exclude<keyof R & string, keyof Rows<R>>]: R[K][] };
+
+/**
+ * Rows in memory, with the methods of Hugging Face's datasets that notebooks use: `dataset[0]` is a row, `dataset.at(-1)` the last one,
+ * `dataset['question']` a column. A DataError says what there is where there is no such row or column.
+ */
+export type Dataset<R extends Row = Row> = Rows<R> & Columns<R>;
+export const Dataset = Rows as unknown as {
+  new <R extends Row>(rows: readonly R[]): Dataset<R>;
+  from_list<R extends Row>(rows: R[]): Dataset<R>;
+};
+Object.defineProperty(Rows, 'name', { value: 'Dataset' });
 
 /** Splits by name: `const { train, test } = await load_dataset('fine-tuning-qa')`. */
 export type DatasetDict = Record<string, Dataset>;

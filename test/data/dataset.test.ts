@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { load_dataset } from '../../src/data/dataset';
+import { Dataset, load_dataset } from '../../src/data/dataset';
 import { scratch } from '../tiny';
 
 const path = (content: string | Uint8Array, name = 'rows.jsonl') => {
@@ -32,6 +32,46 @@ it.each([
   ['with a byte order mark and CRLF', `\ufeff[\r\n${a},\r\n${b}\r\n]\r\n`],
 ])('a list of rows, %s', async (_, content) => {
   expect(await rows(content, 'rows.json')).toEqual(two);
+});
+
+it('rows and columns by index, as in Python; what is not there is an error in words', async () => {
+  const set = Dataset.from_list([
+    { question: 'a', n: 1 },
+    { question: 'b', n: 2 },
+    { question: 'c', n: 3 },
+  ]);
+  const text: string[] = set.question;
+  expect([set[0], set.at(-1), set[2].n, set[-1], text, set.n]).toEqual([
+    { question: 'a', n: 1 },
+    { question: 'c', n: 3 },
+    3,
+    { question: 'c', n: 3 },
+    ['a', 'b', 'c'],
+    [1, 2, 3],
+  ]);
+  for (const derived of [
+    set.select([1, 2]),
+    set.filter(({ n }) => n > 1),
+    set.map((row) => row).select([1]),
+    set.train_test_split({ test_size: 1 }).train,
+  ])
+    expect(derived[0].n).toBeGreaterThan(0);
+  expect(await set).toBe(set);
+  expect(set).toBeInstanceOf(Dataset);
+  expect(JSON.parse(JSON.stringify(set)).rows).toHaveLength(3);
+  for (const [wrong, message] of [
+    [() => set[3], /has 3 rows; there is no row 3\. They are numbered from 0 to 2/],
+    [() => set[-4], /there is no row -4/],
+    [() => set[0.5], /there is no row 0\.5/],
+    [() => set.at(Number.NaN), /there is no row NaN/],
+    [() => (set as any).qestion, /no column 'qestion'; it has 'question', 'n'\. Did you mean 'question'/],
+    [() => Dataset.from_list([])[0], /has 0 rows; there is no row 0\.$/],
+  ] as const)
+    expect(wrong).toThrow(message);
+  // Rows need not all have a column, and a column may be called like a method.
+  const odd = Dataset.from_list<Record<string, unknown>>([{ map: 1 }, { rest: 2 }]);
+  expect((odd as any).rest).toEqual([null, 2]);
+  expect(typeof odd.map).toBe('function');
 });
 
 it('a folder of splits with byte order marks', async () => {

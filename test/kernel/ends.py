@@ -418,7 +418,7 @@ class Ends(Kernels):
             "2026-01-02 03:04:05.678901: I tensorflow/core/util/port.cc:153] oneDNN custom operations are on. You may see other results.\n"
             "2026-01-02 03:04:05.678901: I tensorflow/core/platform/cpu_feature_guard.cc:210] This TensorFlow binary is optimized to use instructions.\n"
         )
-        for said, write in ((dated + begin, "writeSync(2, said)"), (begin, "for (const c of said) writeSync(2, c)")):
+        for said, write in ((dated + begin, "writeSync(2, said)"), (begin, "for (const part of said.match(/[^]{1,5}/g)!) { writeSync(2, part); await new Promise((r) => setImmediate(r)) }")):
             _, messages = self.run_cell(f"import {{ writeSync }} from 'node:fs'; const said = {json.dumps(said + rest)}; {write}")
             self.assertEqual(self.text(messages, "stderr"), rest)
 
