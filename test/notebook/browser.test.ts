@@ -41,6 +41,7 @@ browserIt('a run draws itself live under its cell, and is still there after savi
     .evaluateAll((nodes) => nodes.map((node) => node.getAttribute('data-title')));
   expect(tools, 'none sends a chart away').toEqual(['Zoom', 'Pan', 'Zoom in', 'Zoom out', 'Autoscale', 'Reset axes']);
   await page.screenshot({ path: join(shots, 'run.png') });
+  await kernelIs(page, 'Idle'); // the picture comes with the last output, after the live view's news
   await save(page, join(lab.folder, 'train.ipynb'));
   const bundle = outputsOf('train.ipynb').find((o) => o.data?.[RUN_MIME])?.data as Record<string, unknown>;
   expect(Object.keys(bundle).sort()).toEqual([RUN_MIME, 'image/png', 'text/html', 'text/plain']);
@@ -309,6 +310,11 @@ browserIt('keys that a control understands stay with it, and the others are the 
   expect(new Set([top, await list.inputValue()]).size).toBe(2);
   expect(first).toBeTruthy();
   expect(await notebook()).toEqual([2, 3, 'command']);
+  await page.reload();
+  await view.locator('input[type="range"]').waitFor({ timeout: 60_000 });
+  expect(await view.locator('input[type="range"]').inputValue(), 'a reload keeps what was set').toBe('0.87');
+  expect(await view.locator('.tunebook-tools input[type="checkbox"]').first().isChecked()).toBe(true);
+  await page.waitForSelector('.tunebook-adapter .tunebook-chart svg', { timeout: 60_000 });
   // What no control understands is the notebook's still: b makes a cell below.
   await page.keyboard.press('Escape');
   await page.locator('.tunebook-adapter >> role=tab[name="For learners"]').focus();

@@ -7,6 +7,7 @@ import { Controls } from './controls';
 import { figures, heightOf } from './figure';
 import { figuresPanel } from './figures';
 import type { Plot } from './plot';
+import { remember, remembered } from './remembered';
 import { rested } from './rested';
 import { samplesPanel } from './samples';
 import type { RunEntry, RunStore } from './store';
@@ -29,8 +30,8 @@ export class RunView extends Widget {
   /** Runs drawn beside this one, by their ids; the one before it is drawn faintly unless it is taken out. */
   private readonly beside = new Map<string, boolean>();
   private listed = '';
-  private smoothing: number;
-  private logScale: boolean;
+  private smoothing = 0;
+  private logScale = false;
   private page: HTMLElement = this.plotPanel;
   private visible = false;
   private stale = true;
@@ -48,8 +49,8 @@ export class RunView extends Widget {
     super();
     const { trans, settings } = context;
     this.addClass('tunebook-view');
-    this.smoothing = settings.smoothing;
-    this.logScale = settings.logScale;
+    const { smoothing, logScale } = { ...settings, ...remembered(entry.data.id) };
+    Object.assign(this, { smoothing, logScale });
     this.controls = new Controls(entry, trans);
     // Not an img: it holds the plot's own buttons.
     this.drawing.setAttribute('role', 'figure');
@@ -95,12 +96,12 @@ export class RunView extends Widget {
     const smoothing = element('input', { type: 'range', min: '0', max: '0.99', step: '0.01', id, value: String(this.smoothing) });
     smoothing.oninput = () => {
       this.smoothing = Number(smoothing.value);
-      this.changed();
+      this.restyle();
     };
     const log = element('input', { type: 'checkbox', checked: this.logScale });
     log.onchange = () => {
       this.logScale = log.checked;
-      this.changed();
+      this.restyle();
     };
     const { name } = this.entry.data;
     const csv = () => download(`${fileName(name)}.csv`, new Blob([runCsv(this.entry.data)], { type: 'text/csv' }));
@@ -115,6 +116,11 @@ export class RunView extends Widget {
       button(trans.__('CSV'), trans.__('Save all figures as a table'), csv),
       button(trans.__('Folder'), trans.__('Show where the run is saved'), () => this.openFolder()),
     );
+  }
+
+  private restyle(): void {
+    remember(this.entry.data.id, { smoothing: this.smoothing, logScale: this.logScale });
+    this.changed();
   }
 
   private async savePicture(): Promise<void> {
