@@ -45,6 +45,9 @@ export class Trainer<M extends TrainedModel = PeftModel<PretrainedModel>> extend
     const { task } = baseOf<PretrainedModel>(model);
     if (!task)
       throw new OptionError('Trainer trains heads that know their labels. For a model that predicts the next token use SFTTrainer.');
+    const args = o.args instanceof TrainingArguments ? o.args : new TrainingArguments(o.args ?? {});
+    if (args.sample_prompts.length)
+      throw new OptionError('TrainingArguments: sample_prompts asks a model that writes no text. Leave it out.');
     const prepared = (rows: Dataset, name: string) => [...rows].map((row, i) => task.row(row, tokenizer, `${name}[${i}]`));
     const train = prepared(o.train_dataset, 'train_dataset');
     const test = o.eval_dataset ? prepared(o.eval_dataset, 'eval_dataset') : undefined;
@@ -58,7 +61,7 @@ export class Trainer<M extends TrainedModel = PeftModel<PretrainedModel>> extend
     }
     super({
       model: model as M,
-      args: o.args instanceof TrainingArguments ? o.args : new TrainingArguments(o.args ?? {}),
+      args,
       objective: { texts: task.texts, weight: task.weight, loss: (_, batch, options) => task.loss(batch, options) },
       train,
       eval: test,

@@ -113,6 +113,15 @@ it('a head that classifies: made, saved, opened and trained as in transformers a
   }
   const recomputed = await trainHere(folder, true, { gradient_checkpointing: true });
   expect(worst(recomputed.ours.losses, runs[0].ours.losses)).toBeLessThan(1e-4);
+  const output_dir = scratch('resumed');
+  await trainHere(folder, true, { output_dir, save_strategy: 'steps', save_steps: 5 });
+  const resumed = await trainHere(folder, true, { resume_from_checkpoint: join(output_dir, 'checkpoint-5') });
+  expect(resumed.ours).toEqual(runs[0].ours);
+  const merged = (await (resumed.trained as PeftModel<SequenceClassification>).merge_and_unload({
+    dtype: 'float32',
+  })) as SequenceClassification;
+  expect(worst(logits(merged, probe), logits(recomputed.model, probe))).toBeLessThan(1e-3);
+  merged.dispose();
   recomputed.model.dispose();
 });
 
@@ -123,6 +132,15 @@ it('what does not fit a head is said', async () => {
     new Trainer({ model, train_dataset: Dataset.from_list([row as Record<string, unknown>]), processing_class: tokenizer });
   expect(() => trainer({ text: 'x', label: 3 })).toThrow(/train_dataset\[0\] has the label 3; the model knows 0 to 2/);
   expect(() => trainer({ text: 'x', label: 'good' })).toThrow(/called 'LABEL_0', 'LABEL_1', 'LABEL_2'/);
+  expect(
+    () =>
+      new Trainer({
+        model,
+        args: new TrainingArguments({ sample_prompts: ['x'] }),
+        train_dataset: Dataset.from_list(rows),
+        processing_class: tokenizer,
+      }),
+  ).toThrow(/sample_prompts asks a model that writes no text/);
   expect(() => trainer({ label: 1 })).toThrow(/no input_ids and no text/);
   expect(() => get_peft_model(model, new LoraConfig())).toThrow(/for task_type 'CAUSAL_LM', but the model for 'SEQ_CLS'/);
   await expect(load(folder, { num_labels: 1 })).rejects.toThrow(/one of at least 2 classes/);

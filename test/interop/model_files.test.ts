@@ -127,6 +127,18 @@ const FOLDERS: FolderCase[] = [
   { what: 'a list of end tokens', json: { eos_token_id: [2, 5] } },
   { what: 'sliding_window null', config: { model_type: 'mistral', sliding_window: null } },
   { what: 'sliding_window left out', config: { model_type: 'mistral', sliding_window: 4096 }, without: ['sliding_window'] },
+  {
+    what: 'types of too few layers',
+    config: { model_type: 'qwen2' },
+    json: { layer_types: ['full_attention'] },
+    refused: /for each of 2 layers/,
+  },
+  {
+    what: 'layers with a window that is none',
+    config: { model_type: 'qwen2' },
+    json: { layer_types: ['full_attention', 'sliding_attention'] },
+    refused: /use_sliding_window and sliding_window give them no window/,
+  },
   { what: 'sliding_window 4', config: { model_type: 'mistral', sliding_window: 4 } },
   {
     what: 'mistral, num_key_value_heads left out',
@@ -324,6 +336,20 @@ const GGUFS: GgufCase[] = [
     config: { attention_bias: true },
     meta: { 'llama.attention.sliding_window': 4 },
     refused: /attention.sliding_window to 4: .*biases/,
+  },
+  {
+    what: 'a window that llama.cpp does not have',
+    arch: 'qwen2',
+    config: { model_type: 'qwen2' },
+    meta: { 'qwen2.attention.sliding_window': 4 },
+    refused: /attention.sliding_window to 4: llama.cpp has no windows/,
+  },
+  {
+    what: 'a bias that Qwen2 does not have',
+    arch: 'qwen2',
+    config: { model_type: 'qwen2' },
+    add: { 'blk.0.attn_output.bias': Array(32).fill(1) },
+    refused: /no place for.*blk.0.attn_output.bias/,
   },
   { what: "Llama 3.1's factors", config: { rope_parameters: llama3 }, llama3: true, rope: llama3 },
   {
