@@ -13,6 +13,7 @@ import { addCommands } from './commands';
 import { type Context, DEFAULT_SETTINGS, IContext, type ViewSettings } from './context';
 import { keepKeys } from './keys';
 import { serverPath } from './paths';
+import { bringIn } from './run/brought';
 import { RunsPanel } from './run/panel';
 import { RunRenderer } from './run/renderer';
 import { RunStore } from './run/store';
@@ -96,6 +97,7 @@ const runs: JupyterFrontEndPlugin<void> = {
       if (stores.has(notebook)) return;
       const store = new RunStore(trans, notebook.sessionContext, () => notebook.context.path);
       stores.set(notebook, store);
+      bringIn(notebook, store);
       notebook.content.rendermime.addFactory(factory(store), 10);
       notebook.disposed.connect(() => store.dispose());
     };

@@ -1,7 +1,8 @@
-import { type Ask, type Live, RUN_COMM, runDelta, runPayload, type Told, toldAll } from '../../views';
+import { type Ask, type Known, type Live, RUN_COMM, runDelta, runPayload, type Told, toldAll } from '../../views';
 import type { Handle } from '../train/handle';
 import type { Moment, Run } from '../train/run';
 import { runData } from './run_data';
+import { runBundle, runPng } from './run_view';
 import { Throttle } from './throttle';
 
 interface Comm {
@@ -73,13 +74,16 @@ class LiveRun {
 /** Lets views follow the runs of this process, and ask something of them. Without a kernel that has comms it does nothing. */
 export class LiveRuns {
   private readonly runs = new Map<string, LiveRun>();
+  /** Pages that hear of all runs. */
+  private readonly pages = new Set<Comm>();
   private registered = false;
 
   update(run: Run, handle: Handle, what: Moment): void {
     if (!this.registered) {
       comms()?.register(RUN_COMM, (comm, data) => {
         const wanted = this.runs.get(String(data.run));
-        if (wanted) wanted.follow(comm);
+        if (data.run === undefined) this.tellAll(comm);
+        else if (wanted) wanted.follow(comm);
         else comm.close({ text: 'The kernel does not know this run: it was restarted since.' });
       });
       this.registered = true;
@@ -91,5 +95,20 @@ export class LiveRuns {
       this.runs.set(run.id, live);
     }
     live.update(what);
+    if (what === 'begin' || what === 'end') for (const page of this.pages) page.send(known(run));
   }
+
+  private tellAll(page: Comm): void {
+    page.onClose = () => this.pages.delete(page);
+    this.pages.add(page);
+    if (this.pages.size > MOST_VIEWS) this.pages.delete(this.pages.values().next().value as Comm);
+    for (const { run } of this.runs.values()) page.send(known(run));
+  }
+}
+
+/** A run as its cell's output shows it, with the picture where it is over. */
+function known(run: Run): Known {
+  const data = runData(run);
+  const over = run.status !== 'running' && run.status !== 'paused';
+  return { type: 'known', output: runBundle(data, over ? runPng(data) : undefined) };
 }

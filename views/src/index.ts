@@ -33,7 +33,7 @@ export {
   tensorOf,
 } from './adapter_file';
 export { type ChartSpec, type ChartTheme, heatmapSpec, historySpec, overlapSpec, PAPER, spectrumSpec } from './charts';
-export { ACTIONS, type Action, type Ask, type Live, RUN_COMM } from './live';
+export { ACTIONS, type Action, type Ask, type Known, type Live, RUN_COMM } from './live';
 export {
   otherSeries,
   parseRun,

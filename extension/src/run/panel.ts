@@ -4,19 +4,15 @@ import { Panel, Widget } from '@lumino/widgets';
 import { parseRun, RUN_MIME } from '@tunebook/views';
 import type { Context } from '../context';
 import { element, freshId } from '../dom';
+import { runOutputs } from './brought';
 import type { RunEntry, RunStore } from './store';
 import { RunView } from './view';
 
 /** Reads the runs that a notebook's outputs hold, also of cells that were never scrolled to. */
 function collect(notebook: NotebookPanel, store: RunStore): void {
-  for (const cell of notebook.content.model?.cells ?? []) {
-    if (cell.type !== 'code') continue;
-    const { outputs } = cell as unknown as { outputs: { length: number; get(i: number): { data: Record<string, unknown> } } };
-    for (let i = 0; i < outputs.length; i++) {
-      const payload = outputs.get(i).data[RUN_MIME];
-      const run = payload === undefined ? '' : parseRun(payload);
-      if (typeof run !== 'string') store.take(run);
-    }
+  for (const { data } of runOutputs(notebook)) {
+    const run = parseRun(data[RUN_MIME]);
+    if (typeof run !== 'string') store.take(run);
   }
 }
 
