@@ -74,6 +74,8 @@ export interface OptionsSpec<O extends CommonOptions> {
   /** What it is called in errors. */
   owner: string;
   defaults: O;
+  /** What PEFT saves before the names of whole modules, where it puts no model of its own around the base. */
+  prefix?: string;
   /** Fields of PEFT's config that are not among the options. */
   fields?: Record<string, Field>;
 }
@@ -116,6 +118,11 @@ export abstract class PeftConfig<O extends CommonOptions = CommonOptions> {
     const whole = TASKS[o.task_type ?? ''] ?? [];
     if (whole.length) o.modules_to_save = [...new Set([[o.modules_to_save ?? []].flat(), whole].flat())];
     this.check(saved);
+  }
+
+  /** What stands before the names of whole modules in a saved adapter. */
+  get prefix(): string {
+    return this.spec.prefix ?? PREFIX;
   }
 
   private get fields(): Record<string, Field> {
@@ -180,13 +187,16 @@ export class ModuleAdapter<T extends Term = Term> implements Adapter {
   readonly modules: ReadonlyMap<string, Module>;
   readonly replaced: ReadonlyMap<string, Module>;
 
-  /** `terms`: by the paths of the modules. */
-  constructor(readonly terms: ReadonlyMap<string, { module: Module; term: T }>) {
+  /** `terms`: by the paths of the modules. `prefix`: what is saved before these. */
+  constructor(
+    readonly terms: ReadonlyMap<string, { module: Module; term: T }>,
+    prefix = PREFIX,
+  ) {
     this.modules = new Map([...terms].map(([path, { module }]) => [path, module]));
     this.replaced = new Map([...this.modules].filter(([path]) => terms.get(path)?.term.keep));
     this.parameters = new Map(
       [...terms].flatMap(([path, { term }]) =>
-        Object.entries(term.parameters).map(([name, p]) => [`${PREFIX}${path}.${name}`, p] as const),
+        Object.entries(term.parameters).map(([name, p]) => [`${prefix}${path}.${name}`, p] as const),
       ),
     );
   }

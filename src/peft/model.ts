@@ -209,7 +209,7 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     const adapters = [config.apply(this.base_model, { random: Random.seeded(seed), saved, terms })];
     try {
       if (config.modules_to_save?.length)
-        adapters.push(new SavedModules(this.base_model, config.modules_to_save, new Set(adapters[0].modules.values())));
+        adapters.push(new SavedModules(this.base_model, config.modules_to_save, new Set(adapters[0].modules.values()), config.prefix));
     } catch (error) {
       free(adapters);
       throw error;

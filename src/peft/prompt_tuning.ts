@@ -43,6 +43,7 @@ export class PromptTuningConfig extends PeftConfig<PromptTuningOptions> {
   static readonly spec: OptionsSpec<PromptTuningOptions> = {
     peft_type: 'PROMPT_TUNING',
     owner: 'PromptTuningConfig',
+    prefix: 'base_model.',
     defaults: DEFAULTS,
   };
 

@@ -9,8 +9,8 @@ import { type BaseModel, ModuleAdapter, TASKS } from './method';
  * method, as copies, so that the base model stays as it is. They are saved with the adapter under the modules' own names.
  */
 export class SavedModules extends ModuleAdapter<Copies> {
-  constructor(model: BaseModel, names: string[], adapted: ReadonlySet<Module>) {
-    super(copiesOf(model, names, adapted));
+  constructor(model: BaseModel, names: string[], adapted: ReadonlySet<Module>, prefix: string) {
+    super(copiesOf(model, names, adapted), prefix);
   }
 }
 
