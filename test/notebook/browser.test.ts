@@ -34,8 +34,8 @@ browserIt('a run draws itself live under its cell, and is still there after savi
   await page.waitForSelector('.tunebook-run .js-plotly-plot .trace', { timeout: 60_000, state: 'attached' });
   await textIs(page, HEADING, /finished, step 300 of 300/);
   expect(await page.locator('.tunebook-run').count(), 'one view, updated in place').toBe(1);
-  const legend = await page.locator('.tunebook-run .legendtext').allTextContents();
-  expect(legend).toEqual(['training loss', 'moving average', 'evaluation loss']);
+  const legend = () => page.locator('.tunebook-run .legendtext').allTextContents();
+  await expect.poll(legend, { timeout: 20_000 }).toEqual(['training loss', 'moving average', 'evaluation loss']);
   const tools = await page
     .locator('.tunebook-run .modebar-btn')
     .evaluateAll((nodes) => nodes.map((node) => node.getAttribute('data-title')));
@@ -237,7 +237,7 @@ browserIt('restart and run all; two notebooks train at once; runs of one noteboo
     undefined,
     { timeout: 120_000 },
   );
-  const last = a.page.locator('.tunebook-run').first();
+  const last = a.page.locator('.tunebook-run').last();
   await last.scrollIntoViewIfNeeded();
   await expect.poll(() => last.locator('.legendtext').allTextContents(), { timeout: 20_000 }).toContain('run before: a1');
   await last.locator('text=Compare').click();
