@@ -1,17 +1,23 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { inspect } from 'node:util';
 import { DataError, nearest, OptionError } from '../core/errors';
+import { cellText, tableHtml } from '../core/html';
 import { checkNumber, show } from '../core/options';
 import { Random } from '../core/random';
 import { linesOf, readText } from '../formats/text';
 
 export type Row = Record<string, unknown>;
 
+/** Rows that a notebook shows, and characters of each value. */
+const [SHOWN, LONGEST] = [5, 300];
+const shortened = (text: string) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text);
+
 /** Names that JavaScript, test tools and notebooks ask any object for: no columns, unless there are such. */
 const ASKED_OF_ALL = /^(then|toJSON|inspect|asymmetricMatch|nodeType|nodeName|tagName|outerHTML|hasAttribute|[$@_].*)$/;
 
 /** dataset[0] and dataset['question'], as in Python. What is not there is an error. */
-const BY_INDEX: ProxyHandler<Rows<Row>> = {
+const BY_INDEX: ProxyHandler<Dataset> = {
   get(dataset, name, itself) {
     if (typeof name === 'symbol' || name in dataset) return Reflect.get(dataset, name, itself);
     if (/^-?[\d.]+$/.test(name)) return dataset.at(Number(name));
@@ -24,12 +30,16 @@ const BY_INDEX: ProxyHandler<Rows<Row>> = {
   },
 };
 
-class Rows<R extends Row> implements Iterable<R> {
+/**
+ * Rows in memory, with the methods of Hugging Face's datasets that notebooks use: `dataset[0]` is a row, `dataset.at(-1)` the last one,
+ * `dataset['question']` a column. A DataError says what there is where there is no such row or column.
+ */
+export class Dataset<R extends Row = Row> implements Iterable<R> {
   readonly [index: number]: R;
 
   constructor(private readonly rows: readonly R[]) {
     // biome-ignore lint/correctness/noConstructorReturn: rows and columns are found by index
-    return new Proxy(this as Rows<Row>, BY_INDEX) as unknown as Rows<R>;
+    return new Proxy(this as Dataset<Row>, BY_INDEX) as unknown as Dataset<R>;
   }
 
   static from_list<R extends Row>(rows: R[]): Dataset<R> {
@@ -59,6 +69,18 @@ class Rows<R extends Row> implements Iterable<R> {
       );
     return row;
   }
+  /** As Hugging Face's datasets print it. */
+  [inspect.custom](): string {
+    return `Dataset({\n    features: [${this.column_names.map(show).join(', ')}],\n    num_rows: ${this.length}\n})`;
+  }
+
+  [Symbol.for('Jupyter.display')](): Record<string, string> {
+    const first = this.rows.slice(0, SHOWN).map((row, i) => ({ '': i, ...row }));
+    const cell = (value: unknown) => shortened(cellText(value));
+    const size = `${this.length} rows${this.length > SHOWN ? `, of which the first ${SHOWN}` : ''}`;
+    return { 'text/plain': this[inspect.custom](), 'text/html': `<p>${size}:</p>${tableHtml(first, cell)}` };
+  }
+
   select(indices: Iterable<number>): Dataset<R> {
     return new Dataset([...indices].map((i) => this.at(i)));
   }
@@ -86,20 +108,6 @@ class Rows<R extends Row> implements Iterable<R> {
     return { test: new Dataset(rows.slice(0, count)), train: new Dataset(rows.slice(count)) };
   }
 }
-
-/** Its columns, where their names are known. */
-type Columns<R extends Row> = string extends keyof R ? unknown : { readonly [K in Exclude<keyof R & string, keyof Rows<R>>]: R[K][] };
-
-/**
- * Rows in memory, with the methods of Hugging Face's datasets that notebooks use: `dataset[0]` is a row, `dataset.at(-1)` the last one,
- * `dataset['question']` a column. A DataError says what there is where there is no such row or column.
- */
-export type Dataset<R extends Row = Row> = Rows<R> & Columns<R>;
-export const Dataset = Rows as unknown as {
-  new <R extends Row>(rows: readonly R[]): Dataset<R>;
-  from_list<R extends Row>(rows: R[]): Dataset<R>;
-};
-Object.defineProperty(Rows, 'name', { value: 'Dataset' });
 
 /** Splits by name: `const { train, test } = await load_dataset('fine-tuning-qa')`. */
 export type DatasetDict = Record<string, Dataset>;

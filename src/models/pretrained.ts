@@ -28,6 +28,11 @@ export abstract class PretrainedModel<D extends Decoder = Decoder> extends Modul
     return undefined;
   }
 
+  override get printedName(): string {
+    const { architectures } = this.config as { architectures?: string[] };
+    return architectures?.[0] ?? super.printedName;
+  }
+
   constructor(
     readonly config: ModelConfig,
     decoder: D,

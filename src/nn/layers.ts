@@ -43,6 +43,10 @@ export class Embedding extends Module implements Adaptable {
     return y;
   }
 
+  override printedOptions(): string {
+    return this.weight.shape.join(', ');
+  }
+
   private rows(ids: tf.Tensor): tf.Tensor {
     if (!(this.weight instanceof Parameter)) return embedding(ids, this.weight);
     const rows = gatherRows(this.weight.tensor as tf.Tensor2D, tf.reshape(ids, [-1]) as tf.Tensor1D, this.padding);
@@ -57,6 +61,11 @@ export class RMSNorm extends Module {
     readonly eps: number,
   ) {
     super();
+  }
+
+  override printedOptions(): string {
+    const eps = Number(this.eps.toPrecision(6)); // a GGUF file has it in 32 bits
+    return `(${this.weight.shape[0]},), eps=${eps < 1e-4 ? eps.toExponential().replace(/-(\d)$/, '-0$1') : eps}`;
   }
 
   forward(x: tf.Tensor): tf.Tensor {

@@ -67,6 +67,12 @@ export class Linear extends Module implements Adaptable {
     return super.adapted || this.lowRank.length + this.scales.length > 0;
   }
 
+  override printedOptions(): string {
+    const { weight, bias, inFeatures, outFeatures } = this;
+    const packed = weight instanceof Parameter ? '' : `, ${weight.format.name}`;
+    return `in_features=${inFeatures}, out_features=${outFeatures}, bias=${bias ? 'True' : 'False'}${packed}`;
+  }
+
   /** What an op is told of this layer with one of its low-rank terms and one of its vectors. */
   private told(pair?: LowRank, l?: Parameter): { tensors: ProjectionTensors; projection: Projection } {
     const { weight, bias, noPair } = this;
@@ -155,6 +161,10 @@ export class TiedLinear extends Linear {
       enumerable: false,
       configurable: true,
     });
+  }
+
+  override get printedName(): string {
+    return 'Linear';
   }
 
   override get adapted(): boolean {

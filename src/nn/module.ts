@@ -1,5 +1,7 @@
+import { inspect } from 'node:util';
 import * as tf from '../engine/tf';
 import { Weight } from '../engine/weights';
+import { printed } from './printed';
 
 /** A tensor of a model in fp32, trained where `requires_grad` says so. An optimizer step replaces or changes `tensor`. */
 export class Parameter {
@@ -58,6 +60,21 @@ export abstract class Module {
   adopt(field: string): void {
     this.own?.get(field)?.dispose();
     this.own?.delete(field);
+  }
+
+  /** What its class is called where it is printed. */
+  get printedName(): string {
+    return this.constructor.name;
+  }
+
+  /** What torch prints between a module's brackets: by default the shapes of its own matrices and vectors. */
+  printedOptions(): string {
+    return [...this.ownTensors()].map(([name, { shape }]) => `${name}=[${shape.join(', ')}]`).join(', ');
+  }
+
+  /** As torch prints modules. */
+  [inspect.custom](): string {
+    return printed(this, (item) => item instanceof Module);
   }
 
   /** Its own matrices and vectors by field. */

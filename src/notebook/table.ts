@@ -1,6 +1,6 @@
 import { OptionError } from '../core/errors';
 import { emit } from '../core/events';
-import { escapeHtml } from '../core/html';
+import { cellText, tableHtml } from '../core/html';
 
 function wrap(text: string, width: number): string[] {
   return text.split('\n').flatMap((paragraph) => {
@@ -20,18 +20,8 @@ function wrap(text: string, width: number): string[] {
 export function showTable(rows: Record<string, unknown>[]): void {
   if (!rows.length) throw new OptionError('showTable got no rows. Give a list of objects; their keys become the columns.');
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
-  const cell = (value: unknown) =>
-    value === undefined ? '' : typeof value === 'number' ? String(Number(value.toPrecision(5))) : String(value);
-  const html =
-    `<table><thead><tr>${columns.map((c) => `<th style="text-align:left">${escapeHtml(c)}</th>`).join('')}</tr></thead><tbody>` +
-    rows
-      .map(
-        (row) =>
-          `<tr>${columns.map((c) => `<td style="text-align:left;vertical-align:top">${escapeHtml(cell(row[c])).replaceAll('\n', '<br>')}</td>`).join('')}</tr>`,
-      )
-      .join('') +
-    '</tbody></table>';
-  const widths = columns.map((c) => Math.min(44, Math.max(c.length, ...rows.map((row) => cell(row[c]).length))));
+  const html = tableHtml(rows);
+  const widths = columns.map((c) => Math.min(44, Math.max(c.length, ...rows.map((row) => cellText(row[c]).length))));
   const line = (cells: string[]) => {
     const parts = cells.map((text, i) => wrap(text, widths[i]));
     const height = Math.max(...parts.map((p) => p.length));
@@ -45,7 +35,7 @@ export function showTable(rows: Record<string, unknown>[]): void {
   const text = [
     line(columns),
     widths.map((w) => '-'.repeat(w)).join('  '),
-    ...rows.map((row) => line(columns.map((c) => cell(row[c])))),
+    ...rows.map((row) => line(columns.map((c) => cellText(row[c])))),
   ].join('\n');
   emit('show', { html, text });
 }

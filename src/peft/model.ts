@@ -305,6 +305,13 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     console.log(`trainable params: ${few} || all params: ${many} || trainable%: ${((100 * trainable) / all).toFixed(4)}`);
   }
 
+  override printedOptions(): string {
+    const [trainable, all] = this.get_nb_trainable_parameters();
+    const state = (name: string) => (this.active.includes(name) ? 'active' : 'not active');
+    const adapters = [...this.parts].map(([name, { config }]) => `${show(name)}: ${config.summary}, ${state(name)}`);
+    return [...adapters, `trainable params: ${trainable.toLocaleString('en-US')} of ${all.toLocaleString('en-US')}`].join('\n');
+  }
+
   /** Continues a row of token ids with the adapters, as the model's own `generate` does. */
   generate<A extends unknown[], R>(this: PeftModel<BaseModel & { generate(...given: A): R }>, ...given: A): R {
     return this.base_model.generate(...given);

@@ -85,6 +85,13 @@ export class Tokenizer extends WithSpecialTokens {
     this.templates = templatesOf(templates);
   }
 
+  /** As transformers prints it. */
+  [inspect.custom](): string {
+    const { length, model_max_length, padding_side, truncation_side, special_tokens_map } = this;
+    const options = { vocab_size: length, model_max_length, padding_side, truncation_side, special_tokens: special_tokens_map };
+    return `Tokenizer(${inspect(options, { breakLength: 120 })})`;
+  }
+
   /** The named special tokens that are set, with those that only this model has. */
   get special_tokens_map(): Record<string, string> {
     const { extra_special_tokens: extra } = this.config;

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { InterruptedError, OptionError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
 import { backend } from '../engine/backend';
@@ -95,6 +96,20 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
     this.callback_handler = new CallbackHandler(firstCallbacks(args.report_to), parts.callbacks ?? [], lastCallbacks());
     this.ready = this.call('on_init_end');
     this.ready.catch(() => {}); // `train` says it
+  }
+
+  [inspect.custom](): string {
+    const { args, state, run, parts } = this;
+    const { train, eval: test } = parts;
+    const shown = {
+      status: run?.status ?? 'not begun',
+      step: `${state.global_step} of ${state.max_steps}`,
+      model: this.base.config._name_or_path,
+      train_rows: train.length,
+      eval_rows: test?.length ?? 0,
+      output_dir: args.output_dir,
+    };
+    return `${this.constructor.name}(${inspect(shown, { breakLength: 100 })})`;
   }
 
   /** Adds a callback, or one of a class, to those that are told of runs. */

@@ -40,8 +40,8 @@ it('rows and columns by index, as in Python; what is not there is an error in wo
     { question: 'b', n: 2 },
     { question: 'c', n: 3 },
   ]);
-  const text: string[] = set.question;
-  expect([set[0], set.at(-1), set[2].n, set[-1], text, set.n]).toEqual([
+  const columns = set as unknown as Record<string, unknown[]>;
+  expect([set[0], set.at(-1), set[2].n, set[-1], columns.question, columns.n]).toEqual([
     { question: 'a', n: 1 },
     { question: 'c', n: 3 },
     3,
