@@ -108,7 +108,8 @@ def train(data):
         prompt = PeftConfig.from_pretrained(data["adapter"]).is_prompt_learning
         model = PeftModel.from_pretrained(model, data["adapter"], is_trainable=not prompt)
         if prompt:  # PEFT loads those frozen
-            model.prompt_encoder.requires_grad_(True)
+            for name, p in model.named_parameters():
+                p.requires_grad_("prompt_encoder" in name or "modules_to_save" in name)
     if data["dtype"] != "float32":
         for p in model.parameters():
             if p.requires_grad:

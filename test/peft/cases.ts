@@ -18,6 +18,11 @@ export const CASES: Record<string, MethodCase> = {
   '(IA)^3 as PEFT has it for Llama': { config: { peft_type: 'IA3' } },
   'LN tuning as PEFT has it for Llama': { config: { peft_type: 'LN_TUNING' } },
   'prompt tuning': { config: { peft_type: 'PROMPT_TUNING', num_virtual_tokens: 5 }, unmergeable: true, startsAnew: true },
+  'prompt tuning, and norms and head trained whole': {
+    config: { peft_type: 'PROMPT_TUNING', num_virtual_tokens: 5, modules_to_save: ['norm', 'lm_head'] },
+    unmergeable: true,
+    startsAnew: true,
+  },
 };
 
 export const names = Object.keys(CASES);
