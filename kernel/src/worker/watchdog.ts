@@ -10,13 +10,13 @@ import { Processes } from './processes';
 import type { Child } from './watch';
 
 const { fd, flag, word, port } = workerData as { fd: number; flag: Int32Array; word: Int32Array; port: MessagePort };
-/** What a cell may need to reach its next yield before its JavaScript is stopped, in ms; then half as much again, and so on. */
-const PROMPT = 5;
+/** What a cell may need to reach its next yield before its JavaScript is stopped, in ms; then a third as much again, and so on. */
+const PROMPT = 3;
 const LONGEST = 20;
-/** When to look for processes that a cell waits for inside a call: one may just be starting. */
+/** When to look for processes that a cell waits for inside a call, the last pause over and over: one may just be starting. */
 const PAUSES = [PROMPT, 10, 20, 40];
 /** What these may need to end, before they are killed. */
-const PATIENCE = 400;
+const PATIENCE = 450;
 
 const sent: { number: number; message: Frame }[] = [];
 let count = 0;
@@ -106,13 +106,15 @@ async function stop(): Promise<void> {
  */
 async function endProcesses(until: number, cell: number): Promise<void> {
   const told = new Set<number>();
-  for (const pause of PAUSES) {
+  let waited = 0;
+  for (let i = 0; waited < PATIENCE; i++) {
+    const pause = PAUSES[Math.min(i, PAUSES.length - 1)];
     await wait(pause);
+    waited += pause;
     const ended = taken() >= until;
     processes.signal('SIGINT', [cell], ended, told);
     if (ended) return;
   }
-  await wait(PATIENCE);
   if (taken() < until) processes.signal('SIGKILL', [cell], false);
 }
 
