@@ -8,5 +8,5 @@ it.each([
   ['interrupts.py', 'interrupts at random moments of cells of forty kinds'],
   ['output.py', 'what is shown is what was written: characters, streams, errors, values'],
 ])('%s: %s', async (file) => {
-  expect(await runPython(file)).toMatch(/Ran \d+ tests/);
+  expect(await runPython(file)).toMatch(/Ran \d+ tests?/);
 });
