@@ -253,15 +253,29 @@ def spectra(data):
 
 
 def gguf_packed(data):
-    """Matrices in fp32 as GGUF's types pack them (hex), and what those unpack to."""
-    from gguf import GGMLQuantizationType, quants
+    """Matrices in fp32 as GGUF's types pack them (hex), and what those unpack to. What the gguf package only unpacks, llama.cpp's own library packs."""
+    import ctypes
+
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
+
+    ggml = ctypes.CDLL(data["ggml"])
+    ggml.ggml_quantize_chunk.restype = ctypes.c_size_t
+    ggml.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+
+    def pack(x, kind):
+        if not kind.name.endswith("_K"):
+            return quants.quantize(x, kind)
+        values, size = GGML_QUANT_SIZES[kind]
+        packed = np.empty((x.shape[0], x.shape[1] // values * size), dtype=np.uint8)
+        ggml.ggml_quantize_chunk(kind.value, x.ctypes.data, packed.ctypes.data, 0, *x.shape, None)
+        return packed
 
     result = {}
     for name, path in data["matrices"].items():
         x = np.fromfile(path, dtype=np.float32).reshape(-1, data["columns"])
         result[name] = {}
         for kind in data["kinds"]:
-            packed = quants.quantize(x, GGMLQuantizationType[kind])
+            packed = pack(x, GGMLQuantizationType[kind])
             result[name][kind] = {
                 "bytes": packed.tobytes().hex(),
                 "values": quants.dequantize(packed, GGMLQuantizationType[kind]).flatten().tolist(),

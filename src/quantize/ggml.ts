@@ -1,4 +1,5 @@
 import { floatToHalf, halfToFloat } from '../formats/floats';
+import { readFields, writeFields } from './fields';
 
 /** Values in one of GGUF's older blocks. */
 export const BLOCK = 32;
@@ -29,3 +30,19 @@ export function writeNibbles(bytes: Uint8Array, at: number, code: (i: number) =>
 
 /** x + offset, which is not negative, as a code in [0, 15]: added in fp32, as llama.cpp's reference adds. */
 export const nibble = (x: number, offset: number): number => Math.min(15, Math.trunc(Math.fround(x + offset)));
+
+const NIBBLES = { bits: 4, wide: BLOCK / 2 };
+
+/** A block's 32 codes of 5 bits: their high bits one after another, then the others in nibbles. */
+export function readFives(bytes: Uint8Array, at: number): Uint8Array {
+  const codes = new Uint8Array(BLOCK);
+  readFields(bytes, at + 4, codes, NIBBLES);
+  for (let i = 0; i < BLOCK; i++) codes[i] |= ((bytes[at + (i >> 3)] >> (i & 7)) & 1) << 4;
+  return codes;
+}
+
+export function writeFives(bytes: Uint8Array, at: number, code: (i: number) => number): void {
+  const codes = Uint8Array.from({ length: BLOCK }, (_, i) => code(i));
+  for (let i = 0; i < BLOCK; i++) bytes[at + (i >> 3)] |= (codes[i] >> 4) << (i & 7);
+  writeFields(codes, bytes, at + 4, NIBBLES);
+}

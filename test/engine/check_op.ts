@@ -164,6 +164,7 @@ export async function checkProjections(
   attributes: (projections: Projection[]) => object,
 ): Promise<void> {
   await startBackend();
+  seed = 101; // what others check does not change this one's numbers
   const weights = sizes.map(([out, into]) => format && randomWeight(format, out, into));
   const projections = weights.map((weight, i) => ({ weight, scale: [0.5, 2, 1][i % 3], dropout, seed: 3 + i }));
   const tensors = () =>

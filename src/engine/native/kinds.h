@@ -62,8 +62,31 @@ inline VecInt signedBytesAt(const uint8_t* p) {
 #endif
 }
 
+// Fields of kBits bits in rows of kWide bytes: of every kWide * 8 / kBits values, value i + j * kWide stands in byte i from bit j * kBits on.
+// kLanes of them from `first` on.
+template <int kBits, int kWide>
+inline VecInt fieldsAt(const uint8_t* q, int first) {
+  constexpr int kRun = kWide * 8 / kBits;
+  return (bytesAt(q + first / kRun * kWide + first % kWide) >> (first % kRun / kWide * kBits)) & ((1 << kBits) - 1);
+}
+
+inline Vec numbers(VecInt v) { return __builtin_convertvector(v, Vec); }
+
 // Of 16 bytes the low nibbles are values 0-15 and the high nibbles values 16-31: kLanes of them from `first` on, as numbers.
-inline Vec nibblesAt(const uint8_t* q, int first) { return __builtin_convertvector((bytesAt(q + first % 16) >> (first / 16 * 4)) & 15, Vec); }
+inline Vec nibblesAt(const uint8_t* q, int first) { return numbers(fieldsAt<4, 16>(q, first)); }
+
+// Bits `first` to `first` + kLanes - 1 of 32, one after another.
+inline VecInt bitsAt(const uint8_t* q, int first) {
+  int32_t all;
+  std::memcpy(&all, q, 4);
+  VecInt places;
+  for (int i = 0; i < kLanes; i++) places[i] = first + i;
+  return ((VecInt{} + all) >> places) & 1;
+}
+
+// Of 12 bytes the 6 bits of eight scales and eight minimums, the upper two of the last four of each apart from the lower four.
+inline int scaleAt(const uint8_t* s, int i) { return i < 4 ? s[i] & 63 : (s[i + 4] & 15) | (s[i - 4] >> 6 << 4); }
+inline int minimumAt(const uint8_t* s, int i) { return i < 4 ? s[i + 4] & 63 : (s[i + 4] >> 4) | (s[i] >> 6 << 4); }
 
 }  // namespace tunebook
 
@@ -73,6 +96,13 @@ inline Vec nibblesAt(const uint8_t* q, int first) { return __builtin_convertvect
 #include "kinds/f32.h"
 #include "kinds/four_bit.h"
 #include "kinds/int8.h"
+#include "kinds/q2_k.h"
+#include "kinds/q3_k.h"
 #include "kinds/q4_0.h"
 #include "kinds/q4_1.h"
+#include "kinds/q4_k.h"
+#include "kinds/q5_0.h"
+#include "kinds/q5_1.h"
+#include "kinds/q5_k.h"
+#include "kinds/q6_k.h"
 #include "kinds/q8_0.h"

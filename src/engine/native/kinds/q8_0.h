@@ -7,7 +7,7 @@ namespace tunebook {
 template <>
 struct Kind<8> : Blocks<32, 34> {
   static Vec lanes(const uint8_t* block, int first) {
-    return __builtin_convertvector(signedBytesAt(block + 2 + first), Vec) * halfToFloat(half(block));
+    return numbers(signedBytesAt(block + 2 + first)) * halfToFloat(half(block));
   }
 #if defined(__AVX2__)
   static float dot(const uint8_t* row, const float* x, long columns, const float*) {
