@@ -175,7 +175,9 @@ def optimizers(data):
 
 def saved(data):
     """Logits of a model that tunebook saved."""
-    model = load(data["model"], auto=data.get("auto", "AutoModelForCausalLM"))
+    kind = getattr(transformers, data.get("auto", "AutoModelForCausalLM"))
+    model, info = kind.from_pretrained(data["model"], dtype=torch.float32, output_loading_info=True)
+    assert not any(info.values()), f"{data['model']}: {info}"  # missing, unexpected, of other shapes
     if "adapter" in data:
         from peft import PeftModel
 

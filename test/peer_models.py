@@ -117,7 +117,13 @@ GGUF_NAMES = {
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "self_attn.qkv_proj": "attn_qkv",
+    "mlp.gate_up_proj": "ffn_up",
 }
+# Whose files have the halves of each head of q and k interleaved.
+INTERLEAVED = ["llama", "mistral", "granite", "smollm3"]
 
 
 def gguf_name(name):
@@ -163,7 +169,7 @@ def write_gguf(model, case):
     skipped = case.get("skip", [])
     for name, t in model.state_dict().items():
         t = t.float().numpy()
-        permuted = arch in ["llama", "mistral"]
+        permuted = arch in INTERLEAVED
         if permuted and ".q_proj." in name:
             t = interleaved(t, config.num_attention_heads)
         if permuted and ".k_proj." in name:

@@ -8,7 +8,7 @@ import { Linear, Parameter, TiedLinear } from '../nn';
 import type { ModelConfig } from './config';
 import type { Decoder, ForwardOptions } from './decoder';
 import { PretrainedModel } from './pretrained';
-import { EMBEDDINGS, HEAD, type WeightSource } from './source';
+import { HEAD, type WeightSource } from './source';
 
 /**
  * Whether the embedding table is the output matrix too. As in transformers 5: a file with both, and different, is believed more than
@@ -16,9 +16,10 @@ import { EMBEDDINGS, HEAD, type WeightSource } from './source';
  */
 async function isTied(config: ModelConfig, source: WeightSource): Promise<boolean> {
   if (!config.tie_word_embeddings) return false;
-  if (!source.has(HEAD) || !source.has(EMBEDDINGS) || (await source.same(EMBEDDINGS, HEAD))) return true;
+  const { embeddings } = source;
+  if (!source.has(HEAD) || !source.has(embeddings) || (await source.same(embeddings, HEAD))) return true;
   warnOnce(
-    `${source.description}: config.json ties the output matrix to the embedding table (tie_word_embeddings), but ${HEAD} and ${EMBEDDINGS} differ in the file, so they are not tied. Set tie_word_embeddings to false to silence this.`,
+    `${source.description}: config.json ties the output matrix to the embedding table (tie_word_embeddings), but ${HEAD} and ${embeddings} differ in the file, so they are not tied. Set tie_word_embeddings to false to silence this.`,
   );
   return false;
 }
@@ -47,7 +48,7 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
 
   /** Logits of hidden rows: [rows, hidden] -> [rows, vocabulary] */
   logits(hidden: tf.Tensor2D): tf.Tensor2D {
-    return tf.tidy(() => this.lm_head.forward(hidden) as tf.Tensor2D);
+    return tf.tidy(() => this.lm_head.forward(this.headed(hidden)) as tf.Tensor2D);
   }
 
   /** Logits of every position: ids int32 [batch, seq] -> [batch, seq, vocabulary]. Large: training never builds them. */
@@ -76,10 +77,16 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
     return tf.mul(tf.sum(linearCrossEntropy({ x }, { frozen: matrix, labels, gradient: true })), factor) as tf.Scalar;
   }
 
+  /** What logits are multiplied by, done to the states that they are made of. */
+  private headed(x: tf.Tensor2D): tf.Tensor2D {
+    const { times = 1 } = this.decoder.logitRule;
+    return times === 1 ? x : tf.mul(x, times);
+  }
+
   /** What the head's ops take: final hidden states, its matrix (also as `trained` where it is), and its low-rank pair. */
   private atHead(ids: tf.Tensor2D, positions: tf.Tensor1D, options?: ForwardOptions) {
     const { weight } = this.lm_head;
-    const x = this.hiddenAt(ids, positions, options);
+    const x = this.headed(this.hiddenAt(ids, positions, options));
     const trained = weight instanceof Parameter && weight.requires_grad ? { weight: weight.tensor } : undefined;
     return { x, matrix: weight instanceof Parameter ? weight.tensor : weight, trained, pair: this.lm_head.pair(x) };
   }

@@ -33,6 +33,12 @@ function behind(prompt: number, [batch, seq]: number[], layout?: Layout): Layout
   return { lengths: layout?.prefixed ? [prompt + first, ...rest] : [prompt, first, ...rest], prefixed: true };
 }
 
+/** What becomes of the logits of a head over the vocabulary: each is multiplied, then kept between `cap` and its negative (cap tanh(x / cap)). */
+export interface LogitRule {
+  times?: number;
+  cap?: number | null;
+}
+
 /**
  * What turns ids into states: an embedding, blocks, what comes after them. Heads stand beside it. `P` is what its blocks are told of
  * positions.
@@ -47,6 +53,13 @@ export abstract class Decoder<P extends object = object> extends Prompted {
   protected abstract get blocks(): readonly Block<P>[];
   /** ids int32 [batch, seq] -> [batch, seq, hidden] */
   abstract embed(ids: tf.Tensor2D): tf.Tensor3D;
+  /** What becomes of embeddings, and of a learned prompt before them, on their way to the first block. */
+  protected begin(x: tf.Tensor3D): tf.Tensor3D {
+    return x;
+  }
+  get logitRule(): LogitRule {
+    return {};
+  }
   /** Tensors of the scope that calls, for tokens at these positions. */
   protected abstract tables(positions: number[]): P;
   /** What comes after the last block: [batch, seq, hidden] -> the same */
@@ -92,7 +105,7 @@ export abstract class Decoder<P extends object = object> extends Prompted {
         return at && before ? tf.add(at, tf.scalar(before, 'int32')) : at;
       };
       const tokens = told();
-      let x: tf.Tensor = embedded();
+      let x: tf.Tensor = this.begin(embedded());
       for (const [i, block] of this.blocks.entries()) {
         const last = i === this.blocks.length - 1;
         const run = (input: tf.Tensor) =>

@@ -66,15 +66,15 @@ function yarnOf(get: GetNumber, { factor, attention, original }: Scaling): RopeP
   };
 }
 
-/** The rotary settings of a file in config.json's terms. A kind that tunebook lacks, or two at once, is a FileError. */
-export async function ropeOfGguf(gguf: Gguf, get: GetNumber, dim: number): Promise<RopeParameters> {
+/** The rotary settings of a file in config.json's terms; of the kind `usual` where it says none. A kind that tunebook lacks, or two at once, is a FileError. */
+export async function ropeOfGguf(gguf: Gguf, get: GetNumber, dim: number, usual = 'linear'): Promise<RopeParameters> {
   const positions = get('context_length') ?? 2048;
   const scaling: Scaling = {
     dim,
     positions,
     theta: get('rope.freq_base') ?? 10000,
     original: get('rope.scaling.original_context_length') ?? positions,
-    kind: (get('rope.scaling.type') as unknown as string | undefined) ?? 'linear',
+    kind: (get('rope.scaling.type') as unknown as string | undefined) ?? usual,
     factor: get('rope.scaling.factor') || get('rope.scale_linear') || 1,
     attention: get('rope.scaling.attn_factor') ?? 1,
   };

@@ -5,7 +5,7 @@ import { type Alias, readOptions, show } from '../core/options';
 import { startBackend } from '../engine/backend';
 import { mebibytes } from '../engine/memory';
 import type { WeightFormat } from '../engine/weights';
-import { readGguf } from '../formats/gguf';
+import { type Gguf, readGguf } from '../formats/gguf';
 import { readJson } from '../formats/json';
 import { GenerationConfig, readGenerationConfig } from '../generate/generation_config';
 import { type ResolvedModel, resolveModel } from '../hub/resolve';
@@ -15,6 +15,7 @@ import * as architectures from './architectures';
 import type { ModelConfig } from './config';
 import { checkMetadata, ggufGenerationConfig } from './gguf_metadata';
 import type { Head } from './head';
+import { lackedBy } from './lacking';
 import type { PretrainedModel } from './pretrained';
 import { FOLLOWS, ggufSource, safetensorsSource, type WeightSource } from './source';
 
@@ -46,10 +47,24 @@ export const ARCHITECTURES: Readonly<Record<string, Architecture>> = Object.from
   Object.values(architectures).map((architecture) => [architecture.model_type, architecture]),
 );
 
-function architectureOf(type: unknown, where: string, readers = Object.keys(ARCHITECTURES)): Architecture {
-  if (typeof type === 'string' && readers.includes(type)) return ARCHITECTURES[type];
-  throw new FileError(`${where} is of architecture '${String(type)}', which tunebook does not have; it has ${readers.join(', ')}.`);
+/** Those with GGUF files, by what these say in general.architecture. */
+const GGUF_ARCHITECTURES: typeof ARCHITECTURES = Object.fromEntries(
+  Object.values(architectures as Record<string, Architecture>).flatMap((architecture) =>
+    architecture.gguf ? [[architecture.gguf.architecture ?? architecture.model_type, architecture]] : [],
+  ),
+);
+
+function architectureOf(type: unknown, where: string, known = ARCHITECTURES, said: Record<string, unknown> = {}): Architecture {
+  if (typeof type === 'string' && Object.hasOwn(known, type)) return known[type];
+  const lacks = lackedBy(String(type), said);
+  throw new FileError(
+    `${where} is of architecture '${String(type)}', which tunebook does not have${lacks && ` (${lacks})`}; it has ${Object.keys(known).join(', ')}.`,
+  );
 }
+
+/** A GGUF file's metadata of its architecture, without its name before the keys. */
+const ggufSays = ({ metadata }: Gguf): Record<string, unknown> =>
+  Object.fromEntries([...metadata].map(([key, value]) => [key.slice(key.indexOf('.') + 1), value]));
 
 /** What both kinds of files are loaded by. */
 interface How<M extends PretrainedModel> {
@@ -119,20 +134,20 @@ function assemble<M extends PretrainedModel>(
 /** What a GGUF file holds, and the architecture that it is read by. */
 async function readModelGguf(path: string, name: string) {
   const gguf = await readGguf(path);
-  const readers = Object.keys(ARCHITECTURES).filter((type) => ARCHITECTURES[type].gguf);
-  const { model_type, gguf: reader } = architectureOf(gguf.metadata.get('general.architecture'), path, readers);
+  const { model_type, gguf: reader } = architectureOf(gguf.metadata.get('general.architecture'), path, GGUF_ARCHITECTURES, ggufSays(gguf));
   const { keys, config: read, names } = reader as GgufReader<ModelConfig>;
-  checkMetadata(gguf, model_type, keys);
+  checkMetadata(gguf, gguf.metadata.get('general.architecture') as string, keys);
   const json = { model_type, ...(await read(gguf)) };
   const architecture = architectureOf(json.model_type, path);
   const config = architecture.config(json, name);
-  return { gguf, architecture, config, source: ggufSource(gguf, names(config), config.num_hidden_layers) };
+  return { gguf, architecture, config, source: ggufSource(gguf, names(config), config.num_hidden_layers, architecture.layout) };
 }
 
 /** The weights of a model in files, by their Hugging Face names. */
 export async function weightsOf({ kind, path, name }: ResolvedModel): Promise<WeightSource> {
   if (kind === 'gguf') return (await readModelGguf(path, name)).source;
-  return safetensorsSource(path, (await readJson(join(path, 'config.json'))).transformers_weights);
+  const json = await readJson(join(path, 'config.json'));
+  return safetensorsSource(path, architectureOf(json.model_type, path, ARCHITECTURES, json).layout, json.transformers_weights);
 }
 
 async function loadGguf<M extends PretrainedModel>(path: string, how: How<M>): Promise<Loaded<M>> {
@@ -145,9 +160,9 @@ async function loadGguf<M extends PretrainedModel>(path: string, how: How<M>): P
 
 async function loadFolder<M extends PretrainedModel>(folder: string, how: How<M>): Promise<Loaded<M>> {
   const json = await readJson(join(folder, 'config.json'));
-  const architecture = architectureOf(json.model_type, folder);
+  const architecture = architectureOf(json.model_type, folder, ARCHITECTURES, json);
   const config = architecture.config(json, how.name);
-  const source = how.prepare(await safetensorsSource(folder, json.transformers_weights));
+  const source = how.prepare(await safetensorsSource(folder, architecture.layout, json.transformers_weights));
   const generation_config = await readGenerationConfig(folder, () => GenerationConfig.fromModelConfig(json));
   const model = await assemble(architecture, config, source, how);
   const unread = source.unread().filter((tensor) => !FOLLOWS.test(tensor) && !how.head.elsewhere?.test(tensor));

@@ -4,7 +4,7 @@ import { GENERATION_KEYS } from '../generate/generation_config';
 import { ACTIVATIONS, type RopeParameters } from '../nn';
 import { checkSizes, type ModelConfig } from './config';
 import { type KeyTable, warnOfUnknown } from './keys';
-import { readRope } from './rope_config';
+import { type RopeDefaults, readRope } from './rope_config';
 
 /** What config.json says of a decoder built like Llama (see PreNormDecoder), with defaults filled in. */
 export interface PreNormConfig extends ModelConfig {
@@ -91,6 +91,7 @@ export function preNormConfig<C extends PreNormConfig>(
   keys: KeyTable,
   defaults: Partial<C>,
   name: string,
+  rope: RopeDefaults = {},
 ): C {
   const where = `The config.json of ${name}`;
   const settings = Object.entries(json).filter(([key]) => !Object.hasOwn(GENERATION_KEYS, key));
@@ -105,7 +106,7 @@ export function preNormConfig<C extends PreNormConfig>(
   const filled: Partial<PreNormConfig> = { hidden_act: 'silu', rms_norm_eps: 1e-6, tie_word_embeddings: false, ...defaults };
   const given = said(
     json,
-    [...Object.keys(filled), 'head_dim', 'num_key_value_heads'].filter((key) => key !== 'sliding_window'),
+    [...Object.keys(filled), 'head_dim', 'num_key_value_heads'].filter((key) => key !== 'sliding_window' && !key.endsWith('_token_id')),
   );
   // What was left out is the architecture's default; what was said to be null is as many as there are heads.
   const groups = json.num_key_value_heads === null ? heads : (filled.num_key_value_heads ?? heads);
@@ -116,8 +117,8 @@ export function preNormConfig<C extends PreNormConfig>(
     ...given,
     _name_or_path: name,
   } as unknown as C;
-  const rope = readRope(json, config.max_position_embeddings, where);
-  Object.assign(config, { rope_parameters: rope, rope_theta: rope.rope_theta });
+  const rope_parameters = readRope(json, config.max_position_embeddings, where, rope);
+  Object.assign(config, { rope_parameters, rope_theta: rope_parameters.rope_theta });
   const { num_key_value_heads: kv, head_dim: dim, hidden_act: act } = config;
   if (heads % kv || dim % 2)
     throw new FileError(

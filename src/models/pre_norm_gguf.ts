@@ -29,23 +29,27 @@ export const GGUF_KEYS: KeyTable = {
   'rope.scaling.yarn_ext_factor': { refused: 'tunebook interpolates as YaRN does', unless: [1, -1] },
 };
 
-const NAMES: [gguf: string, name: string][] = [
+type Names = [gguf: string, name: string][];
+const NAMES: Names = [
   ['token_embd', 'model.embed_tokens'],
   ['output_norm', 'model.norm'],
   ['output', 'lm_head'],
-  ...(
-    [
-      ['attn_norm', 'input_layernorm'],
-      ['ffn_norm', 'post_attention_layernorm'],
-      ['attn_q', 'self_attn.q_proj'],
-      ['attn_k', 'self_attn.k_proj'],
-      ['attn_v', 'self_attn.v_proj'],
-      ['attn_output', 'self_attn.o_proj'],
-      ['ffn_gate', 'mlp.gate_proj'],
-      ['ffn_up', 'mlp.up_proj'],
-      ['ffn_down', 'mlp.down_proj'],
-    ] as const
-  ).map(([gguf, name]): [string, string] => [`blk.{}.${gguf}`, `model.layers.{}.${name}`]),
+];
+/** Of a block. */
+const BLOCK: Names = [
+  ['attn_norm', 'input_layernorm'],
+  ['ffn_norm', 'post_attention_layernorm'],
+  ['attn_q', 'self_attn.q_proj'],
+  ['attn_k', 'self_attn.k_proj'],
+  ['attn_v', 'self_attn.v_proj'],
+  ['attn_output', 'self_attn.o_proj'],
+  ['ffn_gate', 'mlp.gate_proj'],
+  ['ffn_up', 'mlp.up_proj'],
+  ['ffn_down', 'mlp.down_proj'],
+];
+export const HEAD_NORMS: Names = [
+  ['attn_q_norm', 'self_attn.q_norm'],
+  ['attn_k_norm', 'self_attn.k_norm'],
 ];
 
 /** Whether any matrix of one half of the blocks has a bias. */
@@ -67,11 +71,12 @@ export function windowIn(gguf: Gguf): number | undefined {
 }
 
 /** What a file's metadata and tensors say of a decoder built like Llama, in config.json's terms. */
-export async function configFromGguf(gguf: Gguf): Promise<Record<string, unknown>> {
+export async function configFromGguf(gguf: Gguf, { partial = false, rope = 'linear' } = {}): Promise<Record<string, unknown>> {
   const get = numbersOf(gguf, architectureOf(gguf));
   const [hidden, heads] = [get('embedding_length') as number, get('attention.head_count') as number];
-  const dim = get('attention.key_length') ?? get('rope.dimension_count') ?? hidden / heads;
-  for (const key of ['attention.value_length', 'rope.dimension_count'])
+  const dim = get('attention.key_length') ?? (partial ? undefined : get('rope.dimension_count')) ?? hidden / heads;
+  const turned = get('rope.dimension_count') ?? dim;
+  for (const key of ['attention.value_length', ...(partial ? [] : ['rope.dimension_count'])])
     if ((get(key) ?? dim) !== dim)
       throw refuse(gguf, key, `keys of a head have ${dim} dimensions, and tunebook has as many values and turns all of them`);
   if ((get('attention.causal') as unknown) === false) throw refuse(gguf, 'attention.causal', 'tunebook has decoders only');
@@ -88,15 +93,21 @@ export async function configFromGguf(gguf: Gguf): Promise<Record<string, unknown
     head_dim: dim,
     rms_norm_eps: get('attention.layer_norm_rms_epsilon'),
     max_position_embeddings: get('context_length'),
-    rope_parameters: await ropeOfGguf(gguf, get, dim),
+    rope_parameters: { ...(await ropeOfGguf(gguf, get, turned, rope)), ...(turned === dim ? {} : { partial_rotary_factor: turned / dim }) },
     tie_word_embeddings: !gguf.tensors.has('output.weight'),
     ...tokenIds(gguf.metadata),
   };
 }
 
-/** The names of the tensors; `biased` says by the ends of modules' names which of them may have a bias (zeros where it is missing). */
-export const ggufNames = (biased = /_proj$/): GgufNames => ({
-  tensors: NAMES.flatMap(([gguf, name]) =>
+/**
+ * The names of the tensors; `biased` says by the ends of modules' names which of them may have a bias (zeros where it is missing); `own`
+ * are an architecture's own of a block, beside the usual or in their place.
+ */
+export const ggufNames = (biased = /_proj$/, own: Names = []): GgufNames => ({
+  tensors: [
+    ...NAMES,
+    ...[...new Map([...BLOCK, ...own])].map(([gguf, name]): [string, string] => [`blk.{}.${gguf}`, `model.layers.{}.${name}`]),
+  ].flatMap(([gguf, name]) =>
     ['weight', ...(biased.test(name) ? ['bias'] : [])].map((kind): [string, string] => [`${gguf}.${kind}`, `${name}.${kind}`]),
   ),
   /** Read with the metadata; and frequencies that follow from it. */

@@ -24,6 +24,14 @@ const KEYS: KeyTable = {
   finetuned: 'no effect',
 };
 
+const PARTIAL_KEYS: KeyTable = { ...KEYS, partial_rotary_factor: 'obeyed' };
+
+/** Where architectures differ: their base, and whether only the first dimensions of a head may be turned. */
+export interface RopeDefaults {
+  theta?: number;
+  partial?: boolean;
+}
+
 /** Kinds whose original length may stand beside the rope's parameters, and then counts more than theirs. */
 const WITH_ORIGINAL = ['llama3', 'yarn', 'longrope'];
 
@@ -31,7 +39,12 @@ const WITH_ORIGINAL = ['llama3', 'yarn', 'longrope'];
  * What config.json says of rotary positions, in transformers 5's `rope_parameters` or before it (`rope_scaling`, `rope_theta`), with the
  * precedence of transformers: rope_scaling before rope_parameters, and a base or a share among them before the one beside them.
  */
-export function readRope(json: Record<string, unknown>, maxPositions: number, where: string): RopeParameters & { rope_theta: number } {
+export function readRope(
+  json: Record<string, unknown>,
+  maxPositions: number,
+  where: string,
+  { theta = 10000, partial = false }: RopeDefaults = {},
+): RopeParameters & { rope_theta: number } {
   const given = json.rope_scaling || json.rope_parameters || {};
   if (typeof given !== 'object' || Array.isArray(given)) throw new FileError(`${where}: rope_parameters is ${show(given)}, not an object.`);
   const { type, ...found } = given as RopeParameters & { type?: string };
@@ -40,10 +53,10 @@ export function readRope(json: Record<string, unknown>, maxPositions: number, wh
   const rope = {
     ...found,
     rope_type: found.rope_type ?? type ?? 'default',
-    rope_theta: (found.rope_theta ?? json.rope_theta ?? 10000) as number,
+    rope_theta: (found.rope_theta ?? json.rope_theta ?? theta) as number,
     ...(json.partial_rotary_factor ? { partial_rotary_factor: found.partial_rotary_factor ?? (json.partial_rotary_factor as number) } : {}),
   };
-  warnOfUnknown(Object.entries(rope), KEYS, `${where}: rope_parameters`);
+  warnOfUnknown(Object.entries(rope), partial ? PARTIAL_KEYS : KEYS, `${where}: rope_parameters`);
   if (WITH_ORIGINAL.includes(rope.rope_type))
     rope.original_max_position_embeddings = (json.original_max_position_embeddings ??
       found.original_max_position_embeddings ??

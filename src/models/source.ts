@@ -27,14 +27,33 @@ interface Ways {
   zeros?: RegExp;
 }
 
-/** The matrices that may be one. */
-export const [EMBEDDINGS, HEAD] = ['model.embed_tokens.weight', 'lm_head.weight'];
+/** The output matrix, in all of transformers' models that predict tokens. */
+export const HEAD = 'lm_head.weight';
+
+/** What an architecture calls its parts in transformers' files, and how those have them. */
+export interface Layout {
+  /** The module that a decoder is kept in; some files leave it out of their tensors' names, or say it twice. */
+  base: string;
+  /** The table of embeddings in it. */
+  embeddings: string;
+  /** Matrices that are stored as [in, out] (transformers' Conv1D). */
+  turned?: RegExp;
+}
+export const LAYOUT: Layout = { base: 'model', embeddings: 'embed_tokens' };
 
 /** Buffers that older versions of transformers saved, and that follow from config.json. */
 export const FOLLOWS = /rotary_emb\.inv_freq$/;
 
-/** The module that all decoders of transformers keep their layers in; some files leave it out of their tensors' names, or say it twice. */
-const BASE = 'model.';
+/** A matrix [rows, columns] of values of so many bytes, turned. */
+function transposed(values: Uint8Array, size: number, rows: number, columns: number): Uint8Array {
+  const turned = new Uint8Array(values.length);
+  for (let i = 0; i < rows; i++)
+    for (let j = 0; j < columns; j++) {
+      const [from, to] = [(i * columns + j) * size, (j * rows + i) * size];
+      for (let k = 0; k < size; k++) turned[to + k] = values[from + k];
+    }
+  return turned;
+}
 
 /** The weights of a model in files, by their Hugging Face names, loaded one at a time. It knows which ones nobody has asked for. */
 export class WeightSource {
@@ -42,6 +61,7 @@ export class WeightSource {
   constructor(
     readonly description: string,
     private readonly stored: Map<string, Stored>,
+    private readonly layout: Layout = LAYOUT,
     private readonly ways: Ways = {},
   ) {
     this.unasked = new Set(stored.keys());
@@ -64,9 +84,15 @@ export class WeightSource {
     }
   }
 
+  /** The name of the embedding table. */
+  get embeddings(): string {
+    return `${this.layout.base}.${this.layout.embeddings}.weight`;
+  }
+
   /** A tensor by its name in the model, or as transformers takes it too: with its base model's prefix left out or said once more. */
   private find(name: string): { key: string; at: Stored } | undefined {
-    for (const key of [name, BASE + name, ...(name.startsWith(BASE) ? [name.slice(BASE.length)] : [])]) {
+    const base = `${this.layout.base}.`;
+    for (const key of [name, base + name, ...(name.startsWith(base) ? [name.slice(base.length)] : [])]) {
       const at = this.stored.get(key);
       if (at) return { key, at };
     }
@@ -84,7 +110,7 @@ export class WeightSource {
 
   /** How many values the model has: a head that is the embedding table once more does not count. */
   async numParameters(): Promise<number> {
-    const tied = await this.same(EMBEDDINGS, HEAD);
+    const tied = await this.same(this.embeddings, HEAD);
     let total = 0;
     for (const [name, { shape }] of this.stored)
       if (!FOLLOWS.test(name) && !(tied && name === HEAD)) total += shape.reduce((a, b) => a * b, 1);
@@ -150,10 +176,12 @@ export class WeightSource {
    * memory, without a copy that stays here.
    */
   async weight(name: string, rows: number, columns: number): Promise<Weight> {
-    const { bytes, type } = await this.read(name, [rows, columns]);
+    const turned = this.layout.turned?.test(name);
+    const { bytes: read, type } = await this.read(name, turned ? [columns, rows] : [rows, columns]);
     const stored = weightFormat(type, `${this.description}: tensor ${name}`);
+    const bytes = turned ? transposed(read, stored.blockBytes, columns, rows) : read;
     const { quantization } = this;
-    const wanted = quantization?.formatOf(name);
+    const wanted = name === this.embeddings ? undefined : quantization?.formatOf(name);
     const values = () => stored.decode(bytes, rows * columns, columns);
     let [format, data] = [stored, bytes];
     if (wanted && quantization) {
@@ -204,7 +232,7 @@ export interface GgufNames extends Ways {
 }
 
 /** A GGUF file's tensors. One that the architecture has no place for is a FileError that names it. */
-export function ggufSource(gguf: Gguf, names: GgufNames, layers: number): WeightSource {
+export function ggufSource(gguf: Gguf, names: GgufNames, layers: number, layout?: Layout): WeightSource {
   const stored = new Map<string, Stored>();
   const placed = new Set<string>();
   for (const [from, to] of names.tensors)
@@ -219,14 +247,14 @@ export function ggufSource(gguf: Gguf, names: GgufNames, layers: number): Weight
     throw new FileError(
       `${gguf.path} has ${others.length} tensors that tunebook has no place for in this architecture, such as ${others.slice(0, 3).join(', ')}: without them the model would answer wrongly.`,
     );
-  return new WeightSource(gguf.path, stored, names);
+  return new WeightSource(gguf.path, stored, layout && { ...layout, turned: undefined }, names);
 }
 
 /**
  * The file of weights in a folder: model.safetensors where it is there, else the shards that model.safetensors.index.json lists, as in
  * transformers; or what config.json names (`transformers_weights`).
  */
-export async function safetensorsSource(folder: string, named?: unknown): Promise<WeightSource> {
+export async function safetensorsSource(folder: string, layout?: Layout, named?: unknown): Promise<WeightSource> {
   const [whole, list] = ['model.safetensors', 'model.safetensors.index.json'];
   const file = typeof named === 'string' ? named : existsSync(join(folder, whole)) || !existsSync(join(folder, list)) ? whole : list;
   const index = file.endsWith('.index.json') ? join(folder, file) : undefined;
@@ -242,7 +270,7 @@ export async function safetensorsSource(folder: string, named?: unknown): Promis
     for (const [name, tensor] of (await readSafetensors(path)).tensors)
       if (!stored.has(name) || places[name] === shard) stored.set(name, { ...tensor, path });
   }
-  return new WeightSource(folder, stored);
+  return new WeightSource(folder, stored, layout);
 }
 
 function noFile(folder: string, file: string): FileError {

@@ -6,4 +6,4 @@ export { dropoutSeed, training } from './mode';
 export { type Matrix, Module, Parameter } from './module';
 export { readParameters, writeTensors } from './parameters';
 export { type LearnedPrompt, Prompted } from './prompt';
-export { type RopeConfig, type RopeParameters, rotaryTables, rotation } from './rotary';
+export { type RopeConfig, type RopeParameters, rotaryTables, rotation, STILL } from './rotary';

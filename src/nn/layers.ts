@@ -17,6 +17,8 @@ export class Embedding extends Module implements Adaptable {
   constructor(
     readonly weight: Matrix,
     private readonly padding?: number,
+    /** What its rows are multiplied by. */
+    private readonly scale = 1,
   ) {
     super();
   }
@@ -40,7 +42,7 @@ export class Embedding extends Module implements Adaptable {
       const low = gatherColumns(a.tensor as tf.Tensor2D, tf.reshape(ids, [-1]) as tf.Tensor1D, this.padding);
       y = tf.add(y, tf.reshape(product(tf.mul(low, scale), b.tensor), y.shape));
     }
-    return y;
+    return this.scale === 1 ? y : tf.mul(y, this.scale);
   }
 
   override printedOptions(): string {
@@ -54,13 +56,19 @@ export class Embedding extends Module implements Adaptable {
   }
 }
 
-/** Root mean square norm with a learned gain: x [..., dim] -> [..., dim] */
+/** Root mean square norm with a learned gain, which is its weight and `plus`: x [..., dim] -> [..., dim] */
 export class RMSNorm extends Module {
   constructor(
     readonly weight: Parameter,
     readonly eps: number,
+    private readonly plus = 0,
   ) {
     super();
+  }
+
+  /** What is multiplied by, as a tensor of the scope that calls. [dim] */
+  get gain(): tf.Tensor {
+    return this.plus ? tf.add(this.weight.tensor, this.plus) : this.weight.tensor;
   }
 
   override printedOptions(): string {
@@ -69,6 +77,6 @@ export class RMSNorm extends Module {
   }
 
   forward(x: tf.Tensor): tf.Tensor {
-    return rmsNorm({ x, weight: this.weight.tensor }, { eps: this.eps });
+    return rmsNorm({ x, weight: this.gain }, { eps: this.eps });
   }
 }

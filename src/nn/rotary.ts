@@ -22,7 +22,7 @@ export interface RopeParameters {
 }
 
 export interface RopeConfig {
-  /** Dimensions of a head. */
+  /** Dimensions of a head that are turned: its first ones. */
   dim: number;
   theta: number;
   max_position_embeddings: number;
@@ -97,13 +97,14 @@ const KINDS: Record<string, (config: RopeConfig, length: number) => Rotation> = 
   },
 };
 
+/** The rotation that turns nothing of a head of so many dimensions. */
+export const STILL = (dim: number): Rotation => ({ frequencies: Array<number>(dim / 2).fill(0), factor: 1 });
+
 /** The rotation of a text of `length` tokens. An unknown rope_type is an OptionError. */
 export function rotation(config: RopeConfig, length: number): Rotation {
-  const { rope_type: type = 'default', partial_rotary_factor: part = 1 } = config.parameters;
+  const { rope_type: type = 'default' } = config.parameters;
   if (!Object.hasOwn(KINDS, type))
     throw new OptionError(`The model asks for rope_type ${type}, which tunebook does not know; it knows ${Object.keys(KINDS).join(', ')}.`);
-  if (part !== 1)
-    throw new OptionError(`The model turns only a part of each head (partial_rotary_factor ${part}); tunebook turns all of it.`);
   return KINDS[type](config, length);
 }
 

@@ -30,10 +30,22 @@ it('files that are no models are named', async () => {
   const folder = scratch();
   writeFileSync(join(folder, 'a.gguf'), 'nonsense that is long enough');
   await expect(AutoModelForCausalLM.from_pretrained(join(folder, 'a.gguf'))).rejects.toThrow(/not a GGUF file: it begins with "nons"/);
-  writeFileSync(join(folder, 'config.json'), JSON.stringify({ model_type: 'mamba' }));
-  await expect(AutoModelForCausalLM.from_pretrained(folder)).rejects.toThrow(
-    /architecture 'mamba', which tunebook does not have; it has llama/,
-  );
+  const unknown: [config: object, said: RegExp][] = [
+    [{ model_type: 'olmo2' }, /architecture 'olmo2', which tunebook does not have; it has .*llama, .*qwen3/],
+    [{ model_type: 'mixtral', num_local_experts: 8 }, /'mixtral', which tunebook does not have \(.* a mixture of experts\); it has/],
+    [{ model_type: 'newest', num_experts: 8 }, /\(tunebook has no models with a mixture of experts\)/],
+    [{ model_type: 'gpt_oss' }, /experts/],
+    [{ model_type: 'gemma3', vision_config: {}, text_config: { model_type: 'gemma3_text' } }, /images; the model for text.*'gemma3_text'/],
+    [{ model_type: 'qwen2_5_vl', vision_config: {} }, /with images\)/],
+    [{ model_type: 'voxtral', audio_config: {} }, /with audio\)/],
+    [{ model_type: 'mamba' }, /states instead of attention/],
+    [{ model_type: 't5', is_encoder_decoder: true }, /an encoder/],
+    [{}, /architecture 'undefined', which tunebook does not have; it has/],
+  ];
+  for (const [config, said] of unknown) {
+    writeFileSync(join(folder, 'config.json'), JSON.stringify(config));
+    await expect(AutoModelForCausalLM.from_pretrained(folder)).rejects.toThrow(said);
+  }
   writeFileSync(join(folder, 'config.json'), JSON.stringify(TINY));
   await expect(AutoModelForCausalLM.from_pretrained(folder)).rejects.toThrow(/has no model.safetensors/);
   await expect(AutoTokenizer.from_pretrained(folder)).rejects.toThrow(/has no tokenizer.json/);

@@ -2,8 +2,8 @@
 export interface ArchitectureCase {
   /** Settings beside those of `BASE`: logits here and in transformers, with a cache, saved and opened there; the last learns with LoRA. */
   configs: Record<string, unknown>[];
-  /** Metadata of GGUF files beside the usual, and the settings of the models in them; general.architecture is the model_type. */
-  ggufs?: { config: Record<string, unknown>; meta?: Record<string, unknown>; arch?: string }[];
+  /** Metadata and tensors of GGUF files beside the usual, and the settings of the models in them; general.architecture is the model_type. */
+  ggufs?: { config: Record<string, unknown>; meta?: Record<string, unknown>; arch?: string; add?: Record<string, number[]> }[];
 }
 
 export const BASE = {
@@ -17,6 +17,10 @@ export const BASE = {
 
 const rope = (rope_parameters: object) => ({ num_key_value_heads: 2, rope_parameters: { rope_theta: 10000, ...rope_parameters } });
 const factors = { short_factor: [1, 1.1, 1.2, 2], long_factor: [1, 2, 3, 4] };
+
+const multipliers = { embedding_multiplier: 12, residual_multiplier: 0.22, attention_multiplier: 0.015625, logits_scaling: 8 };
+/** Whose usual ones are beyond a small vocabulary. */
+const special = { bos_token_id: 1, eos_token_id: 2, pad_token_id: null };
 
 /** By model_type. */
 export const ARCHITECTURES: Record<string, ArchitectureCase> = {

@@ -110,7 +110,7 @@ it('GGUF files of each architecture have the logits of the models in them', asyn
 it('each architecture learns with LoRA as in PEFT: losses within 1e-3', async () => {
   const rows = Dataset.from_list(Array.from({ length: 8 }, (_, i) => chatRow(`What is ${i} plus ${i}?`, `It is ${2 * i}.`)));
   const last = cases.filter(({ config, seed }, i) => seed === 3 && cases[i + 1]?.config.model_type !== config.model_type);
-  const base = { tokenizer: tinyTokenizer(), train: rows, steps: 8, dtype: 'float32', lr: 1e-2, lora: { r: 4, lora_alpha: 8 } } as const;
+  const base = { tokenizer: tinyTokenizer(), train: rows, steps: 20, dtype: 'float32', lr: 1e-2, lora: { r: 4, lora_alpha: 8 } } as const;
   const trained = await trainBoth(last.map(({ folder }) => ({ ...base, path: folder })));
   for (const [i, both] of trained.entries()) expectSameTraining(both, `PEFT, ${JSON.stringify(last[i].config)}`);
 });
