@@ -1,3 +1,4 @@
 export { llama } from './llama';
 export { mistral } from './mistral';
 export { qwen2 } from './qwen2';
+export { qwen3 } from './qwen3';

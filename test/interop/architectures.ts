@@ -65,4 +65,12 @@ export const ARCHITECTURES: Record<string, ArchitectureCase> = {
       { config: { num_key_value_heads: 4, tie_word_embeddings: false } },
     ],
   },
+  qwen3: {
+    configs: [
+      { num_key_value_heads: 4, head_dim: 8, tie_word_embeddings: false, attention_bias: true },
+      { num_key_value_heads: 1, head_dim: 16, use_sliding_window: true, sliding_window: 3, max_window_layers: 1 },
+      { num_key_value_heads: 2, head_dim: 12, tie_word_embeddings: true },
+    ],
+    ggufs: [{ config: { num_key_value_heads: 2, head_dim: 12, tie_word_embeddings: true } }],
+  },
 };
