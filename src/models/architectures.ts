@@ -1,3 +1,4 @@
+export { granite } from './granite';
 export { llama } from './llama';
 export { mistral } from './mistral';
 export { qwen2 } from './qwen2';

@@ -73,4 +73,20 @@ export const ARCHITECTURES: Record<string, ArchitectureCase> = {
     ],
     ggufs: [{ config: { num_key_value_heads: 2, head_dim: 12, tie_word_embeddings: true } }],
   },
+  granite: {
+    configs: [
+      { num_key_value_heads: 4, tie_word_embeddings: false, mlp_bias: true, attention_bias: true, residual_multiplier: 0.5 },
+      { num_key_value_heads: 1, embedding_multiplier: 3, attention_multiplier: 0.3 },
+      { num_key_value_heads: 2, tie_word_embeddings: true, ...multipliers },
+    ],
+    ggufs: [
+      {
+        config: { num_key_value_heads: 2, tie_word_embeddings: true, ...multipliers },
+        meta: {
+          ...{ 'granite.embedding_scale': 12, 'granite.residual_scale': 0.22 },
+          ...{ 'granite.attention.scale': 0.015625, 'granite.logit_scale': 8 },
+        },
+      },
+    ],
+  },
 };
