@@ -3,3 +3,4 @@ export { llama } from './llama';
 export { mistral } from './mistral';
 export { qwen2 } from './qwen2';
 export { qwen3 } from './qwen3';
+export { smollm3 } from './smollm3';

@@ -89,4 +89,12 @@ export const ARCHITECTURES: Record<string, ArchitectureCase> = {
       },
     ],
   },
+  smollm3: {
+    configs: [
+      { ...special, num_key_value_heads: 4, tie_word_embeddings: false, no_rope_layers: [0, 1], attention_bias: true },
+      { ...special, num_key_value_heads: 1, no_rope_layer_interval: 2, use_sliding_window: true, sliding_window: 3 },
+      { ...special, num_key_value_heads: 2, num_hidden_layers: 4, tie_word_embeddings: true },
+    ],
+    ggufs: [{ config: { ...special, num_key_value_heads: 2, num_hidden_layers: 4, tie_word_embeddings: true } }],
+  },
 };
