@@ -97,4 +97,27 @@ export const ARCHITECTURES: Record<string, ArchitectureCase> = {
     ],
     ggufs: [{ config: { ...special, num_key_value_heads: 2, num_hidden_layers: 4, tie_word_embeddings: true } }],
   },
+  phi3: {
+    configs: [
+      { ...special, num_key_value_heads: 4, tie_word_embeddings: true, sliding_window: 3 },
+      { ...special, original_max_position_embeddings: 4, ...rope({ rope_type: 'longrope', ...factors }) },
+      { ...special, original_max_position_embeddings: 64, ...rope({ rope_type: 'longrope', ...factors }) },
+      { ...special, num_key_value_heads: 1, rope_parameters: { rope_type: 'default', rope_theta: 500, partial_rotary_factor: 0.5 } },
+    ],
+    ggufs: [
+      { config: { ...special, num_key_value_heads: 2 } },
+      { config: { ...special, num_key_value_heads: 4, sliding_window: 3 }, meta: { 'phi3.attention.sliding_window': 3 } },
+      {
+        config: {
+          ...{ ...special, num_key_value_heads: 2, original_max_position_embeddings: 64 },
+          ...rope({ rope_type: 'longrope', partial_rotary_factor: 0.5, short_factor: [1, 1.5], long_factor: [2, 3] }),
+        },
+        meta: {
+          ...{ 'phi3.rope.scaling.original_context_length': 64, 'phi3.rope.dimension_count': 4 },
+          'phi3.rope.scaling.attn_factor': Math.sqrt(1 + Math.log(2) / Math.log(64)),
+        },
+        add: { 'rope_factors_short.weight': [1, 1.5], 'rope_factors_long.weight': [2, 3] },
+      },
+    ],
+  },
 };
