@@ -28,6 +28,7 @@ import { readSafetensors, type SafeTensor } from '../formats/safetensors';
 import { readPart } from '../formats/slices';
 import type { CausalLM } from '../models/causal_lm';
 import { type Linear, Parameter } from '../nn';
+import { pairsIn } from '../peft/lora';
 import { PeftModel } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
 import { checkpointsOf } from '../train/output_dir';
@@ -156,7 +157,8 @@ async function frozenNorm({ weight }: Linear): Promise<number> {
 function fromModel(model: PeftModel<CausalLM>): Source {
   const base = model.base_model;
   const linears = new Map<string, Linear>();
-  for (const [path, module] of base.namedModules()) if (model.pairs.has(path)) linears.set(path, module as Linear);
+  const pairs = pairsIn(model.attached);
+  for (const [path, module] of base.namedModules()) if (pairs.has(path)) linears.set(path, module as Linear);
   const copy = async ({ tensor }: Parameter) => Float32Array.from((await tensor.data()) as Float32Array);
   return {
     name: `beside ${basename(base.config._name_or_path)}`,
@@ -164,7 +166,7 @@ function fromModel(model: PeftModel<CausalLM>): Source {
     base: base.config._name_or_path,
     total: base.numParameters(),
     notes: [],
-    updates: [...model.pairs].map(([module, { a, b, scale }]) => ({
+    updates: [...pairs].map(([module, { a, b, scale }]) => ({
       module,
       update: {
         ...{ r: a.shape[0], inFeatures: a.shape[1], outFeatures: b.shape[0], scale },

@@ -5,7 +5,17 @@ import type { Random } from '../core/random';
 import * as tf from '../engine/tf';
 import { type Adaptable, Embedding, type LowRank, Parameter } from '../nn';
 import { initFault, LORA_FIELDS } from './fields';
-import { type Applied, type BaseModel, COMMON, type CommonOptions, ModuleAdapter, type OptionsSpec, PeftConfig, type Term } from './method';
+import {
+  type Adapter,
+  type Applied,
+  type BaseModel,
+  COMMON,
+  type CommonOptions,
+  ModuleAdapter,
+  type OptionsSpec,
+  PeftConfig,
+  type Term,
+} from './method';
 import { endMatch } from './patterns';
 import { checkTargets, type Targets, targetLayers, type Usual } from './targets';
 
@@ -149,3 +159,13 @@ export class LoraTerm implements Term {
     this.layer.lowRank = this.layer.lowRank.filter((pair) => pair !== this.pair);
   }
 }
+
+/** The pairs among what adapters have put into a model, by the paths of the modules that they stand beside. */
+export const pairsIn = (adapters: Iterable<Adapter>): Map<string, LowRank> =>
+  new Map(
+    [...adapters].flatMap((adapter) =>
+      adapter instanceof ModuleAdapter
+        ? [...adapter.terms].flatMap(([path, { term }]) => (term instanceof LoraTerm ? [[path, term.pair] as const] : []))
+        : [],
+    ),
+  );
