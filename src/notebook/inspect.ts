@@ -38,15 +38,17 @@ import { ChartThread } from './chart';
 import { type Bundle, Display, inNotebook } from './display';
 import { type LazyUpdate, spectra } from './spectra';
 
+/** Options of `inspect`. */
 export interface InspectOptions {
-  /** Folders of checkpoints, to see how the adapter grew; by default those beside or in the folder. */
+  /** Folders of checkpoints, to see how the adapter grew; by default those beside or in the folder. Default: null. */
   checkpoints: string[] | null;
-  /** Another adapter's folder: how much the two share. */
+  /** Another adapter's folder: how much the two share. Default: null. */
   compare: string | null;
-  /** A text on which the merged model is compared with the adapter beside its base; needs a model and its tokenizer. */
+  /** A text on which the merged model is compared with the adapter beside its base; needs a model and its tokenizer. Default: null. */
   merge_check: string | null;
+  /** The model's tokenizer, for merge_check. Default: null. */
   tokenizer: Tokenizer | null;
-  /** Of an adapter in a folder: its base model's name, folder or .gguf file; by default the one that it names, where that is at hand. */
+  /** Of an adapter in a folder: its base model's name, folder or .gguf file; by default the one that it names, where that is at hand. Default: null. */
   base_model: string | null;
 }
 
@@ -76,6 +78,7 @@ export class AdapterReport {
     return this.data.modules;
   }
 
+  /** The report as an output for readers of all kinds: our view, HTML, a picture, text. */
   bundle(): Bundle {
     return bundleOf({
       mime: ADAPTER_MIME,
@@ -95,6 +98,7 @@ export class AdapterReport {
     return this.bundle()['text/plain'];
   }
 
+  /** Shows it: in a notebook as an output, elsewhere as text. */
   show(): void {
     if (inNotebook()) new Display(`tunebook-adapter-${Date.now()}`).show(this.bundle());
     else console.log(this);

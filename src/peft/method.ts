@@ -1,6 +1,6 @@
 import { OptionError } from '../core/errors';
 import { sortedJson } from '../core/json';
-import { readOptions, show } from '../core/options';
+import { type Known, readOptions, show } from '../core/options';
 import type { Random } from '../core/random';
 import type * as tf from '../engine/tf';
 import type { Weight } from '../engine/weights';
@@ -50,11 +50,15 @@ export const TASKS: Readonly<Record<string, readonly string[]>> = { CAUSAL_LM: [
 
 /** Options that every method has, under PEFT's names. */
 export interface CommonOptions {
-  task_type: string | null;
+  /** What the model is for; of 'SEQ_CLS' the classifying head is trained whole, as in PEFT. Default: 'CAUSAL_LM'. */
+  task_type: Known<'CAUSAL_LM' | 'SEQ_CLS'> | null;
+  /** What a saved adapter calls its base model; null: the name that the model was loaded by. Default: null. */
   base_model_name_or_path: string | null;
+  /** Whether the adapter is frozen: a new one is not, so true is an error. Default: false. */
   inference_mode: boolean;
+  /** The version of the base model on the Hub, kept in adapter_config.json alone. Default: null. */
   revision: string | null;
-  /** Modules that are trained as a whole beside the adapter, and saved with it: ends of their names. */
+  /** Modules that are trained as a whole beside the adapter, and saved with it: ends of their names. Default: null. */
   modules_to_save: string[] | null;
 }
 
