@@ -1,6 +1,4 @@
 import { CellSyntaxError, convert } from './convert';
-import { plainOf } from './help';
-import { askedName } from './helped';
 import { History } from './history';
 import { magicOf } from './magics';
 import { type Connection, type Message, PROTOCOL } from './protocol';
@@ -147,7 +145,7 @@ export class Kernel {
         return this.execute(message, shell as Shell);
       case 'complete_request': {
         const place = new Place(String(content.code), Number(content.cursor_pos));
-        const found = await this.session.complete(place.code, place.offset);
+        const found = await language.complete(place.code, place.offset);
         const range = { start: found.length ? place.at(found[0].start) : place.cursor, end: place.cursor };
         const types = found.map(({ text, kind }) => ({ ...range, text, type: kind }));
         return {
@@ -161,8 +159,8 @@ export class Kernel {
       case 'inspect_request': {
         const place = new Place(String(content.code), Number(content.cursor_pos));
         const text = await language.inspect(place.code, place.offset);
-        const data = text === undefined ? {} : { 'text/plain': plainOf(text), 'text/markdown': text };
-        return { status: 'ok', found: text !== undefined, data, metadata: {} };
+        const plain = text?.replace(/^```\w*\n|\n```$|```\w*\n|```/gm, '').trim();
+        return { status: 'ok', found: text !== undefined, data: text ? { 'text/plain': plain, 'text/markdown': text } : {}, metadata: {} };
       }
       case 'is_complete_request':
         return isComplete(String(content.code));
@@ -244,7 +242,6 @@ class Place {
 }
 
 async function isComplete(code: string): Promise<{ status: string; indent?: string }> {
-  if (askedName(code)) return { status: 'complete' };
   const magic = await magicOf(code);
   if (magic) return isComplete(magic.rest);
   try {

@@ -1,7 +1,6 @@
 import { Random } from '../core/random';
 
-export const SAMPLING = ['random', 'sequential', 'group_by_length'] as const;
-export type Sampling = (typeof SAMPLING)[number];
+export const SAMPLING = ['random', 'sequential', 'group_by_length'];
 
 /** Batches whose rows are sorted by length together; as transformers' LengthGroupedSampler has it. */
 const MEGA_BATCH = 50;

@@ -35,4 +35,15 @@ export const floats = {
     const bits = Uint32Array.from(new Uint16Array(copy(bytes), 0, count), (half) => half << 16);
     return new Float32Array(bits.buffer);
   },
+  F64: (bytes: Uint8Array, count: number) => Float32Array.from(new Float64Array(copy(bytes), 0, count)),
+  /** Sign, 5 bits of exponent and 2 of mantissa: the upper half of a half. */
+  F8_E5M2: (bytes: Uint8Array, count: number) => Float32Array.from(bytes.subarray(0, count), (byte) => halfToFloat(byte << 8)),
+  /** Sign, 4 bits of exponent and 3 of mantissa; no infinity, and one NaN of each sign. */
+  F8_E4M3: (bytes: Uint8Array, count: number) => Float32Array.from(bytes.subarray(0, count), (byte) => E4M3[byte]),
 };
+
+const E4M3 = Float32Array.from({ length: 256 }, (_, byte) => {
+  const [sign, exponent, mantissa] = [byte & 128 ? -1 : 1, (byte >> 3) & 15, byte & 7];
+  if (exponent === 15 && mantissa === 7) return Number.NaN;
+  return sign * (exponent ? 2 ** (exponent - 7) * (1 + mantissa / 8) : (2 ** -6 * mantissa) / 8);
+});

@@ -1,6 +1,7 @@
-import { randomBytes } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { FileError } from '../core/errors';
+import { writeAtomically } from './atomic';
+import { refusePickle } from './pickle';
 
 /** One tensor of a safetensors file. */
 export interface SafeTensor {
@@ -19,23 +20,14 @@ export interface Safetensors {
   tensors: Map<string, SafeTensor>;
 }
 
-const BYTES: Record<string, number> = {
-  F64: 8,
-  I64: 8,
-  U64: 8,
-  F32: 4,
-  I32: 4,
-  U32: 4,
-  F16: 2,
-  BF16: 2,
-  I16: 2,
-  U16: 2,
-  I8: 1,
-  U8: 1,
-  BOOL: 1,
-  F8_E4M3: 1,
-  F8_E5M2: 1,
+/** The format's types, in its own order, and bits of a value. */
+const BITS: Record<string, number> = {
+  ...{ BOOL: 8, F4: 4, F6_E2M3: 6, F6_E3M2: 6, U8: 8, I8: 8, F8_E5M2: 8, F8_E4M3: 8, F8_E8M0: 8, F8_E4M3FNUZ: 8, F8_E5M2FNUZ: 8 },
+  ...{ I16: 16, U16: 16, F16: 16, BF16: 16, I32: 32, U32: 32, F32: 32, C64: 64, F64: 64, I64: 64, U64: 64 },
 };
+const RANKS = Object.keys(BITS);
+
+const bytesOf = (shape: number[], type: string): number => (shape.reduce((a, b) => a * b, 1) * BITS[type]) / 8;
 
 /** Reads a safetensors header (https://github.com/huggingface/safetensors#format); tensors stay in the file. */
 export async function readSafetensors(path: string): Promise<Safetensors> {
@@ -46,6 +38,7 @@ export async function readSafetensors(path: string): Promise<Safetensors> {
     const { size } = await file.stat();
     const head = Buffer.alloc(8);
     await file.read(head, 0, 8, 0);
+    refusePickle(path, head);
     const length = size < 8 ? 0 : Number(head.readBigUInt64LE());
     if (length < 2 || length > 100_000_000 || 8 + length > size)
       throw new FileError(`${path} is not a whole safetensors file (${size} bytes, header of ${length}). Download or save it again.`);
@@ -64,19 +57,23 @@ function parseHeader(json: string, path: string, start: number, size: number): O
   } catch {
     throw new FileError(`${path} is not a safetensors file: its header is not JSON.`);
   }
+  if (typeof header !== 'object' || !header || Array.isArray(header))
+    throw new FileError(`${path} is not a safetensors file: its header is not an object.`);
   const tensors = new Map<string, SafeTensor>();
   let metadata: Record<string, string> = {};
-  for (const [name, entry] of Object.entries(header ?? {})) {
+  for (const [name, entry] of Object.entries(header)) {
     if (name === '__metadata__') {
       metadata = entry as unknown as Record<string, string>;
+      if (typeof metadata !== 'object' || !metadata || !Object.values(metadata).every((value) => typeof value === 'string'))
+        throw new FileError(`${path} is damaged: its __metadata__ is not texts by name.`);
       continue;
     }
     const { dtype, shape, data_offsets: offsets } = entry ?? {};
     const whole = (n: unknown) => Number.isSafeInteger(n) && (n as number) >= 0;
-    if (!(dtype in BYTES) || !Array.isArray(shape) || !shape.every(whole) || !Array.isArray(offsets) || !offsets.every(whole))
+    if (!Object.hasOwn(BITS, dtype) || !Array.isArray(shape) || !shape.every(whole) || !Array.isArray(offsets) || !offsets.every(whole))
       throw new FileError(`${path}: the entry of tensor ${name} is damaged.`);
     const [from, to] = offsets;
-    if (to - from !== shape.reduce((a, b) => a * b, BYTES[dtype]) || start + to > size)
+    if (offsets.length !== 2 || to - from !== bytesOf(shape, dtype) || start + to > size)
       throw new FileError(
         `${path} is truncated or damaged: tensor ${name} [${shape}] ${dtype} does not fit bytes ${from} to ${to} of ${size - start}.`,
       );
@@ -97,46 +94,49 @@ function checkWhole(tensors: SafeTensor[], path: string, start: number, size: nu
   if (at !== size) throw new FileError(`${path} is damaged: its tensors end at byte ${at}, but it has ${size}.`);
 }
 
-/** A tensor to be written in fp32; where its values are a function, they are asked for when their turn comes. */
+/** A tensor to be written, of fp32 where it has no `type`; where its values are a function, they are asked for when their turn comes. */
 export interface Writable {
   name: string;
   shape: number[];
-  data: Float32Array | (() => Float32Array | Promise<Float32Array>);
+  type?: string;
+  data: ArrayBufferView | (() => ArrayBufferView | Promise<ArrayBufferView>);
 }
 
-/** Writes fp32 tensors as one safetensors file: under another name first, so that no half-written file is ever there. */
+export const writableBytes = ({ shape, type = 'F32' }: Writable): number => bytesOf(shape, type);
+
+const { compare } = Buffer;
+
+/**
+ * Writes tensors as one safetensors file, byte for byte as the Python package does: those of the widest type first, each by their names.
+ * No half-written file is ever there.
+ */
 export async function writeSafetensors(
   path: string,
   tensors: Iterable<Writable>,
-  metadata: Record<string, string> = { format: 'pt' },
+  metadata: Record<string, string> | null = { format: 'pt' },
 ): Promise<void> {
-  const list = [...tensors].sort((a, b) => (a.name < b.name ? -1 : 1));
-  const header: Record<string, unknown> = { __metadata__: metadata };
+  const named = [...tensors].map((tensor) => ({ ...tensor, key: Buffer.from(tensor.name), rank: RANKS.indexOf(tensor.type ?? 'F32') }));
+  const list = named.sort((a, b) => b.rank - a.rank || compare(a.key, b.key));
   let at = 0;
-  for (const { name, shape } of list) {
-    const bytes = shape.reduce((a, b) => a * b, BYTES.F32);
-    header[name] = { dtype: 'F32', shape, data_offsets: [at, at + bytes] };
-    at += bytes;
+  const entries: [string, unknown][] = metadata ? [['__metadata__', metadata]] : [];
+  for (const tensor of list) {
+    const { name, shape, type = 'F32' } = tensor;
+    const end = at + writableBytes(tensor);
+    entries.push([name, { dtype: type, shape, data_offsets: [at, end] }]);
+    at = end;
   }
-  const text = JSON.stringify(header);
-  const json = Buffer.from(text.padEnd(Math.ceil(Buffer.byteLength(text) / 8) * 8 + text.length - Buffer.byteLength(text), ' '));
-  const head = Buffer.alloc(8);
-  head.writeBigUInt64LE(BigInt(json.length));
-  const partial = `${path}.${randomBytes(4).toString('hex')}.partial`;
-  const file = await open(partial, 'w');
-  try {
-    await file.write(head);
-    await file.write(json);
-    for (const { data } of list) {
-      const values = typeof data === 'function' ? await data() : data;
-      await file.write(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  const text = `{${entries.map(([name, entry]) => `${JSON.stringify(name)}:${JSON.stringify(entry)}`).join()}}`;
+  const length = Math.ceil(Buffer.byteLength(text) / 8) * 8;
+  const head = Buffer.alloc(8 + length, ' ');
+  head.writeBigUInt64LE(BigInt(length));
+  head.write(text, 8);
+  await writeAtomically(path, async (put) => {
+    await put(head);
+    for (const tensor of list) {
+      const { buffer, byteOffset, byteLength } = typeof tensor.data === 'function' ? await tensor.data() : tensor.data;
+      if (byteLength !== writableBytes(tensor))
+        throw new FileError(`${path}: ${tensor.name} [${tensor.shape}] has ${writableBytes(tensor)} bytes, but ${byteLength} were given.`);
+      await put(new Uint8Array(buffer, byteOffset, byteLength));
     }
-    await file.sync();
-    await file.close();
-    await rename(partial, path);
-  } catch (error) {
-    await file.close().catch(() => {});
-    await rm(partial, { force: true });
-    throw error;
-  }
+  });
 }

@@ -8,7 +8,6 @@ import { checkKeys, type KeyTable } from './keys';
 /** What metadata outside of the architecture says: which kind of file it is. */
 const FILE_KEYS: KeyTable = {
   'general.type': { refused: 'a model is expected', unless: ['model'] },
-  'split.count': { refused: 'it is one part of several. Join them with llama.cpp: llama-gguf-split --merge', unless: [1] },
 };
 /** Descriptions, and what the tokenizer reads. */
 const ELSEWHERE = /^(general|tokenizer|split|quantize|imatrix)\./;

@@ -24,7 +24,7 @@ async function vector(gguf: Gguf, name: string): Promise<number[] | undefined> {
   if (!tensor) return undefined;
   if (tensor.type !== 'F32') throw new FileError(`${gguf.path}: ${name} is stored as ${tensor.type}; F32 is expected.`);
   const [count] = tensor.shape;
-  return withFile(gguf.path, async (read) => [...floats.F32(await read(tensor), count)]);
+  return withFile(tensor.path, async (read) => [...floats.F32(await read(tensor), count)]);
 }
 
 /**

@@ -1,10 +1,13 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sortedJson } from '../core/json';
+import { readOptions } from '../core/options';
 import type { Precision } from '../engine/precision';
 import * as tf from '../engine/tf';
+import { writeText } from '../formats/atomic';
+import { writeShards } from '../formats/shards';
 import { GENERATION_KEYS, GenerationConfig } from '../generate/generation_config';
-import { type KeyValueCache, Module, Parameter, readParameters, writeTensors } from '../nn';
+import { type KeyValueCache, Module, Parameter, readParameters, writable } from '../nn';
 import type { ModelConfig } from './config';
 import type { Decoder, ForwardOptions } from './decoder';
 import type { Task } from './task';
@@ -85,14 +88,18 @@ export abstract class PretrainedModel<D extends Decoder = Decoder> extends Modul
 
   readonly weightsFile = 'model.safetensors';
 
-  /** Writes config.json, generation_config.json and model.safetensors as transformers does, in fp32. */
-  async save_pretrained(folder: string): Promise<void> {
+  /**
+   * Writes config.json, generation_config.json and model.safetensors as transformers does, in fp32; where that is larger than `max_shard_size`
+   * (bytes, or a text like '5GB'), as shards with an index.
+   */
+  async save_pretrained(folder: string, options: { max_shard_size?: number | string } = {}): Promise<void> {
+    const { max_shard_size } = readOptions('save_pretrained', options, { max_shard_size: '50GB' as number | string });
     await mkdir(folder, { recursive: true });
-    await writeTensors(join(folder, this.weightsFile), this.namedTensors());
+    await writeShards(folder, 'model', [...this.namedTensors()].map(writable), max_shard_size);
     const { _name_or_path, ...config } = this.config;
     const settings = Object.entries(config).filter(([name]) => !BESIDE.includes(name));
-    await writeFile(join(folder, 'config.json'), sortedJson({ ...Object.fromEntries(settings), dtype: 'float32' }));
-    await writeFile(join(folder, 'generation_config.json'), this.generation_config.toJson());
+    await writeText(join(folder, 'config.json'), sortedJson({ ...Object.fromEntries(settings), dtype: 'float32' }));
+    await writeText(join(folder, 'generation_config.json'), this.generation_config.toJson());
   }
 
   /** Replaces the values of its trained tensors by those of a saved model of the same shape. */

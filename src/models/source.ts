@@ -1,15 +1,16 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { FileError } from '../core/errors';
 import { warnOnce } from '../core/events';
 import * as tf from '../engine/tf';
 import { Weight, type WeightFormat } from '../engine/weights';
 import type { Gguf } from '../formats/gguf';
-import { readJson } from '../formats/json';
+import { PICKLE } from '../formats/pickle';
 import { readSafetensors } from '../formats/safetensors';
+import { readIndex, within } from '../formats/shards';
 import { withFile } from '../formats/slices';
 import { Parameter } from '../nn';
-import { type BitsAndBytesConfig, weightFormat } from '../quantize';
+import { type BitsAndBytesConfig, weightFormat, widened } from '../quantize';
 
 interface Stored {
   path: string;
@@ -160,7 +161,7 @@ export class WeightSource {
       for (let i = 0; i < shape[0]; i++) sorted.set(bytes.subarray(order[i] * row, (order[i] + 1) * row), i * row);
       bytes = sorted;
     }
-    return { bytes, type: stored.type };
+    return widened(bytes, stored.type);
   }
 
   private missing(name: string): FileError {
@@ -240,7 +241,7 @@ export function ggufSource(gguf: Gguf, names: GgufNames, layers: number, layout?
       const tensor = gguf.tensors.get(from.replace('{}', String(i)));
       if (!tensor) continue;
       placed.add(tensor.name);
-      stored.set(to.replace('{}', String(i)), { ...tensor, path: gguf.path });
+      stored.set(to.replace('{}', String(i)), tensor);
     }
   const others = [...gguf.tensors.keys()].filter((name) => !placed.has(name) && !names.elsewhere.test(name));
   if (others.length)
@@ -257,27 +258,23 @@ export function ggufSource(gguf: Gguf, names: GgufNames, layers: number, layout?
 export async function safetensorsSource(folder: string, layout?: Layout, named?: unknown): Promise<WeightSource> {
   const [whole, list] = ['model.safetensors', 'model.safetensors.index.json'];
   const file = typeof named === 'string' ? named : existsSync(join(folder, whole)) || !existsSync(join(folder, list)) ? whole : list;
-  const index = file.endsWith('.index.json') ? join(folder, file) : undefined;
-  const map = index ? (await readJson(index)).weight_map : {};
-  if (typeof map !== 'object' || !map || !Object.values(map).every((shard) => typeof shard === 'string'))
-    throw new FileError(`${index} has no weight_map of file names: it is damaged. Get it again.`);
-  const places = map as Record<string, string>;
+  const path = within(folder, file, join(folder, 'config.json'));
+  const places = file.endsWith('.index.json') ? await readIndex(folder, file) : undefined;
   const stored = new Map<string, Stored>();
-  for (const shard of index ? new Set(Object.values(places)) : [file]) {
-    const path = join(folder, shard);
-    if (!existsSync(path)) throw noFile(folder, shard);
+  for (const shard of places ? new Set(places.values()) : [path]) {
+    if (!existsSync(shard)) throw noFile(folder, shard);
     // Where two shards hold a tensor, the index says which one counts.
-    for (const [name, tensor] of (await readSafetensors(path)).tensors)
-      if (!stored.has(name) || places[name] === shard) stored.set(name, { ...tensor, path });
+    for (const [name, tensor] of (await readSafetensors(shard)).tensors)
+      if (!stored.has(name) || places?.get(name) === shard) stored.set(name, { ...tensor, path: shard });
   }
   return new WeightSource(folder, stored, layout);
 }
 
 function noFile(folder: string, file: string): FileError {
-  const pickled = existsSync(join(folder, 'pytorch_model.bin')) || existsSync(join(folder, 'pytorch_model.bin.index.json'));
+  const pickled = ['pytorch_model.bin', 'pytorch_model.bin.index.json'].find((name) => existsSync(join(folder, name)));
   return new FileError(
     pickled
-      ? `${folder} has its weights in pytorch_model.bin, whose reading would run code; tunebook reads safetensors. Convert it with Python's transformers: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...).`
-      : `${folder} has no ${file}: it is not a whole model. Download it again.`,
+      ? `${folder} has its weights in ${pickled}: ${PICKLE}`
+      : `${folder} has no ${relative(folder, file)}: it is not a whole model. Download it again.`,
   );
 }

@@ -4,6 +4,6 @@ export { Embedding, RMSNorm } from './layers';
 export { type Adaptable, Linear, type LowRank, TiedLinear } from './linear';
 export { dropoutSeed, training } from './mode';
 export { type Matrix, Module, Parameter } from './module';
-export { readParameters, writeTensors } from './parameters';
+export { readParameters, writable, writeTensors } from './parameters';
 export { type LearnedPrompt, Prompted } from './prompt';
 export { type RopeConfig, type RopeParameters, rotaryTables, rotation, STILL } from './rotary';

@@ -2,21 +2,20 @@ import { FileError } from '../core/errors';
 import { take } from '../engine/backend';
 import * as tf from '../engine/tf';
 import { floats } from '../formats/floats';
-import { readSafetensors, writeSafetensors } from '../formats/safetensors';
+import { readSafetensors, type Writable, writeSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
 import { type Matrix, Parameter } from './module';
 
-/** Writes tensors by name in fp32, frozen weights unpacked, one at a time. */
-export function writeTensors(path: string, tensors: Iterable<[string, Matrix]>): Promise<void> {
-  return writeSafetensors(
-    path,
-    [...tensors].map(([name, tensor]) => ({
-      name,
-      shape: tensor.shape,
-      data: async () => (tensor instanceof Parameter ? ((await tensor.tensor.data()) as Float32Array) : take(tensor.dequantize())),
-    })),
-  );
-}
+/** A tensor as files have it: in fp32, a frozen weight unpacked when its turn comes. */
+export const writable = ([name, tensor]: [string, Matrix]): Writable => ({
+  name,
+  shape: tensor.shape,
+  data: async () => (tensor instanceof Parameter ? ((await tensor.tensor.data()) as Float32Array) : take(tensor.dequantize())),
+});
+
+/** Writes tensors by name in fp32, one at a time. */
+export const writeTensors = (path: string, tensors: Iterable<[string, Matrix]>): Promise<void> =>
+  writeSafetensors(path, [...tensors].map(writable));
 
 /** Replaces the values of parameters by those of a file with just these names and shapes, beside those that `others` names. */
 export async function readParameters(path: string, parameters: Map<string, Parameter>, others?: ReadonlySet<string>): Promise<void> {

@@ -1,6 +1,8 @@
 import { TunebookError } from '../core/errors';
 import type { WeightFormat } from '../engine/weights';
+import { floats } from '../formats/floats';
 import * as kinds from './kinds';
+import { bf16, f32 } from './kinds';
 
 export { BitsAndBytesConfig } from './config';
 export * from './kinds';
@@ -16,4 +18,12 @@ export function weightFormat(name: string, where: string): WeightFormat {
       `${where} is stored as ${name}, which tunebook does not read. It reads ${weightFormats.map((f) => f.name).join(', ')}.`,
     );
   return format;
+}
+
+/** Values of floating-point types that are no kind of weight, as ones of the narrowest that holds them: of 8 bits as bf16, of 64 as fp32. */
+export function widened(bytes: Uint8Array, type: string): { bytes: Uint8Array; type: string } {
+  if (type !== 'F64' && type !== 'F8_E4M3' && type !== 'F8_E5M2') return { bytes, type };
+  const format = type === 'F64' ? f32 : bf16;
+  const values = floats[type](bytes, type === 'F64' ? bytes.length / 8 : bytes.length);
+  return { bytes: (format.encode as NonNullable<WeightFormat['encode']>)(values, values.length), type: format.name };
 }

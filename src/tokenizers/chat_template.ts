@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { nearest, OptionError } from '../core/errors';
 import { show } from '../core/options';
+import { writeText } from '../formats/atomic';
 import { readText } from '../formats/text';
 import { type Rendered, Template } from './jinja/template';
 import { TemplateError } from './jinja/values';
@@ -202,6 +203,6 @@ export async function writeTemplates(folder: string, templates: ChatTemplates | 
   for (const [name, template] of Object.entries(named)) {
     if (!/^[^/\\]+$/.test(name) || name.startsWith('.')) throw new OptionError(`${show(name)} cannot be a chat template's name.`);
     if (name !== 'default') await mkdir(join(folder, FOLDER), { recursive: true });
-    await writeFile(name === 'default' ? join(folder, FILE) : join(folder, FOLDER, `${name}.jinja`), template);
+    await writeText(name === 'default' ? join(folder, FILE) : join(folder, FOLDER, `${name}.jinja`), template);
   }
 }

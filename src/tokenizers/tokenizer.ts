@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { FileError, OptionError } from '../core/errors';
 import { checkNumber, show } from '../core/options';
+import { writeText } from '../formats/atomic';
 import type { GgufValue } from '../formats/gguf';
 import { readJson } from '../formats/json';
 import {
@@ -246,8 +247,8 @@ export class Tokenizer extends WithSpecialTokens {
   async save_pretrained(folder: string): Promise<void> {
     await mkdir(folder, { recursive: true });
     const { chat_template: _, ...config } = this.config;
-    await writeFile(join(folder, 'tokenizer.json'), JSON.stringify(this.json));
-    await writeFile(join(folder, 'tokenizer_config.json'), `${JSON.stringify(config, null, 2)}\n`);
+    await writeText(join(folder, 'tokenizer.json'), JSON.stringify(this.json));
+    await writeText(join(folder, 'tokenizer_config.json'), `${JSON.stringify(config, null, 2)}\n`);
     await writeTemplates(folder, this.chat_template);
   }
 }

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
-import { access, constants, mkdir, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { FileError, InterruptedError, OptionError } from '../core/errors';
 import { sortedJson } from '../core/json';
 import * as tf from '../engine/tf';
+import { whyUnwritten, writeText } from '../formats/atomic';
 import { readJson } from '../formats/json';
 import { readSafetensors, type SafeTensor, writeSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
@@ -39,7 +40,7 @@ export async function saveCheckpoint(
 ): Promise<void> {
   try {
     await place(folder, async (partial) => {
-      const write = (name: string, text: string) => writeFile(join(partial, name), text, { flush: true });
+      const write = (name: string, text: string) => writeText(join(partial, name), text);
       await mkdir(partial, { recursive: true });
       await saveModel(partial);
       await writeSafetensors(join(partial, 'optimizer.safetensors'), optimizer.state());
@@ -51,9 +52,7 @@ export async function saveCheckpoint(
     });
   } catch (error) {
     if (error instanceof InterruptedError) throw error; // it was meant for the run
-    const code = (error as NodeJS.ErrnoException).code ?? '';
-    const why = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code) ? `the disk is full (${code})` : (error as Error).message;
-    throw new FileError(`The checkpoint '${folder}' could not be saved: ${why}.`);
+    throw new FileError(`The checkpoint '${folder}' could not be saved: ${whyUnwritten(error)}.`);
   }
 }
 

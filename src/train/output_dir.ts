@@ -1,8 +1,9 @@
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { FileError } from '../core/errors';
 import { emit } from '../core/events';
+import { syncFolder } from '../formats/atomic';
 
 /** The runs that led to a checkpoint, each with the step that it went on from; the last one saved it. */
 export type Lineage = readonly (readonly [run: string, from: number])[];
@@ -112,6 +113,7 @@ async function exchange(path: string, partial: string, old: string): Promise<voi
   for (let tries = 1; ; tries++) {
     const isAside = existsSync(path) && (await rename(path, old).then(...EITHER_WAY));
     const error = await rename(partial, path).catch((reason: Error) => reason);
+    if (!error) await syncFolder(dirname(path));
     if (!error) return rm(old, { recursive: true, force: true });
     if (isAside) await rename(old, path).catch(() => {});
     if (tries === 3) throw error; // another process put its own there each time

@@ -1,0 +1,20 @@
+import { FileError } from '../core/errors';
+
+/** How files of torch.save begin: a zip archive, or a pickle of protocol 2 to 5. */
+function isPickle(head: Uint8Array): boolean {
+  const [a, b, c, d] = head;
+  return (a === 0x50 && b === 0x4b && c === 3 && d === 4) || (a === 0x80 && b >= 2 && b <= 5);
+}
+
+/** What to do about a file of PyTorch's, whatever it is called. */
+export const PICKLE =
+  'reading a PyTorch pickle runs whatever code it holds, so tunebook reads safetensors only. Convert it with Python, if you trust where it comes from: ' +
+  "transformers' AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder), PEFT's PeftModel likewise, or " +
+  'safetensors.torch.save_file(torch.load(file, weights_only=True), "model.safetensors") for tensors alone.';
+
+export const refused = (path: string): FileError => new FileError(`${path} is a pickle: ${PICKLE}`);
+
+/** Refuses a file that begins as torch.save's do, with the remedy. */
+export function refusePickle(path: string, head: Uint8Array): void {
+  if (isPickle(head)) throw refused(path);
+}
