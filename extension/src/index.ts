@@ -11,9 +11,11 @@ import { AdapterFactory, FileModelFactory } from './adapter/document';
 import { AdapterRenderer } from './adapter/renderer';
 import { addCommands } from './commands';
 import { type Context, DEFAULT_SETTINGS, IContext, type ViewSettings } from './context';
+import { isOurs } from './kernel';
 import { keepKeys } from './keys';
+import { Missed } from './missed';
 import { serverPath } from './paths';
-import { bringIn } from './run/brought';
+import { hearOfRuns } from './run/known';
 import { RunsPanel } from './run/panel';
 import { RunRenderer } from './run/renderer';
 import { RunStore } from './run/store';
@@ -93,11 +95,19 @@ const runs: JupyterFrontEndPlugin<void> = {
     registry.addFactory(factory(new RunStore(trans)), 10);
     if (!notebooks) return;
     const stores = new WeakMap<NotebookPanel, RunStore>();
+    const missed = new WeakMap<NotebookPanel['context'], Missed>();
     const adopt = (notebook: NotebookPanel) => {
       if (stores.has(notebook)) return;
       const store = new RunStore(trans, notebook.sessionContext, () => notebook.context.path);
       stores.set(notebook, store);
-      bringIn(notebook, store);
+      hearOfRuns(notebook, store);
+      const mark = async () => {
+        const kernel = notebook.sessionContext.session?.kernel;
+        notebook.toggleClass('tunebook-notebook', Boolean(kernel && (await isOurs(kernel))));
+      };
+      notebook.sessionContext.kernelChanged.connect(() => void mark());
+      void notebook.sessionContext.ready.then(mark);
+      if (!missed.has(notebook.context)) missed.set(notebook.context, new Missed(notebook.context));
       notebook.content.rendermime.addFactory(factory(store), 10);
       notebook.disposed.connect(() => store.dispose());
     };

@@ -1,5 +1,6 @@
 import { CellSyntaxError, convert } from './convert';
 import { History } from './history';
+import { Journal } from './journal';
 import { magicOf } from './magics';
 import { type Connection, type Message, PROTOCOL } from './protocol';
 import { Session } from './session';
@@ -40,12 +41,14 @@ export class Kernel {
   private readonly sockets: Sockets;
   private readonly session: Session;
   private readonly history = new History();
+  private readonly journal: Journal;
   private readonly shells = new Map<string | null, Shell>([[null, { queue: [], working: false }]]);
   private count = 0;
   private subshells = 0;
 
   constructor(connection: Connection, folder: string, root: string) {
-    this.sockets = new Sockets(connection);
+    this.sockets = new Sockets(connection, (...published) => this.journal.take(...published));
+    this.journal = new Journal(this.sockets);
     this.session = new Session(folder, root, this.sockets, (message) => this.drop((shell) => shell.current === message));
   }
 
@@ -65,7 +68,7 @@ export class Kernel {
     const { msg_type: type, subshell_id: id } = message.header;
     if (/^comm_(open|msg|close)$/.test(type)) {
       void this.status('busy', message);
-      this.session.comm(message);
+      if (!this.journal.comm(message)) this.session.comm(message);
       void this.settle(message);
       return;
     }
@@ -75,6 +78,7 @@ export class Kernel {
       const evalue = `There is no subshell ${id}.`;
       return void this.sockets.reply('shell', message, { status: 'error', ename: 'SubshellError', evalue, traceback: [] });
     }
+    this.journal.asked(message);
     shell.queue.push(message);
     if (!shell.working) void this.work(shell);
   }
@@ -103,8 +107,10 @@ export class Kernel {
       const { current, queue } = shell;
       if (!current || !queue.length || current.content.stop_on_error === false || !isMeant(shell)) continue;
       const what =
-        queue.length === 1 ? 'The cell that waited behind this one was' : `${queue.length} cells that waited behind this one were`;
-      this.session.say(current, `${what} not run.`);
+        queue.length === 1
+          ? 'The cell that waited behind this one was not run: run it to go on.'
+          : `${queue.length} cells that waited behind this one were not run: to go on, select the first of them and choose Run Selected Cell and All Below.`;
+      this.session.say(current, what);
       void this.abort(shell);
     }
   }

@@ -22,7 +22,11 @@ export class Sockets {
   private readonly heartbeat = new zmq.Reply();
   private readonly turns = new Map<object, Promise<void>>();
 
-  constructor(private readonly connection: Connection) {
+  constructor(
+    private readonly connection: Connection,
+    /** Hears of all that is published, in the order in which listeners do. */
+    private readonly published: (type: string, content: Record<string, unknown>, parent: Header | NoParent) => void = () => {},
+  ) {
     this.wire = new Wire(connection.key);
   }
 
@@ -81,6 +85,7 @@ export class Sockets {
     parent: Header | NoParent,
     more: { metadata?: object; buffers?: Uint8Array[] } = {},
   ): Promise<void> {
+    this.published(type, content as Record<string, unknown>, parent);
     return this.send(this.iopub, { type, content, parent, identities: [type], ...more });
   }
 

@@ -2,7 +2,6 @@ import { type Ask, type Known, type Live, RUN_COMM, runDelta, runPayload, type T
 import type { Handle } from '../train/handle';
 import type { Moment, Run } from '../train/run';
 import { runData } from './run_data';
-import { runBundle, runPng } from './run_view';
 import { Throttle } from './throttle';
 
 interface Comm {
@@ -106,9 +105,4 @@ export class LiveRuns {
   }
 }
 
-/** A run as its cell's output shows it, with the picture where it is over. */
-function known(run: Run): Known {
-  const data = runData(run);
-  const over = run.status !== 'running' && run.status !== 'paused';
-  return { type: 'known', output: runBundle(data, over ? runPng(data) : undefined) };
-}
+const known = (run: Run): Known => ({ type: 'known', run: runPayload(runData(run)) });

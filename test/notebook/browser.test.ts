@@ -161,36 +161,6 @@ browserIt('a reload while training finds the run again, by its buttons too; the 
   await page.close();
 });
 
-browserIt(
-  'what happens while a page is away is brought in: the file gets the end of a run, and the list one that was begun meanwhile',
-  async () => {
-    lab.write('away.ipynb', [
-      LOAD,
-      trainCell('away', 60),
-      trainCell('later', 100_000).replace('const trainer', 'const later').replace('trainer.train', 'later.train'),
-    ]);
-    const { page, errors } = await lab.open('away.ipynb');
-    await runCells(page, 3);
-    await textIs(page, HEADING, /away: training, step \d+ of/);
-    await save(page, join(lab.folder, 'away.ipynb'));
-    expect(savedRun('away.ipynb').status).toBe('running');
-    page.once('dialog', (dialog) => dialog.accept());
-    await page.reload();
-    await textIs(page, HEADING, /away: finished, step 60 of 60/);
-    await page.click('[data-id="tunebook-runs"]');
-    await textIs(page, '.tunebook-runs .tunebook-heading', /later: training, step \d+ of/);
-    await page.click('.tunebook-runs >> role=button[name="Stop and save"]');
-    await textIs(page, '.tunebook-runs .tunebook-heading', /later: stopped and saved/);
-    await save(page, join(lab.folder, 'away.ipynb'));
-    const bundle = outputsOf('away.ipynb').find((o) => o.data?.[RUN_MIME])?.data as Record<string, unknown>;
-    expect(savedRun('away.ipynb').status).toBe('finished');
-    expect(Object.keys(bundle).sort()).toEqual([RUN_MIME, 'image/png', 'text/html', 'text/plain']);
-    expect(String(bundle['text/html'])).toContain('finished, step 60 of 60');
-    expect(errors).toEqual([]);
-    await page.close();
-  },
-);
-
 browserIt('two tabs on one notebook, and a kernel that is restarted: each view says what it shows and how old it is', async () => {
   lab.write('tabs.ipynb', [LOAD, trainCell('tabs', 100_000)]);
   const { page } = await lab.open('tabs.ipynb');

@@ -11,7 +11,7 @@ export type Action = (typeof ACTIONS)[number];
 export type Ask = { action: Action; value?: number } | { action: 'ping' };
 
 /** The same target opened without a run: a page hears of all runs of the kernel, those of cells too that were sent by an earlier page. */
-export type Known = { type: 'known'; output: Record<string, unknown> };
+export type Known = { type: 'known'; run: RunPayload };
 
 /** Kernel to view. A view is sent a snapshot first, then deltas; every Ask gets `heard` at once and `answer` when it is done. */
 export type Live =

@@ -4,13 +4,13 @@ import { Panel, Widget } from '@lumino/widgets';
 import { parseRun, RUN_MIME } from '@tunebook/views';
 import type { Context } from '../context';
 import { element, freshId } from '../dom';
-import { runOutputs } from './brought';
+import { runOutputs } from './known';
 import type { RunEntry, RunStore } from './store';
 import { RunView } from './view';
 
 /** Reads the runs that a notebook's outputs hold, also of cells that were never scrolled to. */
 function collect(notebook: NotebookPanel, store: RunStore): void {
-  for (const { data } of runOutputs(notebook)) {
+  for (const data of runOutputs(notebook)) {
     const run = parseRun(data[RUN_MIME]);
     if (typeof run !== 'string') store.take(run);
   }
