@@ -30,7 +30,7 @@ def methods_saved(data):
         config = dict(case["config"])
         usual = getattr(constants, f"TRANSFORMERS_MODELS_TO_{config['peft_type'].replace('_', '')}_TARGET_MODULES_MAPPING", {})
         kind = PEFT_TYPE_TO_CONFIG_MAPPING[config.pop("peft_type")]
-        peft = get_peft_model(load(data["model"]), kind(task_type="CAUSAL_LM", **config))
+        peft = get_peft_model(load(case["model"]), kind(task_type="CAUSAL_LM", **config))
         torch.manual_seed(i)
         with torch.no_grad():
             for p in peft.parameters():
@@ -38,7 +38,7 @@ def methods_saved(data):
                     p.add_(torch.randn_like(p) * 0.2)
         logits = logits_of(peft, data["ids"])
         peft.save_pretrained(case["folder"])
-        again = PeftModel.from_pretrained(load(data["model"]), case["folder"])
+        again = PeftModel.from_pretrained(load(case["model"]), case["folder"])
         results.append({
             "logits": logits,
             "again": logits_of(again, data["ids"]),
@@ -62,9 +62,9 @@ def methods_loaded(data):
     from peft import PeftConfig, PeftModel, get_peft_model
 
     results = []
-    for folder in data["folders"]:
-        peft, words = said(lambda: PeftModel.from_pretrained(load(data["model"]), folder))
-        _, own = said(lambda: get_peft_model(load(data["model"]), PeftConfig.from_pretrained(folder)))
+    for case in data["cases"]:
+        peft, words = said(lambda: PeftModel.from_pretrained(load(case["model"]), case["folder"]))
+        _, own = said(lambda: get_peft_model(load(case["model"]), PeftConfig.from_pretrained(case["folder"])))
         results.append({"logits": logits_of(peft, data["ids"]), "warnings": [text for text in words if text not in own]})
     return results
 

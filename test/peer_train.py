@@ -60,7 +60,12 @@ def evaluations(data):
 
 
 def preference(data):
-    """DPO from given adapters with PEFT and torch: losses, gradient norms and the share of pairs in order of each step, and an evaluation."""
+    """DPO from each of some given adapters with PEFT and torch."""
+    return [preferred(case) for case in data["cases"]]
+
+
+def preferred(data):
+    """Losses, gradient norms and the share of pairs in order of each step, and an evaluation."""
     from peft import PeftModel
 
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(data["model"]), data["adapter"], is_trainable=True)

@@ -177,3 +177,14 @@ function syntaxError(error: { errors?: { text: string; location: { line: number;
   const { line, column } = first.location ?? { line: 1, column: 0 };
   return new CellSyntaxError(first.text, line, column, /end of file|to terminate multi-line comment/.test(first.text));
 }
+
+/** Expressions as code that gives their values; of one that is none, code that says so. */
+export async function convertExpressions(expressions: Record<string, string>, known: ReadonlySet<string>): Promise<Record<string, string>> {
+  const converted: Record<string, string> = {};
+  for (const [name, expression] of Object.entries(expressions))
+    converted[name] = await convert(`(${expression})`, 'expression', known).then(
+      ({ code }) => code,
+      (error) => `throw new SyntaxError(${JSON.stringify(String(error.message))})`,
+    );
+  return converted;
+}

@@ -1,4 +1,6 @@
 import { CellSyntaxError, convert } from './convert';
+import { plainOf } from './help';
+import { askedName } from './helped';
 import { History } from './history';
 import { Journal } from './journal';
 import { magicOf } from './magics';
@@ -151,7 +153,7 @@ export class Kernel {
         return this.execute(message, shell as Shell);
       case 'complete_request': {
         const place = new Place(String(content.code), Number(content.cursor_pos));
-        const found = await language.complete(place.code, place.offset);
+        const found = await this.session.complete(place.code, place.offset);
         const range = { start: found.length ? place.at(found[0].start) : place.cursor, end: place.cursor };
         const types = found.map(({ text, kind }) => ({ ...range, text, type: kind }));
         return {
@@ -165,8 +167,8 @@ export class Kernel {
       case 'inspect_request': {
         const place = new Place(String(content.code), Number(content.cursor_pos));
         const text = await language.inspect(place.code, place.offset);
-        const plain = text?.replace(/^```\w*\n|\n```$|```\w*\n|```/gm, '').trim();
-        return { status: 'ok', found: text !== undefined, data: text ? { 'text/plain': plain, 'text/markdown': text } : {}, metadata: {} };
+        const data = text === undefined ? {} : { 'text/plain': plainOf(text), 'text/markdown': text };
+        return { status: 'ok', found: text !== undefined, data, metadata: {} };
       }
       case 'is_complete_request':
         return isComplete(String(content.code));
@@ -248,6 +250,7 @@ class Place {
 }
 
 async function isComplete(code: string): Promise<{ status: string; indent?: string }> {
+  if (askedName(code)) return { status: 'complete' };
   const magic = await magicOf(code);
   if (magic) return isComplete(magic.rest);
   try {

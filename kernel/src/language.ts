@@ -1,6 +1,7 @@
 import { typeAdvice } from './advice';
 import { Augmentations, augmentationsOf } from './augment';
 import { type Completion, completionsOf } from './completions';
+import { type At, Help, type Member, plainOf } from './help';
 import { Watched } from './local';
 import { commandAdvice } from './magics';
 import { Project } from './project';
@@ -41,11 +42,15 @@ export class Language {
   private readonly correct = new Set<string>();
   private readonly locals: Watched;
   private readonly augmented: Augmentations;
+  private readonly helper: Help;
+  /** Questions are about one file: each waits for the one before it. */
+  private turn: Promise<unknown> = Promise.resolve();
 
   constructor(notebook: string, root: string) {
     this.project = new Project(notebook, root);
     this.locals = new Watched(notebook);
     this.augmented = new Augmentations(this.project);
+    this.helper = new Help(this.project, (code, offset) => this.current(code, offset, wordsOf(code)));
   }
 
   start(): void {
@@ -171,24 +176,48 @@ export class Language {
   }
 
   /** Puts code that has not run yet where it sees the names, and says where in it `offset` is. */
-  private async current(code: string, offset: number, names: Iterable<string>): Promise<object> {
+  private async current(code: string, offset: number, names: Iterable<string>): Promise<At> {
     this.ask(ASKED, code, declared(await parseCell(code)), names);
     const before = code.slice(0, offset).split('\n');
-    return { textDocument: { uri: this.project.uri(ASKED) }, position: { line: before.length, character: before.at(-1)?.length } };
+    return { textDocument: { uri: this.project.uri(ASKED) }, position: { line: before.length, character: before.at(-1)?.length ?? 0 } };
   }
 
-  async complete(code: string, offset: number): Promise<Completion[]> {
+  private inTurn<T>(ask: () => Promise<T>): Promise<T> {
+    const answer = this.turn.then(ask);
+    this.turn = answer.catch(() => {});
+    return answer;
+  }
+
+  complete(code: string, offset: number): Promise<Completion[]> {
+    return this.inTurn(() => this.completions(code, offset));
+  }
+
+  private async completions(code: string, offset: number): Promise<Completion[]> {
     // Of a member nothing but its object matters.
     const names = /\.\s*[\p{ID_Continue}$]*$/u.test(code.slice(0, offset)) ? wordsOf(code) : this.names.keys();
     const result = await this.project.client.request('textDocument/completion', await this.current(code, offset, names));
     return completionsOf(result, code, offset, 1, (file) => this.project.isOwn(file));
   }
 
-  /** What is known of the name at `offset`, as Markdown. */
-  async inspect(code: string, offset: number): Promise<string | undefined> {
-    const result = await this.project.client.request('textDocument/hover', await this.current(code, offset, wordsOf(code)));
-    const contents = result?.contents;
-    return typeof contents === 'string' ? contents : contents?.value;
+  /** What is known of what stands at `offset`, as Markdown. */
+  inspect(code: string, offset: number): Promise<string | undefined> {
+    return this.inTurn(() => this.helper.about(code, offset));
+  }
+
+  /** The same of a name, for an output; undefined where no cell knows it. */
+  async help(name: string): Promise<Record<string, string> | undefined> {
+    const text = await this.inspect(name, name.length);
+    return text === undefined ? undefined : { 'text/plain': plainOf(text), 'text/markdown': text };
+  }
+
+  /** The methods of a class that a cell knows by this name. */
+  methods(path: string): Promise<Member[]> {
+    return this.inTurn(() => this.helper.methods(`InstanceType<typeof ${path}>`));
+  }
+
+  /** The options of a function or a class that a cell knows by this name; none where it has none. */
+  options(path: string, isClass: boolean): Promise<Member[]> {
+    return this.inTurn(async () => (await this.helper.options(path, isClass)) ?? []);
   }
 
   /** The cells' values are gone. */

@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { interrupted, plainError } from './report';
+import type { Result } from './running';
 
 /** A line `%name argument` before all code of a cell, or `!command`. */
 export interface Magic {
@@ -67,7 +69,7 @@ export const refuse = ({ name }: Magic): string =>
     : `${name} is not a magic of this kernel, which has %time, %reset and %npm install.${INSTEAD[name] ? ` In TypeScript: ${INSTEAD[name]}.` : ''}`;
 
 /** Runs npm beside the notebook, until `stop`; a folder that is no package yet becomes a private one. Resolves with npm's exit code. */
-export function npm(argument: string, folder: string, say: (text: string) => void, stop: AbortSignal): Promise<number> {
+function npm(argument: string, folder: string, say: (text: string) => void, stop: AbortSignal): Promise<number> {
   if (!existsSync(join(folder, 'package.json'))) writeFileSync(join(folder, 'package.json'), '{ "private": true }\n');
   const words = argument.match(/[^\s"']+|"[^"]*"|'[^']*'/g)?.map((word) => word.replace(/^(["'])(.*)\1$/, '$2')) ?? [];
   return new Promise((resolve) => {
@@ -80,4 +82,42 @@ export function npm(argument: string, folder: string, say: (text: string) => voi
     });
     child.on('close', (code) => resolve(code ?? 1));
   });
+}
+
+/** What a magic acts on. */
+interface Doing {
+  folder: string;
+  stop: AbortSignal;
+  say(text: string): void;
+  /** Forgets the cells' values. */
+  reset(): Promise<void>;
+  /** Runs the cell without the magic. */
+  rest(): Promise<Result>;
+}
+
+/** Does what a magic says, and then runs what stands behind it. */
+export async function perform(magic: Magic, { folder, stop, say, reset, rest }: Doing): Promise<Result> {
+  const fail = (evalue: string): Result => ({ error: plainError('MagicError', evalue) });
+  switch (magic.name) {
+    case '%time': {
+      const start = performance.now();
+      const result = await rest();
+      const ms = performance.now() - start;
+      say(`Wall time: ${ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(2)} s`}\n`);
+      return result;
+    }
+    case '%reset':
+      await reset();
+      say('All names are forgotten; cells start afresh.\n');
+      break;
+    case '%npm': {
+      const status = await npm(magic.argument, folder, say, stop);
+      if (stop.aborted) return { error: interrupted };
+      if (status) return fail(`npm ${magic.argument} ended with code ${status}.`);
+      break;
+    }
+    default:
+      return fail(refuse(magic));
+  }
+  return magic.rest.trim() ? rest() : { results: {} };
 }

@@ -1,13 +1,14 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { LanguageClient } from './lsp';
 
 /** What cells may use without an import, beside Node's own; worker/main.ts provides it. */
 const GLOBALS = `
 declare function input(prompt?: string, options?: { password?: boolean }): Promise<string>;
 declare function clearOutput(wait?: boolean): void;
+declare function help(what: unknown): void;
 `;
 
 /** A TypeScript project in a folder of temporary files that sees the packages and files of a notebook's folder, and its language server. */
@@ -104,6 +105,18 @@ export class Project {
 
   uri(name: string): string {
     return pathToFileURL(join(this.folder, name)).href;
+  }
+
+  /** What a file says; '' where it cannot be read. */
+  textOf(uri: string): string {
+    const path = fileURLToPath(uri);
+    const open = dirname(path) === this.folder ? this.texts.get(basename(path)) : undefined;
+    if (open) return open.text;
+    try {
+      return readFileSync(path, 'utf8');
+    } catch {
+      return '';
+    }
   }
 
   put(name: string, text: string): void {

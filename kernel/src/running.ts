@@ -27,3 +27,10 @@ export interface Ended {
 }
 
 export type Result = { error: ErrorContent } | { data?: Record<string, unknown>; results: Record<string, object> };
+
+/** The last checkpoint that a display of a run tells of. */
+export function checkpointIn(data: Record<string, { checkpoints?: unknown } | undefined>): string | undefined {
+  const run = Object.entries(data).find(([type]) => /tunebook\.run/.test(type))?.[1];
+  const last = Array.isArray(run?.checkpoints) ? run.checkpoints.at(-1) : undefined;
+  return typeof last === 'string' ? last : undefined;
+}

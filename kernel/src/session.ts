@@ -1,15 +1,18 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { CellSyntaxError, convert } from './convert';
+import type { Completion } from './completions';
+import { CellSyntaxError, convert, convertExpressions } from './convert';
 import type { Frame } from './frames';
+import { askedName, Helped } from './helped';
 import { Language } from './language';
 import { LocalModules } from './local';
-import { magicOf, npm, refuse } from './magics';
+import { magicOf, perform } from './magics';
+import { Offers, stringAt } from './offers';
 import type { Outcome } from './outcome';
 import { Outlet } from './outlet';
 import type { Header, Message, NoParent } from './protocol';
 import { Questions } from './questions';
 import { interrupted, plainError, Sources, syntaxError, typeErrors } from './report';
-import type { Asked, Ended, Result, Running } from './running';
+import { type Asked, checkpointIn, type Ended, type Result, type Running } from './running';
 import type { Sockets } from './sockets';
 import { CellWorker } from './worker';
 
@@ -30,6 +33,8 @@ export class Session {
   private readonly outlet: Outlet;
   private readonly names = new Set<string>();
   private readonly questions: Questions;
+  private readonly helped: Helped;
+  private readonly offers: Offers;
   private readonly comms = new Map<string, string>();
   /** The last checkpoint that a run in this notebook told of. */
   private checkpoint?: string;
@@ -42,6 +47,8 @@ export class Session {
     private readonly drop: (message: Message) => void,
   ) {
     this.language = new Language(folder, root);
+    this.helped = new Helped(this.language);
+    this.offers = new Offers(folder, (id, asked) => void this.worker.tell({ type: 'values', id, asked }));
     this.locals = new LocalModules(folder);
     this.outlet = new Outlet(sockets, (cell) => this.running.has(cell));
     this.questions = new Questions(
@@ -74,40 +81,25 @@ export class Session {
     } finally {
       this.preparing.delete(stop);
       await this.worker.settled();
+      await this.helped.settled();
       this.outlet.flush();
     }
   }
 
   private async perform(asked: Asked): Promise<Result> {
     const { message, stop } = asked;
+    const name = this.names.has('help') ? undefined : askedName(asked.code);
+    if (name) return this.helped.answer(name);
     const magic = await magicOf(asked.code);
     if (!magic) return this.run(asked);
-    const rest = { ...asked, code: magic.rest };
     const cell = this.outlet.begin(message.header);
-    const say = (text: string) => this.take({ type: 'stream', cell, name: 'stdout', text });
-    const fail = (evalue: string): Result => ({ error: plainError('MagicError', evalue) });
-    switch (magic.name) {
-      case '%time': {
-        const start = performance.now();
-        const result = await this.perform(rest);
-        const ms = performance.now() - start;
-        say(`Wall time: ${ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(2)} s`}\n`);
-        return result;
-      }
-      case '%reset':
-        await this.reset();
-        say('All names are forgotten; cells start afresh.\n');
-        break;
-      case '%npm': {
-        const status = await npm(magic.argument, this.folder, say, stop.signal);
-        if (stop.signal.aborted) return { error: interrupted };
-        if (status) return fail(`npm ${magic.argument} ended with code ${status}.`);
-        break;
-      }
-      default:
-        return fail(refuse(magic));
-    }
-    return magic.rest.trim() ? this.perform(rest) : { results: {} };
+    return perform(magic, {
+      folder: this.folder,
+      stop: stop.signal,
+      say: (text) => this.take({ type: 'stream', cell, name: 'stdout', text }),
+      reset: () => this.reset(),
+      rest: () => this.perform({ ...asked, code: magic.rest }),
+    });
   }
 
   private async run({ message, code, expressions, count, stop }: Asked): Promise<Result> {
@@ -124,12 +116,7 @@ export class Session {
       if (checked === 'stopped') return { error: interrupted };
       if (checked.complaints.length) return { error: typeErrors(code, checked.complaints) };
       const known = new Set([...this.names, ...converted.names]);
-      const asked: Record<string, string> = {};
-      for (const [name, expression] of Object.entries(expressions))
-        asked[name] = await convert(`(${expression})`, 'expression', known).then(
-          (c) => c.code,
-          (error) => `throw new SyntaxError(${JSON.stringify(String(error.message))})`,
-        );
+      const asked = await convertExpressions(expressions, known);
       // From here on an interrupt finds the cell among the running ones: nothing is waited for in between.
       if (stop.signal.aborted) return { error: interrupted };
       this.preparing.delete(stop);
@@ -197,9 +184,7 @@ export class Session {
         return;
       case 'display': {
         const { data, metadata, transient } = frame;
-        const run = Object.entries(data as Record<string, { checkpoints?: unknown }>).find(([type]) => /tunebook\.run/.test(type))?.[1];
-        const last = run && Array.isArray(run.checkpoints) ? run.checkpoints.at(-1) : undefined;
-        if (typeof last === 'string') this.checkpoint = last;
+        this.checkpoint = checkpointIn(data) ?? this.checkpoint;
         return void sockets.publish(frame.update ? 'update_display_data' : 'display_data', { data, metadata, transient }, parent);
       }
       case 'clear':
@@ -213,6 +198,12 @@ export class Session {
       case 'input':
         this.ask(cell, frame);
         return;
+      case 'offered':
+        return void this.offers.answer(frame.id, frame.offered);
+      case 'help': {
+        const show = (data: object) => void sockets.publish('display_data', { data, metadata: {}, transient: {} }, parent);
+        return void this.helped.call(String(this.running.get(cell)?.message.content.code), String(frame.name), show);
+      }
       case 'load':
         return void this.locals.load(frame.folder, frame.specifier).then(
           (value) => this.worker.tell({ type: 'answer', id: frame.id, value }),
@@ -247,6 +238,15 @@ export class Session {
       return void this.worker.tell({ type: 'answer', id, error: `${error}.` });
     }
     this.questions.ask({ cell, message, id, content: { prompt, password } });
+  }
+
+  /** What can stand at `offset`: what the types allow; in a string what libraries know of it, and files where nothing is. */
+  async complete(code: string, offset: number): Promise<Completion[]> {
+    const found = await this.language.complete(code, offset);
+    const string = stringAt(code, offset);
+    if (!string) return found;
+    const known = await this.offers.complete(code, string, found.length > 0);
+    return known.length ? known : found;
   }
 
   /** What the reader typed. */

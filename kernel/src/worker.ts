@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Decoder, encode, type Frame } from './frames';
+import type { Asked } from './offers';
 import { Printed } from './printed';
 
 /** What the front end tells the worker; 'ops', 'end' and 'signal' its watchdog too. */
@@ -13,6 +14,7 @@ export type ToWorker =
   | { type: 'signal'; cells: number[] }
   | { type: 'answer'; id: number; value?: unknown; error?: string }
   | { type: 'comm'; kind: string; cell: number; content: object; metadata: Record<string, unknown>; buffers: Uint8Array[] }
+  | { type: 'values'; id: number; asked: Asked }
   | { type: 'quit' };
 
 export interface WorkerEvents {

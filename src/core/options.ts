@@ -1,6 +1,9 @@
 import { nearest, OptionError } from './errors';
 import { warnOnce } from './events';
 
+/** One of these names, which editors offer, or any other text: what it is worth is said when it is read. */
+export type Known<T extends string> = T | (string & {});
+
 /** A name that older tutorials use, and what became of it. */
 export interface Alias {
   /** null: nothing became of it, for the reason in `why`. */

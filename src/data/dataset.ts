@@ -42,16 +42,20 @@ export class Dataset<R extends Row = Row> implements Iterable<R> {
     return new Proxy(this as Dataset<Row>, BY_INDEX) as unknown as Dataset<R>;
   }
 
+  /** A dataset of rows in memory: objects with the columns as keys. */
   static from_list<R extends Row>(rows: R[]): Dataset<R> {
     return new Dataset(rows);
   }
 
+  /** How many rows there are. */
   get length(): number {
     return this.rows.length;
   }
+  /** How many rows there are. */
   get num_rows(): number {
     return this.rows.length;
   }
+  /** The names of all columns that a row has, in the order in which they come. */
   get column_names(): string[] {
     const names = new Set<string>();
     for (const row of this.rows) for (const name of Object.keys(row)) names.add(name);
@@ -81,15 +85,19 @@ export class Dataset<R extends Row = Row> implements Iterable<R> {
     return { 'text/plain': this[inspect.custom](), 'text/html': `<p>${size}:</p>${tableHtml(first, cell)}` };
   }
 
+  /** The rows of these numbers, in this order. */
   select(indices: Iterable<number>): Dataset<R> {
     return new Dataset([...indices].map((i) => this.at(i)));
   }
+  /** A dataset of what `f` makes of each row (and its number); the rows themselves stay as they are. */
   map<T extends Row>(f: (row: R, i: number) => T): Dataset<T> {
     return new Dataset(this.rows.map(f));
   }
+  /** The rows for which `f` is true. */
   filter(f: (row: R, i: number) => boolean): Dataset<R> {
     return new Dataset(this.rows.filter(f));
   }
+  /** All rows in an order that the seed draws: the same seed gives the same order. */
   shuffle({ seed = 42 }: { seed?: number } = {}): Dataset<R> {
     return new Dataset(Random.seeded(seed).shuffled(this.rows));
   }
@@ -114,6 +122,10 @@ export type DatasetDict = Record<string, Dataset>;
 
 /** Data sets that come with the library, at the same place seen from src/data and from lib/data. */
 const own = join(__dirname, '..', '..', 'notebooks', 'data');
+
+/** Names of the data sets that come with the library. */
+export const datasetNames = (): string[] =>
+  existsSync(own) ? readdirSync(own).filter((name) => statSync(join(own, name)).isDirectory()) : [];
 
 const isRow = (value: unknown): value is Row => typeof value === 'object' && value !== null && !Array.isArray(value);
 
@@ -156,12 +168,12 @@ async function readRows(path: string): Promise<Dataset> {
   return new Dataset(path.endsWith('.json') ? rowsOfList(text, path) : rowsOfLines(text, path));
 }
 
-export async function load_dataset(nameOrPath: string): Promise<DatasetDict>;
-export async function load_dataset(nameOrPath: string, options: { split: string }): Promise<Dataset>;
 /**
  * Loads a data set: one that comes with tunebook ('fine-tuning-qa'), a .jsonl or .json file, or a folder with one such file
  * for each split. Without `split` the splits by name, as in Hugging Face's datasets.
  */
+export async function load_dataset(nameOrPath: string): Promise<DatasetDict>;
+export async function load_dataset(nameOrPath: string, options: { split: string }): Promise<Dataset>;
 export async function load_dataset(nameOrPath: string, { split }: { split?: string } = {}): Promise<DatasetDict | Dataset> {
   const isData = (file: string) => /\.jsonl?$/.test(file);
   const packaged = join(own, nameOrPath);
@@ -171,7 +183,7 @@ export async function load_dataset(nameOrPath: string, { split }: { split?: stri
       ? packaged
       : undefined;
   if (!path) {
-    const names = existsSync(own) ? readdirSync(own).filter((name) => statSync(join(own, name)).isDirectory()) : [];
+    const names = datasetNames();
     const guess = nearest(nameOrPath, names);
     throw new OptionError(
       `No data set '${nameOrPath}' was found: not a file or folder at ${resolve(nameOrPath)}, and not one that comes with tunebook (${names.join(', ')}). ` +

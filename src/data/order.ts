@@ -1,6 +1,7 @@
 import { Random } from '../core/random';
 
-export const SAMPLING = ['random', 'sequential', 'group_by_length'];
+export const SAMPLING = ['random', 'sequential', 'group_by_length'] as const;
+export type Sampling = (typeof SAMPLING)[number];
 
 /** Batches whose rows are sorted by length together; as transformers' LengthGroupedSampler has it. */
 const MEGA_BATCH = 50;

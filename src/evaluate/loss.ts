@@ -9,6 +9,7 @@ import * as tf from '../engine/tf';
 import type { CausalLM } from '../models/causal_lm';
 import { baseOf, type PeftModel } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
+import { combine, load } from './metrics';
 
 export interface Evaluation {
   /** Mean cross-entropy of the labelled tokens, in nats. */
@@ -47,7 +48,11 @@ export async function meanLoss(
   return { eval_loss, perplexity: Math.exp(eval_loss), eval_tokens: total, eval_runtime: (performance.now() - start) / 1000 };
 }
 
-/** Loss and perplexity of a model on rows of {messages} (the answers), {prompt, completion} or {text}. */
+/**
+ * Loss and perplexity of a model on rows of {messages} (the answers), {prompt, completion} or {text}.
+ *
+ * `evaluate.load('f1')` and `evaluate.combine(['accuracy', 'f1'])` are metrics of answers, as Python's evaluate has them.
+ */
 export async function evaluate(
   model: CausalLM | PeftModel<CausalLM>,
   dataset: Iterable<Row>,
@@ -61,3 +66,5 @@ export async function evaluate(
   });
   return meanLoss(baseOf(model), examples);
 }
+evaluate.load = load;
+evaluate.combine = combine;

@@ -9,12 +9,13 @@ import { CALL_NAMES, GenerationConfig, type GenerationSettings, generationSettin
 import { argmax, constrain, type Progress, sample } from './logits';
 
 interface Own {
+  /** Draws the tokens where do_sample is on: the same seed writes the same answer. Default: 42. */
   seed: number;
-  /** In place of the model's own; options beside it go before it. */
+  /** In place of the model's own; options beside it go before it. Default: null. */
   generation_config: GenerationConfig | Record<string, unknown> | null;
-  /** Called with each new token as soon as it is there. */
+  /** Called with each new token as soon as it is there. Default: null. */
   on_token: ((token: number) => void) | null;
-  /** Return false to stop early. */
+  /** Called after each token; false ends the answer. Default: null. */
   should_continue: (() => boolean) | null;
 }
 

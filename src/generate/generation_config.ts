@@ -8,27 +8,45 @@ import { readJson } from '../formats/json';
 
 /** What generation does, under transformers' names. Null: not used. */
 export interface GenerationSettings {
-  /** Tokens of prompt and answer together; max_new_tokens, those of the answer alone, goes before it. */
+  /** Tokens of prompt and answer together; max_new_tokens, those of the answer alone, goes before it. Default: null. */
   max_length: number | null;
+  /** Tokens of the answer, at most; null: 20, or 256 in a pipeline. Default: null. */
   max_new_tokens: number | null;
+  /** Tokens of prompt and answer together before the end token may come. Default: 0. */
   min_length: number | null;
+  /** Tokens of the answer before the end token may come. Default: null. */
   min_new_tokens: number | null;
-  /** Seconds after which no further token is begun. */
+  /** Seconds after which no further token is begun. Default: null. */
   max_time: number | null;
+  /** Draw each token by its probability (with `seed`), instead of taking the likeliest. Default: false. */
   do_sample: boolean;
+  /** What logits are divided by before a token is drawn: below 1 likely tokens come more often, above 1 less. Default: 1. */
   temperature: number | null;
+  /** Draw among so many of the likeliest tokens; 0: among all. Default: 50. */
   top_k: number | null;
+  /** Draw among the likeliest tokens that together have this probability. Default: 1. */
   top_p: number | null;
+  /** Draw among tokens of at least this share of the likeliest one's probability. Default: null. */
   min_p: number | null;
+  /** Draw among the tokens whose surprise is nearest to the expected one, up to this probability. Default: 1. */
   typical_p: number | null;
+  /** Draw among tokens of at least this probability; 0: among all. Default: 0. */
   epsilon_cutoff: number | null;
+  /** Draw among tokens of a probability that depends on the entropy, by this; 0: among all. Default: 0. */
   eta_cutoff: number | null;
+  /** Above 1 tokens that are there already become less likely. Default: 1. */
   repetition_penalty: number | null;
+  /** No run of so many tokens comes twice; 0: any may. Default: 0. */
   no_repeat_ngram_size: number | null;
+  /** Rows of token ids that are not written. Default: null. */
   bad_words_ids: number[][] | null;
+  /** Ids of tokens that are never written. Default: null. */
   suppress_tokens: number[] | null;
+  /** Ids of tokens that no answer begins with. Default: null. */
   begin_suppress_tokens: number[] | null;
+  /** The end token that an answer of full length is closed with. Default: null. */
   forced_eos_token_id: number | number[] | null;
+  /** Tokens that end an answer; null: those of the model's own configuration. Default: null. */
   eos_token_id: number | number[] | null;
 }
 

@@ -20,6 +20,7 @@ export class TextStreamer {
     private readonly write: (text: string) => void = (text) => process.stdout.write(text),
   ) {}
 
+  /** Takes the next token, and writes what is certain by now. */
   put(id: number): void {
     if (this.tokenizer.isSpecial(id)) return;
     const token = { id, end: 0, byte: BYTE.test(this.tokenizer.convert_ids_to_tokens(id) ?? '') };
@@ -33,6 +34,7 @@ export class TextStreamer {
     this.forget(text);
   }
 
+  /** Writes the rest, and a line end; the streamer is ready for another text. */
   end(): void {
     const rest = this.text().slice(this.shown);
     this.tokens = [];

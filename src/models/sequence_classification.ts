@@ -14,8 +14,11 @@ import type { Task } from './task';
 
 type Labels = Record<number, string>;
 interface LabelOptions {
+  /** How many classes there are; null: as many as are named, as the model's files say, or two. Default: null. */
   num_labels: number | null;
+  /** Names of the classes by their numbers; null: as the model's files say, or LABEL_0, LABEL_1 and so on. Default: null. */
   id2label: Labels | null;
+  /** The same the other way round: numbers by names. Default: null. */
   label2id: Record<string, number> | null;
 }
 interface Labelled {
@@ -153,6 +156,7 @@ export class SequenceClassification<D extends Decoder = Decoder> extends Pretrai
   }
 }
 
+/** Models that say which of some classes a text is of: `from_pretrained('HuggingFaceTB/SmolLM2-135M-Instruct', { num_labels: 3 })`. */
 export class AutoModelForSequenceClassification {
   /** Loads a model that classifies texts, by Hub id or path; a model without such a head gets a new one of `num_labels` classes. */
   static from_pretrained(

@@ -145,19 +145,21 @@ export class Linear extends Module implements Adaptable {
   }
 }
 
-/** The output head of a model whose embedding table serves as its matrix too: what happens to the table's matrix happens to this one's. */
+/**
+ * The output head of a model whose embedding table serves as its matrix too: what becomes of the table's own matrix becomes of this
+ * one's, but what stands in the place of one is not in that of the other.
+ */
 export class TiedLinear extends Linear {
   /** What another has put in the place of the shared matrix: not listed, as that is not. */
   #other?: Matrix;
   /** It has become a head with a matrix of its own. */
   #apart = false;
 
-  constructor(private readonly table: () => { weight: Matrix }) {
+  constructor(private readonly table: () => Module & { weight: Matrix }) {
     super(table().weight);
     // No field: the matrix is listed, saved and freed once, under its owner's name.
     Object.defineProperty(this, 'weight', {
-      get: () => this.#other ?? this.table().weight,
-      set: (weight: Matrix) => Object.assign(this.table(), { weight }),
+      get: () => this.#other ?? this.table().owned('weight'),
       enumerable: false,
       configurable: true,
     });
@@ -176,6 +178,14 @@ export class TiedLinear extends Linear {
     const before = this.#other;
     this.#other = other;
     return before;
+  }
+
+  override owned(field: string): Matrix {
+    return field !== 'weight' || this.#apart ? super.owned(field) : this.table().owned(field);
+  }
+
+  override exchange(field: string, matrix: Matrix): Matrix {
+    return field !== 'weight' || this.#apart ? super.exchange(field, matrix) : this.table().exchange(field, matrix);
   }
 
   /** The table's matrix stays the table's. */

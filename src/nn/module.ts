@@ -56,6 +56,19 @@ export abstract class Module {
     return own && now;
   }
 
+  /** Its own matrix in `field`, whatever stands in its place. */
+  owned(field: string): Matrix {
+    return this.own?.get(field) ?? (this as unknown as Record<string, Matrix>)[field];
+  }
+
+  /** Exchanges its own matrix in `field`; what stands in its place stays there. Returns the one before, which is not freed. */
+  exchange(field: string, matrix: Matrix): Matrix {
+    const before = this.owned(field);
+    if (this.own?.has(field)) this.own.set(field, matrix);
+    else Object.assign(this, { [field]: matrix });
+    return before;
+  }
+
   /** Makes what stands in `field` its own, and frees what was. */
   adopt(field: string): void {
     this.own?.get(field)?.dispose();
@@ -79,7 +92,7 @@ export abstract class Module {
 
   /** Its own matrices and vectors by field. */
   *ownTensors(): Generator<[string, Matrix]> {
-    for (const [name, field] of Object.entries(this)) if (isTensor(field)) yield [name, this.own?.get(name) ?? field];
+    for (const [name, field] of Object.entries(this)) if (isTensor(field)) yield [name, this.owned(name)];
   }
 
   /** This module and all below it, with their paths: ['model.layers.0.self_attn.q_proj', module]. */

@@ -13,5 +13,5 @@ export interface LearnedPrompt {
 export abstract class Prompted extends Module {
   prompt?: LearnedPrompt;
   /** The layer with the table of embeddings, which may be a head's matrix too. */
-  abstract get embeddings(): { weight: Matrix };
+  abstract get embeddings(): Module & { weight: Matrix };
 }

@@ -28,6 +28,7 @@ import { readSafetensors, type SafeTensor } from '../formats/safetensors';
 import { readPart } from '../formats/slices';
 import type { CausalLM } from '../models/causal_lm';
 import { type Linear, Parameter } from '../nn';
+import { pairsIn } from '../peft/lora';
 import { PeftModel } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
 import { checkpointsOf } from '../train/output_dir';
@@ -37,15 +38,17 @@ import { ChartThread } from './chart';
 import { type Bundle, Display, inNotebook } from './display';
 import { type LazyUpdate, spectra } from './spectra';
 
+/** Options of `inspect`. */
 export interface InspectOptions {
-  /** Folders of checkpoints, to see how the adapter grew; by default those beside or in the folder. */
+  /** Folders of checkpoints, to see how the adapter grew; by default those beside or in the folder. Default: null. */
   checkpoints: string[] | null;
-  /** Another adapter's folder: how much the two share. */
+  /** Another adapter's folder: how much the two share. Default: null. */
   compare: string | null;
-  /** A text on which the merged model is compared with the adapter beside its base; needs a model and its tokenizer. */
+  /** A text on which the merged model is compared with the adapter beside its base; needs a model and its tokenizer. Default: null. */
   merge_check: string | null;
+  /** The model's tokenizer, for merge_check. Default: null. */
   tokenizer: Tokenizer | null;
-  /** Of an adapter in a folder: its base model's name, folder or .gguf file; by default the one that it names, where that is at hand. */
+  /** Of an adapter in a folder: its base model's name, folder or .gguf file; by default the one that it names, where that is at hand. Default: null. */
   base_model: string | null;
 }
 
@@ -75,6 +78,7 @@ export class AdapterReport {
     return this.data.modules;
   }
 
+  /** The report as an output for readers of all kinds: our view, HTML, a picture, text. */
   bundle(): Bundle {
     return bundleOf({
       mime: ADAPTER_MIME,
@@ -94,6 +98,7 @@ export class AdapterReport {
     return this.bundle()['text/plain'];
   }
 
+  /** Shows it: in a notebook as an output, elsewhere as text. */
   show(): void {
     if (inNotebook()) new Display(`tunebook-adapter-${Date.now()}`).show(this.bundle());
     else console.log(this);
@@ -156,7 +161,8 @@ async function frozenNorm({ weight }: Linear): Promise<number> {
 function fromModel(model: PeftModel<CausalLM>): Source {
   const base = model.base_model;
   const linears = new Map<string, Linear>();
-  for (const [path, module] of base.namedModules()) if (model.pairs.has(path)) linears.set(path, module as Linear);
+  const pairs = pairsIn(model.attached);
+  for (const [path, module] of base.namedModules()) if (pairs.has(path)) linears.set(path, module as Linear);
   const copy = async ({ tensor }: Parameter) => Float32Array.from((await tensor.data()) as Float32Array);
   return {
     name: `beside ${basename(base.config._name_or_path)}`,
@@ -164,7 +170,7 @@ function fromModel(model: PeftModel<CausalLM>): Source {
     base: base.config._name_or_path,
     total: base.numParameters(),
     notes: [],
-    updates: [...model.pairs].map(([module, { a, b, scale }]) => ({
+    updates: [...pairs].map(([module, { a, b, scale }]) => ({
       module,
       update: {
         ...{ r: a.shape[0], inFeatures: a.shape[1], outFeatures: b.shape[0], scale },

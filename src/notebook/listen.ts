@@ -5,6 +5,7 @@ import { Display, inNotebook } from './display';
 import { LiveRuns } from './live';
 import { RunViews } from './run_view';
 import { Throttle } from './throttle';
+import { offeredValues } from './values';
 
 /** A line of progress that changes in place, at most four times a second. */
 class Line {
@@ -23,6 +24,7 @@ export function listen(): void {
   const live = new LiveRuns();
   const lines = new Map<string, Line>();
   let lineOpen = false;
+  Object.assign(globalThis, { [Symbol.for('tunebook.values')]: offeredValues });
   on('run', ({ run, handle, what }) => {
     if (!inNotebook()) return;
     live.update(run as Run, handle as Handle, what);

@@ -39,7 +39,7 @@ export async function adoptMatrices(path: string, prefix: string, modules: Reado
       for (const [name, layer] of matrixNames(prefix, modules)) {
         const stored = tensors.get(name);
         if (!stored) continue;
-        const before = layer.weight;
+        const before = layer.owned('weight');
         if (stored.shape.join() !== before.shape.join())
           throw new FileError(
             `${path}: ${name} is [${stored.shape}], but the model's is [${before.shape}]. Was the adapter trained with more tokens?`,
@@ -52,9 +52,9 @@ export async function adoptMatrices(path: string, prefix: string, modules: Reado
           continue;
         }
         warnOnce(`${path} brings its own ${name.slice(prefix.length)}, which takes the place of the model's.`);
-        Object.assign(layer, { weight: made });
+        layer.exchange('weight', made);
         undo.push(() => {
-          Object.assign(layer, { weight: before });
+          layer.exchange('weight', before);
           made.dispose();
         });
       }

@@ -24,9 +24,9 @@ const USUAL_FEEDFORWARD = ['down_proj'];
 
 /** Options of (IA)^3 under PEFT's names (peft 0.21), with its defaults. */
 export interface IA3Options extends CommonOptions, Pick<Targets, 'target_modules' | 'exclude_modules'> {
-  /** Those of the target modules whose inputs are scaled, not their outputs: ends of names, or a regular expression for whole names. */
+  /** Those of the target modules whose inputs are scaled, not their outputs: ends of names, or a regular expression for whole names. Default: null. */
   feedforward_modules: string | string[] | null;
-  /** true: vectors of ones; false: random ones. */
+  /** How the vectors begin. true: as ones; false: random. Default: true. */
   init_ia3_weights: boolean;
 }
 

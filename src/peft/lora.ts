@@ -5,7 +5,17 @@ import type { Random } from '../core/random';
 import * as tf from '../engine/tf';
 import { type Adaptable, Embedding, type LowRank, Parameter } from '../nn';
 import { initFault, LORA_FIELDS } from './fields';
-import { type Applied, type BaseModel, COMMON, type CommonOptions, ModuleAdapter, type OptionsSpec, PeftConfig, type Term } from './method';
+import {
+  type Adapter,
+  type Applied,
+  type BaseModel,
+  COMMON,
+  type CommonOptions,
+  ModuleAdapter,
+  type OptionsSpec,
+  PeftConfig,
+  type Term,
+} from './method';
 import { endMatch } from './patterns';
 import { checkTargets, type Targets, targetLayers, type Usual } from './targets';
 
@@ -13,22 +23,24 @@ const USUAL: Usual = { default: ['q_proj', 'v_proj'] };
 
 /** Options of LoRA under PEFT's names (peft 0.21), with its defaults. */
 export interface LoraOptions extends CommonOptions, Targets {
-  /** Rank of the update. */
+  /** Rank of the update: how many directions it may use; 8 or 16 are common. Default: 8. */
   r: number;
-  /** The update is scaled by lora_alpha / r. */
+  /** The update is scaled by lora_alpha / r; it is usually r or 2 r. Default: 8. */
   lora_alpha: number;
-  /** Share of the inputs of A that are dropped while training; words of an embedding table are not. */
+  /** Share of the inputs of A that are dropped while training; words of an embedding table are not. Default: 0. */
   lora_dropout: number;
+  /** Which biases of the base model are trained too; tunebook trains none. Default: 'none'. */
   bias: 'none' | 'all' | 'lora_only';
-  /** Scale by lora_alpha / sqrt(r) instead (https://arxiv.org/abs/2312.03732). */
+  /** Scale by lora_alpha / sqrt(r) instead (https://arxiv.org/abs/2312.03732). Default: false. */
   use_rslora: boolean;
   /**
-   * true: A from Kaiming's uniform distribution, B zero (beside an embedding table A zero, B normal); 'gaussian': A normal with
-   * deviation 1 / r; false: both random.
+   * How a pair begins. true: A from Kaiming's uniform distribution, B zero (beside an embedding table A zero, B normal); 'gaussian': A normal with
+   * deviation 1 / r; false: both random. Default: true.
    */
   init_lora_weights: boolean | 'gaussian';
-  /** Other ranks for modules, by regular expressions for the ends of their names. */
+  /** Other ranks for modules, by regular expressions for the ends of their names. Default: {}. */
   rank_pattern: Record<string, number>;
+  /** Other values of lora_alpha for modules, by regular expressions for the ends of their names. Default: {}. */
   alpha_pattern: Record<string, number>;
 }
 
@@ -149,3 +161,13 @@ export class LoraTerm implements Term {
     this.layer.lowRank = this.layer.lowRank.filter((pair) => pair !== this.pair);
   }
 }
+
+/** The pairs among what adapters have put into a model, by the paths of the modules that they stand beside. */
+export const pairsIn = (adapters: Iterable<Adapter>): Map<string, LowRank> =>
+  new Map(
+    [...adapters].flatMap((adapter) =>
+      adapter instanceof ModuleAdapter
+        ? [...adapter.terms].flatMap(([path, { term }]) => (term instanceof LoraTerm ? [[path, term.pair] as const] : []))
+        : [],
+    ),
+  );

@@ -1,7 +1,6 @@
-import { FileError, OptionError } from '../core/errors';
-import { warnOnce } from '../core/events';
+import { OptionError } from '../core/errors';
 import { sortedJson } from '../core/json';
-import { readOptions, show } from '../core/options';
+import { type Known, readOptions, show } from '../core/options';
 import type { Random } from '../core/random';
 import type * as tf from '../engine/tf';
 import type { Weight } from '../engine/weights';
@@ -51,11 +50,15 @@ export const TASKS: Readonly<Record<string, readonly string[]>> = { CAUSAL_LM: [
 
 /** Options that every method has, under PEFT's names. */
 export interface CommonOptions {
-  task_type: string | null;
+  /** What the model is for; of 'SEQ_CLS' the classifying head is trained whole, as in PEFT. Default: 'CAUSAL_LM'. */
+  task_type: Known<'CAUSAL_LM' | 'SEQ_CLS'> | null;
+  /** What a saved adapter calls its base model; null: the name that the model was loaded by. Default: null. */
   base_model_name_or_path: string | null;
+  /** Whether the adapter is frozen: a new one is not, so true is an error. Default: false. */
   inference_mode: boolean;
+  /** The version of the base model on the Hub, kept in adapter_config.json alone. Default: null. */
   revision: string | null;
-  /** Modules that are trained as a whole beside the adapter, and saved with it: ends of their names. */
+  /** Modules that are trained as a whole beside the adapter, and saved with it: ends of their names. Default: null. */
   modules_to_save: string[] | null;
 }
 
@@ -151,20 +154,19 @@ export abstract class PeftConfig<O extends CommonOptions = CommonOptions> {
   }
 }
 
+/** Fails where an adapter is for another task than the model's head. */
+export function checkTask(config: PeftConfig, { task_type }: BaseModel): void {
+  const { task_type: asked } = config as unknown as CommonOptions;
+  if (task_type && asked && task_type !== asked)
+    throw new OptionError(
+      `The adapter is for task_type ${show(asked)}, but the model for ${show(task_type)}: set task_type: ${show(task_type)}, or load the model with another head.`,
+    );
+}
+
 /** The class of a method's config. */
 export interface PeftMethod {
   readonly spec: OptionsSpec<CommonOptions>;
   new (options?: Record<string, unknown>, saved?: boolean): PeftConfig;
-}
-
-/** The config of a saved adapter. Fields of later versions of PEFT are passed over with a warning. */
-export function savedConfig(method: PeftMethod, json: Record<string, unknown>, path: string): PeftConfig {
-  const { defaults, fields = {} } = method.spec;
-  const known: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(json))
-    if ([defaults, fields, SHARED_FIELDS].some((names) => Object.hasOwn(names, name)) || name === 'peft_type') known[name] = value;
-    else warnOnce(`${path}: the option ${name} is newer than this version of tunebook and is ignored.`);
-  return new method({ ...known, inference_mode: false }, true);
 }
 
 /** A list of names, a name, or nothing. */
@@ -217,22 +219,4 @@ export class ModuleAdapter<T extends Term = Term> implements Adapter {
   async keep(pack: Pack): Promise<void> {
     for (const { term } of this.terms.values()) await term.keep?.(pack);
   }
-}
-
-/** A config of what a user gives: one, or options with their peft_type. */
-export function configOf(given: unknown, methods: Record<string, PeftMethod>): PeftConfig {
-  if (given instanceof PeftConfig) return given;
-  const { peft_type = 'LORA', ...options } = (given ?? {}) as Record<string, unknown>;
-  return new (methodOf(peft_type, methods, (text) => new OptionError(text)))(options);
-}
-
-/** The method of a peft_type; an error says which there are. */
-export function methodOf(
-  type: unknown,
-  methods: Record<string, PeftMethod>,
-  fault: (text: string) => Error = (text) => new FileError(text),
-): PeftMethod {
-  const method = typeof type === 'string' && Object.hasOwn(methods, type) ? methods[type] : undefined;
-  if (!method) throw fault(`a ${show(type)} adapter; tunebook has ${Object.keys(methods).join(', ')} so far.`);
-  return method;
 }

@@ -1,22 +1,28 @@
 import { OptionError } from '../core/errors';
-import { checkNumber } from '../core/options';
+import { checkNumber, type Known } from '../core/options';
 import * as tf from '../engine/tf';
 import { type Matrix, type Module, Parameter, Prompted } from '../nn';
 import { type Adapter, type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec, PeftConfig } from './method';
 
 /** Options of prompt tuning under PEFT's names (peft 0.21), with its defaults. */
 export interface PromptTuningOptions extends CommonOptions {
-  /** Learned tokens before every row. They take as many of the model's positions. */
+  /** Learned tokens before every row. They take as many of the model's positions; 8 to 100 are common. Needed. Default: 0. */
   num_virtual_tokens: number;
-  /** 'RANDOM': normal numbers; 'SAMPLE_VOCAB': embeddings of tokens drawn from the vocabulary. */
-  prompt_tuning_init: string;
+  /** 'RANDOM': normal numbers; 'SAMPLE_VOCAB': embeddings of tokens drawn from the vocabulary. Default: 'RANDOM'. */
+  prompt_tuning_init: Known<'RANDOM' | 'SAMPLE_VOCAB'>;
+  /** The text that a prompt of kind 'TEXT' begins as, which tunebook does not have yet; kept in adapter_config.json. Default: null. */
   prompt_tuning_init_text: string | null;
+  /** The tokenizer of prompt_tuning_init_text; kept in adapter_config.json. Default: null. */
   tokenizer_name_or_path: string | null;
+  /** Options of that tokenizer; kept in adapter_config.json. Default: null. */
   tokenizer_kwargs: object | null;
-  /** Sizes of the model, which are taken from it. */
+  /** Length of an embedding, which is taken from the model. Default: null. */
   token_dim: number | null;
+  /** Blocks of the model, which are counted there. Default: null. */
   num_layers: number | null;
+  /** Attention heads of the model, which are counted there. Default: null. */
   num_attention_heads: number | null;
+  /** Decoders that the prompt stands before: 1, taken from the model. Default: null. */
   num_transformer_submodules: number | null;
 }
 

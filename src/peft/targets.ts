@@ -9,14 +9,14 @@ import { fullMatch, layerIndex } from './patterns';
 export interface Targets {
   /**
    * Ends of module names, 'all-linear' (all but the output head), or a regular expression of Python's for whole names. By default
-   * what PEFT takes for Llama.
+   * what PEFT takes for the model (q_proj and v_proj of Llama's kind, say). Default: null.
    */
   target_modules: string | string[] | null;
-  /** Ends of module names, or a regular expression for whole names, that are left out. */
+  /** Ends of module names, or a regular expression for whole names, that are left out. Default: null. */
   exclude_modules: string | string[] | null;
-  /** Numbers of the layers to adapt; only beside a list of target_modules. */
+  /** Numbers of the layers to adapt; only beside a list of target_modules. Default: null. */
   layers_to_transform: number | number[] | null;
-  /** What the list of layers is called in module names, as regular expressions; only beside layers_to_transform. */
+  /** What the list of layers is called in module names, as regular expressions; only beside layers_to_transform. Default: null. */
   layers_pattern: string | string[] | null;
 }
 

@@ -1,23 +1,30 @@
 import { OptionError } from '../core/errors';
-import { readOptions, show } from '../core/options';
+import { type Known, readOptions, show } from '../core/options';
 import type { WeightFormat } from '../engine/weights';
 import { fp4, nf4, withDoubleQuantization } from './four_bit';
 import { int8 } from './int8';
 
+/** Options of packing weights under transformers' names, with its defaults. */
 export interface BitsAndBytesOptions {
+  /** Pack matrices into 4 bits a value, an eighth of fp32. Default: false. */
   load_in_4bit: boolean;
+  /** Pack matrices into 8 bits a value, a quarter of fp32. Default: false. */
   load_in_8bit: boolean;
-  /** 'nf4' or 'fp4'. The default is bitsandbytes'; QLoRA uses nf4. */
-  bnb_4bit_quant_type: string;
-  /** Quantise the blocks' scales too. */
+  /** The values that 4 bits stand for. The default is bitsandbytes'; QLoRA uses 'nf4'. Default: 'fp4'. */
+  bnb_4bit_quant_type: Known<'nf4' | 'fp4'>;
+  /** Quantise the blocks' scales too, as QLoRA does: values are bitsandbytes', but no memory is saved by it here. Default: false. */
   bnb_4bit_use_double_quant: boolean;
-  /** What products are made in. Here that is the trainer's choice (SFTConfig's bf16), so this has no effect. */
-  bnb_4bit_compute_dtype: string | null;
+  /** What products are made in. Here that is the trainer's choice (SFTConfig's bf16), so this has no effect. Default: null. */
+  bnb_4bit_compute_dtype: Known<'float32' | 'bfloat16'> | null;
+  /** What packed bytes are kept as in torch. Here they are bytes, so this has no effect. Default: null. */
   bnb_4bit_quant_storage: string | null;
+  /** From what size on bitsandbytes computes inputs in 16 bits. Here inputs are never quantised, so this has no effect. Default: 6. */
   llm_int8_threshold: number;
-  /** Modules (by the end of their names) that stay as the file has them. The output matrix always does. */
+  /** Modules (by the end of their names) that stay as the file has them. The output matrix always does. Default: null. */
   llm_int8_skip_modules: string[] | null;
+  /** Taken as tutorials set it: all weights are where the CPU reads them. Default: false. */
   llm_int8_enable_fp32_cpu_offload: boolean;
+  /** Taken as tutorials set it: a copy of the weights in 16 bits is never kept. Default: false. */
   llm_int8_has_fp16_weight: boolean;
 }
 

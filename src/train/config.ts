@@ -3,61 +3,10 @@ import { type Alias, checkNumber, readOptions, show } from '../core/options';
 import { SAMPLING } from '../data/order';
 import { namedTrackers, TRACKERS } from './callbacks';
 import { OPTIMIZERS } from './optimizers';
+import type { TrainingOptions } from './options';
 import { SCHEDULES } from './schedules';
 
-/** Options of a training run under transformers' names, with its defaults. */
-export interface TrainingOptions {
-  output_dir: string;
-  per_device_train_batch_size: number;
-  /** Rows that go through the model at once in an evaluation, at most. */
-  per_device_eval_batch_size: number;
-  gradient_accumulation_steps: number;
-  num_train_epochs: number;
-  /** Greater than 0: the number of steps, whatever the epochs. */
-  max_steps: number;
-  learning_rate: number;
-  lr_scheduler_type: string;
-  /** Steps, or below 1 a share of all steps. */
-  warmup_steps: number;
-  weight_decay: number;
-  adam_beta1: number;
-  adam_beta2: number;
-  adam_epsilon: number;
-  optim: string;
-  max_grad_norm: number;
-  logging_steps: number;
-  logging_first_step: boolean;
-  eval_strategy: 'no' | 'steps' | 'epoch';
-  eval_steps: number | null;
-  save_strategy: 'no' | 'steps' | 'epoch';
-  save_steps: number;
-  /** How many checkpoints of its own a run keeps; null or 0: all. */
-  save_total_limit: number | null;
-  /** The figure of evaluations (loss or eval_loss, say) whose best value is noted; null: none. */
-  metric_for_best_model: string | null;
-  /** Whether more of it is better; null: unless its name ends in loss. */
-  greater_is_better: boolean | null;
-  seed: number;
-  data_seed: number | null;
-  /** Who keeps a log: 'tensorboard', 'all' or 'none', or a list. */
-  report_to: string | string[];
-  run_name: string | null;
-  resume_from_checkpoint: string | boolean | null;
-  /** Recompute each block in the backward pass: less memory, about a third more time. null: only where memory asks for it. */
-  gradient_checkpointing: boolean | null;
-  /** Matrix products of bf16 values (sums, norms and weights stay fp32). null: where the CPU has instructions for it. */
-  bf16: boolean | null;
-  fp16: boolean;
-  /** Memory that a step may take for activations: MiB, or below 1 a share of what is free. */
-  memory_limit: number;
-  /** Taken as tutorials set it: columns that an objective does not use are never read. */
-  remove_unused_columns: boolean;
-  /** The order of rows: 'random', 'sequential', or 'group_by_length': random, with rows of like length in a batch. */
-  train_sampling_strategy: string;
-  disable_tqdm: boolean;
-  /** What the model is asked at every checkpoint, so that one sees it learn. Empty: only on request, with the first rows' prompts. */
-  sample_prompts: string[];
-}
+export type { TrainingOptions } from './options';
 
 export const TRAINING_DEFAULTS: TrainingOptions = {
   output_dir: 'trainer_output',
@@ -129,7 +78,7 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   if (o.save_total_limit !== null)
     checkNumber(owner, 'save_total_limit', o.save_total_limit, { integer: true }, 'null or 0 keeps all checkpoints.');
   checkNumber(owner, 'memory_limit', o.memory_limit, { above: 0 }, 'Below 1 it is a share of what is free, else MiB.');
-  const one = (name: string, value: unknown, values: string[]) => {
+  const one = (name: string, value: unknown, values: readonly string[]) => {
     if (!values.includes(value as string)) throw new OptionError(`${owner}: ${name} = ${show(value)} is not one of ${values.join(', ')}.`);
   };
   one('lr_scheduler_type', o.lr_scheduler_type, Object.keys(SCHEDULES));

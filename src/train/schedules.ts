@@ -6,7 +6,7 @@ const after =
   (step, warmup, total) =>
     step < warmup ? step / Math.max(1, warmup) : f(Math.min(1, (step - warmup) / Math.max(1, total - warmup)));
 
-export const SCHEDULES: Record<string, Schedule> = {
+const schedules = {
   linear: after((p) => 1 - p),
   cosine: after((p) => 0.5 * (1 + Math.cos(Math.PI * p))),
   cosine_with_restarts: after((p) => (p >= 1 ? 0 : 0.5 * (1 + Math.cos(Math.PI * (p % 1))))),
@@ -17,4 +17,6 @@ export const SCHEDULES: Record<string, Schedule> = {
     const timescale = warmup || 10_000;
     return step < warmup ? step / Math.max(1, warmup) : 1 / Math.sqrt((step + timescale - warmup) / timescale);
   },
-};
+} satisfies Record<string, Schedule>;
+export type ScheduleName = keyof typeof schedules;
+export const SCHEDULES: Record<string, Schedule> = schedules;

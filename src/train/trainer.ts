@@ -144,6 +144,7 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
     return this.handle.ask('pause');
   }
 
+  /** Goes on with a run that was paused. */
   resume(): Promise<string> {
     return this.handle.ask('resume');
   }

@@ -15,15 +15,19 @@ import { sft } from '../train/objectives/sft';
 import { Trainer } from '../train/trainer';
 import { previewRows } from './preview';
 
+/** Options of supervised fine-tuning: those of every training run, and what is learned of a row. */
 export interface SFTOptions extends TrainingOptions {
-  /** Rows longer than this are cut at the end; null: never. */
+  /** The peak of the learning rate, which the schedule's curve is multiplied with; 1e-4 to 3e-4 are usual for LoRA. Default: 2e-5. */
+  learning_rate: number;
+  /** Rows of more tokens than this are cut at the end; null: never. Default: 1024. */
   max_length: number | null;
-  /** Learn the assistant's turns alone (rows of {messages}). */
+  /** Learn the assistant's turns alone (rows of {messages}). Default: false. */
   assistant_only_loss: boolean;
-  /** Learn the completion alone (rows of {prompt, completion}); null: yes. */
+  /** Learn the completion alone (rows of {prompt, completion}); null: yes. Default: null. */
   completion_only_loss: boolean | null;
+  /** The column of plain texts, where rows are neither {messages} nor {prompt, completion}. Default: 'text'. */
   dataset_text_field: string;
-  /** Fill rows up to max_length with whole texts; they do not see one another. A batch counts the filled rows. */
+  /** Fill rows up to max_length with whole texts; they do not see one another. A batch counts the filled rows. Default: false. */
   packing: boolean;
 }
 
@@ -58,14 +62,21 @@ export class SFTConfig {
   }
 }
 
-interface SFTTrainerOptions {
+/** What an SFTTrainer is made of. */
+export interface SFTTrainerOptions {
+  /** The model to train, from AutoModelForCausalLM.from_pretrained, or one that get_peft_model has put an adapter beside. Needed. Default: null. */
   model: CausalLM | PeftModel<CausalLM> | null;
+  /** How it is trained; null: with all defaults. Default: null. */
   args: SFTConfig | null;
+  /** Rows of {messages}, {prompt, completion} or {text}, from load_dataset or Dataset.from_list. Needed. Default: null. */
   train_dataset: Dataset | null;
+  /** Rows that are not trained on, by which evaluations measure; null: none. Default: null. */
   eval_dataset: Dataset | null;
+  /** The model's tokenizer, from AutoTokenizer.from_pretrained. Needed. Default: null. */
   processing_class: Tokenizer | null;
+  /** The adapter to put beside the model (new LoraConfig({ r: 16 })); null: the model itself is trained. Default: null. */
   peft_config: PeftConfig | null;
-  /** Called beside the trainer's own: instances or classes of TrainerCallback, or objects of hooks. */
+  /** Called beside the trainer's own: instances or classes of TrainerCallback, or objects of hooks. Default: null. */
   callbacks: CallbackLike[] | null;
 }
 

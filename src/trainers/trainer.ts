@@ -18,13 +18,19 @@ export class TrainingArguments {
   }
 }
 
-interface TrainerOptions {
+/** What a Trainer is made of. */
+export interface TrainerOptions {
+  /** The model to train, from AutoModelForSequenceClassification.from_pretrained, with an adapter or without. Needed. Default: null. */
   model: TrainedModel | null;
+  /** How it is trained; null: with all defaults. Default: null. */
   args: TrainingArguments | null;
+  /** Rows of {text, label}, from load_dataset or Dataset.from_list. Needed. Default: null. */
   train_dataset: Dataset | null;
+  /** Rows that are not trained on, by which evaluations measure; null: none. Default: null. */
   eval_dataset: Dataset | null;
+  /** The model's tokenizer, from AutoTokenizer.from_pretrained. Needed. Default: null. */
   processing_class: Tokenizer | null;
-  /** Called beside the trainer's own: instances or classes of TrainerCallback, or objects of hooks. */
+  /** Called beside the trainer's own: instances or classes of TrainerCallback, or objects of hooks. Default: null. */
   callbacks: CallbackLike[] | null;
 }
 

@@ -3,6 +3,7 @@ import { add } from '../../src/engine/ops/add';
 import { attention, LayerCache, positionsIn } from '../../src/engine/ops/attention';
 import { attentionBlock } from '../../src/engine/ops/attention_block';
 import { denseCrossEntropy } from '../../src/engine/ops/dense_cross_entropy';
+import { denseLosses } from '../../src/engine/ops/dense_losses';
 import { dropout } from '../../src/engine/ops/dropout';
 import { embedding } from '../../src/engine/ops/embedding';
 import { gatedMlp } from '../../src/engine/ops/gated_mlp';
@@ -437,17 +438,15 @@ describe('native ops agree with their references', () => {
       [1100, 24, 2000, 2],
       [70, 24, 4000, 12], // logits of some hundred: blocks of the vocabulary differ by more than fp32 has exponents for
     ])
-      it(`denseCrossEntropy in ${precision}: [${rows}, ${dim}] of ${scale} over ${vocabulary}`, async () => {
+      it(`denseCrossEntropy and denseLosses in ${precision}: [${rows}, ${dim}] of ${scale} over ${vocabulary}`, async () => {
         const labels = tf.tensor1d(
           Array.from({ length: rows }, (_, i) => (i * 37) % vocabulary),
           'int32',
         );
-        await checkOp(
-          denseCrossEntropy,
-          () => ({ x: normal([rows, dim], scale), weight: normal([vocabulary, dim]) }),
-          { labels, factor: 1 / rows },
-          { precision, tolerance: precision === 'bf16' ? 2e-2 : 5e-5 },
-        );
+        const given = () => ({ x: normal([rows, dim], scale), weight: normal([vocabulary, dim]) });
+        const options = { precision, tolerance: precision === 'bf16' ? 2e-2 : 5e-5 };
+        await checkOp(denseCrossEntropy, given, { labels, factor: 1 / rows }, options);
+        await checkOp(denseLosses, given, { labels }, options);
         labels.dispose();
       });
   }
@@ -474,6 +473,7 @@ describe('native ops agree with their references', () => {
         });
         const tolerance = precision === 'bf16' ? 3e-2 : 5e-5; // matrices are rounded to bf16 too
         await checkOp(denseCrossEntropy, given, { frozen, labels, factor: 1 / rows }, { precision, tolerance });
+        await checkOp(denseLosses, given, { frozen, labels }, { precision, tolerance });
         if (frozen)
           await checkOp(linearCrossEntropy, given, { frozen, labels, gradient: false }, { precision, tolerance, skip: ['x', 'u', 'b'] });
         frozen?.dispose();

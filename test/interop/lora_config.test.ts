@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { AutoModelForCausalLM, get_peft_model, LoraConfig } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
 import { LORA_FIELDS, SHARED_FIELDS } from '../../src/peft/fields';
-import type { LoraOptions } from '../../src/peft/lora';
+import { type LoraOptions, pairsIn } from '../../src/peft/lora';
 import { fullMatch } from '../../src/peft/patterns';
 import { peer } from '../peer';
 import { tinyLlama } from '../tiny';
@@ -165,7 +165,7 @@ it('modules, ranks and scales are those that PEFT finds, and patterns are those 
       continue;
     }
     const peft = attach();
-    const ours = Object.fromEntries([...peft.pairs].map(([path, { a, scale }]) => [path, [a.shape[0], scale]]));
+    const ours = Object.fromEntries([...pairsIn(peft.attached)].map(([path, { a, scale }]) => [path, [a.shape[0], scale]]));
     peft.unload();
     expect(ours, what).toEqual(found[i]);
   }

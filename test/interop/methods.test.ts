@@ -12,8 +12,9 @@ import { expectSameTraining, trainBoth } from './train_both';
 
 const SCRIPT = 'peer_methods.py';
 const ids = [[1, 2, 3, 4, 5, 6]];
-let folder: string;
-let model: CausalLM;
+const places = { tied: '', apart: '' };
+const models = {} as Record<keyof typeof places, CausalLM>;
+const placeOf = (name: string) => (CASES[name].tied ? 'tied' : 'apart');
 const cases = names.map((name) => ({ ...CASES[name], unmergeable: Boolean(CASES[name].unmergeable), folder: scratch('theirs') }));
 const types = ['llama', 'mistral', 'qwen2', 'qwen3', 'gemma'];
 let theirs: {
@@ -24,11 +25,14 @@ let theirs: {
   usual: Record<string, string[]>;
 }[];
 beforeAll(async () => {
-  folder = await tinyLlama(8, { hidden_size: 64, intermediate_size: 128, tie_word_embeddings: false });
-  model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
-  theirs = peer('methods_saved', { model: folder, ids, cases, types }, SCRIPT);
+  for (const name of ['tied', 'apart'] as const) {
+    places[name] = await tinyLlama(8, { hidden_size: 64, intermediate_size: 128, tie_word_embeddings: name === 'tied' });
+    models[name] = await AutoModelForCausalLM.from_pretrained(places[name], { progress: false });
+  }
+  const given = cases.map((one, i) => ({ ...one, model: places[placeOf(names[i])] }));
+  theirs = peer('methods_saved', { ids, cases: given, types }, SCRIPT);
 });
-const logits = () => tf.tidy(() => Array.from(model.forward(tf.tensor2d(ids, [1, 6], 'int32')).dataSync()));
+const logits = (model: CausalLM) => tf.tidy(() => Array.from(model.forward(tf.tensor2d(ids, [1, 6], 'int32')).dataSync()));
 const worst = (a: number[], b: number[]) => Math.max(...a.map((v, i) => Math.abs(v - b[i])));
 /** The fields of a saved config; that of PEFT's version is its own. */
 const fields = (saved: string) =>
@@ -36,38 +40,39 @@ const fields = (saved: string) =>
 const config = (name: string) => CASES[name].config as unknown as PeftConfig;
 
 it('adapters of every method that PEFT saved answer here as there, with the same tensors, merged too', async () => {
-  const base = logits();
   for (const [i, name] of names.entries()) {
+    const model = models[placeOf(name)];
+    const base = logits(model);
     expect(worst(theirs[i].again, theirs[i].logits), `${name}: PEFT's own`).toBeLessThan(1e-5);
     const peft = await PeftModel.from_pretrained(model, cases[i].folder);
-    const now = logits();
+    const now = logits(model);
     expect(worst(now, theirs[i].logits), name).toBeLessThan(1e-4);
     expect(worst(now, base), name).toBeGreaterThan(1e-2);
     const shapes = Object.fromEntries([...peft.namedParameters()].map(([key, p]) => [key, p.shape]));
     expect(shapes, name).toEqual(theirs[i].shapes);
     if (theirs[i].merged) {
       await peft.merge_adapter({ dtype: 'float32' });
-      expect(worst(logits(), theirs[i].merged as number[]), `${name}, merged`).toBeLessThan(1e-4);
+      expect(worst(logits(model), theirs[i].merged as number[]), `${name}, merged`).toBeLessThan(1e-4);
     }
     peft.unload();
   }
 });
 
 it('adapters of every method that are saved here answer in PEFT as here, without a word', async () => {
-  const made: { folder: string; logits: number[] }[] = [];
+  const made: { model: string; folder: string; logits: number[] }[] = [];
   for (const name of names) {
+    const model = models[placeOf(name)];
     const peft = get_peft_model(model, config(name));
     let seed = 1;
     for (const p of peft.namedParameters().values())
       p.assign(tf.keep(tf.tidy(() => tf.add(p.tensor, tf.randomNormal(p.shape, 0, 0.2, 'float32', seed++)))));
     const to = scratch('ours');
     await peft.save_pretrained(to);
-    made.push({ folder: to, logits: logits() });
+    made.push({ model: places[placeOf(name)], folder: to, logits: logits(model) });
     expect(fields(to), name).toEqual(fields(cases[made.length - 1].folder));
     peft.unload();
   }
-  const folders = made.map((one) => one.folder);
-  const loaded = peer<{ logits: number[]; warnings: string[] }[]>('methods_loaded', { model: folder, ids, folders }, SCRIPT);
+  const loaded = peer<{ logits: number[]; warnings: string[] }[]>('methods_loaded', { ids, cases: made }, SCRIPT);
   for (const [i, name] of names.entries()) {
     expect(loaded[i].warnings, name).toEqual([]);
     expect(worst(loaded[i].logits, made[i].logits), name).toBeLessThan(1e-4);
@@ -76,6 +81,7 @@ it('adapters of every method that are saved here answer in PEFT as here, without
 
 it('without target_modules every method adapts what PEFT adapts in such a model', async () => {
   expect(Object.keys(theirs[0].usual)).toEqual(types);
+  const model = models.apart;
   const { model_type } = model.config;
   for (const [i, name] of names.entries())
     for (const [type, expected] of Object.entries(theirs[i].usual)) {
@@ -91,11 +97,11 @@ it('without target_modules every method adapts what PEFT adapts in such a model'
 
 it('20 steps of every method: each loss within 1e-3 of PEFT', async () => {
   const train = Dataset.from_list(Array.from({ length: 12 }, (_, i) => chatRow(`What is ${i} plus one?`, `${i} plus one is ${i + 1}.`)));
-  const common = { path: folder, tokenizer: tinyTokenizer(), train, steps: 20, dtype: 'float32' as const, lr: 1e-2 };
+  const common = { tokenizer: tinyTokenizer(), train, steps: 20, dtype: 'float32' as const, lr: 1e-2 };
   const settings = [];
   for (const name of names) {
-    const peft = get_peft_model(model, config(name));
-    settings.push({ ...common, peft: peft.active_peft_config });
+    const peft = get_peft_model(models[placeOf(name)], config(name));
+    settings.push({ ...common, path: places[placeOf(name)], peft: peft.active_peft_config });
     peft.unload();
   }
   for (const both of await trainBoth(settings)) expectSameTraining(both);

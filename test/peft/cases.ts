@@ -5,6 +5,8 @@ export interface MethodCase {
   unmergeable?: boolean;
   /** It changes the model's answers from the first. */
   startsAnew?: boolean;
+  /** Beside a model whose head shares its matrix with the embedding table. */
+  tied?: boolean;
 }
 
 export const CASES: Record<string, MethodCase> = {
@@ -14,6 +16,18 @@ export const CASES: Record<string, MethodCase> = {
   },
   'LoRA, and the table trained whole': {
     config: { peft_type: 'LORA', r: 4, target_modules: ['v_proj', 'up_proj'], modules_to_save: ['embed_tokens'] },
+  },
+  'LoRA, and of a tied model the table trained whole': {
+    config: { peft_type: 'LORA', r: 4, target_modules: ['v_proj', 'up_proj'], modules_to_save: ['embed_tokens'] },
+    tied: true,
+  },
+  'LoRA, and of a tied model the head trained whole': {
+    config: { peft_type: 'LORA', r: 4, target_modules: ['v_proj', 'up_proj'], modules_to_save: ['lm_head'] },
+    tied: true,
+  },
+  'LoRA, and of a tied model table and head trained whole': {
+    config: { peft_type: 'LORA', r: 4, target_modules: ['v_proj', 'up_proj'], modules_to_save: ['embed_tokens', 'lm_head'] },
+    tied: true,
   },
   '(IA)^3 as PEFT has it for Llama': { config: { peft_type: 'IA3' } },
   'LN tuning as PEFT has it for Llama': { config: { peft_type: 'LN_TUNING' } },

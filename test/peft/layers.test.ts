@@ -16,6 +16,7 @@ import {
   SFTTrainer,
 } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
+import { pairsIn } from '../../src/peft/lora';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 
 const targets = ['embed_tokens', 'lm_head', 'v_proj'];
@@ -162,7 +163,7 @@ it('what names nothing is said: exclude_modules, patterns and layers too', async
   expect(attach({ rank_pattern: { lm_head: 4 } })).toThrow(/rank_pattern has 'lm_head', which fits none of the adapted modules/);
   expect(attach({ alpha_pattern: { nothing: 4 } })).toThrow(/alpha_pattern has 'nothing', which fits none/);
   const peft = attach({ exclude_modules: '.*_proj', target_modules: '.*(_proj|lm_head)' })();
-  expect([...peft.pairs.keys()]).toEqual(['lm_head']);
+  expect([...pairsIn(peft.attached).keys()]).toEqual(['lm_head']);
   await expect(peft.save_pretrained(scratch(), { save_embedding_layers: 'yes' as 'auto' })).rejects.toThrow(
     /save_embedding_layers is 'yes'/,
   );

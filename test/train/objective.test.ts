@@ -8,6 +8,7 @@ import * as tf from '../../src/engine/tf';
 import { AutoModelForCausalLM, get_peft_model, LoraConfig, type PeftModel } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
 import type { ForwardOptions } from '../../src/models/decoder';
+import type { LoraOptions } from '../../src/peft/lora';
 import { TRAINING_DEFAULTS, type TrainingOptions } from '../../src/train/config';
 import type { Objective } from '../../src/train/objective';
 import { Trainer } from '../../src/train/trainer';
@@ -69,10 +70,10 @@ beforeAll(async () => {
   folder = await tinyLlama(3);
 });
 
-async function make(options: Partial<TrainingOptions> = {}, target_modules: string | string[] = 'all-linear') {
+async function make(options: Partial<TrainingOptions> = {}, lora: Partial<LoraOptions> = { target_modules: 'all-linear' }) {
   const model = get_peft_model(
     await AutoModelForCausalLM.from_pretrained(folder, { progress: false }),
-    new LoraConfig({ r: 4, lora_alpha: 8, target_modules, init_lora_weights: false }),
+    new LoraConfig({ r: 4, lora_alpha: 8, init_lora_weights: false, ...lora }),
   );
   const args: TrainingOptions = {
     ...TRAINING_DEFAULTS,
@@ -85,33 +86,38 @@ async function make(options: Partial<TrainingOptions> = {}, target_modules: stri
 }
 const series = (trainer: Awaited<ReturnType<typeof make>>, name: string) => (trainer.run?.series[name] ?? []).map(([, v]) => v);
 
-it.each([['all-linear'], [['q_proj', 'lm_head']]])(
-  'an objective of pairs trains as it does in torch with PEFT, beside %s',
-  async (targets) => {
-    const trainer = await make({ eval_strategy: 'steps', eval_steps: 6 }, targets);
+const ADAPTERS: Record<string, Partial<LoraOptions>> = {
+  'all linear layers': { target_modules: 'all-linear' },
+  'an adapted head': { target_modules: ['q_proj', 'lm_head'] },
+  'a head that is trained whole': { target_modules: ['q_proj'], modules_to_save: ['lm_head'] },
+};
+
+it('an objective of pairs trains as it does in torch with PEFT, beside any head', async () => {
+  const made: Awaited<ReturnType<typeof make>>[] = [];
+  const cases: object[] = [];
+  for (const lora of Object.values(ADAPTERS)) {
+    const trainer = await make({ eval_strategy: 'steps', eval_steps: 6 }, lora);
     const adapter = scratch('adapter');
     await trainer.model.save_pretrained(adapter);
     await trainer.train();
     const batches = Array.from({ length: 6 }, (_, step) => pairs.slice((4 * step) % 12, ((4 * step) % 12) + 4));
-    const given = { model: folder, adapter, beta: BETA, lr: 5e-3, batches, eval: pairs.slice(0, 5) };
-    const theirs = peer<{ steps: number[][]; eval: number[] }>('preference', given, 'peer_train.py');
-    const ours = ['loss', 'grad_norm', 'rewards/accuracies', 'rewards/margins'].map((name) => series(trainer, name));
+    cases.push({ model: folder, adapter, beta: BETA, lr: 5e-3, batches, eval: pairs.slice(0, 5) });
+    made.push(trainer);
+  }
+  const all = peer<{ steps: number[][]; eval: number[] }[]>('preference', { cases }, 'peer_train.py');
+  for (const [at, name] of Object.keys(ADAPTERS).entries()) {
+    const [trainer, theirs] = [made[at], all[at]];
+    const ours = ['loss', 'grad_norm', 'rewards/accuracies', 'rewards/margins'].map((figure) => series(trainer, figure));
     for (const [step, figures] of theirs.steps.entries())
       for (const [i, figure] of figures.entries())
-        expect(Math.abs(ours[i][step] - figure), `${step}, ${i}`).toBeLessThan(1e-3 * Math.max(1, figure));
-    expect(series(trainer, 'eval_loss')[0]).toBeCloseTo(theirs.eval[0], 3);
-    expect(series(trainer, 'eval_rewards/accuracies')).toEqual([expect.closeTo(theirs.eval[1], 6)]);
+        expect(Math.abs(ours[i][step] - figure), `${name}: ${step}, ${i}`).toBeLessThan(1e-3 * Math.max(1, figure));
+    expect(series(trainer, 'eval_loss')[0], name).toBeCloseTo(theirs.eval[0], 3);
+    expect(series(trainer, 'eval_rewards/accuracies'), name).toEqual([expect.closeTo(theirs.eval[1], 6)]);
     const logs = trainer.state.log_history.filter((entry) => 'loss' in entry);
-    expect(logs.map((entry) => entry['rewards/margins'])).toEqual(
-      [0, 3].map((from) =>
-        expect.closeTo(
-          ours[3].slice(from, from + 3).reduce((sum, v) => sum + v / 3, 0),
-          6,
-        ),
-      ),
-    );
-  },
-);
+    const means = [0, 3].map((from) => ours[3].slice(from, from + 3).reduce((sum, v) => sum + v / 3, 0));
+    expect(logs.map((entry) => entry['rewards/margins'])).toEqual(means.map((mean) => expect.closeTo(mean, 6)));
+  }
+});
 
 it('a pair is never split, and what its step comes to depends on no split, recomputation or interruption', async () => {
   const { texts } = preference();

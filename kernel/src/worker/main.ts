@@ -13,6 +13,7 @@ import { evaluate } from './evaluate';
 import { take } from './gate';
 import { Held } from './held';
 import { Modules } from './modules';
+import { offer } from './offered';
 import { captureStreams, emit, Json } from './output';
 import { answered, ask } from './questions';
 import { bundleOf } from './values';
@@ -39,6 +40,11 @@ Object.assign(globalThis, {
   input: (prompt = '', { password = false } = {}) => ask<string>({ type: 'input', prompt: String(prompt), password }),
   /** Takes away what the cell has shown so far; `wait`: when the next output comes. */
   clearOutput: (wait = false) => emit({ type: 'clear', wait }),
+  /** Shows what a function, a class or a value is: its docstring, options and methods. */
+  help: (what: unknown) => {
+    const named = typeof what === 'function' ? what : (what as object | null | undefined)?.constructor;
+    emit({ type: 'help', name: String(named?.name) });
+  },
 });
 
 // Libraries write rich output through this, and through tslab's own place for it when tslab is loaded.
@@ -105,6 +111,9 @@ function receive(message: ToWorker): void {
       break;
     case 'comm':
       void microtask(() => inCell(message.cell, () => receiveComm(message)));
+      break;
+    case 'values':
+      void microtask(() => offer(message.id, message.asked, place.scope));
       break;
     case 'quit':
       void microtask(() => process.exit(0));

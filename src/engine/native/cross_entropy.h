@@ -27,10 +27,19 @@ struct Pair {
   long rank = 0;
 };
 
-// The gradients of factor * the sum of the losses: x's and u's, W's and b's. Those that are null are not made.
+// What the losses are multiplied with: one number for all, or one for each.
+struct Factors {
+  const float* values;
+  long each;  // 1 where each row has its own, else 0
+  float of(long row) const { return values[row * each]; }
+  Factors from(long row) const { return {values + row * each, each}; }
+};
+constexpr float kOne = 1;
+
+// The gradients of the sum of the losses times their factors: x's and u's, W's and b's. Those that are null are not made.
 struct HeadGradients {
   float *x = nullptr, *u = nullptr, *w = nullptr, *b = nullptr;
-  float factor = 1;
+  Factors factors{&kOne, 0};
 };
 
 // The exponentials of a slice, rounded as products take them: for every block of the vocabulary and every block of rows a left side with a
@@ -111,11 +120,11 @@ void vocabularySlice(const Rows<P>& x, const Rows<P>& u, long rows, const Weight
   }
 }
 
-// What some rows of x add to vocabulary rows [from, to) of W's gradient, dW = p^T x with p = factor (exp(x W^T - lse) - onehot). The
-// factor by which kept exponentials differ from p is taken to x.
+// What some rows of x add to vocabulary rows [from, to) of W's gradient, dW = p^T x with p = factor (exp(x W^T - lse) - onehot), each
+// row by its own. What kept exponentials are to be multiplied by for p is taken to x.
 template <class P>
-void weightSlice(const float* x, long rows, long dim, long from, long to, const int32_t* labels, const float* lse, float factor,
-                 const Exponentials<P>& kept, bool first, float* dw) {
+void weightSlice(const float* x, long rows, long dim, long from, long to, const int32_t* labels, const float* lse,
+                 const Factors& factors, const Exponentials<P>& kept, bool first, float* dw) {
   const int width = widthFor(dim);
   const long steps = stepsOf<P>(rows), blocks = (rows + kRowBlock - 1) / kRowBlock;
   float* scaled = scratch(5, rows * dim);
@@ -125,7 +134,7 @@ void weightSlice(const float* x, long rows, long dim, long from, long to, const 
     const float* tops = kept.tops + b * rows;
     if (!before || std::memcmp(tops, before, rows * 4)) {
       for (long r = 0; r < rows; r++) {
-        const float by = factor * std::exp(tops[r] - lse[r]);
+        const float by = factors.of(r) * std::exp(tops[r] - lse[r]);
         for (long k = r * dim; k < (r + 1) * dim; k++) scaled[k] = x[k] * by;
       }
       packAll<P>(StridedRight(static_cast<const float*>(scaled), rows, dim, 1), dim, panels, width);
@@ -145,7 +154,7 @@ void weightSlice(const float* x, long rows, long dim, long from, long to, const 
       }
   }
   for (long r = 0; r < rows; r++)
-    if (labels[r] >= from && labels[r] < to) axpy(-factor, x + r * dim, dw + labels[r] * dim, dim);
+    if (labels[r] >= from && labels[r] < to) axpy(-factors.of(r), x + r * dim, dw + labels[r] * dim, dim);
 }
 
 inline void checkLabels(const int32_t* labels, long rows, long vocabulary) {
@@ -164,7 +173,6 @@ template <class P>
 void crossEntropy(const float* x, long rows, const Weight& weight, const Pair& pair, const int32_t* labels, float* loss,
                   const HeadGradients& to = {}) {
   const long vocabulary = weight.rows, dim = weight.columns, rank = pair.rank;
-  const float factor = to.factor;
   checkLabels(labels, rows, vocabulary);
   const int slices = threadCount();
   const bool keep = to.w || to.b;
@@ -179,6 +187,7 @@ void crossEntropy(const float* x, long rows, const Weight& weight, const Pair& p
     const long count = std::min(most, rows - first);
     const float *x0 = x + first * dim, *u0 = pair.u + first * rank;
     const int32_t* wanted = labels + first;
+    const Factors factors = to.factors.from(first);
     const Rows<P> left = rowsOf<P>(Left{x0, dim, 1}, count, dim, 7);
     const Rows<P> lowLeft = rank ? rowsOf<P>(Left{u0, rank, 1}, count, rank, 13) : Rows<P>{};
     const auto slice = [&](long s) {
@@ -199,6 +208,7 @@ void crossEntropy(const float* x, long rows, const Weight& weight, const Pair& p
       lse[r] = highest + std::log(sums);
       loss[first + r] = lse[r] - target[r];
       if (!to.x) return;
+      const float factor = factors.of(r);
       float *out = to.x + (first + r) * dim, *lowOut = to.u + (first + r) * rank;
       unpack(weight, wanted[r], 0, dim, out);
       for (long j = 0; j < dim; j++) out[j] *= -factor;
@@ -212,8 +222,8 @@ void crossEntropy(const float* x, long rows, const Weight& weight, const Pair& p
     });
     if (keep)
       forSlices([&](int s, long from, long end) {
-        if (to.w) weightSlice<P>(x0, count, dim, from, end, wanted, lse.data(), factor, exponentials(s), first == 0, to.w);
-        if (to.b) weightSlice<P>(u0, count, rank, from, end, wanted, lse.data(), factor, exponentials(s), first == 0, to.b);
+        if (to.w) weightSlice<P>(x0, count, dim, from, end, wanted, lse.data(), factors, exponentials(s), first == 0, to.w);
+        if (to.b) weightSlice<P>(u0, count, rank, from, end, wanted, lse.data(), factors, exponentials(s), first == 0, to.b);
       });
   }
 }

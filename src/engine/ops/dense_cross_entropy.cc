@@ -1,4 +1,4 @@
-// The cross-entropy of a trained output head with its gradients; see dense_cross_entropy.ts.
+// The cross-entropy of a trained output head with its gradients; see dense_cross_entropy.ts and dense_losses.ts.
 #include "../native/head.h"
 
 namespace tunebook {
@@ -7,13 +7,16 @@ namespace {
 template <class P>
 void compute(Call& call) {
   const Head head(call);
-  const float factor = call.attribute(3);
-  const bool trained = call.attribute(4) != 0;
+  const auto given = call.input<float>(5);
+  if (given.size != 1 && given.size != head.rows)
+    throw std::invalid_argument("cross-entropy: " + std::to_string(given.size) + " factors do not fit " + std::to_string(head.rows) + " rows");
+  const Factors factors{given.data, given.size > 1};
+  const bool trained = call.attribute(3) != 0;
   const long rank = head.pair.rank;
   std::vector<float> losses(head.rows);
   float* sum = call.output(0, {});
   HeadGradients to;
-  to.factor = factor;
+  to.factors = factors;
   to.x = call.output(1, {head.rows, head.dim});
   float* dw = call.output(2, trained ? Shape{head.vocabulary, head.dim} : Shape{0});
   float* du = call.output(3, {head.rows, rank});
@@ -22,15 +25,15 @@ void compute(Call& call) {
   if (rank) to.u = du, to.b = db;
   crossEntropy<P>(head.x, head.rows, head.weight, head.pair, head.labels, losses.data(), to);
   *sum = 0;
-  for (float loss : losses) *sum += factor * loss;
+  for (long r = 0; r < head.rows; r++) *sum += factors.of(r) * losses[r];
 }
 
 void computeAny(Call& call) {
   withPrecision(call.attribute(2), [&](auto p) { compute<decltype(p)>(call); });
 }
 
-const Spec spec{"TunebookDenseCrossEntropy", {HEAD_INPUTS}, {"sum: float", "dx: float", "dw: float", "du: float", "db: float"},
-                {HEAD_ATTRIBUTES, "factor: float", "trained: int"}};
+const Spec spec{"TunebookDenseCrossEntropy", {HEAD_INPUTS, "factors: float"}, {"sum: float", "dx: float", "dw: float", "du: float", "db: float"},
+                {HEAD_ATTRIBUTES, "trained: int"}};
 const Op<spec, computeAny> op;
 
 }  // namespace

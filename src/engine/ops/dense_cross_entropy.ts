@@ -3,10 +3,16 @@ import { fusedOp } from '../fused_op';
 import { checkHead, type HeadAttributes, type HeadInputs, headLosses, nativeHead } from '../head';
 import * as tf from '../tf';
 
+/** The sum of a head's losses times `factors` [1] or [rows], and its gradients: of x, of the matrix where it is trained, of u and b. */
+export function nativeDense(given: HeadInputs, head: HeadAttributes, factors: tf.Tensor): tf.Tensor[] {
+  const { inputs, attributes } = nativeHead(given, head);
+  return execute('TunebookDenseCrossEntropy', [...inputs, factors], { ...attributes, trained: given.weight ? 1 : 0 }, 5);
+}
+
 /**
  * `factor` times the sum of the cross-entropies of a head that is trained: its matrix, a low-rank pair beside it, or both (see
- * HeadInputs). As in linearCrossEntropy there are never logits of all rows in memory, and gradients are ready when the loss is: so what
- * scales each row's loss must be known by then.
+ * HeadInputs). As in linearCrossEntropy there are never logits of all rows in memory, and gradients are ready when the loss is: so the
+ * factor must be known by then (`denseLosses` gives each row's loss, to be gone on with).
  * x [rows, dim], W [vocabulary, dim], labels int32 [rows], u [rows, rank], b [vocabulary, rank] -> []
  */
 export const denseCrossEntropy = fusedOp<HeadInputs, HeadAttributes & { factor: number }>({
@@ -16,9 +22,7 @@ export const denseCrossEntropy = fusedOp<HeadInputs, HeadAttributes & { factor: 
   reference: (given, head) => tf.mul(tf.sum(headLosses(given, head)), head.factor),
   native: {
     forward(given, head) {
-      const { inputs, attributes } = nativeHead(given, head);
-      const own = { factor: { float: head.factor }, trained: given.weight ? 1 : 0 };
-      const [y, ...save] = execute('TunebookDenseCrossEntropy', inputs, { ...attributes, ...own }, 5);
+      const [y, ...save] = nativeDense(given, head, tf.tensor1d([head.factor]));
       return { y, save };
     },
     backward(dy, gradients) {

@@ -74,10 +74,15 @@ export class TrainerCallback {}
 export interface TrainerCallback {
   /** The trainer is made; what is async in it is awaited when training begins. */
   on_init_end?(...given: Given): Returned;
+  /** The run begins; nothing was trained yet. */
   on_train_begin?(...given: Given): Returned;
+  /** The run has ended, and what is saved at its end is saved. */
   on_train_end?(...given: Given): Returned;
+  /** Every row is about to be seen once more. */
   on_epoch_begin?(...given: Given): Returned;
+  /** Every row was seen once more. */
   on_epoch_end?(...given: Given): Returned;
+  /** Before the gradients of a step are computed. */
   on_step_begin?(...given: Given): Returned;
   /** After each micro-batch of a step but the last. */
   on_substep_end?(...given: Given): Returned;
@@ -85,11 +90,13 @@ export interface TrainerCallback {
   on_pre_optimizer_step?(...given: Given): Returned;
   /** The optimizer has stepped; the step does not count yet. */
   on_optimizer_step?(...given: Given): Returned;
+  /** The step counts, and its loss is plotted; logs, evaluations and checkpoints that are asked for now follow. */
   on_step_end?(...given: Given): Returned;
   /** `metrics` in the context: what an evaluation came to. */
   on_evaluate?(...given: Given): Returned;
   /** After each batch of an evaluation. */
   on_prediction_step?(...given: Given): Returned;
+  /** A checkpoint was written, whole. */
   on_save?(...given: Given): Returned;
   /** `logs` in the context: what is logged. */
   on_log?(...given: Given): Returned;

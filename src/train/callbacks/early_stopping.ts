@@ -27,6 +27,7 @@ export class EarlyStoppingCallback extends TrainerCallback {
     );
   }
 
+  /** An OptionError where nothing is measured that could get better. */
   override on_train_begin({ metric_for_best_model, eval_strategy }: TrainingOptions): void {
     if (metric_for_best_model === null || eval_strategy === 'no')
       throw new OptionError(
@@ -34,6 +35,7 @@ export class EarlyStoppingCallback extends TrainerCallback {
       );
   }
 
+  /** Counts evaluations that bring nothing better, and ends the run after enough of them. */
   override on_evaluate(
     args: TrainingOptions,
     { best_metric: best }: TrainerState,

@@ -11,6 +11,7 @@ import * as trackers from './trackers';
 const FIRST = [DefaultFlowCallback];
 const LAST = [SamplesCallback, BestMetricCallback, OverfittingCallback, CheckpointLimitCallback, ProgressCallback];
 
+export type TrackerName = keyof typeof trackers;
 export const TRACKERS: Record<string, new () => TrainerCallback> = { ...trackers };
 
 /** The trackers that `report_to` names: one, several, or 'all'; [] or 'none' are none. */

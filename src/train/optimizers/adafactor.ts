@@ -12,7 +12,7 @@ const rootMeanSquare = (x: tf.Tensor): tf.Tensor => tf.sqrt(tf.mean(tf.square(x)
  * (no relative step, no scaling by the parameter), no first moment. The second moments of a matrix are kept as those of its rows and
  * columns: out + in values instead of out * in.
  */
-export const adafactor: OptimizerKind = {
+export const adafactor = {
   names: { adafactor: { eightBit: false } },
   slots: (shape) =>
     shape.length < 2
@@ -24,7 +24,7 @@ export const adafactor: OptimizerKind = {
   apply(entries, step) {
     for (const entry of entries) applyOne(entry, step);
   },
-};
+} satisfies OptimizerKind;
 
 function applyOne({ parameter, gradient, states }: Entry, { lr, step, factor, weight_decay }: Step): void {
   const keep = 1 - step ** DECAY;

@@ -6,7 +6,7 @@ const fp32 = { eightBit: false };
 const packed = { eightBit: true };
 
 /** AdamW (Loshchilov and Hutter, 2019, https://arxiv.org/abs/1711.05101) as PyTorch steps, all tensors in one op. */
-export const adamw: OptimizerKind = {
+export const adamw = {
   // Paging moves moments out of a GPU's memory: where there is none, it is plain AdamW.
   names: {
     adamw_torch_fused: fp32,
@@ -46,4 +46,4 @@ export const adamw: OptimizerKind = {
       states[1].write(v);
     }
   },
-};
+} satisfies OptimizerKind;

@@ -1,0 +1,127 @@
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FileError } from '../core/errors';
+import { writeText } from '../formats/atomic';
+import { PICKLE } from '../formats/pickle';
+import { type Matrix, type Module, type Parameter, readParameters, writeTensors } from '../nn';
+import { adoptMatrices, matrixNames } from './base_layers';
+import { type Adapter, type Applied, type BaseModel, type PeftConfig, PREFIX } from './method';
+import { SavedModules } from './saved_modules';
+
+/** What PEFT calls the file with an adapter's values. */
+export const FILE = 'adapter_model.safetensors';
+
+export interface SaveOptions {
+  /**
+   * Whether the matrices of an adapted embedding table and output head are saved with the adapter. As in PEFT they are by default,
+   * although they are not trained: an adapter beside them says which ones it was trained with.
+   */
+  save_embedding_layers?: boolean | 'auto';
+  /** Names of the adapters to save; by default all. */
+  selected_adapters?: string[] | null;
+}
+
+/** One of a model's adapters: what its method made, whole modules beside it, and what loading it did to the base model. */
+export class Part {
+  /** What its method made, then whole modules. */
+  readonly adapters: Adapter[];
+  private restoreBase = (): void => {};
+
+  /** It is not attached yet. */
+  constructor(
+    model: BaseModel,
+    readonly config: PeftConfig,
+    how: Applied,
+  ) {
+    const made = config.apply(model, how);
+    this.adapters = [made];
+    if (!config.modules_to_save?.length) return;
+    try {
+      this.adapters.push(new SavedModules(model, config.modules_to_save, new Set(made.modules.values()), config.prefix));
+    } catch (error) {
+      this.free();
+      throw error;
+    }
+  }
+
+  /** Trained tensors by the names that PEFT saves them under. */
+  get parameters(): Map<string, Parameter> {
+    return new Map(this.adapters.flatMap(({ parameters }) => [...parameters]));
+  }
+
+  /** How many modules its method changes. */
+  get terms(): number {
+    return this.adapters[0].modules.size;
+  }
+
+  /** The modules in the place of whose own tensors it puts others, by path. */
+  get replaced(): [path: string, module: Module][] {
+    return this.adapters.flatMap(({ replaced }) => [...replaced]);
+  }
+
+  /** Why it cannot be merged, where it cannot. */
+  get unmergeable(): string | undefined {
+    return this.adapters.find(({ unmergeable }) => unmergeable)?.unmergeable;
+  }
+
+  parametersIn(module: Module): Parameter[] {
+    return this.adapters.flatMap((adapter) => adapter.parametersIn(module));
+  }
+
+  attach(): void {
+    for (const adapter of this.adapters) adapter.attach();
+  }
+
+  detach(): void {
+    for (const adapter of this.adapters) adapter.detach();
+  }
+
+  /** What it has put into the model becomes the model's own. */
+  async keep(pack: Parameters<Adapter['keep']>[0]): Promise<void> {
+    for (const adapter of this.adapters) await adapter.keep(pack);
+  }
+
+  /** A table that it brought is the base model's no more. */
+  giveBack(): void {
+    this.restoreBase();
+    this.restoreBase = () => {};
+  }
+
+  free(): void {
+    this.giveBack();
+    for (const { tensor } of this.parameters.values()) tensor.dispose();
+  }
+
+  /** Takes the values of a saved adapter, and the matrices of the base model that it brings. */
+  async fill(folder: string): Promise<void> {
+    await this.read(folder);
+    this.restoreBase = await adoptMatrices(join(folder, FILE), PREFIX, this.adapters[0].modules);
+  }
+
+  /** Takes the values of a saved adapter. Missing and unexpected tensors are errors. */
+  async read(folder: string): Promise<void> {
+    if (!existsSync(join(folder, FILE)) && existsSync(join(folder, 'adapter_model.bin')))
+      throw new FileError(`${folder} has its weights in adapter_model.bin: ${PICKLE}`);
+    await readParameters(join(folder, FILE), this.parameters, new Set(this.beside().keys()));
+  }
+
+  private beside() {
+    return matrixNames(PREFIX, this.adapters[0].modules);
+  }
+
+  /** Writes adapter_config.json, adapter_model.safetensors and README.md. `embeddings`: the matrices of an adapted table or head too. */
+  async save(folder: string, base: string, embeddings: boolean): Promise<void> {
+    const { config } = this;
+    await mkdir(folder, { recursive: true });
+    const tensors: [string, Matrix][] = [...this.parameters];
+    if (embeddings) for (const [key, layer] of this.beside()) tensors.push([key, layer.owned('weight')]);
+    await writeTensors(join(folder, FILE), tensors);
+    await writeText(join(folder, 'adapter_config.json'), config.toJson(base));
+    await writeText(
+      join(folder, 'README.md'),
+      `---\nbase_model: ${base}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- ${config.peft_type.toLowerCase()}\n- tunebook\n---\n\n` +
+        `${config.summary} for ${base}, trained with tunebook.\n`,
+    );
+  }
+}
