@@ -69,6 +69,16 @@ def interval(case):
     return [r.low, r.high]
 
 
+def harness(case):
+    """lm-evaluation-harness's own backend: logarithms of probabilities of continuations, and whether they are greedy."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    model = HFLM(pretrained=case["folder"], device="cpu", dtype="float32", batch_size=4)
+    requests = [Instance("loglikelihood", {}, tuple(pair), i) for i, pair in enumerate(case["pairs"])]
+    return [[float(a), bool(b)] for a, b in model.loglikelihood(requests, disable_tqdm=True)]
+
+
 def plain(value):
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
@@ -85,5 +95,5 @@ if __name__ == "__main__":
     if task == "all":
         result = [classification(c) if c["kind"] == "labels" else texts(c) for c in given]
     else:
-        result = {"binomial": binomial, "interval": interval}[task](given)
+        result = {"binomial": binomial, "interval": interval, "harness": harness}[task](given)
     json.dump(plain(result), open(target, "w"))

@@ -24,6 +24,9 @@ async function isTied(config: ModelConfig, source: WeightSource): Promise<boolea
   return false;
 }
 
+/** Logits that are in memory at once where all of a text's are looked at: 64 MiB. */
+const LOGITS_AT_ONCE = 1 << 24;
+
 /** A decoder that predicts the next token. */
 export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
   static readonly suffix = 'ForCausalLM';
@@ -67,6 +70,29 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
     if (gradient && (trained || pair.u))
       return denseLosses({ x, ...trained, ...pair }, { frozen: trained ? undefined : matrix, labels }) as tf.Tensor1D;
     return linearCrossEntropy({ x, ...pair }, { frozen: matrix, labels, gradient }) as tf.Tensor1D;
+  }
+
+  /**
+   * Of each label, the logarithm of its probability and the token that is the most probable: [labelled] each, int32 the latter.
+   * `positions` and `labels` as in `losses`.
+   */
+  likelihoods(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, options?: ForwardOptions): [tf.Tensor1D, tf.Tensor1D] {
+    return tf.tidy(() => {
+      const hidden = this.hiddenAt(ids, positions, options);
+      const rows = Math.max(1, Math.floor(LOGITS_AT_ONCE / this.config.vocab_size));
+      const parts: [tf.Tensor1D, tf.Tensor1D][] = [];
+      for (let from = 0; from < labels.size; from += rows) {
+        const some = Math.min(rows, labels.size - from);
+        parts.push(
+          tf.tidy(() => {
+            const logits = this.logits(tf.slice(hidden, [from, 0], [some, -1]));
+            const at = tf.stack([tf.range(0, some, 1, 'int32'), tf.slice(labels, from, some)], 1);
+            return [tf.sub(tf.gatherND(logits, at), tf.logSumExp(logits, 1)) as tf.Tensor1D, tf.argMax(logits, 1) as tf.Tensor1D];
+          }),
+        );
+      }
+      return [tf.concat(parts.map(([logprobs]) => logprobs)), tf.concat(parts.map(([, best]) => best))];
+    });
   }
 
   /** What is trained on: the sum of these losses times `factor`, []. */
