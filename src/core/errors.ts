@@ -13,6 +13,19 @@ export class FileError extends TunebookError {
   override name = 'FileError';
 }
 
+/** What a model hub refused, or a network that failed on the way. */
+export class HubError extends TunebookError {
+  override name = 'HubError';
+  /** `status`: HTTP's; undefined where no answer came. `code`: the hub's own word, X-Error-Code. */
+  constructor(
+    text: string,
+    readonly status?: number,
+    readonly code?: string,
+  ) {
+    super(text);
+  }
+}
+
 /** Data rows that cannot be trained on. */
 export class DataError extends TunebookError {
   override name = 'DataError';

@@ -1,10 +1,12 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { FileError, OptionError } from '../core/errors';
 import { warnOnce } from '../core/events';
 import { sortedJson } from '../core/json';
 import { checkNumber, readOptions, show } from '../core/options';
 import { readJson } from '../formats/json';
+import { resolveFile } from '../hub/resolve';
+import { HUB_DEFAULTS, type HubOptions } from '../hub/settings';
 
 /** What generation does, under transformers' names. Null: not used. */
 export interface GenerationSettings {
@@ -130,6 +132,18 @@ export class GenerationConfig {
   constructor(fields: Partial<GenerationSettings> & Record<string, unknown> = {}) {
     const known = Object.fromEntries(Object.keys(GENERATION_KEYS).map((name) => [name, undefined as unknown]));
     Object.assign(this, set(readOptions('GenerationConfig', fields, known)));
+  }
+
+  /** The generation_config.json of a model by Hub id or path. */
+  static async from_pretrained(nameOrPath: string, options: Partial<HubOptions> & Record<string, unknown> = {}): Promise<GenerationConfig> {
+    const path = await resolveFile(
+      nameOrPath,
+      'generation_config.json',
+      readOptions('GenerationConfig.from_pretrained', options, HUB_DEFAULTS),
+    );
+    if (!path)
+      throw new FileError(`${nameOrPath} has no generation_config.json. Load the model: its generation_config has what its files say.`);
+    return readGenerationConfig(dirname(path), () => new GenerationConfig());
   }
 
   /** What a config.json without a generation_config.json beside it says of generation, as files of older versions do. */

@@ -1,12 +1,13 @@
-import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readOptions } from '../core/options';
 import { readGguf } from '../formats/gguf';
-import { resolveModel } from '../hub/resolve';
+import { FIND_ALIASES, FIND_DEFAULTS, type FindOptions, resolveTokenizer } from '../hub/resolve';
 import { Tokenizer } from '../tokenizers/tokenizer';
 import { CausalLM } from './causal_lm';
-import { type LoadOptions, loadModel } from './loading';
+import type { ModelConfig } from './config';
+import { type LoadOptions, loadConfig, loadModel } from './loading';
 
 type Options = Partial<LoadOptions> & Record<string, unknown>;
+type Find = Partial<FindOptions> & Record<string, unknown>;
 
 /** Models that predict the next token: `await AutoModelForCausalLM.from_pretrained('HuggingFaceTB/SmolLM2-135M-Instruct')`. */
 export class AutoModelForCausalLM {
@@ -16,14 +17,22 @@ export class AutoModelForCausalLM {
   }
 }
 
+/** Settings of models: `await AutoConfig.from_pretrained('HuggingFaceTB/SmolLM2-135M-Instruct')`. */
+export class AutoConfig {
+  /** What a model's config.json (or GGUF file) says, by Hub id or path; nothing else is fetched for it. */
+  static from_pretrained(nameOrPath: string, options: Find = {}): Promise<ModelConfig> {
+    return loadConfig(nameOrPath, readOptions('AutoConfig.from_pretrained', options, FIND_DEFAULTS, FIND_ALIASES));
+  }
+}
+
 /** Tokenizers of models: `await AutoTokenizer.from_pretrained('HuggingFaceTB/SmolLM2-135M-Instruct')`. */
 export class AutoTokenizer {
   /** The tokenizer of a model by Hub id or path, or one saved in a folder of its own. */
-  static async from_pretrained(nameOrPath: string): Promise<Tokenizer> {
-    if (existsSync(join(nameOrPath, 'tokenizer.json'))) return Tokenizer.fromFolder(nameOrPath);
-    const found = await resolveModel(nameOrPath);
-    if (found.kind === 'folder') return Tokenizer.fromFolder(found.path);
-    if (existsSync(join(dirname(found.path), 'tokenizer.json'))) return Tokenizer.fromFolder(dirname(found.path));
-    return Tokenizer.fromGguf((await readGguf(found.path)).metadata, found.path);
+  static async from_pretrained(nameOrPath: string, options: Find = {}): Promise<Tokenizer> {
+    const find = readOptions('AutoTokenizer.from_pretrained', options, FIND_DEFAULTS, ALIASES);
+    const { kind, path } = await resolveTokenizer(nameOrPath, find);
+    return kind === 'folder' ? Tokenizer.fromFolder(path) : Tokenizer.fromGguf((await readGguf(path)).metadata, path);
   }
 }
+
+const ALIASES = { ...FIND_ALIASES, use_fast: { to: null, why: 'tokenizers are always the fast ones' } };

@@ -8,7 +8,7 @@ import type { WeightFormat } from '../engine/weights';
 import { type Gguf, readGguf } from '../formats/gguf';
 import { readJson } from '../formats/json';
 import { GenerationConfig, readGenerationConfig } from '../generate/generation_config';
-import { type ResolvedModel, resolveModel } from '../hub/resolve';
+import { FIND_ALIASES, FIND_DEFAULTS, type FindOptions, type ResolvedModel, resolveFile, resolveModel, splitFind } from '../hub/resolve';
 import { BitsAndBytesConfig, bf16, f32 } from '../quantize';
 import type { Architecture, GgufReader, Report } from './architecture';
 import * as architectures from './architectures';
@@ -20,7 +20,7 @@ import type { PretrainedModel } from './pretrained';
 import { FOLLOWS, ggufSource, safetensorsSource, type WeightSource } from './source';
 
 /** Options of from_pretrained. */
-export interface LoadOptions {
+export interface LoadOptions extends FindOptions {
   /** Says 'block 3 of 30' while it loads. Default: true. */
   progress: boolean;
   /** How matrices are packed while they are loaded; null: as the files have them. Default: null. */
@@ -38,6 +38,7 @@ const quantized = (name: string): Alias => ({
 
 /** Names of transformers before 5.0. */
 const ALIASES: Record<string, Alias> = {
+  ...FIND_ALIASES,
   load_in_4bit: quantized('load_in_4bit'),
   load_in_8bit: quantized('load_in_8bit'),
   torch_dtype: { to: 'dtype' },
@@ -91,12 +92,14 @@ export async function loadModel<M extends PretrainedModel>(
   options: Partial<LoadOptions> & Record<string, unknown>,
 ): Promise<M> {
   const owner = `AutoModel${head.suffix}.from_pretrained`;
-  const { progress, quantization_config, dtype, ...own } = readOptions<LoadOptions & Record<string, unknown>>(
+  const all = readOptions<LoadOptions & Record<string, unknown>>(
     owner,
     options,
-    { ...head.options, progress: true, quantization_config: null, dtype: 'auto' },
+    { ...head.options, ...FIND_DEFAULTS, progress: true, quantization_config: null, dtype: 'auto' },
     ALIASES,
   );
+  const { progress, quantization_config, dtype, ...rest } = all;
+  const [find, own] = splitFind<FindOptions, FindOptions>(rest as unknown as FindOptions, FIND_DEFAULTS);
   if (!Object.hasOwn(DTYPES, dtype))
     throw new OptionError(`${owner}: dtype is ${show(dtype)}; it can be ${Object.keys(DTYPES).map(show).join(', ')}.`);
   const quantization =
@@ -105,7 +108,7 @@ export async function loadModel<M extends PretrainedModel>(
       : quantization_config;
   const prepare = (source: WeightSource) => Object.assign(source, { quantization, format: DTYPES[dtype] });
   await startBackend();
-  const found = await resolveModel(nameOrPath);
+  const found = await resolveModel(nameOrPath, find);
   const { name } = found;
   const id = `load ${name}`;
   const report: Report = (done, of) => progress && emit('progress', { id, text: `Loading ${name}: block ${done} of ${of}` });
@@ -142,6 +145,17 @@ async function readModelGguf(path: string, name: string) {
   const architecture = architectureOf(json.model_type, path);
   const config = architecture.config(json, name);
   return { gguf, architecture, config, source: ggufSource(gguf, names(config), config.num_hidden_layers, architecture.layout) };
+}
+
+/** What a model's config.json or GGUF file says, with its architecture's defaults. */
+export async function loadConfig(nameOrPath: string, find: FindOptions): Promise<ModelConfig> {
+  const found = find.gguf_file === null ? await resolveFile(nameOrPath, 'config.json', find) : undefined;
+  if (!found?.endsWith('.json')) {
+    const { path } = await resolveModel(nameOrPath, find);
+    return (await readModelGguf(path, nameOrPath)).config;
+  }
+  const json = await readJson(found);
+  return architectureOf(json.model_type, found, ARCHITECTURES, json).config(json, nameOrPath);
 }
 
 /** The weights of a model in files, by their Hugging Face names. */

@@ -1,8 +1,10 @@
 import { join } from 'node:path';
 import { OptionError } from '../core/errors';
 import { emit } from '../core/events';
-import { show } from '../core/options';
+import { readOptions, show } from '../core/options';
 import { Random } from '../core/random';
+import { resolveAdapter } from '../hub/resolve';
+import { HUB_DEFAULTS, type HubOptions } from '../hub/settings';
 import { Module, type Parameter } from '../nn';
 import { configIn, configOf } from './configs';
 import { refuseHeld, takeOff, worn } from './hold';
@@ -12,6 +14,8 @@ import { FILE, Part, type SaveOptions } from './part';
 import { countOf, Parts } from './parts';
 
 export type { BaseModel } from './method';
+
+type Find = Partial<HubOptions> & Record<string, unknown>;
 
 const DEFAULT = 'default';
 
@@ -66,11 +70,16 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
   }
 
   /**
-   * Loads an adapter that this library or PEFT saved. Missing and unexpected tensors are errors. Where it brings an embedding table or
+   * Loads an adapter that this library or PEFT saved, by Hub id or path. Missing and unexpected tensors are errors. Where it brings an embedding table or
    * output head of other values than the model's, they take the place of the model's until unload(), as in PEFT. An adapter that the
    * model wears is replaced.
    */
-  static async from_pretrained<M extends BaseModel>(model: M, folder: string, { adapter_name = DEFAULT } = {}): Promise<PeftModel<M>> {
+  static async from_pretrained<M extends BaseModel>(
+    model: M,
+    nameOrPath: string,
+    { adapter_name = DEFAULT, ...find }: { adapter_name?: string } & Find = {},
+  ): Promise<PeftModel<M>> {
+    const folder = await resolveAdapter(nameOrPath, readOptions('PeftModel.from_pretrained', find, HUB_DEFAULTS));
     const config = await configIn(folder);
     const before = takeOff(model);
     const peft = new PeftModel<M>(model);
@@ -111,7 +120,8 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
   }
 
   /** Loads another adapter beside the ones there are; `set_adapter` makes it answer. */
-  async load_adapter(folder: string, name: string): Promise<void> {
+  async load_adapter(nameOrPath: string, name: string, find: Find = {}): Promise<void> {
+    const folder = await resolveAdapter(nameOrPath, readOptions('load_adapter', find, HUB_DEFAULTS));
     this.add(name, await configIn(folder), 42, true);
     try {
       await this.parts.get(name).fill(folder);

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { resolveModel } from '../../src/hub/resolve';
+import { findModel, resolveModel } from '../../src/hub/resolve';
 import { AutoModelForCausalLM, AutoTokenizer } from '../../src/index';
 import { scratch, TINY, tinyLlama } from '../tiny';
 
@@ -10,7 +10,7 @@ it('a name that is nowhere says where was looked and offers the nearest', async 
     /No model 'HuggingFaceTB\/SmolLM2-135M-Instrukt'.*Did you mean 'HuggingFaceTB\/SmolLM2-135M-Instruct'/,
   );
   await expect(resolveModel('meta-llama/Llama-2-7b-hf')).rejects.toThrow(
-    /not a folder.*not in the Hugging Face cache.*huggingface-cli download meta-llama\/Llama-2-7b-hf/,
+    /there is no folder.*'meta-llama\/Llama-2-7b-hf' is not in the cache.*HF_HUB_OFFLINE is set. Load it once with a network/,
   );
 });
 
@@ -21,8 +21,11 @@ it("finds models in Python's cache", async () => {
   mkdirSync(join(folder, 'snapshots', 'abc'), { recursive: true });
   writeFileSync(join(folder, 'refs', 'main'), 'abc');
   writeFileSync(join(folder, 'snapshots', 'abc', 'config.json'), '{}');
+  writeFileSync(join(folder, 'snapshots', 'abc', 'model.safetensors'), '');
   process.env.HF_HUB_CACHE = home;
-  expect(await resolveModel('a/b')).toEqual({ name: 'a/b', path: join(folder, 'snapshots', 'abc'), kind: 'folder' });
+  const found = { name: 'a/b', path: join(folder, 'snapshots', 'abc'), kind: 'folder' };
+  expect(await resolveModel('a/b')).toEqual(found);
+  expect(findModel('a/b')).toEqual(found);
   delete process.env.HF_HUB_CACHE;
 });
 
