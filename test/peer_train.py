@@ -59,6 +59,21 @@ def evaluations(data):
     return [list(told(case)) for case in data["cases"]]
 
 
+def refused(data):
+    """What transformers says of settings that it refuses; None of others."""
+    model = AutoModelForCausalLM.from_pretrained(data["folder"])
+
+    def said(case):
+        defaults = {"save_strategy": "no", "max_steps": 6, "use_cpu": True, "report_to": "none"}
+        try:
+            args = TrainingArguments("unused", **{**defaults, **case["args"]})
+            Trainer(model, args, train_dataset=[{}], eval_dataset=[{}] if case["rows"] else None)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    return [said(case) for case in data["cases"]]
+
+
 def preference(data):
     """DPO from each of some given adapters with PEFT and torch."""
     return [preferred(case) for case in data["cases"]]

@@ -155,6 +155,12 @@ export class Recorded {
     }
   }
 
+  /** Bytes that are saved for the backward pass, shared values once. */
+  get savedBytes(): number {
+    const saved = new Map(this.tape.flatMap((node) => (node.saved ?? []).map((tensor) => [tensor.dataId, tensor] as const)));
+    return [...saved.values()].reduce((sum, { size, dtype }) => sum + size * (dtype === 'bool' ? 1 : 4), 0);
+  }
+
   /** Frees what was saved for a backward pass that will not be run. */
   dispose(): void {
     for (const node of this.tape) release(node);

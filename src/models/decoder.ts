@@ -1,9 +1,9 @@
 import { OptionError } from '../core/errors';
 import { type LayerCache, type Layout, positionsIn } from '../engine/ops/attention';
-import type { Precision } from '../engine/precision';
-import { checkpoint } from '../engine/tape';
+import { type Precision, withPrecision } from '../engine/precision';
+import { checkpoint, record } from '../engine/tape';
 import * as tf from '../engine/tf';
-import { KeyValueCache, type Module, type Parameter, Prompted } from '../nn';
+import { KeyValueCache, type Module, type Parameter, Prompted, training } from '../nn';
 
 export interface ForwardOptions {
   cache?: KeyValueCache;
@@ -66,8 +66,33 @@ export abstract class Decoder<P extends object = object> extends Prompted {
   protected abstract finish(x: tf.Tensor): tf.Tensor3D;
   /** An empty cache of one block for so many positions. */
   protected abstract layerCache(capacity: number): LayerCache;
-  /** Floats kept for the backward pass, per token: [everything, with recomputation]. */
-  abstract activationFloats(precision: Precision): [kept: number, recomputed: number];
+
+  /**
+   * Floats kept for the backward pass, per token: [everything, with recomputation]. Found by trying, so that it is what really runs:
+   * fused ops, or what they have no room for of an architecture and of what methods have put beside layers.
+   */
+  activationFloats(precision: Precision): [kept: number, recomputed: number] {
+    const hidden = this.embeddings.weight.shape[1];
+    const bytes = (block: Block<P>, tokens: number) =>
+      tf.tidy(() => {
+        const told = this.tables(Array.from({ length: tokens }, (_, i) => i));
+        const run = () => training(0, () => record(() => block.forward(tf.zeros([1, tokens, hidden]), told)));
+        const recorded = withPrecision(precision, run);
+        const { savedBytes } = recorded;
+        recorded.dispose();
+        return savedBytes;
+      });
+    const known = new Map<string, number>();
+    const perToken = this.blocks.map((block) => {
+      const kind = [...block.namedModules()].map(([path, { adapted }]) => `${path} ${adapted}`).join();
+      // What does not grow with the tokens is the model's own.
+      const floats = known.get(kind) ?? (bytes(block, 16) - bytes(block, 8)) / (4 * 8);
+      known.set(kind, floats);
+      return floats;
+    });
+    const kept = perToken.reduce((sum, n) => sum + n, 0);
+    return [kept, perToken.length * hidden + Math.max(...perToken)];
+  }
 
   /** For `capacity` tokens of a row, and a learned prompt before them. */
   newCache(capacity: number): KeyValueCache {

@@ -1,5 +1,4 @@
 import { LayerCache } from '../engine/ops/attention';
-import type { Precision } from '../engine/precision';
 import type * as tf from '../engine/tf';
 import { Embedding, Linear, RMSNorm, type RopeConfig, rotaryTables, rotation, STILL } from '../nn';
 import type { Report } from './architecture';
@@ -136,19 +135,6 @@ export class PreNormDecoder extends Decoder<Turns> {
 
   protected layerCache(capacity: number): LayerCache {
     return new LayerCache(capacity, this.config.num_key_value_heads, this.config.head_dim);
-  }
-
-  activationFloats(precision: Precision): [number, number] {
-    const { hidden_size: hidden, intermediate_size: inner, head_dim: dim, num_hidden_layers: layers, hidden_act } = this.config;
-    const { headNorms, joined, sandwich, act = hidden_act, residualScale = 1 } = this.build;
-    const heads = this.config.num_attention_heads * dim;
-    const groups = this.config.num_key_value_heads * dim;
-    const apart = joined || sandwich || residualScale !== 1;
-    // What no fused op does at once keeps what its parts do.
-    const mlp = act === 'silu' && !apart ? 0 : 3 * inner + hidden;
-    const attention = (headNorms || joined ? 2 * (heads + groups) + hidden : 0) + (apart ? 2 * hidden : 0);
-    const block = 2 * hidden + (2 * heads + 2 * groups + 2 * inner) * (precision === 'bf16' ? 0.5 : 1) + mlp + attention;
-    return [layers * block, layers * hidden + block];
   }
 }
 

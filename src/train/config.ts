@@ -73,8 +73,27 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   checkNumber(owner, 'adam_beta1', o.adam_beta1, { min: 0, below: 1 }, '0.9 is usual.');
   checkNumber(owner, 'adam_beta2', o.adam_beta2, { min: 0, below: 1 }, '0.999 is usual.');
   checkNumber(owner, 'max_grad_norm', o.max_grad_norm, { min: 0 }, '0 switches clipping off.');
-  checkNumber(owner, 'logging_steps', o.logging_steps, { above: 0 }, 'It is how often the loss is logged.');
-  checkNumber(owner, 'save_steps', o.save_steps, { above: 0 }, "Use save_strategy: 'no' for no checkpoints.");
+  const remedies = {
+    logging_steps: 'It is how often',
+    eval_steps: "Use eval_strategy: 'no' for none",
+    save_steps: "Use save_strategy: 'no' for none",
+  };
+  for (const [name, remedy] of Object.entries(remedies) as [keyof typeof remedies, string][]) {
+    const every = o[name];
+    if (name === 'eval_steps' && every === null) continue; // as often as the loss is logged
+    const often = `${remedy}; below 1 it is a share of all steps.`;
+    checkNumber(owner, name, every as number, { above: 0, integer: (every as number) > 1 }, often);
+  }
+  checkNumber(
+    owner,
+    'per_device_eval_batch_size',
+    o.per_device_eval_batch_size,
+    whole,
+    'It is the number of rows in a batch of an evaluation.',
+  );
+  checkNumber(owner, 'adam_epsilon', o.adam_epsilon, { min: 0 }, '1e-8 is usual.');
+  checkNumber(owner, 'seed', o.seed, { integer: true }, 'It decides what is drawn at random.');
+  if (o.data_seed !== null) checkNumber(owner, 'data_seed', o.data_seed, { integer: true }, 'null takes seed.');
   if (o.save_total_limit !== null)
     checkNumber(owner, 'save_total_limit', o.save_total_limit, { integer: true }, 'null or 0 keeps all checkpoints.');
   checkNumber(owner, 'memory_limit', o.memory_limit, { above: 0 }, 'Below 1 it is a share of what is free, else MiB.');

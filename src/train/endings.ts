@@ -1,5 +1,10 @@
 import { FileError, TrainingError } from '../core/errors';
 
+/** Ends a run between two steps: what was trained is saved first. */
+export class RunError extends TrainingError {}
+
+export const NOTHING_TO_EVALUATE = 'There is nothing to evaluate on: give the trainer an eval_dataset.';
+
 const IN_MEMORY = 'What was trained is still in memory: free some space and call `await trainer.save_model()`, or give it another folder.';
 const GO_ON = 'go on with trainer.train({ resume_from_checkpoint: true }).';
 

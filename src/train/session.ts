@@ -5,15 +5,13 @@ import { turn } from '../core/interrupt';
 import { memoryUsage } from '../engine/memory';
 import { globalNorm } from '../engine/ops/adamw';
 import type { Precision } from '../engine/precision';
-import { baseOf } from '../peft/model';
-import type { CallbackHandler } from './callbacks/callback';
-import { type CallbackContext, CallbackError, type HookName, type TrainerControl } from './callbacks/callback';
+import type { CallbackContext, CallbackHandler, HookName, TrainerControl } from './callbacks/callback';
 import { changedSettings, loadCheckpoint, saveCheckpoint } from './checkpoint';
 import { Course } from './course';
-import { notFinite, rescue, unfinished, unsaved } from './endings';
+import { notFinite, RunError, rescue, unfinished, unsaved } from './endings';
 import { stepGradients, type TrainedModel } from './gradients';
 import type { Handle } from './handle';
-import { type Plan, planMicroBatches } from './micro_batches';
+import { needsOf, type Plan, planMicroBatches } from './micro_batches';
 import { lengthOf } from './objective';
 import type { Optimizer } from './optimizers';
 import { originOf } from './output_dir';
@@ -56,7 +54,7 @@ export class Session<M extends TrainedModel, E> {
     this.state = newState(args, this.course.length);
     this.run = newRun(args.run_name ?? basename(args.output_dir), args.output_dir, this.state.max_steps, { ...args });
     const longest = tokens.reduce((most, n) => Math.max(most, n), 0);
-    this.plan = planMicroBatches(args, baseOf(model).activationFloats(this.precision), longest, this.precision);
+    this.plan = planMicroBatches(args, needsOf(model, longest, this.precision));
   }
 
   /** Trains to the end, or until stopped. A callback that fails ends it, with what was trained saved. */
@@ -75,7 +73,7 @@ export class Session<M extends TrainedModel, E> {
       if (handle.endWanted) throw new InterruptedError('Ended by a second interrupt, without saving.');
       return await this.finish(began);
     } catch (error) {
-      if (error instanceof CallbackError) throw await this.rescued(error);
+      if (error instanceof RunError) throw await this.rescued(error);
       throw error;
     }
   }
@@ -163,9 +161,9 @@ export class Session<M extends TrainedModel, E> {
 
   /** Does what callbacks have asked for. */
   private async act(): Promise<void> {
-    const { control, trainer, parts } = this.its;
+    const { control, trainer } = this.its;
     if (control.should_log) await this.log();
-    if (control.should_evaluate && parts.eval) await trainer.evaluate();
+    if (control.should_evaluate) await trainer.evaluate();
     if (!control.should_save) return;
     control.should_save = false;
     await this.save().catch((error: Error) => {
@@ -288,8 +286,8 @@ export class Session<M extends TrainedModel, E> {
     return notFinite(run.step + 1, [what, value], saved, run.peakRate);
   }
 
-  /** A callback's error, with where to find what was trained. */
-  private async rescued(error: CallbackError): Promise<CallbackError> {
+  /** The error, with where to find what was trained. */
+  private async rescued(error: RunError): Promise<RunError> {
     const { run, folder } = this;
     const isSaved = run.checkpoints.at(-1) === folder;
     error.message += rescue(run.step ? (isSaved ? folder : await this.write().catch((why: Error) => why)) : null);

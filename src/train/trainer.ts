@@ -20,6 +20,7 @@ import {
 } from './callbacks/callback';
 import { checkWritable, faultOf } from './checkpoint';
 import type { TrainingOptions } from './config';
+import { NOTHING_TO_EVALUATE, RunError } from './endings';
 import type { TrainedModel } from './gradients';
 import { Handle } from './handle';
 import { evaluateRows, type Metrics, type Objective } from './objective';
@@ -88,6 +89,10 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
 
   constructor(protected readonly parts: TrainerParts<M, E>) {
     const { model, args, train } = parts;
+    if (args.eval_strategy !== 'no' && !parts.eval?.length)
+      throw new OptionError(
+        `eval_strategy = '${args.eval_strategy}' needs rows to evaluate on, but there is no eval_dataset. Give the trainer one, or set eval_strategy to 'no'.`,
+      );
     this.model = model;
     this.base = baseOf<PretrainedModel>(model);
     this.args = args;
@@ -242,7 +247,7 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
   /** What the objective says of the evaluation rows: their loss, perplexity, ... */
   async evaluate(): Promise<Metrics> {
     const { objective, eval: rows, args } = this.parts;
-    if (!rows?.length) throw new OptionError('There is nothing to evaluate on: give the trainer an eval_dataset.');
+    if (!rows?.length) throw new (this.session ? RunError : OptionError)(NOTHING_TO_EVALUATE);
     const precision = this.session?.precision ?? this.precision;
     const after = () => this.call('on_prediction_step');
     const metrics = await evaluateRows(objective, this.model, rows, { batchSize: args.per_device_eval_batch_size, precision, after });

@@ -14,13 +14,18 @@ export const tinyModel = (): Promise<string> => {
 };
 
 /** A trainer of a few steps with these callbacks. */
-export async function make(callbacks: unknown[], args: Record<string, unknown> = {}, train_dataset = rows): Promise<SFTTrainer> {
+export async function make(
+  callbacks: unknown[],
+  args: Record<string, unknown> = {},
+  train_dataset = rows,
+  evaluates = true,
+): Promise<SFTTrainer> {
   const config = { disable_tqdm: true, assistant_only_loss: true, learning_rate: 1e-2, save_strategy: 'no' as const, max_steps: 6 };
   return new SFTTrainer({
     model: await AutoModelForCausalLM.from_pretrained(await tinyModel(), { progress: false }),
     processing_class: tokenizer,
     train_dataset,
-    eval_dataset: rows.select([0, 1]),
+    eval_dataset: evaluates ? rows.select([0, 1]) : null,
     peft_config: new LoraConfig({ r: 2, target_modules: ['q_proj'] }),
     args: new SFTConfig({ ...config, output_dir: scratch('out'), per_device_train_batch_size: 4, ...args }),
     callbacks: callbacks as TrainerCallback[],

@@ -1,8 +1,9 @@
-import { InterruptedError, nearest, OptionError, TrainingError } from '../../core/errors';
+import { InterruptedError, nearest, OptionError } from '../../core/errors';
 import { warnOnce } from '../../core/events';
 import { show } from '../../core/options';
 import type { Tokenizer } from '../../tokenizers/tokenizer';
 import type { TrainingOptions } from '../config';
+import { RunError } from '../endings';
 import type { TrainedModel } from '../gradients';
 import type { Optimizer } from '../optimizers';
 import type { Run } from '../run';
@@ -110,7 +111,7 @@ export type CallbackLike = TrainerCallback | (new () => TrainerCallback);
 const nameOf = (callback: TrainerCallback): string => (callback.constructor === Object ? 'object' : callback.constructor.name);
 
 /** A callback that failed: the run saves what it has and ends. */
-export class CallbackError extends TrainingError {
+export class CallbackError extends RunError {
   constructor(callback: TrainerCallback, hook: HookName, step: number, cause: Error) {
     super(`The callback ${nameOf(callback)} failed in ${hook} after step ${step}: ${cause.message}`, { cause });
   }
