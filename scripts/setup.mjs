@@ -16,6 +16,7 @@ import { fetchVocabularies, haveVocabularies } from './vocabularies.mjs';
 
 const require = createRequire(import.meta.url);
 export const native = require('./native.cjs');
+const { DATASETS, fetchDataset } = require('./datasets.cjs');
 export const { root, run, SetupError } = native;
 const stamps = join(root, 'node_modules', '.tunebook');
 
@@ -192,6 +193,12 @@ export const stages = {
   vocabularies: stage('vocabularies for the tests', {
     done: haveVocabularies,
     make: fetchVocabularies,
+  }),
+  datasets: stage('data sets for the tests', {
+    done: () => Object.keys(DATASETS).every((name) => existsSync(join(native.cacheFolder(), 'datasets', name))),
+    async make() {
+      for (const name of Object.keys(DATASETS)) await fetchDataset(name);
+    },
   }),
   peers: stage('Python peers for the tests', {
     inputs: ['scripts/requirements-test.txt'],

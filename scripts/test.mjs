@@ -13,7 +13,20 @@ const DEEP = ['test/deep/**'];
 const PEERS = ['test/interop/**', 'test/notebook/**', 'test/pack.test.ts'];
 const SLOW = [...PEERS, 'test/kernel/**'];
 const STAGES = {
-  all: ['dependencies', 'native', 'build', 'model', 'jupyter', 'extension', 'selftest', 'peers', 'vocabularies', 'chromium', 'nodes'],
+  all: [
+    'dependencies',
+    'native',
+    'build',
+    'model',
+    'jupyter',
+    'extension',
+    'selftest',
+    'peers',
+    'vocabularies',
+    'datasets',
+    'chromium',
+    'nodes',
+  ],
   fast: ['dependencies', 'native', 'build', 'model', 'selftest'],
   nodes: ['dependencies', 'native', 'build', 'model', 'jupyter', 'selftest', 'nodes'],
 };

