@@ -2,7 +2,6 @@ import { OptionError } from '../core/errors';
 import { take } from '../engine/backend';
 import * as tf from '../engine/tf';
 import type { CausalLM } from '../models/causal_lm';
-import { Merged } from '../peft/merge';
 import type { PeftModel } from '../peft/model';
 
 /** What merging an adapter into the weights, kept in bf16, does to the logits of a text. */
@@ -19,16 +18,17 @@ export interface MergeDrift {
 
 /** Compares the adapter beside its base with the two merged, on one row of token ids. The model is left as it was. */
 export async function mergeCheck(model: PeftModel<CausalLM>, ids: number[]): Promise<MergeDrift> {
+  if (model.isMerged) throw new OptionError('The merge check compares with the adapter beside its base: call unmerge_adapter() first.');
   if (!ids.length) throw new OptionError('The merge check needs a text of at least one token.');
   const base = model.base_model;
   const logits = () => take(tf.tidy(() => base.forward(tf.tensor2d([ids], [1, ids.length], 'int32')).reshape([-1])));
   const before = await logits();
-  const merged = await Merged.into(base);
+  await model.merge_adapter();
   let after: Float32Array;
   try {
     after = await logits();
   } finally {
-    merged.undo();
+    model.unmerge_adapter();
   }
   const vocabulary = before.length / ids.length;
   let drift = 0;

@@ -10,9 +10,9 @@ import {
   adapterSummary,
   effectiveRank,
   heatmapSpec,
+  inOrder,
   moduleOf,
-  NO_DELTA,
-  NO_SCALE,
+  notesOf,
   overlap,
   PAPER,
   pairsOf,
@@ -117,9 +117,9 @@ async function fromFolder(folder: string, beside?: { base_model: string | null }
   const { pairs, others } = pairsOf((await readSafetensors(path)).tensors.values());
   const base = String(config?.base_model_name_or_path ?? '');
   const weights = beside && (await baseWeights(base, beside.base_model));
-  const notes = weights?.notes ?? [];
-  if (others.length) notes.push(NO_DELTA);
-  if (typeof config?.lora_alpha !== 'number') notes.push(NO_SCALE);
+  // Without a dense update there is nothing that weights would be beside.
+  const notes = pairs.length ? (weights?.notes ?? []) : [];
+  notes.push(...notesOf(pairs, others, typeof config?.lora_alpha === 'number'));
   const file = await open(path, 'r');
   const values = async (tensor: SafeTensor) => {
     const decode = floats[tensor.type as keyof typeof floats];
@@ -158,18 +158,21 @@ async function frozenNorm({ weight }: Linear): Promise<number> {
   return norm;
 }
 
-function fromModel(model: PeftModel<CausalLM>): Source {
+async function fromModel(model: PeftModel<CausalLM>): Promise<Source> {
   const base = model.base_model;
   const linears = new Map<string, Linear>();
   const pairs = pairsIn(model.attached);
   for (const [path, module] of base.namedModules()) if (pairs.has(path)) linears.set(path, module as Linear);
   const copy = async ({ tensor }: Parameter) => Float32Array.from((await tensor.data()) as Float32Array);
+  const halves = new Set([...pairs.values()].flatMap(({ a, b }) => [a, b]));
+  const others = model.attached.flatMap(({ parameters }) => [...parameters].filter(([, p]) => !halves.has(p)));
+  const told = inOrder(others, ([name]) => name).map(async ([name, p]) => tensorOf({ name, shape: p.shape }, await copy(p)));
   return {
     name: `beside ${basename(base.config._name_or_path)}`,
     method: model.active_peft_config.peft_type,
     base: base.config._name_or_path,
     total: base.numParameters(),
-    notes: [],
+    notes: notesOf([...pairs], others, true),
     updates: [...pairs].map(([module, { a, b, scale }]) => ({
       module,
       update: {
@@ -178,7 +181,7 @@ function fromModel(model: PeftModel<CausalLM>): Source {
       },
       weight: () => frozenNorm(linears.get(module) as Linear),
     })),
-    others: [],
+    others: await Promise.all(told),
     close: async () => {},
   };
 }
@@ -240,7 +243,7 @@ export async function inspect(
     return source;
   };
   try {
-    const source = isModel ? fromModel(adapter) : await folderSource(folder, o);
+    const source = isModel ? await fromModel(adapter) : await folderSource(folder, o);
     const modules = await modulesOf(source);
     const wrong = modules.find(({ delta }) => !Number.isFinite(delta));
     if (wrong)

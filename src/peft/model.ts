@@ -241,6 +241,11 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     this.merged = await Merged.into(this.base_model, dtype);
   }
 
+  /** Whether adapters are merged into the weights for now. */
+  get isMerged(): boolean {
+    return this.merged !== undefined;
+  }
+
   unmerge_adapter(): void {
     this.merged?.undo();
     this.merged = undefined;

@@ -5,7 +5,7 @@ import { expect, it } from 'vitest';
 import * as tf from '../../src/engine/tf';
 import { BitsAndBytesConfig, get_peft_model, inspect, LoraConfig } from '../../src/index';
 import { AutoModelForCausalLM } from '../../src/models/auto';
-import { ADAPTER_MIME, parseAdapter } from '../../views/src';
+import { ADAPTER_MIME, type AdapterData, adapterSummary, parseAdapter } from '../../views/src';
 import { scratch, tinyLlama, tinyTokenizer } from '../tiny';
 
 async function tiny(options: object = {}) {
@@ -43,6 +43,80 @@ it('a model says the same of its adapter as the saved file does, and sets it aga
   expect(parseAdapter(JSON.parse(JSON.stringify(bundle[ADAPTER_MIME])))).toMatchObject({ method: 'LORA' });
   expect(bundle['text/html']).not.toContain('<script');
   expect(show(beside)).toMatch(/^Adapter beside .*\nadapter: LORA beside 14 modules/);
+});
+
+const KINDS: [config: { peft_type: string; [option: string]: unknown }, rows: Record<string, RegExp>][] = [
+  [
+    { peft_type: 'IA3' },
+    {
+      'k_proj.ia3_l': /^2 of 32 values, norm 5\.657$/,
+      'v_proj.ia3_l': /^2 of 32 values/,
+      'down_proj.ia3_l': /^2 of 1 x 64, norm/,
+      adapter: /^IA3 beside 6 modules of/,
+    },
+  ],
+  [
+    { peft_type: 'LN_TUNING' },
+    {
+      'input_layernorm.ln_tuning_layers.weight': /^2 of 64 values, norm/,
+      'norm.ln_tuning_layers.weight': /^64 values/,
+      adapter: /^LN_TUNING beside 5 modules of/,
+    },
+  ],
+  [
+    { peft_type: 'PROMPT_TUNING', num_virtual_tokens: 3 },
+    { prompt_embeddings: /^3 x 64, norm/, adapter: /^PROMPT_TUNING for/ },
+  ],
+  [
+    { peft_type: 'LORA', r: 2, modules_to_save: ['norm'] },
+    { 'norm.weight': /^64 values/, adapter: /^LORA beside 9 modules of/ },
+  ],
+];
+
+it('every method is shown by what it adds, beside its model as from its files', async () => {
+  const base = await AutoModelForCausalLM.from_pretrained(await tinyLlama(3, { hidden_size: 64, intermediate_size: 64 }), {
+    progress: false,
+  });
+  for (const [config, rows] of KINDS) {
+    const name = config.peft_type;
+    const peft = get_peft_model(base, config as never);
+    const folder = scratch('adapter');
+    await peft.save_pretrained(folder);
+    const [beside, saved] = [await inspect(peft), await inspect(folder)];
+    const trained = [...peft.namedParameters().values()].reduce((n, p) => n + p.tensor.size, 0);
+    expect(
+      beside.modules.reduce((n, m) => n + m.trained, 0),
+      name,
+    ).toBe(trained);
+    const close = (m: (typeof beside.modules)[number]) => ({
+      ...m,
+      delta: expect.closeTo(m.delta, 4),
+      weight: expect.anything(),
+      singular: expect.anything(),
+    });
+    const told = (modules: typeof beside.modules) => modules.map((m) => ({ ...m, weight: m.weight ?? 0 }));
+    expect(told(saved.modules), name).toEqual(told(beside.modules).map(close));
+    expect(saved.data.notes, name).toEqual(beside.data.notes);
+    expect(saved.data.notes.join(), name).toMatch(
+      name === 'LORA' ? /^Some tensors of this adapter are no low-rank pairs/ : /^This method adds no update of low rank/,
+    );
+    for (const report of [beside, saved]) {
+      const bundle = report.bundle();
+      const shown = new Map(adapterSummary(parseAdapter(JSON.parse(JSON.stringify(bundle[ADAPTER_MIME]))) as AdapterData));
+      for (const [label, text] of Object.entries(rows)) {
+        expect(shown.get(label), `${name}: ${label}`).toMatch(text);
+        expect(bundle['text/plain'], name).toContain(`${label}: ${shown.get(label)}`);
+        expect(bundle['text/html'], name).toContain(label);
+      }
+      expect((bundle['image/png'] as string).length, name).toBeGreaterThan(1000);
+    }
+    peft.unload();
+  }
+  const prompt = get_peft_model(base, { peft_type: 'PROMPT_TUNING', num_virtual_tokens: 3 } as never);
+  await expect(inspect(prompt, { merge_check: 'a', tokenizer: tinyTokenizer() })).rejects.toThrow(
+    /cannot be merged: a prompt has no place/,
+  );
+  base.dispose();
 });
 
 it('the base of a saved adapter is found by its name, or given; where it is not, the report says what to do', async () => {

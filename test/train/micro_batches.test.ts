@@ -39,7 +39,7 @@ it('what a micro-batch is planned to take is what its forward pass keeps, whatev
         });
       // Beside the blocks of this small model there are its embeddings and the last norm; rotations and tensors of the model do not count.
       const real = (kept(2 * TOKENS) - kept(TOKENS)) / TOKENS;
-      expect(needs.floats[0] / real, `${name}, ${precision}`).toBeGreaterThan(0.75);
+      expect(needs.floats[0] / real, `${name}, ${precision}`).toBeGreaterThan(0.65);
       expect(needs.floats[0] / real, `${name}, ${precision}`).toBeLessThan(1.02);
       expect(needs.prompt, name).toBe(name === 'prompt tuning' ? 40 : 0);
       planned[`${name} ${precision}`] = needs.floats[0];

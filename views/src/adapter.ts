@@ -1,13 +1,12 @@
 import { count, list, orNull, payloadFault, payloadSchema, record, type Schema, text } from './schema';
-import { figure } from './series';
 
 /** An adapter as it travels from the library to its inspector. JSON Schema: ADAPTER_SCHEMA. */
 export const ADAPTER_MIME = 'application/vnd.tunebook.adapter.v1+json';
 export const ADAPTER_SCHEMA_VERSION = 1;
 
-/** What an adapter adds beside one module of the base model. */
+/** What an adapter adds beside one module of the base model, or one of the tensors that it adds where that is no dense update. */
 export interface AdapterModule {
-  /** The module's path: model.layers.3.self_attn.q_proj. */
+  /** The module's path, model.layers.3.self_attn.q_proj, with the tensor's name behind it: model.layers.3.self_attn.k_proj.ia3_l. */
   name: string;
   outFeatures: number;
   inFeatures: number;
@@ -186,11 +185,26 @@ export const effectiveRank = (singular: readonly number[]): number => {
 /** The size of a module's update: against its weight where that is known. */
 export const sizeOf = ({ delta, weight }: AdapterModule): number => (weight ? delta / weight : delta);
 
+/** What PEFT's methods call their tensors, behind a module's path. */
+const TENSOR =
+  /\.(?:weight|bias|(?:lora|ia3|ln_tuning|vera|hada|lokr|oft|boft|hra|miss|fourierft|vblora|randlora|adaption|trainable_tokens|token_adapter|road|c3a|delora|shira|beft)_[^.]*)$/;
+
+/** The path of the module that a tensor belongs to: that of model.layers.3.self_attn.k_proj.ia3_l ends with k_proj. */
+export function moduleIn(name: string): string {
+  let path = name;
+  while (TENSOR.test(path)) path = path.replace(TENSOR, '');
+  return path;
+}
+
 /** Block and kind of a module, for the rows and columns of a heatmap: model.layers.3.self_attn.q_proj is [3, q_proj]. */
 export function placeOf(name: string): { layer: number; kind: string } {
   const found = name.match(/\.(\d+)\./);
-  return { layer: found ? Number(found[1]) : -1, kind: name.slice(name.lastIndexOf('.') + 1) };
+  const path = moduleIn(name);
+  return { layer: found ? Number(found[1]) : -1, kind: path.slice(path.lastIndexOf('.') + 1) };
 }
+
+/** Whether a module's update is a dense one, whose directions are known. */
+export const isDense = ({ singular }: AdapterModule): boolean => singular.length > 0;
 
 /** As a block of a transformer uses them. */
 const ORDER = ['q_proj', 'k_proj', 'v_proj', 'qkv_proj', 'o_proj', 'gate_proj', 'up_proj', 'gate_up_proj', 'down_proj'];
@@ -199,73 +213,4 @@ const ORDER = ['q_proj', 'k_proj', 'v_proj', 'qkv_proj', 'o_proj', 'gate_proj', 
 export function kindsOf(modules: readonly AdapterModule[]): string[] {
   const place = (kind: string) => (ORDER.includes(kind) ? ORDER.indexOf(kind) : ORDER.length);
   return [...new Set(modules.map(({ name }) => placeOf(name).kind))].sort((a, b) => place(a) - place(b));
-}
-
-const thousands = (n: number) => Math.round(n).toLocaleString('en-US');
-
-/** What an adapter comes to, as label and value: for tables, summaries and plain text. */
-export function adapterSummary(data: AdapterData): [string, string][] {
-  const { modules } = data;
-  const trained = modules.reduce((sum, m) => sum + m.trained, 0);
-  const dense = modules.filter((m) => m.singular.length);
-  const rows: [string, string][] = [
-    ['adapter', `${data.method} beside ${modules.length} modules of ${data.base || 'an unknown base model'}`],
-    [
-      'parameters trained',
-      data.total === null
-        ? thousands(trained)
-        : `${thousands(trained)} of ${thousands(data.total)} (${figure((100 * trained) / data.total)} %)`,
-    ],
-  ];
-  if (dense.length) {
-    const one = dense.find(({ name }) => placeOf(name).kind === kindsOf(dense)[0]) as AdapterModule;
-    rows.push([
-      'for one module',
-      `${placeOf(one.name).kind}, ${thousands(one.outFeatures)} x ${thousands(one.inFeatures)}: ${thousands(one.outFeatures * one.inFeatures)} values stay frozen; at r = ${one.rank}, ` +
-        `${one.rank} x (${thousands(one.inFeatures)} + ${thousands(one.outFeatures)}) = ${thousands(one.rank * (one.inFeatures + one.outFeatures))} are trained`,
-    ]);
-    const largest = dense.reduce((best, m) => (sizeOf(m) > sizeOf(best) ? m : best));
-    const known = largest.weight !== null;
-    rows.push([
-      known ? 'largest |dW| / |W|' : 'largest |dW|',
-      `${known ? `${figure(100 * sizeOf(largest))} %` : figure(largest.delta)} in ${largest.name}`,
-    ]);
-    const used = dense.map((m) => usedRank(m.singular));
-    rows.push([
-      'directions in use',
-      `${Math.min(...used)} to ${Math.max(...used)} of ${Math.max(...dense.map((m) => m.rank))} hold 99 % of an update`,
-    ]);
-  }
-  if (data.overlap) {
-    const mean = (values: (number | null)[]) => {
-      const known = values.filter((v) => v !== null);
-      return known.length ? `${figure((100 * known.reduce((a, b) => a + b, 0)) / known.length)} %` : 'nothing';
-    };
-    rows.push([
-      `shared with ${data.overlap.other}`,
-      `${mean(data.overlap.reads)} of what modules read, ${mean(data.overlap.writes)} of what they write`,
-    ]);
-  }
-  if (data.merge) {
-    const { drift, spread, agreement, tokens, format } = data.merge;
-    rows.push([
-      'merge check',
-      `merged into ${format}, a logit moves by ${figure(drift)} at most (logits deviate by ${figure(spread)}); ${figure(100 * agreement)} % of ${tokens} next tokens stay the same`,
-    ]);
-  }
-  return rows;
-}
-
-/** All figures as comma-separated values: a row for each module. */
-export function adapterCsv(data: AdapterData): string {
-  const quote = (value: string | number) => (typeof value === 'number' ? String(value) : `"${value.replaceAll('"', '""')}"`);
-  const ranks = Math.max(0, ...data.modules.map((m) => m.singular.length));
-  const heads = ['module', 'out', 'in', 'rank', 'trained', 'delta_norm', 'weight_norm', 'used_rank', 'stable_rank', 'effective_rank'];
-  const sigmas = Array.from({ length: ranks }, (_, i) => `sigma_${i + 1}`);
-  const rows = data.modules.map((m) => {
-    const { singular: s } = m;
-    const figures = [m.outFeatures, m.inFeatures, m.rank, m.trained, m.delta, m.weight ?? '', usedRank(s), stableRank(s), effectiveRank(s)];
-    return [m.name, ...figures, ...sigmas.map((_, i) => s[i] ?? '')].map(quote).join(',');
-  });
-  return `${[...heads, ...sigmas].join(',')}\n${rows.join('\n')}\n`;
 }

@@ -21,6 +21,12 @@ const PAIR = /^(?:base_model\.model\.)?(.+)\.lora_(?:(A|B)(?:\.[^.]+)?\.weight|e
 /** Matrices of the base model that PEFT saves with an adapter beside them: they are not trained. */
 const FROZEN = /\.base_layer\.weight$/;
 
+/** By name, layer 10 after layer 9. */
+export function inOrder<T>(items: T[], nameOf: (item: T) => string): T[] {
+  const { compare } = new Intl.Collator('en', { numeric: true });
+  return items.sort((x, y) => compare(nameOf(x), nameOf(y)));
+}
+
 /** Sorts an adapter's tensors into low-rank pairs and others. */
 export function pairsOf<T extends AdapterTensor>(tensors: Iterable<T>): { pairs: SavedPair<T>[]; others: T[] } {
   const halves = new Map<string, { A?: T; B?: T }>();
@@ -35,9 +41,7 @@ export function pairsOf<T extends AdapterTensor>(tensors: Iterable<T>): { pairs:
   for (const [module, { A: a, B: b }] of halves)
     if (a && b && a.shape[0] === b.shape[1] && a.shape[0] <= LARGEST_RANK) pairs.push({ module, a, b });
     else others.push(...[a, b].filter((half) => half !== undefined));
-  // Layer 10 after layer 9.
-  const order = new Intl.Collator('en', { numeric: true }).compare;
-  return { pairs: pairs.sort((x, y) => order(x.module, y.module)), others };
+  return { pairs: inOrder(pairs, ({ module }) => module), others: inOrder(others, ({ name }) => name) };
 }
 
 /** lora_alpha / r of one module as adapter_config.json says it; undefined where it does not. */
@@ -64,13 +68,13 @@ export function moduleOf(name: string, update: Omit<LowRankUpdate, 'a' | 'b'>, s
   return { name, outFeatures, inFeatures, rank: r, trained: r * (inFeatures + outFeatures), delta, weight, singular };
 }
 
-/** What is said of a tensor whose method has no dense update: its norm. */
+/** What is said of a tensor, by the name it is saved under, whose method has no dense update: its norm. */
 export function tensorOf({ name, shape }: AdapterTensor, values: ArrayLike<number>): AdapterModule {
   let sum = 0;
   for (let i = 0; i < values.length; i++) sum += values[i] * values[i];
   const [rows = 1, columns = 1] = shape;
   return {
-    name,
+    name: name.replace(/^base_model\.(?:model\.)?/, ''),
     outFeatures: rows,
     inFeatures: columns,
     rank: 0,
@@ -81,10 +85,16 @@ export function tensorOf({ name, shape }: AdapterTensor, values: ArrayLike<numbe
   };
 }
 
-/** For methods whose tensors are no pairs. */
-export const NO_DELTA = 'Some tensors of this adapter are no low-rank pairs: of them the norms are shown, and no update of the weights.';
-export const NO_SCALE = 'adapter_config.json is not at hand: updates are shown as if lora_alpha were r.';
+const NO_DELTA = 'Some tensors of this adapter are no low-rank pairs: of them the norms are shown, and no update of the weights.';
+const NO_PAIRS = 'This method adds no update of low rank: the norms of what it trains are shown.';
+const NO_SCALE = 'adapter_config.json does not say lora_alpha, or is not at hand: updates are shown as if it were r.';
 export const NO_BASE = 'The base model is not at hand: |dW| is shown alone, and not against |W|.';
+
+/** What a reader is told of an adapter of such tensors. `hasScale`: its updates are multiplied as they should be. */
+export const notesOf = (pairs: unknown[], others: unknown[], hasScale: boolean): string[] => [
+  ...(others.length ? [pairs.length ? NO_DELTA : NO_PAIRS] : []),
+  ...(pairs.length && !hasScale ? [NO_SCALE] : []),
+];
 
 /** One tensor of a safetensors file in memory. */
 export interface FileTensor extends AdapterTensor {
@@ -161,6 +171,6 @@ export async function inspectFile(
   if (!modules.length) return 'This file holds no tensors.';
   if (!modules.every(({ delta }) => Number.isFinite(delta)))
     return 'This adapter holds values that are no numbers (NaN or infinite): its training failed.';
-  const notes = [NO_BASE, ...(others.length ? [NO_DELTA] : []), ...(typeof config?.lora_alpha === 'number' ? [] : [NO_SCALE])];
+  const notes = [...(pairs.length ? [NO_BASE] : []), ...notesOf(pairs, others, typeof config?.lora_alpha === 'number')];
   return { modules, notes };
 }

@@ -1,4 +1,5 @@
-import { type AdapterData, type AdapterModule, cumulativeEnergy, kindsOf, placeOf, sizeOf, usedRank } from './adapter';
+import { type AdapterData, type AdapterModule, cumulativeEnergy, isDense, kindsOf, placeOf, sizeOf, usedRank } from './adapter';
+import { shapeOf } from './adapter_summary';
 
 /** Colours of the page a chart stands on. */
 export interface ChartTheme {
@@ -47,7 +48,7 @@ export function heatmapSpec(
   const known = modules.every(({ weight }) => weight);
   const values = modules.map((m) => {
     const { layer, kind } = placeOf(m.name);
-    const uses = m.singular.length ? `uses ${usedRank(m.singular)} of ${m.rank}` : 'no dense update';
+    const uses = isDense(m) ? `uses ${usedRank(m.singular)} of ${m.rank}` : shapeOf(m);
     return { module: m.name, layer: layer < 0 ? '-' : layer, kind, size: sizeOf(m), uses, selected: m.name === selected };
   });
   const layers = new Set(values.map(({ layer }) => layer)).size;
@@ -69,13 +70,19 @@ export function heatmapSpec(
       x: { field: 'kind', type: 'nominal', sort: kinds, title: null, axis },
       y: { field: 'layer', type: 'ordinal', title: 'layer', sort: 'ascending' },
     },
-    layer: [{ mark: { type: 'rect', cursor: 'pointer' }, encoding: sizes(known, beside) }, frame('#000', 4), frame('#fff', 2)],
+    layer: [
+      { mark: { type: 'rect', cursor: 'pointer' }, encoding: sizes(known ? '|dW| / |W|' : normName(modules), known, beside) },
+      frame('#000', 4),
+      frame('#fff', 2),
+    ],
   });
 }
 
+/** What a module's size is, where no weight is beside it. */
+export const normName = (modules: readonly AdapterModule[]): string => (modules.some(isDense) ? '|dW|' : 'norm');
+
 /** Colour and words of a cell. */
-const sizes = (known: boolean, beside: boolean) => {
-  const title = known ? '|dW| / |W|' : '|dW|';
+const sizes = (title: string, known: boolean, beside: boolean) => {
   return {
     color: {
       field: 'size',
@@ -165,7 +172,10 @@ export function historySpec({ modules, history }: AdapterData, theme: ChartTheme
       color: { field: 'kind', type: 'nominal', sort: kindsOf(modules), title: null, legend },
     },
   });
-  return chart(theme, { data: { values }, [concat]: [panel('delta', '|dW|'), panel('rank', 'effective rank')] });
+  return chart(theme, {
+    data: { values },
+    [concat]: [panel('delta', normName(modules)), ...(modules.some(isDense) ? [panel('rank', 'effective rank')] : [])],
+  });
 }
 
 /** Layer by module: how much two adapters share of what a module reads and of what it writes. */

@@ -7,13 +7,13 @@ export {
   type AdapterMoment,
   type AdapterOverlap,
   type AdapterPayload,
-  adapterCsv,
   adapterPayload,
-  adapterSummary,
   cumulativeEnergy,
   effectiveRank,
+  isDense,
   kindsOf,
   type MergeCheck,
+  moduleIn,
   parseAdapter,
   placeOf,
   sizeOf,
@@ -22,17 +22,18 @@ export {
 } from './adapter';
 export {
   type AdapterTensor,
+  inOrder,
   inspectFile,
   moduleOf,
   NO_BASE,
-  NO_DELTA,
-  NO_SCALE,
+  notesOf,
   pairsOf,
   type SavedPair,
   scaleOf,
   tensorOf,
 } from './adapter_file';
-export { type ChartSpec, type ChartTheme, heatmapSpec, historySpec, overlapSpec, PAPER, spectrumSpec } from './charts';
+export { adapterCsv, adapterSummary, shapeOf } from './adapter_summary';
+export { type ChartSpec, type ChartTheme, heatmapSpec, historySpec, normName, overlapSpec, PAPER, spectrumSpec } from './charts';
 export { ACTIONS, type Action, type Ask, type Known, type Live, RUN_COMM } from './live';
 export {
   otherSeries,

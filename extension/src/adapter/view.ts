@@ -9,8 +9,11 @@ import {
   figure,
   heatmapSpec,
   historySpec,
+  isDense,
+  normName,
   overlapSpec,
   placeOf,
+  shapeOf,
   sizeOf,
   spectrumSpec,
   stableRank,
@@ -71,8 +74,9 @@ export class AdapterView extends Widget {
     const { trans } = context;
     this.addClass('tunebook-view');
     this.addClass('tunebook-adapter');
-    this.dense = data.modules.filter(({ singular }) => singular.length);
-    this.selected = this.dense.reduce<AdapterModule | undefined>((best, m) => (!best || sizeOf(m) > sizeOf(best) ? m : best), undefined);
+    this.dense = data.modules.filter(isDense);
+    const shown = this.dense.length ? this.dense : data.modules;
+    this.selected = shown.reduce<AdapterModule | undefined>((best, m) => (!best || sizeOf(m) > sizeOf(best) ? m : best), undefined);
     const id = freshId();
     const options = data.modules.map(({ name }) => element('option', { value: name, textContent: name }));
     this.choice = element('select', { id }, ...options);
@@ -87,9 +91,11 @@ export class AdapterView extends Widget {
       summary(),
       this.dense.length > 0 && blockDrawing(data, trans),
       element('p', {
-        textContent: trans.__(
-          'How much each module changes, layer by layer. Choose a cell, or a module below, to see the directions that its update uses.',
-        ),
+        textContent: this.dense.length
+          ? trans.__(
+              'How much each module changes, layer by layer. Choose a cell, or a module below, to see the directions that its update uses.',
+            )
+          : trans.__('How large what is trained is, layer by layer. Choose a cell, or a tensor below.'),
       }),
       this.heatmap.node,
     );
@@ -161,7 +167,11 @@ export class AdapterView extends Widget {
     if (this.page === this.figures) this.drawFigures();
     else if (this.page === this.learner) {
       const known = data.modules.every(({ weight }) => weight);
-      const label = known ? trans.__('Size of each module’s update against its weight') : trans.__('Size of each module’s update');
+      const label = known
+        ? trans.__('Size of each module’s update against its weight')
+        : this.dense.length
+          ? trans.__('Size of each module’s update')
+          : trans.__('Norm of each tensor that is trained');
       await this.heatmap.draw(
         `${label}. ${trans.__('The table under “Figures” has the values.')}`,
         heatmapSpec(data, theme, { selected: selected?.name, width }),
@@ -200,7 +210,7 @@ export class AdapterView extends Widget {
           figure(stableRank(s)),
           figure(effectiveRank(s)),
         )
-      : trans.__('%1 %2; its method has no dense update.', m.name, size);
+      : trans.__('%1: %2, norm %3; no dense update of a weight.', m.name, shapeOf(m), figure(m.delta));
     this.spectrum.node.hidden = !s.length;
     if (s.length)
       await this.spectrum.draw(
@@ -224,7 +234,7 @@ export class AdapterView extends Widget {
       trans.__('module'),
       trans.__('layer'),
       trans.__('shape'),
-      '|dW|',
+      normName(data.modules),
       '|dW| / |W|',
       trans.__('uses'),
       trans.__('stable rank'),
@@ -242,7 +252,7 @@ export class AdapterView extends Widget {
       this.figures.append(
         table(growth, {
           caption: trans.__('Means over all modules at each checkpoint'),
-          heads: [trans.__('step'), '|dW|', trans.__('effective rank')],
+          heads: [trans.__('step'), normName(data.modules), trans.__('effective rank')],
         }),
       );
     }
