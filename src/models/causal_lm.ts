@@ -1,12 +1,15 @@
 import { warnOnce } from '../core/events';
+import { readOptions } from '../core/options';
 import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
 import { denseLosses } from '../engine/ops/dense_losses';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
 import * as tf from '../engine/tf';
 import { type GenerateOptions, generate } from '../generate/generate';
 import { Linear, Parameter, TiedLinear } from '../nn';
+import type { Tokenizer } from '../tokenizers/tokenizer';
 import type { ModelConfig } from './config';
 import type { Decoder, ForwardOptions } from './decoder';
+import { type GgufExport, saveGguf } from './gguf_export';
 import { PretrainedModel } from './pretrained';
 import { HEAD, type WeightSource } from './source';
 
@@ -115,6 +118,16 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
     const x = this.headed(this.hiddenAt(ids, positions, options));
     const trained = weight instanceof Parameter && weight.requires_grad ? { weight: weight.tensor } : undefined;
     return { x, matrix: weight instanceof Parameter ? weight.tensor : weight, trained, pair: this.lm_head.pair(x) };
+  }
+
+  /**
+   * Writes the model with its tokenizer, chat template and end tokens as a GGUF file for llama.cpp, and an Ollama Modelfile beside it, under
+   * Unsloth's name of it. `path`: a folder, or the file itself (*.gguf). `quantization_method`: 'f32', 'f16', 'bf16', 'q8_0' (the default), 'q6_k', 'q5_k_m',
+   * 'q4_k_m', 'q4_k_s' or 'q4_0'; matrices that are packed so already stay as they are. A FileError says what llama.cpp's format cannot hold.
+   * Returns the file's path.
+   */
+  save_pretrained_gguf(path: string, tokenizer: Tokenizer, options: Partial<GgufExport> = {}): Promise<string> {
+    return saveGguf(this, path, tokenizer, readOptions('save_pretrained_gguf', options, { quantization_method: 'q8_0' }));
   }
 
   /** Continues a row of token ids; returns the new ones. See `generate`. */

@@ -6,11 +6,8 @@ import { findPreTokenizer, preTokenizerJson, preTokenizerNames } from './gguf_pr
 import type { TokenizerConfig } from './special_tokens';
 
 /** llama.cpp's types of tokens. */
-const NORMAL = 1;
-const UNKNOWN = 2;
-const CONTROL = 3;
-const USER_DEFINED = 4;
-const BYTE = 6;
+export const TOKEN_TYPES = { NORMAL: 1, UNKNOWN: 2, CONTROL: 3, USER_DEFINED: 4, UNUSED: 5, BYTE: 6 };
+const { NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE } = TOKEN_TYPES;
 /** SentencePiece's space. */
 const SPACE = '\u2581';
 /** Families whose pieces rank as they stand in the vocabulary, whatever their scores. */

@@ -6,6 +6,7 @@ import { FileError, OptionError } from '../core/errors';
 import { checkNumber, show } from '../core/options';
 import { writeText } from '../formats/atomic';
 import type { GgufValue } from '../formats/gguf';
+import type { GgufEntry } from '../formats/gguf_write';
 import { readJson } from '../formats/json';
 import {
   type ChatMessage,
@@ -18,6 +19,7 @@ import {
 } from './chat_template';
 import { Engine, type TokenizerJson } from './engine';
 import { convertGguf } from './gguf';
+import { tokenizerEntries, valuesOf } from './gguf_write';
 import type { Rendered } from './jinja/template';
 import {
   contentOf,
@@ -76,6 +78,22 @@ export class Tokenizer extends WithSpecialTokens {
   static fromGguf(metadata: Map<string, GgufValue>, path: string): Tokenizer {
     const { json, config } = convertGguf(metadata, path);
     return new Tokenizer(json, config);
+  }
+
+  /**
+   * Its part of a GGUF file's metadata, for a model of `size` tokens: vocabulary, special tokens, chat templates. A FileError where
+   * llama.cpp has no tokenizer like it.
+   */
+  toGguf(size: number): Map<string, GgufEntry> {
+    const { json } = this;
+    const idOf = (name: 'bos' | 'eos' | 'unk' | 'pad') => this[`${name}_token_id`];
+    const encode = (text: string) => this.encode(text, { add_special_tokens: false });
+    const adds = { bos: this.add_bos_token, eos: this.add_eos_token };
+    const own = { json, special: idOf, adds, encode, templates: this.chat_template };
+    return tokenizerEntries(own, size, (entries) => {
+      const read = Tokenizer.fromGguf(valuesOf(entries), 'the file to be written');
+      return (probe) => read.encode(probe, { add_special_tokens: false });
+    });
   }
 
   /** A Jinja template, or several by name: 'default', 'tool_use'; undefined where there is none. */
