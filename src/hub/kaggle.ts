@@ -114,10 +114,10 @@ class KaggleShelf implements Shelf {
   }
 
   async list(): Promise<this> {
-    const { version, ...rest } = this.handle;
+    const { version } = this.handle;
     let pageToken: string | undefined;
     do {
-      const page: Listing = await call('ListModelInstanceVersionFiles', rest, { versionNumber: version, pageSize: 100, pageToken });
+      const page: Listing = await call('ListModelInstanceVersionFiles', this.handle, { versionNumber: version, pageSize: 100, pageToken });
       for (const { name, size } of page.files ?? []) {
         if (typeof name !== 'string' || !staysInside(name))
           throw new HubError(
