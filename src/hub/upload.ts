@@ -143,8 +143,8 @@ class Push {
   async keepCard(files: Addition[]): Promise<Addition[]> {
     if (!files.some(({ path }) => path === 'README.md')) return files;
     const answer = await ask(fileUrl(this.repo, this.revision, 'README.md'), { headers: bearer(this.token) });
-    const there = answer.ok ? await answer.text() : (await answer.body?.cancel(), '');
-    return there === '' || there.includes(CARD_MARK) ? files : files.filter(({ path }) => path !== 'README.md');
+    const there = await answer.text();
+    return !answer.ok || there === '' || there.includes(CARD_MARK) ? files : files.filter(({ path }) => path !== 'README.md');
   }
 
   /** What the Hub wants of each file: lines of the commit, and large files apart. Files that are there already are left out. */

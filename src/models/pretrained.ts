@@ -7,6 +7,9 @@ import * as tf from '../engine/tf';
 import { writeText } from '../formats/atomic';
 import { writeShards } from '../formats/shards';
 import { GENERATION_KEYS, GenerationConfig } from '../generate/generation_config';
+import { card, cardName } from '../hub/card';
+import { type GivenPush, pushSaved } from '../hub/push';
+import type { Pushed } from '../hub/upload';
 import { type KeyValueCache, Module, Parameter, readParameters, writable } from '../nn';
 import type { ModelConfig } from './config';
 import type { Decoder, ForwardOptions } from './decoder';
@@ -100,6 +103,27 @@ export abstract class PretrainedModel<D extends Decoder = Decoder> extends Modul
     const settings = Object.entries(config).filter(([name]) => !BESIDE.includes(name));
     await writeText(join(folder, 'config.json'), sortedJson({ ...Object.fromEntries(settings), dtype: 'float32' }));
     await writeText(join(folder, 'generation_config.json'), this.generation_config.toJson());
+  }
+
+  /**
+   * Pushes the model, as save_pretrained writes it, to a repository of the Hub, which is made where it is not there: 'owner/name', or 'name'
+   * under the token's account.
+   */
+  push_to_hub(repo_id: string, options: { max_shard_size?: number | string } & GivenPush = {}): Promise<Pushed> {
+    const { max_shard_size = '5GB', ...push } = options;
+    return pushSaved(repo_id, push, this.printedName, async (folder) => {
+      await this.save_pretrained(folder, { max_shard_size });
+      await writeText(join(folder, 'README.md'), this.card());
+    });
+  }
+
+  private card(): string {
+    const base = this.config._name_or_path;
+    const pipeline_tag = this.task_type === 'SEQ_CLS' ? 'text-classification' : 'text-generation';
+    return card(
+      { base_model: cardName(base), library_name: 'transformers', pipeline_tag, tags: ['tunebook'] },
+      `${this.printedName}, from ${base}, saved with tunebook.`,
+    );
   }
 
   /** Replaces the values of its trained tensors by those of a saved model of the same shape. */

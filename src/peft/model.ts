@@ -3,8 +3,10 @@ import { OptionError } from '../core/errors';
 import { emit } from '../core/events';
 import { readOptions, show } from '../core/options';
 import { Random } from '../core/random';
+import { type GivenPush, pushSaved } from '../hub/push';
 import { resolveAdapter } from '../hub/resolve';
 import { HUB_DEFAULTS, type HubOptions } from '../hub/settings';
+import type { Pushed } from '../hub/upload';
 import { Module, type Parameter } from '../nn';
 import { configIn, configOf } from './configs';
 import { refuseHeld, takeOff, worn } from './hold';
@@ -284,6 +286,14 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     const base = this.base_model.config._name_or_path;
     for (const name of selected_adapters ?? [...this.parts].map(([name]) => name))
       await this.parts.get(name).save(placeOf(folder, name), base, Boolean(save_embedding_layers));
+  }
+
+  /**
+   * Pushes the adapters, as save_pretrained writes them, to a repository of the Hub, which is made where it is not there: 'owner/name', or
+   * 'name' under the token's account.
+   */
+  push_to_hub(repo_id: string, options: GivenPush = {}): Promise<Pushed> {
+    return pushSaved(repo_id, options, 'adapter', (folder) => this.save_pretrained(folder));
   }
 
   /** Where a saved model of this kind has its (first) adapter's values. */

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { FileError } from '../core/errors';
 import { writeText } from '../formats/atomic';
 import { PICKLE } from '../formats/pickle';
+import { card, cardName } from '../hub/card';
 import { type Matrix, type Module, type Parameter, readParameters, writeTensors } from '../nn';
 import { adoptMatrices, matrixNames } from './base_layers';
-import { type Adapter, type Applied, type BaseModel, type PeftConfig, PREFIX } from './method';
+import { type Adapter, type Applied, type BaseModel, type CommonOptions, type PeftConfig, PREFIX } from './method';
 import { SavedModules } from './saved_modules';
 
 /** What PEFT calls the file with an adapter's values. */
@@ -120,8 +121,15 @@ export class Part {
     await writeText(join(folder, 'adapter_config.json'), config.toJson(base));
     await writeText(
       join(folder, 'README.md'),
-      `---\nbase_model: ${base}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- ${config.peft_type.toLowerCase()}\n- tunebook\n---\n\n` +
-        `${config.summary} for ${base}, trained with tunebook.\n`,
+      card(
+        {
+          base_model: cardName(base),
+          library_name: 'peft',
+          pipeline_tag: (config as unknown as CommonOptions).task_type === 'SEQ_CLS' ? 'text-classification' : 'text-generation',
+          tags: [config.peft_type.toLowerCase(), 'tunebook'],
+        },
+        `${config.summary} for ${base}, trained with tunebook.`,
+      ),
     );
   }
 }

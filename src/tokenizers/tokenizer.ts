@@ -8,6 +8,8 @@ import { writeText } from '../formats/atomic';
 import type { GgufValue } from '../formats/gguf';
 import type { GgufEntry } from '../formats/gguf_write';
 import { readJson } from '../formats/json';
+import { type GivenPush, pushSaved } from '../hub/push';
+import type { Pushed } from '../hub/upload';
 import {
   type ChatMessage,
   type ChatOptions,
@@ -268,6 +270,11 @@ export class Tokenizer extends WithSpecialTokens {
     await writeText(join(folder, 'tokenizer.json'), JSON.stringify(this.json));
     await writeText(join(folder, 'tokenizer_config.json'), `${JSON.stringify(config, null, 2)}\n`);
     await writeTemplates(folder, this.chat_template);
+  }
+
+  /** Pushes the tokenizer's files to a repository of the Hub, which is made where it is not there. */
+  push_to_hub(repo_id: string, options: GivenPush = {}): Promise<Pushed> {
+    return pushSaved(repo_id, options, 'tokenizer', (folder) => this.save_pretrained(folder));
   }
 }
 

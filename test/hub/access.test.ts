@@ -23,9 +23,7 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 beforeEach(() => {
   home = scratch('hub');
-  server.fault = undefined;
-  server.repos.clear();
-  server.forget();
+  server.clear();
   forgetCommits();
   for (const name of ['HF_TOKEN', 'HF_HUB_OFFLINE', 'HF_HUB_CACHE', 'HF_TOKEN_PATH', 'HF_HUB_DISABLE_IMPLICIT_TOKEN'])
     delete process.env[name];

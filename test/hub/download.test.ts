@@ -37,9 +37,7 @@ afterAll(() => server.stop());
 beforeEach(() => {
   cache = scratch('hub');
   progress.length = 0;
-  server.fault = undefined;
-  server.repos.clear();
-  server.forget();
+  server.clear();
   forgetCommits();
   for (const name of ['HF_TOKEN', 'HF_HUB_OFFLINE', 'HF_HUB_CACHE', 'HF_HUB_DOWNLOAD_TIMEOUT']) delete process.env[name];
   Object.assign(process.env, { HF_ENDPOINT: server.url, HF_HOME: cache });

@@ -60,6 +60,15 @@ export class HubServer {
     this.cdn.log.length = 0;
   }
 
+  /** Without a repository, a file or a fault. */
+  clear(): void {
+    this.fault = undefined;
+    this.repos.clear();
+    this.stored.clear();
+    this.parts.clear();
+    this.forget();
+  }
+
   /** Makes or changes a repository: `key` is models/owner/name. Returns the commit. */
   put(key: string, files: Record<string, string | Uint8Array>, { gated = false, hidden = false, revision = 'main' } = {}): string {
     const repo = this.repos.get(key) ?? { private: hidden, gated, commits: new Map(), refs: new Map(), messages: [] };
@@ -98,6 +107,7 @@ export class HubServer {
       if (!authorization) return json({ error: 'Unauthorized' }, 401);
       return json({ type: 'user', name: 'me', orgs: [], auth: { type: 'access_token', accessToken: { role: 'write' } } });
     }
+    if (path === '/api/verify') return json({}, this.stored.has((JSON.parse(body.toString()) as { oid: string }).oid) ? 200 : 404);
     if (path === '/api/repos/create') return this.create(JSON.parse(body.toString()), Boolean(authorization), json);
     const [, api, type, id, rest] = path.match(/^\/(api\/)?(?:(models|datasets)\/)?([^/]+\/[^/]+?)((?:\.git)?(?:\/.*)?)$/) ?? [];
     const key = `${type ?? 'models'}/${id}`;
@@ -107,14 +117,13 @@ export class HubServer {
     if (writes && !authorization) return refuse(401, '', 'You must be logged in');
     if (rest === '.git/info/lfs/objects/batch') return this.batch(JSON.parse(body.toString()), json);
     const [, what, revision = 'main', file] = rest.match(
-      /^\/(resolve|tree|revision|preupload|commit|branch|verify)(?:\/(refs\/pr\/\d+|[^/]+))?(?:\/(.*))?$/,
+      /^\/(resolve|tree|revision|preupload|commit|branch)(?:\/(refs\/pr\/\d+|[^/]+))?(?:\/(.*))?$/,
     ) ?? ['', ''];
     if (what === 'branch') {
       if (repo.refs.has(revision)) return json({ error: 'Reference already exists' }, 409);
       repo.refs.set(revision, repo.refs.get('main') ?? this.commit(repo, 'main', new Map()));
       return json({}, 201);
     }
-    if (what === 'verify') return json({}, this.stored.has((JSON.parse(body.toString()) as { oid: string }).oid) ? 200 : 404);
     const commit = repo.refs.get(revision) ?? (repo.commits.has(revision) ? revision : undefined);
     if (commit === undefined && !['preupload', 'commit'].includes(what))
       return refuse(404, 'RevisionNotFound', `Invalid rev id: ${revision}`);
@@ -164,7 +173,7 @@ export class HubServer {
   private batch({ objects }: { objects: { oid: string; size: number }[] }, json: (value: unknown) => unknown): void {
     const actions = objects.map(({ oid, size }) => {
       if (this.stored.has(oid)) return { oid, size };
-      const verify = { href: `${this.url}/models/me/any/verify` };
+      const verify = { href: `${this.url}/api/verify` };
       if (size <= this.chunk) return { oid, size, actions: { upload: { href: `${this.cdn.url}/upload/${oid}?sig=1` }, verify } };
       const parts = Array.from({ length: Math.ceil(size / this.chunk) }, (_, i) => [
         String(i + 1).padStart(5, '0'),
@@ -223,6 +232,13 @@ export class HubServer {
       if (!bytes) return json({ error: `LFS pointer pointed to a file that does not exist: ${value.path}` }, 400);
       files.set(value.path, bytes);
     }
+    // The real one reads a card's front matter, and refuses a base model that can be none.
+    const base = files
+      .get('README.md')
+      ?.toString()
+      .match(/^base_model: "?(.*?)"?$/m)?.[1];
+    if (base !== undefined && !/^([\w.-]+\/)?[\w.-]+$/.test(base))
+      return json({ error: `Invalid metadata in README.md. - "base_model" with value "${base}" is not valid.` }, 400);
     const commitOid = this.commit(repo, to, files);
     const page = `${this.url}/${key.replace(/^models\//, '')}`;
     json({ success: true, commitOid, commitUrl: `${page}/commit/${commitOid}`, ...(pr && { pullRequestUrl: `${page}/discussions/1` }) });
