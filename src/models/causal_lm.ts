@@ -6,10 +6,11 @@ import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
 import * as tf from '../engine/tf';
 import { type GenerateOptions, generate } from '../generate/generate';
 import { Linear, Parameter, TiedLinear } from '../nn';
+import type { GgufPlaces } from '../peft/gguf';
 import type { Tokenizer } from '../tokenizers/tokenizer';
 import type { ModelConfig } from './config';
 import type { Decoder, ForwardOptions } from './decoder';
-import { type GgufExport, saveGguf } from './gguf_export';
+import { type GgufExport, ggufPlaces, saveGguf } from './gguf_export';
 import { PretrainedModel } from './pretrained';
 import { HEAD, type WeightSource } from './source';
 
@@ -128,6 +129,11 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
    */
   save_pretrained_gguf(path: string, tokenizer: Tokenizer, options: Partial<GgufExport> = {}): Promise<string> {
     return saveGguf(this, path, tokenizer, readOptions('save_pretrained_gguf', options, { quantization_method: 'q8_0' }));
+  }
+
+  /** How llama.cpp keeps its layers; undefined where it has no such models. */
+  ggufPlaces(): GgufPlaces | undefined {
+    return ggufPlaces(this.config);
   }
 
   /** Continues a row of token ids; returns the new ones. See `generate`. */

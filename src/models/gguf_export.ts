@@ -11,6 +11,7 @@ import { type Gguf, readGguf } from '../formats/gguf';
 import { f32, type GgufEntry, type GgufWritable, text, u32, writeGguf } from '../formats/gguf_write';
 import type { GenerationConfig } from '../generate/generation_config';
 import { type Matrix, Parameter, type RopeParameters, rotation } from '../nn';
+import type { GgufPlaces } from '../peft/gguf';
 import { type GgufMix, ggufMix } from '../quantize/gguf_mix';
 import { modelfile } from '../tokenizers/modelfile';
 import type { Tokenizer } from '../tokenizers/tokenizer';
@@ -127,6 +128,22 @@ async function packed(tensor: Matrix, format: WeightFormat | undefined, order: U
   const sorted = new Uint8Array(bytes.length);
   for (let i = 0; i < order.length; i++) sorted.set(bytes.subarray(i * row, (i + 1) * row), order[i] * row);
   return sorted;
+}
+
+/** What llama.cpp calls the layers of a model, and the order of their rows; undefined where it has no such models. */
+export function ggufPlaces(config: ModelConfig): GgufPlaces | undefined {
+  const architecture = ARCHITECTURES[config.model_type];
+  if (!architecture?.gguf) return undefined;
+  const { tensors, rowOrder } = architecture.gguf.names(config);
+  const named = tensors.flatMap(([pattern, theirs]) =>
+    Array.from({ length: pattern.includes('{}') ? config.num_hidden_layers : 1 }, (_, block) =>
+      [theirs, pattern].map((name) => name.replace('{}', String(block))),
+    ),
+  );
+  const matrices = named
+    .filter(([name]) => name.endsWith('.weight'))
+    .map(([name, theirs]) => [name.slice(0, -'.weight'.length), theirs] as const);
+  return { architecture: architecture.gguf.architecture ?? architecture.model_type, tensors: new Map(matrices), rowOrder };
 }
 
 /** What a rotation comes to: kinds of different names may be one. */

@@ -5,7 +5,8 @@ import { warnOnce } from '../core/events';
 import { show } from '../core/options';
 import { readJson } from '../formats/json';
 import { SHARED_FIELDS } from './fields';
-import { PeftConfig, type PeftMethod } from './method';
+import { ggufConfig } from './gguf';
+import { type BaseModel, PeftConfig, type PeftMethod } from './method';
 import * as methods from './methods';
 
 /** The methods by their peft_type. */
@@ -27,8 +28,9 @@ export function configOf(given: unknown): PeftConfig {
   return new (methodOf(peft_type, (text) => new OptionError(text)))(options);
 }
 
-/** The config of a saved adapter. */
-export async function configIn(folder: string): Promise<PeftConfig> {
+/** The config of a saved adapter: of a folder, or for this model of llama.cpp's file. */
+export async function configIn(folder: string, model?: BaseModel): Promise<PeftConfig> {
+  if (model && folder.endsWith('.gguf')) return ggufConfig(folder, model);
   const path = join(folder, 'adapter_config.json');
   if (!existsSync(path))
     throw new FileError(

@@ -6,12 +6,18 @@ import type * as tf from '../engine/tf';
 import type { Weight } from '../engine/weights';
 import type { Module, Parameter } from '../nn';
 import { type Field, isUnused, SHARED_FIELDS } from './fields';
+import type { GgufPlaces } from './gguf';
 
 /** What PEFT writes before the names of a model's modules. */
 export const PREFIX = 'base_model.model.';
 
 /** A model that adapters fit: its layers are found by path, and saved adapters call it by name. */
-export type BaseModel = Module & { readonly config: { _name_or_path: string; model_type?: string }; readonly task_type?: string };
+export type BaseModel = Module & {
+  readonly config: { _name_or_path: string; model_type?: string };
+  readonly task_type?: string;
+  /** How llama.cpp keeps its layers, where it does. */
+  ggufPlaces?(): GgufPlaces | undefined;
+};
 
 /** What a method has put into a model. */
 export interface Adapter {

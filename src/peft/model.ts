@@ -1,9 +1,10 @@
-import { join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { OptionError } from '../core/errors';
 import { emit } from '../core/events';
 import { readOptions, show } from '../core/options';
 import { Random } from '../core/random';
 import { type GivenPush, pushSaved } from '../hub/push';
+import { writeText } from '../formats/atomic';
 import { resolveAdapter } from '../hub/resolve';
 import { HUB_DEFAULTS, type HubOptions } from '../hub/settings';
 import type { Pushed } from '../hub/upload';
@@ -12,7 +13,7 @@ import { configIn, configOf } from './configs';
 import { refuseHeld, takeOff, worn } from './hold';
 import { Merged, mergeForGood } from './merge';
 import { type Adapter, type BaseModel, checkTask, type PeftConfig } from './method';
-import { FILE, Part, type SaveOptions } from './part';
+import { FILE, isGguf, Part, type SaveOptions } from './part';
 import { countOf, Parts } from './parts';
 
 export type { BaseModel } from './method';
@@ -82,12 +83,12 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     { adapter_name = DEFAULT, ...find }: { adapter_name?: string } & Find = {},
   ): Promise<PeftModel<M>> {
     const folder = await resolveAdapter(nameOrPath, readOptions('PeftModel.from_pretrained', find, HUB_DEFAULTS));
-    const config = await configIn(folder);
+    const config = await configIn(folder, model);
     const before = takeOff(model);
     const peft = new PeftModel<M>(model);
     try {
       peft.add(adapter_name, config, 42, true);
-      await peft.parts.get(adapter_name).fill(folder);
+      await peft.parts.get(adapter_name).fill(folder, model);
     } catch (error) {
       peft.unload();
       before.back();
@@ -124,9 +125,9 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
   /** Loads another adapter beside the ones there are; `set_adapter` makes it answer. */
   async load_adapter(nameOrPath: string, name: string, find: Find = {}): Promise<void> {
     const folder = await resolveAdapter(nameOrPath, readOptions('load_adapter', find, HUB_DEFAULTS));
-    this.add(name, await configIn(folder), 42, true);
+    this.add(name, await configIn(folder, this.base_model), 42, true);
     try {
-      await this.parts.get(name).fill(folder);
+      await this.parts.get(name).fill(folder, this.base_model);
     } catch (error) {
       this.delete_adapter(name);
       throw error;
@@ -294,6 +295,25 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
    */
   push_to_hub(repo_id: string, options: GivenPush = {}): Promise<Pushed> {
     return pushSaved(repo_id, options, 'adapter', (folder) => this.save_pretrained(folder));
+  }
+
+  /**
+   * Writes a LoRA adapter as a GGUF file for llama.cpp, as its convert_lora_to_gguf.py does, and an Ollama Modelfile beside it. `path`: the file (*.gguf) or a
+   * folder. `outtype`: 'f32' (the default), 'f16', 'bf16' or 'q8_0'. What that format cannot hold (an adapted output head or embedding table, whole modules,
+   * other methods) is an OptionError with the remedy. Returns the file's path.
+   */
+  async save_pretrained_gguf(path: string, options: { adapter_name?: string; outtype?: string } = {}): Promise<string> {
+    const defaults = { adapter_name: this.active_adapter, outtype: 'f32' };
+    const { adapter_name, outtype } = readOptions('save_pretrained_gguf', options, defaults);
+    const file = isGguf(path) ? path : join(path, `${adapter_name === DEFAULT ? 'adapter' : adapter_name}.${outtype.toUpperCase()}.gguf`);
+    await this.parts.get(adapter_name).saveGguf(file, this.base_model, outtype);
+    const base = this.base_model.config._name_or_path;
+    const from = isGguf(base) ? resolve(base) : `./${basename(base)}.Q8_0.gguf`;
+    await writeText(
+      join(dirname(file), 'Modelfile'),
+      `# The model that the adapter is for, as GGUF: model.save_pretrained_gguf\nFROM ${from}\nADAPTER ./${basename(file)}\n`,
+    );
+    return file;
   }
 
   /** Where a saved model of this kind has its (first) adapter's values. */

@@ -7,11 +7,14 @@ import { PICKLE } from '../formats/pickle';
 import { card, cardName } from '../hub/card';
 import { type Matrix, type Module, type Parameter, readParameters, writeTensors } from '../nn';
 import { adoptMatrices, matrixNames } from './base_layers';
+import { placesOf, readGgufAdapter, writeGgufAdapter } from './gguf';
 import { type Adapter, type Applied, type BaseModel, type CommonOptions, type PeftConfig, PREFIX } from './method';
 import { SavedModules } from './saved_modules';
 
 /** What PEFT calls the file with an adapter's values. */
 export const FILE = 'adapter_model.safetensors';
+
+export const isGguf = (path: string): boolean => path.endsWith('.gguf');
 
 export interface SaveOptions {
   /**
@@ -94,8 +97,9 @@ export class Part {
     for (const { tensor } of this.parameters.values()) tensor.dispose();
   }
 
-  /** Takes the values of a saved adapter, and the matrices of the base model that it brings. */
-  async fill(folder: string): Promise<void> {
+  /** Takes the values of a saved adapter (a folder, or a file of llama.cpp's), and the matrices of the base model that it brings. */
+  async fill(folder: string, model: BaseModel): Promise<void> {
+    if (isGguf(folder)) return readGgufAdapter(folder, this.adapters[0], placesOf(model));
     await this.read(folder);
     this.restoreBase = await adoptMatrices(join(folder, FILE), PREFIX, this.adapters[0].modules);
   }
@@ -105,6 +109,11 @@ export class Part {
     if (!existsSync(join(folder, FILE)) && existsSync(join(folder, 'adapter_model.bin')))
       throw new FileError(`${folder} has its weights in adapter_model.bin: ${PICKLE}`);
     await readParameters(join(folder, FILE), this.parameters, new Set(this.beside().keys()));
+  }
+
+  /** Writes it as llama.cpp's tools do. */
+  saveGguf(path: string, model: BaseModel, outtype: string): Promise<void> {
+    return writeGgufAdapter(path, this.config, this.adapters, placesOf(model), outtype);
   }
 
   private beside() {
