@@ -49,7 +49,54 @@ def shards(data):
     return {"same": same, "missing": sorted(info["missing_keys"]), "unexpected": sorted(info["unexpected_keys"])}
 
 
-TASKS = {"safetensors": safetensors_files, "shards": shards}
+def permuted(t, heads):
+    """convert_hf_to_gguf.py's order of the rows of q and k."""
+    return t.reshape(heads, 2, t.shape[0] // heads // 2, *t.shape[1:]).swapaxes(1, 2).reshape(t.shape)
+
+
+NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+
+
+def lora_tensors(folder):
+    """The tensors that convert_lora_to_gguf.py makes of an adapter of a Llama."""
+    from safetensors.numpy import load_file
+
+    config = json.load(open(f"{folder}/adapter_config.json"))
+    made = {}
+    for name, t in load_file(f"{folder}/adapter_model.safetensors").items():
+        _, _, _, _, block, *module, half, _ = name.split(".")
+        half = half[-1].lower()
+        heads = {"q_proj": 4, "k_proj": 2}.get(module[-1])
+        made[f"blk.{block}.{NAMES['.'.join(module)]}.weight.lora_{half}"] = permuted(t, heads) if half == "b" and heads else t
+    return made, config["lora_alpha"]
+
+
+def gguf_lora(data):
+    """Reads what the other side has written and says how far it is from convert_lora_to_gguf.py's; writes one as that does."""
+    import gguf
+
+    made, alpha = lora_tensors(data["adapter"])
+    reader = gguf.GGUFReader(data["ours"])
+    field = lambda key: reader.fields[key].contents()
+    ours = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in reader.tensors}
+    writer = gguf.GGUFWriter(data["theirs"], "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", float(alpha))
+    for name, t in made.items():
+        writer.add_tensor(name, np.ascontiguousarray(t.astype(np.float16 if data.get("half") else np.float32)))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return {
+        "names": sorted(ours) == sorted(made),
+        "worst": max(float(np.abs(ours[n] - made[n]).max()) for n in made),
+        "fields": {k: field(k) for k in ["general.architecture", "general.type", "adapter.type", "adapter.lora.alpha"]},
+    }
+
+
+TASKS = {"gguf_lora": gguf_lora, "safetensors": safetensors_files, "shards": shards}
 
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]

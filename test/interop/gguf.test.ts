@@ -1,9 +1,11 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { expect, it } from 'vitest';
-import { AutoModelForCausalLM, AutoTokenizer, Dataset, SFTConfig, SFTTrainer } from '../../src/index';
+import * as tf from '../../src/engine/tf';
+import { AutoModelForCausalLM, Dataset, get_peft_model, LoraConfig, PeftModel, SFTConfig, SFTTrainer } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
 import { answers } from '../llama';
+import { peer } from '../peer';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 
 const QUESTIONS = ['Who?', 'What is it', 'naïve 漢字 🙂'];
@@ -52,4 +54,71 @@ it('llama.cpp loads what is written, packed in each way, with its tokenizer and 
     expect(theirs.map(({ end }) => end)).toEqual(prompts.map(() => tokenizer.eos_token_id));
     read.dispose();
   }
+});
+
+it('a LoRA adapter is what convert_lora_to_gguf makes of it, both ways; llama.cpp answers with it as we do; what it cannot hold is refused', async () => {
+  const model = await learned({ tie_word_embeddings: true });
+  const folder = scratch('gguf-lora');
+  const whole = await model.save_pretrained_gguf(join(folder, 'base.gguf'), tokenizer, { quantization_method: 'f32' });
+  const lora = new LoraConfig({ r: 8, lora_alpha: 16, target_modules: 'all-linear', rank_pattern: { 'layers.1.mlp.up_proj': 4 } });
+  const trainer = new SFTTrainer({
+    model,
+    peft_config: lora,
+    processing_class: tokenizer,
+    train_dataset: Dataset.from_list(QUESTIONS.map((question, i) => chatRow(question, ANSWERS[(i + 1) % 3]))),
+    args: new SFTConfig({
+      output_dir: scratch('gguf'),
+      save_strategy: 'no',
+      report_to: 'none',
+      max_steps: 40,
+      learning_rate: 5e-3,
+      per_device_train_batch_size: 3,
+    }),
+  });
+  await trainer.train();
+  const peft = trainer.model as PeftModel<CausalLM>;
+  await peft.save_pretrained(join(folder, 'peft'));
+  const file = await peft.save_pretrained_gguf(folder);
+  expect(readFileSync(join(folder, 'Modelfile'), 'utf8')).toContain(`ADAPTER ./${basename(file)}`);
+  const said = await Promise.all(prompts.map((prompt) => ours(model, prompt)));
+  expect(new Set(said)).toEqual(new Set(ANSWERS));
+  const theirs = await answers(whole, prompts, { tokens: 60, adapter: file });
+  expect(theirs.map(({ text }) => text)).toEqual(said);
+
+  const ids = tf.tensor2d([tokenizer.encode(prompts[0])], undefined, 'int32');
+  const logits = () => tf.tidy(() => model.forward(ids).dataSync()) as Float32Array;
+  const wanted = logits();
+  const worst = () => logits().reduce((most, value, i) => Math.max(most, Math.abs(value - wanted[i])), 0);
+  for (const half of [false, true]) {
+    const made = join(folder, `theirs-${half}.gguf`);
+    const compared = peer('gguf_lora', { adapter: join(folder, 'peft'), ours: file, theirs: made, half }, 'peer_formats.py');
+    const fields = { 'general.architecture': 'llama', 'general.type': 'adapter', 'adapter.type': 'lora', 'adapter.lora.alpha': 16 };
+    if (!half) expect(compared).toEqual({ names: true, worst: 0, fields });
+    const read = await PeftModel.from_pretrained(model, made);
+    expect(worst(), `fp16: ${half}`).toBeLessThan(half ? 5e-2 : 1e-5);
+    expect(read.active_peft_config).toMatchObject({ r: 8, lora_alpha: 16, rank_pattern: { 'model\\.layers\\.1\\.mlp\\.up_proj': 4 } });
+  }
+  await (await PeftModel.from_pretrained(model, file)).unload();
+  for (const [options, why] of [
+    [{ target_modules: ['q_proj', 'lm_head'] }, /cannot hold lm_head.*Merge it first/],
+    [{ target_modules: ['q_proj', 'embed_tokens'] }, /cannot hold model.embed_tokens.*Merge it first/],
+    [{ target_modules: ['q_proj'], modules_to_save: ['norm'] }, /cannot hold whole modules.*Merge it first/],
+  ] as const)
+    await expect(
+      get_peft_model(
+        model,
+        new LoraConfig({
+          ...options,
+          target_modules: [...options.target_modules],
+          modules_to_save: 'modules_to_save' in options ? [...options.modules_to_save] : null,
+        }),
+      ).save_pretrained_gguf(folder),
+    ).rejects.toThrow(why);
+  const rs = get_peft_model(model, new LoraConfig({ r: 4, use_rslora: true, init_lora_weights: false }));
+  const before = logits();
+  const written = await rs.save_pretrained_gguf(join(folder, 'rs.gguf'));
+  await PeftModel.from_pretrained(model, written);
+  const after = logits();
+  expect(before.reduce((most, value, i) => Math.max(most, Math.abs(value - after[i])), 0)).toBeLessThan(1e-3);
+  ids.dispose();
 });
