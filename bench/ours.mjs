@@ -8,7 +8,7 @@ import { stepGflop } from './arithmetic.mjs';
 
 const require = createRequire(import.meta.url);
 const tb = require('../lib/index.js');
-const { task, batch, length, steps, rank, dtype, base, folder, trace } = JSON.parse(readFileSync(process.argv[2], 'utf8'));
+const { task, batch, length, steps, rank, dtype, base, folder, trace, peft } = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 
 const precision = dtype === 'bfloat16' ? 'bf16' : 'fp32';
 const name = 'HuggingFaceTB/SmolLM2-135M-Instruct';
@@ -34,7 +34,7 @@ const trainer = (train_dataset, options) =>
     model,
     processing_class: tokenizer,
     train_dataset,
-    peft_config: task === 'full' ? null : new tb.LoraConfig({ r: rank, lora_alpha: 2 * rank, target_modules: 'all-linear' }),
+    peft_config: task === 'full' ? null : (peft ?? new tb.LoraConfig({ r: rank, lora_alpha: 2 * rank, target_modules: 'all-linear' })),
     args: new tb.SFTConfig({
       output_dir: mkdtempSync(join(tmpdir(), 'bench-')),
       per_device_train_batch_size: batch,
@@ -73,6 +73,17 @@ const TASKS = {
     const rows = tb.Dataset.from_list([...data].slice(0, steps * batch));
     const { seconds } = await timeSteps(trainer(rows, { assistant_only_loss: true, train_sampling_strategy: 'sequential' }));
     return { rowsPerSecond: (steps * batch) / seconds };
+  },
+  /** The same as train with an adapter of any method; and which linear layers it adapts, by the ends of their names. */
+  async peft() {
+    const run = trainer(tb.Dataset.from_list(packed));
+    const { seconds } = await timeSteps(run);
+    const linear = [...model.namedModules()].filter(([, module]) => module.lowRank && module.adapted);
+    return {
+      tokensPerSecond: (steps * batch * length) / seconds,
+      trained: run.model.get_nb_trainable_parameters()[0],
+      modules: [...new Set(linear.map(([path]) => path.replace(/^.*\./, '')))],
+    };
   },
   async generate() {
     const prompt = tokens.slice(0, 64);

@@ -1,12 +1,13 @@
 // npm run bench -- train     4 x 512 tokens, every token labelled: speed, share of the CPU's peak, memory
 //                 -- full      the same, all weights trained
 //                 -- sft       the project's instruction rows as they are: rows a second
+//                 -- peft      every method beside LoRA on the same modules: time of a step, memory
 //                 -- generate  64 tokens after 64, greedy
 //                 -- inspect   an adapter of Llama-2-7B's shape, r = 16 and r = 64
 //                 -- views     a notebook of ten runs of 50,000 steps in JupyterLab: size, first paint, long tasks, cost of live views
 //                 -- kernel    our kernel, ipykernel and tslab by Jupyter's protocol [--tries 200]
 //                 -- profile   our training step by op [--trace FILE: for ui.perfetto.dev]
-// [--base q4_1|nf4|bf16: what our weights are packed as] [--json] [--pairs N] [--batch 4] [--length 512] [--steps N] [--rank 16] [--dtype auto|float32|bfloat16] [--alone]
+// [--base q4_1|nf4|bf16: what our weights are packed as] [--json] [--pairs N] [--batch 4] [--method IA3] [--length 512] [--steps N] [--rank 16] [--dtype auto|float32|bfloat16] [--alone]
 // Our side and the peer's (transformers + PEFT, in training with and without gradient checkpointing) in turn, each in a process
 // of its own; medians over the pairs.
 import { spawnSync } from 'node:child_process';
@@ -51,6 +52,7 @@ const TASKS = {
   train: 'tokensPerSecond',
   full: 'tokensPerSecond',
   sft: 'rowsPerSecond',
+  peft: null,
   generate: 'tokensPerSecond',
   inspect: null,
   views: null,
@@ -83,6 +85,38 @@ async function kernels(tries, print) {
   }
 }
 
+/** Options without which a method is none. */
+const NEEDED = { PROMPT_TUNING: { num_virtual_tokens: 20 } };
+
+/** Every PEFT method (or one) as PEFT has it by default, beside LoRA on the same modules, in turn; LoRA's own are q_proj and v_proj. */
+async function methods({ method, rank, pairs, batch, length }, run, print) {
+  const all = Object.values(createRequire(import.meta.url)('../lib/peft/methods.js')).map(({ spec }) => spec.peft_type);
+  if (method && !all.includes(method)) throw new SetupError(`--method ${method} is not one of ${all.join(', ')}`);
+  for (const peft_type of method ? [method] : all) {
+    const turns = Array.from({ length: Number(pairs) }, () => {
+      const mine = run({ peft_type, ...NEEDED[peft_type] });
+      const target_modules = mine.modules.length ? mine.modules : null;
+      return { mine, lora: run({ peft_type: 'LORA', r: Number(rank), lora_alpha: 2 * Number(rank), target_modules }) };
+    });
+    const of = (side, figure) => median(turns.map((turn) => turn[side][figure]));
+    const [time, memory] = [of('lora', 'tokensPerSecond') / of('mine', 'tokensPerSecond'), of('mine', 'peakMiB') / of('lora', 'peakMiB')];
+    const { modules, trained } = turns[0].mine;
+    const beside = modules.length ? `LoRA on ${modules.join(', ')}` : 'LoRA on q_proj, v_proj';
+    const row = {
+      name: `peft ${peft_type}, ${batch} x ${length}, r = ${rank}`,
+      trained,
+      time,
+      memory,
+      peakMiB: of('mine', 'peakMiB'),
+      beside,
+    };
+    print(
+      { ...row, tokensPerSecond: of('mine', 'tokensPerSecond'), runs: turns.length, cpu: cpu() },
+      `${peft_type.padEnd(16)} ${String(trained).padStart(9)} trained, ${row.peakMiB.toFixed(0).padStart(5)} MiB; a step ${time.toFixed(2)} x, memory ${memory.toFixed(2)} x that of ${beside}`,
+    );
+  }
+}
+
 await main(async () => {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
@@ -98,6 +132,7 @@ await main(async () => {
       base: { type: 'string', default: 'q4_1' },
       trace: { type: 'string' },
       tries: { type: 'string', default: '200' },
+      method: { type: 'string' },
     },
   });
   const [task] = positionals;
@@ -127,7 +162,7 @@ await main(async () => {
     return;
   }
   if (task === 'kernel') return kernels(Number(values.tries), print);
-  await setUp(['dependencies', 'native', 'build', 'model', ...(values.alone || task === 'profile' ? [] : ['peers'])]);
+  await setUp(['dependencies', 'native', 'build', 'model', ...(values.alone || ['profile', 'peft'].includes(task) ? [] : ['peers'])]);
   const file = join(mkdtempSync(join(tmpdir(), 'tunebook-bench-')), 'task.json');
   const machine = cpu();
   // A CPU without bfloat16 instructions converts each value: there fp32 is the best of either side. In full fine-tuning the weights
@@ -158,6 +193,14 @@ await main(async () => {
       );
     print({ outside, seconds, cpu: machine }, `outside native ops: ${share(outside)} of ${seconds.toFixed(2)} s in ${steps} steps`);
     return;
+  }
+
+  if (task === 'peft') {
+    const withMethod = (peft) => {
+      give({ peft });
+      return ours();
+    };
+    return methods(values, withMethod, print);
   }
 
   const pairs = [];
