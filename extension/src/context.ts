@@ -1,6 +1,7 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { Token } from '@lumino/coreutils';
 import type { ISignal } from '@lumino/signaling';
+import type { RunData } from '@tunebook/views';
 
 /** What a user sets in JupyterLab's settings editor. */
 export interface ViewSettings {
@@ -19,6 +20,10 @@ export interface Context {
   readonly settings: ViewSettings;
   /** Settings or theme have changed. */
   readonly restyled: ISignal<unknown, void>;
+  /** The run that was saved in a folder of the server; or a sentence that says why there is none. */
+  savedRun(path: string): Promise<RunData | string>;
+  /** Runs that are saved beside a run's folder, as it is named in the notebook `from`. */
+  savedBeside(folder: string, from: string | undefined): Promise<RunData[]>;
   /** Opens a folder in the file browser; false where it is outside what the server shows. */
   openFolder(folder: string, from: string | undefined): Promise<boolean>;
 }

@@ -75,7 +75,7 @@ export function tabs(list: readonly Tab[], label: string, shown: (panel: HTMLEle
 }
 
 /** A menu under its label, which Esc and whatever is done elsewhere on the page close. */
-export function menu(label: string, className: string, content: HTMLElement): HTMLElement {
+export function menu(label: string, className: string, content: HTMLElement): HTMLDetailsElement {
   const head = element('summary', { textContent: label });
   const node = element('details', { className }, head, content);
   const elsewhere = (event: Event) => {

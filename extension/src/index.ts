@@ -16,8 +16,9 @@ import { keepKeys } from './keys';
 import { Missed } from './missed';
 import { serverPath } from './paths';
 import { hearOfRuns } from './run/known';
-import { RunsPanel } from './run/panel';
+import { collect, RunsPanel } from './run/panel';
 import { RunRenderer } from './run/renderer';
+import { readSaved, savedBeside } from './run/saved';
 import { RunStore } from './run/store';
 
 const NAME = '@tunebook/jupyterlab';
@@ -50,10 +51,17 @@ const context: JupyterFrontEndPlugin<Context> = {
       },
       () => {}, // without its schema the defaults hold
     );
+    const trans = (translator ?? nullTranslator).load('tunebook');
+    const { contents } = app.serviceManager;
     return {
-      trans: (translator ?? nullTranslator).load('tunebook'),
+      trans,
       settings,
       restyled,
+      savedRun: (path) => readSaved(contents, path, trans),
+      async savedBeside(folder, from) {
+        const path = serverPath(folder, from, PageConfig.getOption('serverRoot'));
+        return path === undefined ? [] : savedBeside(contents, path, trans);
+      },
       async openFolder(folder, from) {
         const path = serverPath(folder, from, PageConfig.getOption('serverRoot'));
         if (path === undefined || !app.commands.hasCommand('filebrowser:open-path')) return false;
@@ -99,6 +107,14 @@ const runs: JupyterFrontEndPlugin<void> = {
     const adopt = (notebook: NotebookPanel) => {
       if (stores.has(notebook)) return;
       const store = new RunStore(trans, notebook.sessionContext, () => notebook.context.path);
+      store.peers = () => {
+        const peers: RunStore[] = [];
+        notebooks.forEach((other) => {
+          const theirs = stores.get(other);
+          if (theirs && other !== notebook) peers.push(collect(other, theirs));
+        });
+        return peers;
+      };
       stores.set(notebook, store);
       hearOfRuns(notebook, store);
       const mark = async () => {

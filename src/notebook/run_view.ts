@@ -1,4 +1,4 @@
-import { RUN_MIME, type RunData, runPayload, runSvg, summary } from '../../views';
+import { RUN_MIME, type RunData, runPayload, runSvg, sampleRows, summary } from '../../views';
 import type { Moment, Run } from '../train/run';
 import { bundleOf } from './bundle';
 import { type Bundle, Display } from './display';
@@ -15,7 +15,7 @@ export const runBundle = (run: RunData, png?: Buffer): Bundle =>
     mime: RUN_MIME,
     payload: runPayload(run),
     title: `Run ${run.name}`,
-    rows: summary(run),
+    rows: [...summary(run), ...sampleRows(run)],
     picture: png && { png, alt: `Loss of the run ${run.name}`, width: 720 },
   });
 

@@ -2,11 +2,17 @@ import { InterruptedError, OptionError } from '../core/errors';
 import { CallbackError } from './callbacks/callback';
 
 /** What can be asked of a run while it trains. */
-export type Action = 'pause' | 'resume' | 'stop' | 'sample' | 'evaluate' | 'learning_rate';
+export type Action = 'pause' | 'resume' | 'stop' | 'sample' | 'evaluate' | 'learning_rate' | 'ask';
+
+/** The rate for learning_rate, the question for ask. */
+type Value = number | string;
+
+/** Characters of a question. */
+const LONGEST = 4000;
 
 interface Request {
   action: Action;
-  value?: number;
+  value?: Value;
   resolve: (answer: string) => void;
   reject: (error: Error) => void;
 }
@@ -46,10 +52,12 @@ export class Handle {
   }
 
   /** Resolves with a sentence once it is done; rejects where it cannot be. */
-  ask(action: Action, value?: number): Promise<string> {
+  ask(action: Action, value?: Value): Promise<string> {
     if (!this.isOpen) return Promise.reject(new OptionError('Training is over or has not begun: there is nothing to act on.'));
     if (action === 'learning_rate' && !(typeof value === 'number' && Number.isFinite(value) && value >= 0))
       return Promise.reject(new OptionError(`learning_rate must be a number of at least 0, but is ${value}. 1e-4 is common for LoRA.`));
+    if (action === 'ask' && !(typeof value === 'string' && value.trim() && value.length <= LONGEST))
+      return Promise.reject(new OptionError(`A question is a text of at most ${LONGEST} characters, and not an empty one.`));
     if (action === 'stop') this.wantStop();
     return new Promise((resolve, reject) => {
       this.waiting.push({ action, value, resolve, reject });
@@ -69,7 +77,7 @@ export class Handle {
   }
 
   /** Between steps: does what was asked for, and stays while the run is paused. A stop is answered when all is saved. Returns the seconds it was paused. */
-  async attend(act: (action: Action, value?: number) => Promise<string>): Promise<number> {
+  async attend(act: (action: Action, value?: Value) => Promise<string>): Promise<number> {
     let since: number | undefined;
     for (;;) {
       const stops: Request[] = [];

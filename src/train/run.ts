@@ -1,4 +1,7 @@
 import { emit } from '../core/events';
+import type { PretrainedModel } from '../models/pretrained';
+import { baseOf } from '../peft/model';
+import type { TrainedModel } from './gradients';
 import type { Handle } from './handle';
 
 export type Point = [step: number, value: number];
@@ -23,6 +26,8 @@ export interface Run {
   /** Where it saves: output_dir, as it was given. */
   folder: string;
   status: 'running' | 'paused' | 'finished' | 'stopped' | 'failed';
+  /** What is being worked on beside steps, in words; '' where nothing is. */
+  doing: string;
   /** ISO 8601. */
   startedAt: string;
   step: number;
@@ -38,7 +43,15 @@ export interface Run {
   /** Paths, latest last. */
   checkpoints: string[];
   /** What the model wrote after the same prompts as it learned. */
-  samples: { step: number; prompt: string; text: string }[];
+  samples: {
+    step: number;
+    prompt: string;
+    text: string;
+    /** What the model writes without its adapter, where it was asked too. */
+    base?: string;
+    /** It was a question of the reader's own. */
+    asked?: boolean;
+  }[];
   memory: { residentBytes: number; peakBytes: number; machineBytes: number };
 }
 
@@ -50,6 +63,7 @@ export function newRun(name: string, folder: string, totalSteps: number, config:
     name,
     folder,
     status: 'running',
+    doing: '',
     startedAt: new Date().toISOString(),
     step: 0,
     totalSteps,
@@ -76,6 +90,19 @@ export type Moment = 'begin' | 'step' | 'change' | 'end';
 
 export const tell = (run: Run, handle: Handle, what: Moment): void => emit('run', { run, handle, what });
 
+/** Tells what is being worked on for as long as f runs. */
+export async function during<T>(run: Run, handle: Handle, doing: string, f: () => Promise<T>): Promise<T> {
+  const before = run.doing;
+  run.doing = doing;
+  tell(run, handle, 'change');
+  try {
+    return await f();
+  } finally {
+    run.doing = before;
+    tell(run, handle, 'change');
+  }
+}
+
 /** Notes what happened. */
 export const note = (run: Run, kind: EventKind, text: string): void => {
   run.events.push({ step: run.step, kind, text });
@@ -85,4 +112,10 @@ export const note = (run: Run, kind: EventKind, text: string): void => {
 export function warn(run: Run, text: string, advice?: string): void {
   note(run, 'warning', text);
   emit('warning', { text: advice ? `${text} ${advice}` : text });
+}
+
+/** The options that a run is told apart by: its own, and those of what is trained. */
+export function optionsOf(args: object, model: TrainedModel): Record<string, unknown> {
+  const base_model_name_or_path = baseOf<PretrainedModel>(model).config._name_or_path;
+  return { ...args, ...(model as { active_peft_config?: object }).active_peft_config, base_model_name_or_path };
 }

@@ -16,7 +16,7 @@ import { lengthOf } from './objective';
 import type { Optimizer } from './optimizers';
 import { originOf } from './output_dir';
 import { answer } from './requests';
-import { newRun, note, plot, type Run, tell, warn } from './run';
+import { during, newRun, note, optionsOf, plot, type Run, tell, warn } from './run';
 import { SCHEDULES } from './schedules';
 import { newState, type Ours, type SavedState, type TrainerState } from './state';
 import { Tally } from './tally';
@@ -52,7 +52,7 @@ export class Session<M extends TrainedModel, E> {
     const tokens = train.map((row) => lengthOf(objective, row));
     this.course = new Course(args, tokens);
     this.state = newState(args, this.course.length);
-    this.run = newRun(args.run_name ?? basename(args.output_dir), args.output_dir, this.state.max_steps, { ...args });
+    this.run = newRun(args.run_name ?? basename(args.output_dir), args.output_dir, this.state.max_steps, optionsOf(args, model));
     const longest = tokens.reduce((most, n) => Math.max(most, n), 0);
     this.plan = planMicroBatches(args, needsOf(model, longest, this.precision));
   }
@@ -194,7 +194,7 @@ export class Session<M extends TrainedModel, E> {
   }
 
   async save(): Promise<string> {
-    const folder = await this.write();
+    const folder = await during(this.run, this.its.handle, `saving ${basename(this.folder)}`, () => this.write());
     await this.its.call('on_save');
     tell(this.run, this.its.handle, 'change');
     return folder;

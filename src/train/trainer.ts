@@ -3,8 +3,6 @@ import { InterruptedError, OptionError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
 import { backend } from '../engine/backend';
 import type { Precision } from '../engine/precision';
-import { generate } from '../generate/generate';
-import { CausalLM } from '../models/causal_lm';
 import type { PretrainedModel } from '../models/pretrained';
 import { hold } from '../peft/hold';
 import { baseOf } from '../peft/model';
@@ -26,7 +24,8 @@ import { Handle } from './handle';
 import { evaluateRows, type Metrics, type Objective } from './objective';
 import { OPTIMIZERS, Optimizer } from './optimizers';
 import { findCheckpoint, type Lineage, tidy } from './output_dir';
-import { plot, type Run, tell } from './run';
+import { during, plot, type Run, tell } from './run';
+import { samplesOf } from './samples';
 import { Session } from './session';
 import { lengthOfRun, newState, type TrainerState } from './state';
 
@@ -159,20 +158,24 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
     return this.handle.ask('learning_rate', rate);
   }
 
+  /**
+   * Asks the model a question of one's own between two steps; the answer, and what the model says without its adapter, stand beside the plot.
+   * Resolves when it is there; an OptionError where no run is on.
+   */
+  ask(question: string): Promise<string> {
+    return this.handle.ask('ask', question);
+  }
+
   /** Writes on from the trainer's prompts (sample_prompts, or the first rows' own) with the model as it is now; greedy. */
-  async sample({ max_new_tokens = 48 }: { max_new_tokens?: number } = {}): Promise<Run['samples']> {
-    const { tokenizer, prompts } = this.parts;
-    const { base } = this;
-    if (!(base instanceof CausalLM)) throw new OptionError('sample: this model writes no text.');
-    const samples: Run['samples'] = [];
-    for (const prompt of prompts) {
-      const ids = tokenizer.chat_template
-        ? tokenizer.apply_chat_template([{ role: 'user', content: prompt }], { add_generation_prompt: true })
-        : tokenizer.encode(prompt);
-      const made = await generate(base, ids, { max_new_tokens });
-      samples.push({ step: this.run?.step ?? 0, prompt, text: tokenizer.decode(made, { skip_special_tokens: true }) });
-    }
-    return samples;
+  sample({ max_new_tokens = 48 }: { max_new_tokens?: number } = {}): Promise<Run['samples']> {
+    const { tokenizer, prompts, model } = this.parts;
+    const write = () => samplesOf({ model, tokenizer, max_new_tokens }, prompts, this.run?.step ?? 0);
+    return this.showing(`generating ${prompts.length === 1 ? 'a sample' : `${prompts.length} samples`}`, write);
+  }
+
+  /** What is being worked on is told of the run that is on, if one is. */
+  private showing<T>(doing: string, f: () => Promise<T>): Promise<T> {
+    return this.session && this.run ? during(this.run, this.handle, doing, f) : f();
   }
 
   /**
@@ -250,7 +253,8 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
     if (!rows?.length) throw new (this.session ? RunError : OptionError)(NOTHING_TO_EVALUATE);
     const precision = this.session?.precision ?? this.precision;
     const after = () => this.call('on_prediction_step');
-    const metrics = await evaluateRows(objective, this.model, rows, { batchSize: args.per_device_eval_batch_size, precision, after });
+    const options = { batchSize: args.per_device_eval_batch_size, precision, after };
+    const metrics = await this.showing(`evaluating on ${rows.length} rows`, () => evaluateRows(objective, this.model, rows, options));
     if (this.session) await this.log(Object.fromEntries(Object.entries(metrics).filter(([name]) => name.startsWith('eval_'))));
     await this.call('on_evaluate', { metrics });
     if (this.session && this.run) tell(this.run, this.handle, 'change');

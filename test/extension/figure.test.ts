@@ -6,7 +6,9 @@ import { hostile } from '../views/hostile';
 import { longRun, runData } from '../views/runs';
 
 const theme = { text: '#222', grid: '#ddd', font: 'sans-serif', dark: false };
-const words = new Proxy({}, { get: (_, name) => String(name) }) as FigureOptions['words'];
+const kinds = new Proxy({}, { get: (_, name) => `kind ${String(name)}` });
+const words = new Proxy({}, { get: (_, name) => (name === 'kinds' ? kinds : String(name)) }) as FigureOptions['words'];
+const isMark = ({ name }: { name: string }) => name.startsWith('kind ') || name === 'events';
 const options: FigureOptions = { smoothing: 0.9, logScale: false, width: 900, theme, overlays: [], words };
 type Trace = { name: string; x: number[]; y: number[]; text?: string[]; xaxis?: string; line?: { color?: string } };
 const draw = (run = longRun(100), more: Partial<FigureOptions> = {}) => {
@@ -20,8 +22,8 @@ it('shows raw loss, its average, evaluations, events, rate, norm, speed and memo
   const run = longRun(100);
   run.series.loss[49][1] = 99;
   const { traces, names, smallNames } = draw(run);
-  expect(names).toEqual(['loss', 'mean', 'eval_loss', 'events']);
-  expect(smallNames).toEqual(['learning_rate', 'grad_norm', 'tokens_per_second', 'resident_bytes', 'machine: 3.725 GiB']);
+  expect(names).toEqual(['loss', 'mean', 'eval_loss', 'kind checkpoint']);
+  expect(smallNames).toEqual(['learning_rate', 'grad_norm', 'tokens_per_second', 'resident_bytes (machine: 3.725)']);
   expect(traces[0].y[49], 'a spike stays in the raw line whatever the smoothing').toBe(99);
   expect(traces[1].y[49]).toBeLessThan(20);
 });
@@ -53,13 +55,40 @@ it('a pile of events is a pile: no marker lies on another, and each tells all th
   const at = (step: number, text: string) => ({ step, kind: 'paused', text });
   const run = { ...longRun(100), events: [...Array.from('abcdefghij', (text) => at(40, text)), at(41, 'k'), at(80, 'l')] };
   for (const width of [250, 900]) {
-    const marks = draw(run, { width }).traces.find(({ name }) => name === 'events')!;
+    const [marks, ...more] = draw(run, { width }).traces.filter(isMark);
+    expect(more).toEqual([]);
     const places = marks.x.map((step, i) => [(step * (width - 64)) / 100, Math.round(marks.y[i] * 1000)] as const);
     for (const [i, [x, y]] of places.entries())
       for (const [u, v] of places.slice(0, i)) expect(Math.abs(x - u) >= 12 || Math.abs(y - v) >= 55, `${x} ${y} ${u} ${v}`).toBe(true);
     expect(marks.text![0]).toBe(Array.from('abcdefghij').join('<br>'));
     expect(marks.text!.at(-1)).toBe('l');
   }
+});
+
+it('the legend says what each marker means, once for each kind', () => {
+  const events = ['checkpoint', 'paused', 'checkpoint', 'resumed', 'moonrise', 'constructor'].map((kind, i) => ({
+    step: i,
+    kind,
+    text: kind,
+  }));
+  const { traces } = draw({ ...longRun(10), events });
+  expect(traces.filter(isMark).map(({ name, x }) => [name, x])).toEqual([
+    ['kind checkpoint', [0, 2]],
+    ['kind paused', [1]],
+    ['kind resumed', [3]],
+    ['events', [4, 5]],
+  ]);
+});
+
+it('memory has a scale of its own, so that its movement fills its plot', () => {
+  const range = (bytes: number[]): number[] => {
+    const run = longRun(bytes.length);
+    run.series.resident_bytes = bytes.map((value, i) => [i + 1, value * 2 ** 30]);
+    return draw(run).small.yaxis4.range;
+  };
+  expect(range([10, 10.5, 11])).toEqual([expect.closeTo(9.89), expect.closeTo(11.11)]);
+  expect(range([4, 4])).toEqual([expect.closeTo(3.96), expect.closeTo(4.04)]);
+  expect(range([0, 0])).toEqual([0, 1e-3]);
 });
 
 it('tools lie beside the legend where there is room, above it elsewhere; both have their own room', () => {
@@ -96,7 +125,7 @@ it('every line differs from every other in colour or dash, in both themes', () =
 it('markup in a payload stays text', () => {
   const run = runData({ events: [{ step: 1, kind: 'warning', text: 'a <a href="javascript:alert(1)">b</a> & c' }] });
   const { traces } = draw(run, { overlays: [run] });
-  const events = traces.find(({ name }) => name === 'events')!;
+  const events = traces.find(isMark)!;
   expect(events.text).toEqual(['a &lt;a href="javascript:alert(1)"&gt;b&lt;/a&gt; &amp; c']);
   expect(traces[0].name).toBe('&lt;script&gt;alert(1)&lt;/script&gt;');
 });

@@ -190,7 +190,7 @@ it('whatever else was measured travels, arrives while the run is on, and is in p
     ['constructor', 1, 0],
   ]);
   expect(runSvg(run)).toContain('rewards/accuracies');
-  expect(runSvg(run)).toContain('height="540"');
+  expect(runSvg(run)).toContain('height="650"');
   expect(summary(run)).toContainEqual(['rewards/accuracies', '0.75 at step 2, 0.625 evaluated (step 2)']);
   expect(runCsv(run)).toBe(
     `step,${SERIES.join(',')},rewards/accuracies,eval_rewards/accuracies,constructor\n1,2.5,,0,,100,,0.5,,\n2,2,2.2,0.0001,,,,0.75,0.625,1\n`,

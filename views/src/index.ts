@@ -34,6 +34,7 @@ export {
 } from './adapter_file';
 export { adapterCsv, adapterSummary, shapeOf } from './adapter_summary';
 export { type ChartSpec, type ChartTheme, heatmapSpec, historySpec, normName, overlapSpec, PAPER, spectrumSpec } from './charts';
+export { EVENT_KINDS, eventKind } from './events';
 export { ACTIONS, type Action, type Ask, type Known, type Live, RUN_COMM } from './live';
 export {
   otherSeries,
@@ -57,7 +58,8 @@ export {
   toldAll,
   withDelta,
 } from './run';
+export { savedRun } from './saved_run';
 export { decodePoints, encodePoints, figure, MAX_POINTS, movingAverage, type Point, thin } from './series';
 export { type LowRankUpdate, overlap, singularValues } from './spectrum';
 export { runSvg } from './svg';
-export { runCsv, summary } from './table';
+export { differingOptions, latestSamples, runCsv, sampleRows, summary } from './table';

@@ -4,11 +4,11 @@ import type { RunDelta, RunPayload } from './run';
 export const RUN_COMM = 'tunebook.run';
 
 /** What a view may ask of a run that trains. */
-export const ACTIONS = ['pause', 'resume', 'stop', 'sample', 'evaluate', 'learning_rate'] as const;
+export const ACTIONS = ['pause', 'resume', 'stop', 'sample', 'evaluate', 'learning_rate', 'ask'] as const;
 export type Action = (typeof ACTIONS)[number];
 
-/** View to kernel. `value`: the new rate, for learning_rate. A ping is answered by `alive`, and does nothing. */
-export type Ask = { action: Action; value?: number } | { action: 'ping' };
+/** View to kernel. `value`: the new rate, for learning_rate; the question, for ask. A ping is answered by `alive`, and does nothing. */
+export type Ask = { action: Action; value?: number | string } | { action: 'ping' };
 
 /** The same target opened without a run: a page hears of all runs of the kernel, those of cells too that were sent by an earlier page. */
 export type Known = { type: 'known'; run: RunPayload };

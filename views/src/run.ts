@@ -25,6 +25,10 @@ export interface Sample {
   step: number;
   prompt: string;
   text: string;
+  /** What the base model writes, where it was asked too. */
+  base?: string;
+  /** It was a question of the reader's own, and none of those that are asked over and over. */
+  asked?: boolean;
 }
 
 /** A run as views and pictures read it. */
@@ -34,6 +38,8 @@ export interface RunData {
   /** Where it saves: relative to the notebook's folder where it lies in it. */
   folder: string;
   status: Status;
+  /** What is being worked on beside steps: 'evaluating on 40 rows'. */
+  doing?: string;
   /** ISO 8601, as updatedAt. */
   startedAt: string;
   updatedAt: string;
@@ -54,7 +60,10 @@ export interface RunData {
 export type RunPayload = Omit<RunData, 'series'> & { schemaVersion: number; series: Encoded };
 
 /** What changed since a view was told last: only new points, events and samples. */
-export type RunDelta = Pick<RunData, 'status' | 'updatedAt' | 'step' | 'peakRate' | 'checkpoints' | 'memory' | 'events' | 'samples'> & {
+export type RunDelta = Pick<
+  RunData,
+  'status' | 'doing' | 'updatedAt' | 'step' | 'peakRate' | 'checkpoints' | 'memory' | 'events' | 'samples'
+> & {
   series: Encoded;
 };
 type Encoded = Series<string>;
@@ -65,6 +74,7 @@ const ENCODED: Schema = { type: 'string', maxLength: 60 * MAX_POINTS, pattern: '
 
 const CHANGING = {
   status: { enum: STATUSES },
+  doing: text(300),
   updatedAt: text(40),
   step: count,
   peakRate: count,
@@ -76,10 +86,13 @@ const CHANGING = {
   },
   events: list(record({ step: count, kind: text(40), text: text(2000) }), MOST.events),
   checkpoints: list(text(4096), MOST.checkpoints),
-  samples: list(record({ step: count, prompt: text(4000), text: text(8000) }), MOST.samples),
+  samples: list(
+    record({ step: count, prompt: text(4000), text: text(8000), base: text(8000), asked: { type: 'boolean' } }, ['base', 'asked']),
+    MOST.samples,
+  ),
   memory: record({ residentBytes: count, peakBytes: count, machineBytes: count }),
 } satisfies Record<string, Schema>;
-const OPTIONAL = ['peakRate'];
+const OPTIONAL = ['doing', 'peakRate'];
 
 export const RUN_SCHEMA: Schema = payloadSchema(
   RUN_MIME,
@@ -155,10 +168,15 @@ function changing(run: RunData) {
     status: run.status,
     updatedAt: run.updatedAt,
     step: run.step,
+    ...(run.doing && { doing: short(run.doing, 300) }),
     ...(run.peakRate !== undefined && { peakRate: run.peakRate }),
     events: run.events.slice(-MOST.events).map((e) => ({ ...e, text: short(e.text, 2000) })),
     checkpoints: run.checkpoints.slice(-MOST.checkpoints),
-    samples: run.samples.slice(-MOST.samples).map((s) => ({ ...s, prompt: short(s.prompt, 4000), text: short(s.text, 8000) })),
+    samples: run.samples.slice(-MOST.samples).map((s) => ({
+      ...s,
+      ...{ prompt: short(s.prompt, 4000), text: short(s.text, 8000) },
+      ...(s.base !== undefined && { base: short(s.base, 8000) }),
+    })),
     memory: run.memory,
   };
 }
@@ -217,6 +235,19 @@ export function withDelta(run: RunData, data: unknown): RunData | string {
   const series = Object.fromEntries(Object.entries(joined).slice(0, MOST.series)) as RunData['series'];
   const events = [...run.events, ...delta.events].slice(-MOST.events);
   const samples = [...run.samples, ...delta.samples].slice(-MOST.samples);
-  const { status, updatedAt, step, checkpoints, memory, peakRate = run.peakRate } = delta;
-  return { ...run, ...(peakRate !== undefined && { peakRate }), status, updatedAt, step, checkpoints, memory, series, events, samples };
+  const { status, doing, updatedAt, step, checkpoints, memory, peakRate = run.peakRate } = delta;
+  const { doing: _, ...before } = run;
+  return {
+    ...before,
+    ...(doing && { doing }),
+    ...(peakRate !== undefined && { peakRate }),
+    status,
+    updatedAt,
+    step,
+    checkpoints,
+    memory,
+    series,
+    events,
+    samples,
+  };
 }

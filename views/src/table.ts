@@ -1,4 +1,4 @@
-import { otherSeries, type RunData, seriesOf } from './run';
+import { otherSeries, type RunData, type Sample, seriesOf } from './run';
 import { figure } from './series';
 
 const STATUS = { running: 'training', paused: 'paused', finished: 'finished', stopped: 'stopped', failed: 'failed' };
@@ -8,7 +8,12 @@ const mebibytes = (bytes: number) => `${Math.round(bytes / 1048576).toLocaleStri
 export function summary(run: RunData): [string, string][] {
   const { loss, eval_loss, tokens_per_second: speed } = run.series;
   const saved = run.status === 'stopped' && run.checkpoints[run.checkpoints.length - 1]?.endsWith(`checkpoint-${run.step}`);
-  const rows: [string, string][] = [['status', `${STATUS[run.status]}${saved ? ' and saved' : ''}, step ${run.step} of ${run.totalSteps}`]];
+  const rows: [string, string][] = [
+    [
+      'status',
+      `${STATUS[run.status]}${saved ? ' and saved' : ''}, step ${run.step} of ${run.totalSteps}${run.doing ? `, ${run.doing}` : ''}`,
+    ],
+  ];
   const first = loss[0];
   const last = loss[loss.length - 1];
   if (last) rows.push(['training loss', `${figure(first[1])} at step ${first[0]}, ${figure(last[1])} at step ${last[0]}`]);
@@ -29,12 +34,39 @@ export function summary(run: RunData): [string, string][] {
     rows.push([name, said.join(', ')]);
   }
   if (speed.length) rows.push(['speed', `${Math.round(speed.reduce((sum, [, v]) => sum + v, 0) / speed.length)} tokens/s`]);
-  if (run.memory.peakBytes)
-    rows.push(['memory', `${mebibytes(run.memory.residentBytes)} resident, ${mebibytes(run.memory.peakBytes)} at most`]);
+  const { residentBytes, peakBytes, machineBytes } = run.memory;
+  const machine = machineBytes ? `, of ${mebibytes(machineBytes)} that the machine has` : '';
+  if (peakBytes) rows.push(['memory', `${mebibytes(residentBytes)} resident, ${mebibytes(peakBytes)} at most${machine}`]);
   if (run.checkpoints.length) rows.push(['last checkpoint', run.checkpoints[run.checkpoints.length - 1]]);
   for (const { kind, text } of run.events.filter((e) => e.kind === 'failed' || e.kind === 'stopped')) rows.push([kind, text]);
   return rows;
 }
+
+/** The samples that are worth being seen beside the plot: of prompts that are asked over and over the latest, and all questions of the reader's own; in the order asked. */
+export function latestSamples({ samples }: Pick<RunData, 'samples'>): Sample[] {
+  const last = new Map(samples.flatMap((sample, i) => (sample.asked ? [] : [[sample.prompt, i]])));
+  return samples.filter((sample, i) => sample.asked || last.get(sample.prompt) === i);
+}
+
+/** The last of them as label and value, for readers without the extension. */
+export const sampleRows = (run: Pick<RunData, 'samples'>, most = 4): [string, string][] =>
+  latestSamples(run)
+    .slice(-most)
+    .map(({ step, prompt, text, base }) => [
+      `“${prompt}” at step ${step}`,
+      base === undefined ? text : `${text} (the base model: ${base})`,
+    ]);
+
+/** Options by which the runs differ, each with a value for every run; those that only say where a run is saved are left out. */
+export function differingOptions(runs: readonly Pick<RunData, 'config'>[]): [name: string, ...values: string[]][] {
+  const names = [...new Set(runs.flatMap(({ config }) => Object.keys(config)))].filter((name) => !ITS_OWN.includes(name));
+  const rows = names.map((name): [string, ...string[]] => [
+    name,
+    ...runs.map(({ config }) => (Object.hasOwn(config, name) ? String(config[name]) : '-')),
+  ]);
+  return rows.filter(([, first, ...others]) => others.some((value) => value !== first));
+}
+const ITS_OWN = ['output_dir', 'run_name', 'resume_from_checkpoint'];
 
 /** All figures of a run as comma-separated values: a row for each step at which something was noted. */
 export function runCsv(run: RunData): string {

@@ -1,4 +1,4 @@
-import type { RunData } from '@tunebook/views';
+import { eventKind, type RunData } from '@tunebook/views';
 import { type FigureOptions, plain, SIDES } from './figure';
 
 const SYMBOLS: Record<string, string> = {
@@ -30,13 +30,20 @@ const wrap = (text: string, width = 60): string =>
 /** A marker takes so many pixels; so many are piled up at most. */
 const MARK = { size: 12, most: 8 };
 
-/** What happened, by the steps: what would lie over something else lies above it, and each marker tells all that its step has. */
-export function eventMarks({ events, totalSteps }: RunData, { theme, words, width }: FigureOptions): object {
+interface Mark {
+  step: number;
+  kind: string;
+  level: number;
+  texts: string[];
+}
+
+/** Where each event stands: what would lie over something else lies above it, and each tells all that its step has. */
+function marksOf({ events, totalSteps }: RunData, width: number): Mark[] {
   const perStep = (width - SIDES.l - SIDES.r) / Math.max(totalSteps, 1);
   const texts = new Map<number, string[]>();
   for (const { step, text } of events) texts.set(step, [...(texts.get(step) ?? []), wrap(text)]);
   const ends: number[] = [];
-  const marks: { step: number; kind: string; level: number; texts: string[] }[] = [];
+  const marks: Mark[] = [];
   for (const { step, kind, text } of [...events].sort((a, b) => a.step - b.step)) {
     const x = step * perStep;
     const free = ends.findIndex((end) => x - end >= MARK.size);
@@ -48,22 +55,33 @@ export function eventMarks({ events, totalSteps }: RunData, { theme, words, widt
       marks.push({ step, kind, level, texts: [...(texts.get(step) ?? [])] });
     }
   }
-  return {
+  return marks;
+}
+
+/** What happened, by the steps: a line of the legend for each kind. */
+export function eventMarks(run: RunData, { theme, words, width }: FigureOptions): object[] {
+  const marks = marksOf(run, width);
+  const names = new Map<string, Mark[]>();
+  for (const mark of marks) {
+    const kind = eventKind(mark.kind);
+    const name = kind ? words.kinds[kind] : words.events;
+    names.set(name, [...(names.get(name) ?? []), mark]);
+  }
+  return [...names].map(([name, list]) => ({
     type: 'scatter',
     mode: 'markers',
-    name: words.events,
-    x: marks.map(({ step }) => step),
-    y: marks.map(({ level }) => 0.03 + 0.06 * level),
+    name,
+    x: list.map(({ step }) => step),
+    y: list.map(({ level }) => 0.03 + 0.06 * level),
     yaxis: 'y2',
-    text: marks.map(({ texts }) => [...new Set(texts)].slice(-12).join('<br>')),
+    text: list.map(({ texts }) => [...new Set(texts)].slice(-12).join('<br>')),
     hovertemplate: '%{text}<extra></extra>',
     marker: {
-      symbol: marks.map(({ kind }) => SYMBOLS[kind] ?? 'circle'),
+      symbol: SYMBOLS[list[0].kind] ?? 'circle',
       size: 10,
       color: theme.text,
       line: { width: 1, color: theme.text },
     },
     cliponaxis: false,
-    showlegend: false,
-  };
+  }));
 }

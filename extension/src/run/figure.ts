@@ -1,4 +1,13 @@
-import { figure as digits, movingAverage, otherSeries, type Point, type RunData, type SeriesName, thin } from '@tunebook/views';
+import {
+  figure as digits,
+  type EVENT_KINDS,
+  movingAverage,
+  otherSeries,
+  type Point,
+  type RunData,
+  type SeriesName,
+  thin,
+} from '@tunebook/views';
 import { eventMarks } from './events';
 
 /** Colours of the page, and whether it is dark. */
@@ -23,10 +32,13 @@ export interface FigureOptions {
 }
 
 /** What the plot says, in the reader's language. */
-export type Words = Record<SeriesName | 'mean' | 'evaluated' | 'step' | 'machine' | 'events' | 'before', string>;
+export interface Words extends Record<SeriesName | 'mean' | 'evaluated' | 'step' | 'machine' | 'events' | 'before', string> {
+  kinds: Record<keyof typeof EVENT_KINDS, string>;
+}
 
 /** How a series is called: in the reader's language where it is one that every run has. */
-export const nameOf = (name: string, words: Words): string => (Object.hasOwn(words, name) ? words[name as SeriesName] : name);
+export const nameOf = (name: string, words: Words): string =>
+  Object.hasOwn(words, name) && name !== 'kinds' ? words[name as SeriesName] : name;
 
 export interface Figure {
   traces: object[];
@@ -104,19 +116,17 @@ function losses(run: RunData, options: FigureOptions): Figure {
       marker: { size: 8, symbol: 'circle' },
       cliponaxis: false, // the last point lies on the edge
     }),
-    eventMarks(run, options),
+    ...eventMarks(run, options),
   );
   return {
     traces,
     layout: lossLayout(
       run,
       options,
-      (traces as { name: string; showlegend?: boolean }[]).filter(isNamed).map(({ name }) => name),
+      (traces as { name: string }[]).map(({ name }) => name),
     ),
   };
 }
-
-const isNamed = ({ showlegend }: { showlegend?: boolean }) => showlegend !== false;
 
 const base = ({ theme, width }: FigureOptions, run: RunData) => ({
   width: Math.max(width, 200),
@@ -167,15 +177,17 @@ function lossLayout(run: RunData, options: FigureOptions, names: string[]): Figu
 }
 
 function rates(run: RunData, options: FigureOptions): Figure {
-  const { theme, words } = options;
-  const colours = palette(theme.dark);
+  const { words } = options;
+  const colours = palette(options.theme.dark);
   const { learning_rate, grad_norm, tokens_per_second, resident_bytes } = run.series;
   const memory = resident_bytes.map(([step, bytes]): Point => [step, bytes / 2 ** 30]);
+  const machine = run.memory.machineBytes / 2 ** 30;
+  const whole = machine > 0 && machine < 1e6 ? ` (${words.machine}: ${digits(machine)})` : '';
   const small: { title: string; points: readonly Point[]; color: string; evaluated?: readonly Point[] }[] = [
     { title: words.learning_rate, points: learning_rate, color: colours.rate },
     { title: words.grad_norm, points: grad_norm, color: colours.norm },
     { title: words.tokens_per_second, points: tokens_per_second, color: colours.speed },
-    { title: words.resident_bytes, points: memory, color: colours.memory },
+    { title: `${words.resident_bytes}${whole}`, points: memory, color: colours.memory },
     ...otherSeries(run).map(({ name, ...other }) => ({ title: plain(name), color: colours.mean, ...other })),
   ];
   const numbered = (i: number) => ({ xaxis: `x${i || ''}`, yaxis: `y${i || ''}`, showlegend: false });
@@ -193,17 +205,16 @@ function rates(run: RunData, options: FigureOptions): Figure {
         ]
       : []),
   ]);
-  const machine = run.memory.machineBytes / 2 ** 30;
-  if (machine > 0 && machine < 1e6 && memory.length) {
-    const level = stepsOf(run).map((step): Point => [step, machine]);
-    const name = `${words.machine}: ${digits(machine)} GiB`;
-    traces.push(line(level, name, { ...at(3), line: { color: theme.text, width: 1, dash: 'dot' } }));
-  }
   const { axes, annotations, height } = grid(
     small.map(({ title }) => title),
     run,
     options,
   );
+  // Memory moves far above zero.
+  const levels = memory.map(([, gib]) => gib);
+  const [low, high] = [Math.min(...levels), Math.max(...levels)];
+  const margin = Math.max((high - low) * 0.1, high * 0.01, 1e-3);
+  if (levels.length) axes.yaxis4 = { ...axes.yaxis4, range: [Math.max(0, low - margin), high + margin], rangemode: 'normal' };
   return {
     traces,
     layout: {

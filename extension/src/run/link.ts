@@ -37,7 +37,7 @@ export class Link {
   }
 
   /** Sends what the user asks for; the answer comes by `received`. */
-  ask(action: Action, value?: number): void {
+  ask(action: Action, value?: number | string): void {
     this.comm?.send({ action, ...(value !== undefined && { value }) });
   }
 

@@ -9,11 +9,12 @@ import type { RunEntry, RunStore } from './store';
 import { RunView } from './view';
 
 /** Reads the runs that a notebook's outputs hold, also of cells that were never scrolled to. */
-function collect(notebook: NotebookPanel, store: RunStore): void {
+export function collect(notebook: NotebookPanel, store: RunStore): RunStore {
   for (const data of runOutputs(notebook)) {
     const run = parseRun(data[RUN_MIME]);
     if (typeof run !== 'string') store.take(run);
   }
+  return store;
 }
 
 /** Follows the runs of the notebook that is in front: the latest, or the one chosen. */

@@ -13,8 +13,15 @@ export function samplesPanel(samples: readonly Sample[], trans: TranslationBundl
   });
   const tables = [...byPrompt].map(([prompt, list]) =>
     table(
-      list.map(({ step, text }) => [String(step), text]),
-      { caption: prompt, heads: [trans.__('step'), trans.__('what the model writes')] },
+      list.map(({ step, text, base }) => [String(step), text, ...(list.some((one) => one.base !== undefined) ? [base ?? ''] : [])]),
+      {
+        caption: prompt,
+        heads: [
+          trans.__('step'),
+          trans.__('what the model writes'),
+          ...(list.some(({ base }) => base !== undefined) ? [trans.__('what the base model writes')] : []),
+        ],
+      },
     ),
   );
   return element('div', { className: 'tunebook-samples' }, ...(tables.length ? tables : [none]));

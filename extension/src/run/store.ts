@@ -98,6 +98,8 @@ export class RunStore {
   /** A run came, or one's state changed. */
   readonly changed = new Signal<this, RunEntry>(this);
   private readonly runs = new Map<string, RunEntry>();
+  /** The stores of the other notebooks that are open. */
+  peers: () => RunStore[] = () => [];
 
   constructor(
     private readonly trans: TranslationBundle,
@@ -129,6 +131,13 @@ export class RunStore {
     const rest = this.all().filter((entry) => entry.data.id !== id);
     const before = (entry: RunEntry) => entry.data.startedAt <= startedAt;
     return [...rest.filter(before), ...rest.filter((entry) => !before(entry))];
+  }
+
+  /** The runs of other notebooks, each with that notebook's path. */
+  elsewhere(): { entry: RunEntry; where: string }[] {
+    return this.peers().flatMap((store) =>
+      store.all().flatMap((entry) => (this.runs.has(entry.data.id) ? [] : [{ entry, where: store.path() ?? '' }])),
+    );
   }
 
   dispose(): void {

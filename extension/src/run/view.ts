@@ -1,8 +1,10 @@
 import { Widget } from '@lumino/widgets';
 import { runCsv, runSvg, summary } from '@tunebook/views';
 import type { Context } from '../context';
-import { button, download, element, fileName, freshId, menu, tabs } from '../dom';
+import { button, download, element, fileName, freshId, tabs } from '../dom';
 import { background, themeNow, words } from '../theme';
+import { Aside } from './aside';
+import { Compare } from './compare';
 import { Controls } from './controls';
 import { figures, heightOf } from './figure';
 import { figuresPanel } from './figures';
@@ -14,6 +16,8 @@ import type { RunEntry, RunStore } from './store';
 
 /** Views redraw at most so often, in milliseconds. */
 const BETWEEN = 250;
+/** Pixels from which on the samples stand beside the plot. */
+const WIDE = 900;
 
 /** One run: what it comes to, buttons, plot, samples, tables. It draws only while it can be seen. */
 export class RunView extends Widget {
@@ -21,15 +25,13 @@ export class RunView extends Widget {
   private readonly age = element('p', { className: 'tunebook-age' });
   private readonly still = element('img', { className: 'tunebook-still', alt: '' });
   private readonly drawing = element('div', { className: 'tunebook-plot' });
-  private readonly plotPanel = element('div', { className: 'tunebook-whole' }, this.drawing);
+  private readonly plotPanel = element('div', { className: 'tunebook-whole' });
   private readonly samplesPanel = element('div', { tabIndex: 0 });
   private readonly figuresPanel = element('div', { tabIndex: 0 });
   private readonly body = element('div', { className: 'tunebook-body' });
-  private readonly compare = element('div', { className: 'tunebook-choices' });
   private readonly controls: Controls;
-  /** Runs drawn beside this one, by their ids; the one before it is drawn faintly unless it is taken out. */
-  private readonly beside = new Map<string, boolean>();
-  private listed = '';
+  private readonly aside: Aside;
+  private readonly compare: Compare;
   private smoothing = 0;
   private logScale = false;
   private page: HTMLElement = this.plotPanel;
@@ -52,6 +54,9 @@ export class RunView extends Widget {
     const { smoothing, logScale } = { ...settings, ...remembered(entry.data.id) };
     Object.assign(this, { smoothing, logScale });
     this.controls = new Controls(entry, trans);
+    this.aside = new Aside(entry, trans);
+    this.compare = new Compare(entry, store, context, () => this.changed());
+    this.plotPanel.append(this.drawing, this.aside.node, this.compare.differences);
     // Not an img: it holds the plot's own buttons.
     this.drawing.setAttribute('role', 'figure');
     const bar = tabs(
@@ -94,8 +99,10 @@ export class RunView extends Widget {
     const { trans } = this.context;
     const id = freshId();
     const smoothing = element('input', { type: 'range', min: '0', max: '0.99', step: '0.01', id, value: String(this.smoothing) });
+    const shown = element('output', { for: id, className: 'tunebook-smoothing', textContent: this.smoothing.toFixed(2) });
     smoothing.oninput = () => {
       this.smoothing = Number(smoothing.value);
+      shown.textContent = this.smoothing.toFixed(2);
       this.restyle();
     };
     const log = element('input', { type: 'checkbox', checked: this.logScale });
@@ -110,8 +117,9 @@ export class RunView extends Widget {
       { className: 'tunebook-tools' },
       element('label', { for: id, textContent: trans.__('Smoothing') }),
       smoothing,
+      shown,
       element('label', {}, log, trans.__('log scale')),
-      menu(trans.__('Compare'), 'tunebook-compare', this.compare),
+      this.compare.menu,
       button(trans.__('PNG'), trans.__('Save the plot as a picture'), () => this.savePicture()),
       button(trans.__('CSV'), trans.__('Save all figures as a table'), csv),
       button(trans.__('Folder'), trans.__('Show where the run is saved'), () => this.openFolder()),
@@ -133,29 +141,6 @@ export class RunView extends Widget {
     if (await this.context.openFolder(folder, this.store.path())) return;
     this.age.textContent = this.context.trans.__('The run is saved in %1, which the file browser does not reach.', folder);
   }
-
-  /** Whether another run is drawn beside this one: as its box says; before that, the one before it. */
-  private isBeside({ data: { id, startedAt } }: RunEntry, place: number): boolean {
-    return this.beside.get(id) ?? (place === 0 && this.isBefore(startedAt) && this.context.settings.ghost);
-  }
-
-  /** The runs that can be drawn beside this one. Made anew only where the list has changed: somebody may be in it. */
-  private listOthers(others: readonly RunEntry[]): void {
-    const labels = others.map(({ data }) => `${data.name} (${data.startedAt.slice(0, 16).replace('T', ' ')})`);
-    if (this.compare.childNodes.length && labels.join('\n') === this.listed) return;
-    this.listed = labels.join('\n');
-    const boxes = others.map((other, i) => {
-      const box = element('input', { type: 'checkbox', checked: this.isBeside(other, i) });
-      box.onchange = () => {
-        this.beside.set(other.data.id, box.checked);
-        this.changed();
-      };
-      return element('label', {}, box, labels[i]);
-    });
-    this.compare.replaceChildren(...(boxes.length ? boxes : [this.context.trans.__('There is no other run in this notebook.')]));
-  }
-
-  private isBefore = (startedAt: string) => startedAt <= this.entry.data.startedAt;
 
   private onStore(_: RunStore, entry: RunEntry): void {
     if (entry !== this.entry) this.changed();
@@ -181,6 +166,9 @@ export class RunView extends Widget {
     const loss = rest.find(([label]) => label.includes('loss'))?.[1];
     this.heading.textContent = [`${data.name}: ${state}`, loss && `${this.context.trans.__('loss')} ${loss}`].filter(Boolean).join(' · ');
     this.controls.update();
+    this.aside.update();
+    this.aside.node.hidden = this.aside.empty;
+    this.plotPanel.classList.toggle('tunebook-beside', this.isWide && !this.aside.empty);
     clearInterval(this.clock);
     const showAge = () => {
       this.age.textContent = this.entry.current ? '' : this.oldText();
@@ -207,8 +195,6 @@ export class RunView extends Widget {
     const { data } = this.entry;
     const { trans } = this.context;
     const named = words(trans);
-    const others = this.store.others(this.entry).slice(0, 50);
-    this.listOthers(others);
     if (this.page === this.samplesPanel) return this.samplesPanel.replaceChildren(samplesPanel(data.samples, trans));
     if (this.page === this.figuresPanel) return this.figuresPanel.replaceChildren(figuresPanel(data, named, trans));
     this.drawing.setAttribute(
@@ -227,16 +213,25 @@ export class RunView extends Widget {
       this.stale = true;
       return;
     }
-    const chosen = others.filter((other, i) => this.isBeside(other, i));
-    const ghost = chosen.length && chosen[0] === others[0] && this.isBefore(others[0].data.startedAt) ? others[0].data : undefined;
     this.still.remove();
-    const drawn = figures(data, {
-      ...{ smoothing: this.smoothing, logScale: this.logScale, width: this.drawing.clientWidth, theme: themeNow(), words: named, ghost },
-      overlays: chosen.map((other) => other.data).filter((other) => other !== ghost),
-    });
-    // All pages are as high as the plot needs: nothing of it is cut, and the notebook does not jump between them.
-    this.body.style.height = `${heightOf(drawn) + 4}px`;
+    const { smoothing, logScale } = this;
+    const theme = themeNow();
+    const drawn = figures(data, { ...this.compare.chosen(), smoothing, logScale, width: this.drawing.clientWidth, theme, words: named });
+    this.measure(heightOf(drawn) + 4);
     await plot.draw(drawn);
+  }
+
+  /** Whether there is room beside a plot that is wide itself. */
+  private get isWide(): boolean {
+    return this.node.clientWidth >= WIDE;
+  }
+
+  /** All pages are as high as the plot and what is beside or below it need: nothing is cut, and the notebook does not jump between them. */
+  private measure(plot: number): void {
+    this.drawing.style.height = `${plot}px`;
+    this.aside.node.style.maxHeight = this.isWide ? `${plot}px` : '';
+    const below = this.isWide || this.aside.empty ? 0 : this.aside.node.offsetHeight;
+    this.body.style.height = `${plot + below + this.compare.differences.offsetHeight}px`;
   }
 
   override dispose(): void {
