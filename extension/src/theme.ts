@@ -23,7 +23,8 @@ export const words = (trans: TranslationBundle): Words => ({
   resident_bytes: trans.__('memory, GiB'),
   evaluated: trans.__('evaluated'),
   step: trans.__('step'),
-  machine: trans.__('machine'),
+  // memory, GiB of 16
+  machine: trans.__('of'),
   events: trans.__('events'),
   before: trans.__('run before'),
   kinds: {

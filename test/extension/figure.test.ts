@@ -23,7 +23,7 @@ it('shows raw loss, its average, evaluations, events, rate, norm, speed and memo
   run.series.loss[49][1] = 99;
   const { traces, names, smallNames } = draw(run);
   expect(names).toEqual(['loss', 'mean', 'eval_loss', 'kind checkpoint']);
-  expect(smallNames).toEqual(['learning_rate', 'grad_norm', 'tokens_per_second', 'resident_bytes (machine: 3.725)']);
+  expect(smallNames).toEqual(['learning_rate', 'grad_norm', 'tokens_per_second', 'resident_bytes machine 3.725']);
   expect(traces[0].y[49], 'a spike stays in the raw line whatever the smoothing').toBe(99);
   expect(traces[1].y[49]).toBeLessThan(20);
 });

@@ -35,7 +35,7 @@ browserIt('a run draws itself live under its cell, and is still there after savi
   await textIs(page, HEADING, /finished, step 300 of 300/);
   expect(await page.locator('.tunebook-run').count(), 'one view, updated in place').toBe(1);
   const legend = () => page.locator('.tunebook-run .legendtext').allTextContents();
-  await expect.poll(legend, { timeout: 20_000 }).toEqual(['training loss', 'moving average', 'evaluation loss']);
+  await expect.poll(legend, { timeout: 20_000 }).toEqual(['training loss', 'moving average', 'evaluation loss', 'epoch', 'checkpoint']);
   const tools = await page
     .locator('.tunebook-run .modebar-btn')
     .evaluateAll((nodes) => nodes.map((node) => node.getAttribute('data-title')));
@@ -65,6 +65,16 @@ browserIt('every button does what it says, from the view and from the side panel
   await textIs(page, HEADING, new RegExp(`paused, step ${step} of`));
   expect(await press(page, 'Sample now', /taken after/)).toBe(`2 samples taken after step ${step}.`);
   expect(await press(page, 'Evaluate now', /evaluation loss/)).toMatch(new RegExp(`Evaluation loss after step ${step}: \\d`));
+  await page.fill('.tunebook-run .tunebook-ask input', 'Who are you?');
+  await page.keyboard.press('Enter');
+  await page.fill('.tunebook-run .tunebook-ask input', 'And why?');
+  await page.click('.tunebook-run >> role=button[name="Ask"]');
+  await expect.poll(() => page.locator('.tunebook-run .tunebook-pair').count(), { timeout: 30_000 }).toBe(2);
+  const questions = await page.locator('.tunebook-run .tunebook-question').allTextContents();
+  expect(questions.slice(-2), 'in the order asked').toEqual([`Who are you? step ${step}`, `And why? step ${step}`]);
+  expect(await page.locator('.tunebook-run .tunebook-pair .tunebook-label').allTextContents()).toEqual(
+    Array(2).fill(['base model', 'with the adapter']).flat(),
+  );
   await page.fill('.tunebook-run .tunebook-controls input', 'much');
   expect(await press(page, 'Set', /must be a number/)).toBe('The learning rate must be a number such as 2e-4.');
   await page.fill('.tunebook-run .tunebook-controls input', '3e-3');
@@ -101,7 +111,10 @@ browserIt('every button does what it says, from the view and from the side panel
   await save(page, join(lab.folder, 'buttons.ipynb'));
   const run = savedRun('buttons.ipynb');
   expect(new Map(run.series.learning_rate).get(step + 1)).toBeCloseTo(3e-3, 4);
-  expect(run.samples.map((sample) => sample.step)).toEqual([step, step]);
+  expect(run.samples.map((sample) => [sample.step, Boolean(sample.asked), sample.base !== undefined])).toEqual([
+    ...Array(2).fill([step, false, false]),
+    ...Array(2).fill([step, true, true]),
+  ]);
   const files = async (button: string) => {
     const [download] = await Promise.all([page.waitForEvent('download'), page.click(`.tunebook-run >> role=button[name="${button}"]`)]);
     return [download.suggestedFilename(), readFileSync(await download.path())] as const;

@@ -5,7 +5,7 @@ import { Dataset, InterruptedError, LoraConfig, on, SFTConfig, SFTTrainer } from
 import { AutoModelForCausalLM } from '../../src/models/auto';
 import { watchOverfitting } from '../../src/train/callbacks/overfitting';
 import { Handle } from '../../src/train/handle';
-import { newRun } from '../../src/train/run';
+import { newRun, type Run } from '../../src/train/run';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 
 const tokenizer = tinyTokenizer();
@@ -41,7 +41,7 @@ const reached = (trainer: SFTTrainer, step: number) =>
     });
   });
 
-it('pause, sample, evaluate and resume leave the losses what they were, bit for bit', async () => {
+it('pause, sample, questions, evaluate and resume leave the losses what they were, bit for bit', async () => {
   const plain = await make();
   await plain.train();
   const trainer = await make();
@@ -53,17 +53,29 @@ it('pause, sample, evaluate and resume leave the losses what they were, bit for 
   await wait(100);
   expect(trainer.run!.step, 'nothing moves').toBe(step);
   expect(await trainer.pause()).toBe('It is paused already.');
+  const doing = new Set<string>();
+  const off = on('run', ({ run }) => doing.add((run as Run).doing));
+  const question = 'What is 3 plus 3? '.repeat(5);
+  expect(await trainer.ask(` ${question} `)).toBe(`Answered after step ${step}.`);
+  await expect(trainer.ask('  ')).rejects.toThrow(/not an empty one/);
   const { handle } = trainer as unknown as { handle: { ask(action: string, value?: number): Promise<string> } };
   expect(await handle.ask('sample')).toBe(`2 samples taken after step ${step}.`);
   expect(await handle.ask('evaluate')).toMatch(new RegExp(`^Evaluation loss after step ${step}: \\d\\.\\d{4}\\.$`));
+  expect([...doing]).toEqual([`generating an answer to “${question.slice(0, 59)}…”`, '', 'generating 2 samples', 'evaluating on 16 rows']);
+  off();
   expect(await trainer.resume()).toBe(`Resumed after step ${step}.`);
   expect(await trainer.resume()).toBe('It is training.');
   await training;
   expect(losses(trainer)).toEqual(losses(plain));
-  expect(trainer.run!.samples.map((s) => [s.step, s.prompt])).toEqual([
-    [step, 'What is 0 plus 0?'],
-    [step, 'What is 1 plus 1?'],
+  expect(trainer.run!.samples.map((s) => [s.step, s.prompt, s.asked])).toEqual([
+    [step, question.trim(), true],
+    [step, 'What is 0 plus 0?', undefined],
+    [step, 'What is 1 plus 1?', undefined],
   ]);
+  const fresh = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+  const ids = tokenizer.apply_chat_template([{ role: 'user', content: question.trim() }], { add_generation_prompt: true });
+  const said = tokenizer.decode(await fresh.generate(ids, { max_new_tokens: 96 }), { skip_special_tokens: true });
+  expect(trainer.run!.samples[0].base, 'beside it stands what the base model says').toBe(said);
   expect(trainer.run!.events.map(({ kind }) => kind)).toEqual(expect.arrayContaining(['paused', 'resumed', 'epoch']));
 });
 

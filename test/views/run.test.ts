@@ -2,7 +2,9 @@ import { expect, it } from 'vitest';
 import { Random } from '../../src/core/random';
 import {
   decodePoints,
+  differingOptions,
   encodePoints,
+  latestSamples,
   MAX_POINTS,
   movingAverage,
   otherSeries,
@@ -15,6 +17,8 @@ import {
   runPayload,
   runSvg,
   SERIES,
+  sampleRows,
+  savedRun,
   summary,
   thin,
   toldAll,
@@ -74,6 +78,69 @@ it('a run survives its payload, and others are refused with what is wrong', () =
   expect(parseRun({ ...payload, events: Array(501).fill(payload.events[0]) })).toMatch(/events is too long/);
   expect(parseRun({ ...payload, memory: { ...payload.memory, peakBytes: '1' } })).toMatch(/memory.peakBytes is not of type number/);
   expect(Object.keys(RUN_SCHEMA.properties!.series.properties!)).toEqual([...SERIES]);
+});
+
+it('beside the plot stand all own questions, of the others the latest answers, in the order asked', () => {
+  const sample = (step: number, prompt: string, asked?: boolean) => ({
+    step,
+    prompt,
+    text: `${prompt} ${step}`,
+    ...(asked && { asked, base: 'b' }),
+  });
+  const samples = [sample(1, 'a'), sample(1, 'b'), sample(2, 'mine', true), sample(3, 'a'), sample(4, 'mine', true)];
+  expect(latestSamples({ samples }).map(({ text }) => text)).toEqual(['b 1', 'mine 2', 'a 3', 'mine 4']);
+  expect(sampleRows({ samples }, 2)).toEqual([
+    ['“a” at step 3', 'a 3'],
+    ['“mine” at step 4', 'mine 4 (the base model: b)'],
+  ]);
+  const run = runData({ samples, doing: 'evaluating on 3 rows' });
+  expect(parseRun(viaJson(runPayload(run)))).toEqual(run);
+  expect(summary(run)[0]).toEqual(['status', 'training, step 2 of 10, evaluating on 3 rows']);
+  const after = { ...run, doing: '' };
+  expect(withDelta(run, viaJson(runDelta(after, toldAll(after))))).toEqual(runData({ samples }));
+});
+
+it('options that differ are told, those that say where a run is saved are not', () => {
+  const runs: { config: RunData['config'] }[] = [
+    { config: { r: 8, bf16: null, output_dir: 'a' } },
+    { config: { r: 16, bf16: null, output_dir: 'b', optim: 'x' } },
+  ];
+  expect(differingOptions(runs)).toEqual([
+    ['r', '8', '16'],
+    ['optim', '-', 'x'],
+  ]);
+});
+
+it('a saved run is read from its files, ours or transformers’, and whatever else is there is refused', () => {
+  const state = {
+    global_step: 20,
+    max_steps: 40,
+    log_history: [
+      { step: 10, loss: 2, epoch: 1 },
+      { step: 20, loss: 1 },
+      { step: 20, eval_loss: 1.5 },
+    ],
+  };
+  expect(savedRun('out/a', state, [{ r: 8 }, { learning_rate: 1e-4 }])).toMatchObject({
+    ...{ name: 'out/a', status: 'stopped', step: 20, totalSteps: 40, config: { r: 8, learning_rate: 1e-4 } },
+    series: {
+      loss: [
+        [10, 2],
+        [20, 1],
+      ],
+      eval_loss: [[20, 1.5]],
+    },
+  });
+  const ours = { ...state, global_step: 40, stateful_callbacks: { tunebook: { series: { loss: [[1, 3]], 'rewards/x': [[1, 2]] } } } };
+  expect(savedRun('out/a', ours)).toMatchObject({ status: 'finished', series: { loss: [[1, 3]], 'rewards/x': [[1, 2]] } });
+  expect(savedRun('out/a', undefined)).toMatch(/holds no trainer_state.json/);
+  expect(savedRun('out/a', { global_step: 1 })).toMatch(/says nothing of its losses/);
+  const random = Random.seeded(4);
+  for (let i = 0; i < 5000; i++) {
+    const run = savedRun('out/a', hostile(random, viaJson(i % 2 ? state : ours)), [hostile(random, { r: 8, nested: { a: [1] } })]);
+    if (typeof run !== 'string') expect(parseRun(viaJson(runPayload(run)))).toMatchObject({ name: 'out/a' });
+  }
+  expect(({} as Record<string, unknown>).polluted).toBeUndefined();
 });
 
 it('no text is cut in the middle of a character', () => {

@@ -32,7 +32,7 @@ export function savedRun(folder: string, state: unknown, options: readonly unkno
   if (!isRecord(state) || !Number.isFinite(state.global_step)) return `${folder} holds no trainer_state.json of a training run.`;
   const series = seriesOf(state);
   if (!Object.values(series).some((points) => points.length)) return `${folder} says nothing of its losses.`;
-  const [step, total] = [state.global_step, state.max_steps].map((value) => Math.max(0, Number(value) || 0));
+  const [step, total] = [state.global_step, state.max_steps].map((value) => (typeof value === 'number' && value > 0 ? value : 0));
   const empty = Object.fromEntries(SERIES.map((name) => [name, []]));
   const run = {
     ...{ id: `saved ${folder}`.slice(-100), name: folder, folder, status: step < total ? 'stopped' : 'finished' },

@@ -44,7 +44,9 @@ export class Controls {
     this.pause.title = paused ? trans.__('Go on training') : trans.__('Halt after this step; the model can be used meanwhile');
     for (const button of this.buttons) button.disabled = Boolean(why);
     this.rate.update(Boolean(why));
-    const text = entry.over ? entry.said || why : why || entry.said;
+    const { doing } = entry.data;
+    const said = doing && !entry.over ? `${doing} …` : entry.said;
+    const text = entry.over ? said || why : why || said;
     if (this.said.textContent !== text) this.said.textContent = text;
   }
 }

@@ -182,7 +182,7 @@ function rates(run: RunData, options: FigureOptions): Figure {
   const { learning_rate, grad_norm, tokens_per_second, resident_bytes } = run.series;
   const memory = resident_bytes.map(([step, bytes]): Point => [step, bytes / 2 ** 30]);
   const machine = run.memory.machineBytes / 2 ** 30;
-  const whole = machine > 0 && machine < 1e6 ? ` (${words.machine}: ${digits(machine)})` : '';
+  const whole = machine > 0 && machine < 1e6 ? ` ${words.machine} ${digits(machine)}` : '';
   const small: { title: string; points: readonly Point[]; color: string; evaluated?: readonly Point[] }[] = [
     { title: words.learning_rate, points: learning_rate, color: colours.rate },
     { title: words.grad_norm, points: grad_norm, color: colours.norm },

@@ -40,6 +40,8 @@ export class RunEntry {
   /** Takes what the notebook's output holds, unless something newer is here. */
   take(data: RunData): void {
     if (data.updatedAt < this.data.updatedAt) return;
+    // What is followed comes as news: those that an output was quicker with would be here twice.
+    if (this.link?.live && isOpen(data)) return;
     this.set(data);
   }
 

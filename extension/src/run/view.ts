@@ -162,7 +162,8 @@ export class RunView extends Widget {
   /** The lines above the plot: cheap, and never late. */
   private showState(): void {
     const { data } = this.entry;
-    const [[, state], ...rest] = summary(data);
+    // What is being worked on stands in a line of its own: the page does not move.
+    const [[, state], ...rest] = summary({ ...data, doing: undefined });
     const loss = rest.find(([label]) => label.includes('loss'))?.[1];
     this.heading.textContent = [`${data.name}: ${state}`, loss && `${this.context.trans.__('loss')} ${loss}`].filter(Boolean).join(' · ');
     this.controls.update();
