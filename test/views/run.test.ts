@@ -103,7 +103,7 @@ it('beside the plot stand all own questions, of the others the latest answers, i
 it('options that differ are told, those that say where a run is saved are not', () => {
   const runs: { config: RunData['config'] }[] = [
     { config: { r: 8, bf16: null, output_dir: 'a' } },
-    { config: { r: 16, bf16: null, output_dir: 'b', optim: 'x' } },
+    { config: { r: 16, bf16: null, output_dir: 'b', optim: 'x', auto_mapping: null, loftq_config: '{}' } },
   ];
   expect(differingOptions(runs)).toEqual([
     ['r', '8', '16'],

@@ -57,16 +57,20 @@ export const sampleRows = (run: Pick<RunData, 'samples'>, most = 4): [string, st
       base === undefined ? text : `${text} (the base model: ${base})`,
     ]);
 
-/** Options by which the runs differ, each with a value for every run; those that only say where a run is saved are left out. */
+/**
+ * Options by which the runs differ, each with a value for every run. Left out are those that only say where a run is saved, and those that some
+ * runs do not have and that do nothing in the others, as an adapter's file has many.
+ */
 export function differingOptions(runs: readonly Pick<RunData, 'config'>[]): [name: string, ...values: string[]][] {
   const names = [...new Set(runs.flatMap(({ config }) => Object.keys(config)))].filter((name) => !ITS_OWN.includes(name));
   const rows = names.map((name): [string, ...string[]] => [
     name,
     ...runs.map(({ config }) => (Object.hasOwn(config, name) ? String(config[name]) : '-')),
   ]);
-  return rows.filter(([, first, ...others]) => others.some((value) => value !== first));
+  return rows.filter(([, ...values]) => values.some((value) => value !== values[0]) && !(values.includes('-') && values.every(isNothing)));
 }
-const ITS_OWN = ['output_dir', 'run_name', 'resume_from_checkpoint'];
+const isNothing = (value: string) => ['-', 'null', 'false', '{}', '[]', ''].includes(value);
+const ITS_OWN = ['output_dir', 'run_name', 'resume_from_checkpoint', 'inference_mode', 'peft_version'];
 
 /** All figures of a run as comma-separated values: a row for each step at which something was noted. */
 export function runCsv(run: RunData): string {
