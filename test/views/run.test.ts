@@ -109,6 +109,9 @@ it('options that differ are told, those that say where a run is saved are not', 
     ['r', '8', '16'],
     ['optim', '-', 'x'],
   ]);
+  const lora = (config: RunData['config']) => ({ config: { peft_type: 'LORA', ...config } });
+  expect(differingOptions([lora({ r: 8 }), lora({ r: 9, megatron_core: 'megatron.core' })])).toEqual([['r', '8', '9']]);
+  expect(differingOptions([])).toEqual([]);
 });
 
 it('a saved run is read from its files, ours or transformers’, and whatever else is there is refused', () => {

@@ -67,7 +67,11 @@ export function differingOptions(runs: readonly Pick<RunData, 'config'>[]): [nam
     name,
     ...runs.map(({ config }) => (Object.hasOwn(config, name) ? String(config[name]) : '-')),
   ]);
-  return rows.filter(([, ...values]) => values.some((value) => value !== values[0]) && !(values.includes('-') && values.every(isNothing)));
+  // Of one method all have the same options; what only some name is kept for others' sake.
+  const { peft_type: method } = runs[0]?.config ?? {};
+  const alike = method !== undefined && runs.every(({ config }) => config.peft_type === method);
+  const means = (values: string[]) => !values.includes('-') || !(alike || values.every(isNothing));
+  return rows.filter(([, ...values]) => values.some((value) => value !== values[0]) && means(values));
 }
 const isNothing = (value: string) => ['-', 'null', 'false', '{}', '[]', ''].includes(value);
 const ITS_OWN = ['output_dir', 'run_name', 'resume_from_checkpoint', 'inference_mode', 'peft_version'];
