@@ -11,7 +11,8 @@ export {
   TunebookError,
 } from './core/errors';
 export { on } from './core/events';
-export { Dataset, load_dataset } from './data/dataset';
+export { Dataset } from './data/dataset';
+export { type DatasetDict, load_dataset } from './data/load_dataset';
 export { type BackendInfo, backend, startBackend } from './engine/backend';
 export { memoryUsage } from './engine/memory';
 export { Profile, peakGflops, profiled } from './engine/profile';

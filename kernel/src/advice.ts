@@ -32,10 +32,26 @@ function nearest(name: string, names: Iterable<string>): string | undefined {
   return near[0]?.other;
 }
 
-/** A sentence to stand behind what the type checker says, or nothing. `names`: those that earlier cells declared. */
-export function typeAdvice(text: string, names: Iterable<string>): string {
+/** What is to be known of a name whose cell failed. */
+const failedText = (name: string, cell: number) => `cell [${cell}], which declares '${name}', failed. Mend and run that one first.`;
+
+/** A sentence to stand behind an error that may come of it that the cells that declare some of its names failed; `failed`: their numbers. */
+export function absenceAdvice(code: string, failed: ReadonlyMap<string, number>): string {
+  for (const [name, cell] of failed)
+    if (new RegExp(`(?<![\\p{ID_Continue}$.])${name.replaceAll('$', '\\$')}(?![\\p{ID_Continue}$])`, 'u').test(code))
+      return ` '${name}' may have no value: ${failedText(name, cell)}`;
+  return '';
+}
+
+/**
+ * A sentence to stand behind what the type checker says, or nothing. `names`: those that earlier cells declared; `failed`: those of cells
+ * that failed, with their numbers.
+ */
+export function typeAdvice(text: string, names: Iterable<string>, failed: ReadonlyMap<string, number> = new Map()): string {
   const missing = text.match(/^Cannot find name '([^']+)'\.$/)?.[1];
   if (missing !== undefined) {
+    const cell = failed.get(missing);
+    if (cell !== undefined) return ` It has no value, since ${failedText(missing, cell)}`;
     if (Object.hasOwn(PYTHON, missing)) return ` In TypeScript: ${PYTHON[missing]}.`;
     const near = nearest(missing, names);
     return near ? ` Did you mean '${near}'?` : ' If another cell declares it, run that one first.';

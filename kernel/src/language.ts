@@ -34,6 +34,8 @@ const REMEMBERED = 200;
  * files: it imports the names that it uses from the cells that declared them last, and exports its own.
  */
 export class Language {
+  /** The cells that failed, by the names that they were to declare. */
+  readonly failed = new Map<string, number>();
   private readonly project: Project;
   private readonly cells = new Map<number, CellFile>();
   /** The cell that each name was declared in last. */
@@ -151,7 +153,7 @@ export class Language {
               line: start.line,
               column: start.character + 1,
               length: start.line === end.line ? end.character - start.character : 1,
-              text: withCells(message) + typeAdvice(message, this.names.keys()),
+              text: withCells(message) + typeAdvice(message, this.names.keys(), this.failed),
             },
           ]
         : [],
@@ -220,8 +222,16 @@ export class Language {
     return this.inTurn(async () => (await this.helper.options(path, isClass)) ?? []);
   }
 
+  /** A cell has ended: what depends on the names of one that failed is told of it. Cells without a prompt are not spoken of. */
+  ended(number: number, names: Iterable<string>, ok: boolean): void {
+    for (const name of names)
+      if (ok) this.failed.delete(name);
+      else if (number > 0) this.failed.set(name, number);
+  }
+
   /** The cells' values are gone. */
   reset(): void {
+    this.failed.clear();
     for (const number of this.cells.keys()) this.project.drop(`cell-${number}.ts`);
     this.augmented.reset();
     this.cells.clear();

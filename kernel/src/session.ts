@@ -1,4 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
+import { absenceAdvice } from './advice';
 import type { Completion } from './completions';
 import { CellSyntaxError, convert, convertExpressions } from './convert';
 import type { Frame } from './frames';
@@ -114,7 +115,10 @@ export class Session {
       const checked = await Promise.race([checking, stopped]);
       if (checked instanceof Error) throw checked;
       if (checked === 'stopped') return { error: interrupted };
-      if (checked.complaints.length) return { error: typeErrors(code, checked.complaints) };
+      if (checked.complaints.length) {
+        this.language.ended(number, converted.names, false);
+        return { error: typeErrors(code, checked.complaints) };
+      }
       const known = new Set([...this.names, ...converted.names]);
       const asked = await convertExpressions(expressions, known);
       // From here on an interrupt finds the cell among the running ones: nothing is waited for in between.
@@ -128,6 +132,8 @@ export class Session {
         return { error: plainError('WorkerDied', `The process that runs the cells does not start: ${this.worker.failure}`) };
       }
       const { outcome, results } = await ended;
+      if (!outcome.ok && /^(Type|Reference)Error$/.test(outcome.ename)) outcome.evalue += absenceAdvice(code, this.language.failed);
+      this.language.ended(number, converted.names, outcome.ok);
       if (outcome.ok) return { data: outcome.data, results: this.sources.answers(results) };
       return { error: /^Interrupted(Error)?$/.test(outcome.ename) ? interrupted : this.sources.thrown(outcome) };
     } catch (error) {

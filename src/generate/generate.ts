@@ -7,6 +7,7 @@ import * as tf from '../engine/tf';
 import type { KeyValueCache } from '../nn';
 import { CALL_NAMES, GenerationConfig, type GenerationSettings, generationSettings } from './generation_config';
 import { argmax, constrain, type Progress, sample } from './logits';
+import { type Prompt, promptIds } from './prompt';
 
 interface Own {
   /** Draws the tokens where do_sample is on: the same seed writes the same answer. Default: 42. */
@@ -60,9 +61,10 @@ function readCall(options: object): { own: Own; call: Record<string, unknown> } 
  */
 export async function generate(
   model: Generates | { base_model: Generates },
-  input_ids: number[],
+  start: Prompt,
   options: Partial<GenerateOptions> = {},
 ): Promise<number[]> {
+  const input_ids = promptIds(start);
   const decoder = 'base_model' in model ? model.base_model : model;
   const { own, call } = readCall(options);
   const given = own.generation_config && new GenerationConfig({ ...own.generation_config });

@@ -1,9 +1,11 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { inspect } from 'node:util';
 import { FileError, OptionError } from '../core/errors';
 import { warnOnce } from '../core/events';
 import { sortedJson } from '../core/json';
 import { checkNumber, readOptions, show } from '../core/options';
+import { DISPLAY, optionsShown, type Shown } from '../core/shown';
 import { readJson } from '../formats/json';
 import { resolveFile } from '../hub/resolve';
 import { HUB_DEFAULTS, type HubOptions } from '../hub/settings';
@@ -144,6 +146,14 @@ export class GenerationConfig {
     if (!path)
       throw new FileError(`${nameOrPath} has no generation_config.json. Load the model: its generation_config has what its files say.`);
     return readGenerationConfig(dirname(path), () => new GenerationConfig());
+  }
+
+  [inspect.custom](): string {
+    return this[DISPLAY]()['text/plain'];
+  }
+
+  [DISPLAY](): Shown {
+    return optionsShown('GenerationConfig', this);
   }
 
   /** What a config.json without a generation_config.json beside it says of generation, as files of older versions do. */

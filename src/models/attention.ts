@@ -73,6 +73,10 @@ export class Attention extends Module implements SelfAttention {
     super();
   }
 
+  protected override get role(): string {
+    return 'Attention';
+  }
+
   forward(x: tf.Tensor, norm: RMSNorm, tokens: Tokens<Turns>, cache?: LayerCache, position = 0, residual = true): tf.Tensor {
     const { q_proj: q, k_proj: k, v_proj: v, o_proj: o, its } = this;
     const { scale, window } = its;
@@ -107,6 +111,10 @@ export class JoinedAttention extends Module implements SelfAttention {
     readonly o_proj: Linear,
   ) {
     super();
+  }
+
+  protected override get role(): string {
+    return 'Attention';
   }
 
   forward(x: tf.Tensor, norm: RMSNorm, tokens: Tokens<Turns>, cache?: LayerCache, position = 0, residual = true): tf.Tensor {

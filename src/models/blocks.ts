@@ -23,6 +23,10 @@ export class PreNormBlock extends Module {
     super();
   }
 
+  protected override get role(): string {
+    return 'DecoderLayer';
+  }
+
   forward(x: tf.Tensor, tokens: Tokens<Turns>, cache?: LayerCache, position?: number, at?: tf.Tensor1D): tf.Tensor {
     const { self_attn, mlp, input_layernorm, post_attention_layernorm, times } = this;
     return tf.tidy(() => {
@@ -48,6 +52,10 @@ export class SandwichBlock extends Module {
     readonly post_feedforward_layernorm: RMSNorm,
   ) {
     super();
+  }
+
+  protected override get role(): string {
+    return 'DecoderLayer';
   }
 
   forward(x: tf.Tensor, tokens: Tokens<Turns>, cache?: LayerCache, position?: number, at?: tf.Tensor1D): tf.Tensor {

@@ -5,6 +5,7 @@ import { denseLosses } from '../engine/ops/dense_losses';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
 import * as tf from '../engine/tf';
 import { type GenerateOptions, generate } from '../generate/generate';
+import type { Prompt } from '../generate/prompt';
 import { Linear, Parameter, TiedLinear } from '../nn';
 import type { GgufPlaces } from '../peft/gguf';
 import type { Tokenizer } from '../tokenizers/tokenizer';
@@ -137,7 +138,7 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
   }
 
   /** Continues a row of token ids; returns the new ones. See `generate`. */
-  generate(input_ids: number[], options: Partial<GenerateOptions> = {}): Promise<number[]> {
+  generate(input_ids: Prompt, options: Partial<GenerateOptions> = {}): Promise<number[]> {
     return generate(this, input_ids, options);
   }
 }

@@ -44,6 +44,10 @@ export interface LogitRule {
  * positions.
  */
 export abstract class Decoder<P extends object = object> extends Prompted {
+  protected override get role(): string {
+    return 'Model';
+  }
+
   /** The name that models keep it under. */
   abstract get base_model_prefix(): string;
   /** Where it came from. */

@@ -1,7 +1,7 @@
 import { add } from '../engine/ops/add';
 import { gatedMlp } from '../engine/ops/gated_mlp';
 import * as tf from '../engine/tf';
-import { ACTIVATIONS, Linear, Module, type RMSNorm } from '../nn';
+import { ACTIVATIONS, Linear, Module, printedActivation, type RMSNorm } from '../nn';
 
 /** What a decoder's feed-forward layer is to its block. */
 export interface FeedForward extends Module {
@@ -18,6 +18,14 @@ export class GatedMLP extends Module implements FeedForward {
     readonly down_proj: Linear,
   ) {
     super();
+  }
+
+  protected override get role(): string {
+    return 'MLP';
+  }
+
+  override printedParts(): [string, string][] {
+    return [['act_fn', printedActivation(this.act)]];
   }
 
   forward(x: tf.Tensor, norm: RMSNorm, residual = true): tf.Tensor {
@@ -38,6 +46,14 @@ export class JoinedGatedMLP extends Module implements FeedForward {
     readonly down_proj: Linear,
   ) {
     super();
+  }
+
+  protected override get role(): string {
+    return 'MLP';
+  }
+
+  override printedParts(): [string, string][] {
+    return [['activation_fn', printedActivation(this.act)]];
   }
 
   forward(x: tf.Tensor, norm: RMSNorm, residual = true): tf.Tensor {

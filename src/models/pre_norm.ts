@@ -91,6 +91,10 @@ export class PreNormDecoder extends Decoder<Turns> {
     return new PreNormDecoder(config, build, ropes, embed, layers, await norm('model.norm'));
   }
 
+  override printedParts(): [string, string][] {
+    return [['rotary_emb', `${this.family}RotaryEmbedding()`]];
+  }
+
   get base_model_prefix(): string {
     return 'model';
   }

@@ -45,6 +45,8 @@ export abstract class PretrainedModel<D extends Decoder = Decoder> extends Modul
   ) {
     super();
     this.#decoder = decoder;
+    const { architectures } = config as { architectures?: string[] };
+    this.nameFamily.call(decoder, architectures?.[0]?.replace(/For[A-Z]\w*$/, '') ?? '');
     Object.assign(this, { [decoder.base_model_prefix]: decoder });
   }
 

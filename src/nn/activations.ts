@@ -40,3 +40,29 @@ export const ACTIVATIONS: Readonly<Record<string, Gate>> = {
   tanh: by(tf.tanh),
   linear: by((x) => x),
 };
+
+/** What transformers calls the classes of these where their own names do not say it. */
+const CLASSES: Readonly<Record<string, string>> = {
+  gelu: 'GELUActivation()',
+  gelu_10: 'ClippedGELUActivation()',
+  gelu_fast: 'FastGELUActivation()',
+  gelu_new: 'NewGELUActivation()',
+  gelu_python: 'GELUActivation()',
+  gelu_pytorch_tanh: 'GELUTanh()',
+  gelu_python_tanh: 'GELUTanh()',
+  gelu_accurate: 'AccurateGELUActivation()',
+  hardswish: 'Hardswish()',
+  leaky_relu: 'LeakyReLU(negative_slope=0.01)',
+  quick_gelu: 'QuickGELUActivation()',
+  relu: 'ReLU()',
+  relu2: 'ReLUSquaredActivation()',
+  relu6: 'ReLU6()',
+  sigmoid: 'Sigmoid()',
+  silu: 'SiLUActivation()',
+  sqrtsoftplus: 'SqrtSoftplusActivation()',
+  swish: 'SiLU()',
+  tanh: 'Tanh()',
+};
+
+/** An activation as transformers prints it: 'SiLUActivation()'. */
+export const printedActivation = (name: string): string => CLASSES[name] ?? `${name[0].toUpperCase()}${name.slice(1)}Activation()`;

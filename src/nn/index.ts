@@ -1,4 +1,4 @@
-export { ACTIVATIONS } from './activations';
+export { ACTIVATIONS, printedActivation } from './activations';
 export { KeyValueCache } from './key_value_cache';
 export { Embedding, RMSNorm } from './layers';
 export { type Adaptable, Linear, type LowRank, TiedLinear } from './linear';

@@ -46,7 +46,7 @@ export class Embedding extends Module implements Adaptable {
   }
 
   override printedOptions(): string {
-    return this.weight.shape.join(', ');
+    return `${this.weight.shape.join(', ')}${this.padding === undefined ? '' : `, padding_idx=${this.padding}`}`;
   }
 
   private rows(ids: tf.Tensor): tf.Tensor {
@@ -69,6 +69,10 @@ export class RMSNorm extends Module {
   /** What is multiplied by, as a tensor of the scope that calls. [dim] */
   get gain(): tf.Tensor {
     return this.plus ? tf.add(this.weight.tensor, this.plus) : this.weight.tensor;
+  }
+
+  protected override get role(): string {
+    return 'RMSNorm';
   }
 
   override printedOptions(): string {

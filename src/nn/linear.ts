@@ -69,7 +69,8 @@ export class Linear extends Module implements Adaptable {
 
   override printedOptions(): string {
     const { weight, bias, inFeatures, outFeatures } = this;
-    const packed = weight instanceof Parameter ? '' : `, ${weight.format.name}`;
+    // As in torch where it is made of numbers; what packs them is said.
+    const packed = weight instanceof Parameter || (weight.format.block === 1 && !weight.format.rowHead) ? '' : `, ${weight.format.name}`;
     return `in_features=${inFeatures}, out_features=${outFeatures}, bias=${bias ? 'True' : 'False'}${packed}`;
   }
 

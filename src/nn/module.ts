@@ -1,7 +1,8 @@
 import { inspect } from 'node:util';
+import { DISPLAY, preHtml, type Shown } from '../core/shown';
 import * as tf from '../engine/tf';
 import { Weight } from '../engine/weights';
-import { printed } from './printed';
+import { type Printing, printed } from './printed';
 
 /** A tensor of a model in fp32, trained where `requires_grad` says so. An optimizer step replaces or changes `tensor`. */
 export class Parameter {
@@ -31,6 +32,8 @@ export type Matrix = Weight | Parameter;
 
 const isTensor = (field: unknown): field is Matrix => field instanceof Weight || field instanceof Parameter;
 const sizeOf = (t: Matrix) => t.shape.reduce((a, b) => a * b, 1);
+
+const families = new WeakMap<Module, string>();
 
 /** A part of a model. Its children are its fields that are modules, under the names that Hugging Face gives them. */
 export abstract class Module {
@@ -75,9 +78,30 @@ export abstract class Module {
     this.own?.delete(field);
   }
 
-  /** What its class is called where it is printed. */
+  /** What follows the family's name in transformers' name of its class: 'Attention' of LlamaAttention. */
+  protected get role(): string | undefined {
+    return undefined;
+  }
+
+  /** What the family of models that it is part of is called in the names of transformers' classes: 'Llama'. */
+  protected get family(): string {
+    return families.get(this) ?? '';
+  }
+
+  /** Makes this module and all below it a family's. */
+  protected nameFamily(family: string): void {
+    for (const [, module] of this.namedModules()) families.set(module, family);
+  }
+
+  /** What its class is called where it is printed: transformers' name where it has one. */
   get printedName(): string {
-    return this.constructor.name;
+    const { family, role } = this;
+    return family && role ? family + role : this.constructor.name;
+  }
+
+  /** What transformers prints as modules inside, and is none here: names and texts. */
+  printedParts(): [string, string][] {
+    return [];
   }
 
   /** What torch prints between a module's brackets: by default the shapes of its own matrices and vectors. */
@@ -87,7 +111,22 @@ export abstract class Module {
 
   /** As torch prints modules. */
   [inspect.custom](): string {
-    return printed(this, (item) => item instanceof Module);
+    return this.print();
+  }
+
+  [DISPLAY](): Shown {
+    const text = this.print();
+    return { 'text/plain': text, 'text/html': preHtml(this.printedHead, text) };
+  }
+
+  /** A line above it where it is shown. */
+  protected get printedHead(): string {
+    return `${this.numParameters().toLocaleString('en-US')} parameters`;
+  }
+
+  /** The same, with what stands around modules. */
+  print(around?: Printing['around']): string {
+    return printed(this, { isModule: (item) => item instanceof Module, around });
   }
 
   /** Its own matrices and vectors by field. */

@@ -1,4 +1,5 @@
-import { Dataset, datasetNames } from '../data/dataset';
+import { Dataset } from '../data/dataset';
+import { datasetNames } from '../data/load_dataset';
 import { knownModels } from '../hub/resolve';
 import { PretrainedModel } from '../models/pretrained';
 import { Embedding, Linear } from '../nn';

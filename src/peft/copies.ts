@@ -1,16 +1,19 @@
 import * as tf from '../engine/tf';
 import { type Matrix, type Module, Parameter } from '../nn';
+import { bracketed } from '../nn/printed';
 import type { Pack, Term } from './method';
+import { moduleDict } from './printed';
 
 /** Copies in fp32 of a module's own matrices and vectors, which are trained in their place. */
 export class Copies implements Term {
   readonly parameters: Record<string, Parameter>;
   private readonly copies: [field: string, copy: Parameter][];
 
-  /** `prefix`: what is saved before the names of the module's tensors. */
+  /** `prefix`: what is saved before the names of the module's tensors. `words`: what PEFT calls its class, the module and the copies. */
   constructor(
     private readonly module: Module,
     prefix = '',
+    private readonly words: readonly [string, string, string] = ['ModulesToSaveWrapper', 'original_module', 'modules_to_save'],
   ) {
     const copyOf = (own: Matrix) => tf.keep(own instanceof Parameter ? tf.clone(own.tensor) : own.dequantize());
     this.copies = tensorsOf(module).map(([field, own]) => [field, new Parameter(copyOf(own))]);
@@ -23,6 +26,12 @@ export class Copies implements Term {
 
   detach(): void {
     for (const [field] of this.copies) this.module.swap(field);
+  }
+
+  printed(base: string, terms: readonly (readonly [string, Term])[]): string {
+    const [name, original, copies] = this.words;
+    const own = terms.flatMap(([adapter, term]) => (term instanceof Copies ? [[adapter, base] as const] : []));
+    return bracketed(name, [`(${original}): ${base}`, `(${copies}): ${moduleDict(own)}`]);
   }
 
   async keep(pack: Pack): Promise<void> {

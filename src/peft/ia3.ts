@@ -2,6 +2,7 @@ import { OptionError } from '../core/errors';
 import { show } from '../core/options';
 import * as tf from '../engine/tf';
 import { Linear, Parameter } from '../nn';
+import { bracketed } from '../nn/printed';
 import {
   type Applied,
   areNames,
@@ -13,6 +14,7 @@ import {
   PeftConfig,
   type Term,
 } from './method';
+import { parameterDict } from './printed';
 import { checkTargets, matcher, NO_TARGETS, type Targets, targetLayers, type Usual } from './targets';
 
 const QUERIES = ['q_proj', 'v_proj', 'down_proj'];
@@ -51,6 +53,7 @@ export class IA3Config extends PeftConfig<IA3Options> {
   static readonly spec: OptionsSpec<IA3Options> = {
     peft_type: 'IA3',
     owner: 'IA3Config',
+    tuner: 'IA3Model',
     defaults: DEFAULTS,
     fields: { fan_in_fan_out: { unused: false } },
   };
@@ -103,5 +106,10 @@ class Scale implements Term {
 
   detach(): void {
     this.layer.scales = this.layer.scales.filter((l) => l !== this.l);
+  }
+
+  printed(base: string, terms: readonly (readonly [string, Term])[]): string {
+    const vectors = terms.flatMap(([name, term]) => (term instanceof Scale ? [[name, term.l] as const] : []));
+    return bracketed('Linear', [`(base_layer): ${base}`, `(ia3_l): ${parameterDict(vectors)}`]);
   }
 }

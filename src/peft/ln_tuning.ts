@@ -24,11 +24,15 @@ export interface LNTuningConfig extends LNTuningOptions {
   readonly modules_to_save: string[] | null;
 }
 
+/** What PEFT prints around a norm. */
+const PRINTED = ['ln_tuning.LNTuningLayer', 'base_layer', 'ln_tuning_layers'] as const;
+
 /** LN tuning (Zhao et al., 2023, https://arxiv.org/abs/2312.11420): the gains of norms are trained, as copies, and nothing else. */
 export class LNTuningConfig extends PeftConfig<LNTuningOptions> {
   static readonly spec: OptionsSpec<LNTuningOptions> = {
     peft_type: 'LN_TUNING',
     owner: 'LNTuningConfig',
+    tuner: 'LNTuningModel',
     defaults: { ...COMMON, target_modules: null, exclude_modules: null },
   };
 
@@ -43,7 +47,7 @@ export class LNTuningConfig extends PeftConfig<LNTuningOptions> {
   override apply(model: BaseModel, { saved }: Applied): ModuleAdapter {
     const norms = targetModules(model, { ...NO_TARGETS, ...this }, { owner: 'LNTuningConfig', usual: USUAL, saved }, NORMS);
     return new ModuleAdapter(
-      new Map([...norms].map(([path, module]) => [path, { module, term: new Copies(module, 'ln_tuning_layers.') }])),
+      new Map([...norms].map(([path, module]) => [path, { module, term: new Copies(module, 'ln_tuning_layers.', PRINTED) }])),
     );
   }
 }

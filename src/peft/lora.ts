@@ -4,6 +4,7 @@ import { checkNumber, show } from '../core/options';
 import type { Random } from '../core/random';
 import * as tf from '../engine/tf';
 import { type Adaptable, Embedding, type LowRank, Parameter } from '../nn';
+import { bracketed } from '../nn/printed';
 import { initFault, LORA_FIELDS } from './fields';
 import {
   type Adapter,
@@ -17,6 +18,7 @@ import {
   type Term,
 } from './method';
 import { endMatch } from './patterns';
+import { moduleDict, parameterDict } from './printed';
 import { checkTargets, type Targets, targetLayers, type Usual } from './targets';
 
 const USUAL: Usual = { default: ['q_proj', 'v_proj'] };
@@ -67,7 +69,13 @@ export interface LoraConfig extends LoraOptions {
 
 /** Low-rank adaptation (Hu et al., 2021, https://arxiv.org/abs/2106.09685): y = W x + lora_alpha / r * B A x. */
 export class LoraConfig extends PeftConfig<LoraOptions> {
-  static readonly spec: OptionsSpec<LoraOptions> = { peft_type: 'LORA', owner: 'LoraConfig', defaults: DEFAULTS, fields: LORA_FIELDS };
+  static readonly spec: OptionsSpec<LoraOptions> = {
+    peft_type: 'LORA',
+    owner: 'LoraConfig',
+    tuner: 'LoraModel',
+    defaults: DEFAULTS,
+    fields: LORA_FIELDS,
+  };
 
   protected override check(saved: boolean): void {
     for (const name of ['rank_pattern', 'alpha_pattern'] as const) if (!this[name]) Object.assign(this, { [name]: {} });
@@ -159,6 +167,25 @@ export class LoraTerm implements Term {
 
   detach(): void {
     this.layer.lowRank = this.layer.lowRank.filter((pair) => pair !== this.pair);
+  }
+
+  printed(base: string, terms: readonly (readonly [string, Term])[]): string {
+    const pairs = terms.flatMap(([name, term]) => (term instanceof LoraTerm ? [[name, term.pair] as const] : []));
+    const inTable = this.layer instanceof Embedding;
+    const dropout = pairs.map(([name, { dropout: p }]) => [name, p ? `Dropout(p=${p}, inplace=False)` : 'Identity()'] as const);
+    const linear = ([into, out]: number[]) => `Linear(in_features=${into}, out_features=${out}, bias=False)`;
+    const matrices = (of: 'a' | 'b') =>
+      moduleDict(inTable ? [] : pairs.map(([name, pair]) => [name, linear(pair[of].shape.toReversed())] as const));
+    const tables = (of: 'a' | 'b') => parameterDict(inTable ? pairs.map(([name, pair]) => [name, pair[of]] as const) : []);
+    return bracketed(inTable ? 'lora.Embedding' : 'lora.Linear', [
+      `(base_layer): ${base}`,
+      `(lora_dropout): ${moduleDict(dropout)}`,
+      `(lora_A): ${matrices('a')}`,
+      `(lora_B): ${matrices('b')}`,
+      `(lora_embedding_A): ${tables('a')}`,
+      `(lora_embedding_B): ${tables('b')}`,
+      '(lora_magnitude_vector): ModuleDict()',
+    ]);
   }
 }
 

@@ -1,7 +1,9 @@
+import { inspect } from 'node:util';
 import { OptionError } from '../core/errors';
 import { sortedJson } from '../core/json';
 import { type Known, readOptions, show } from '../core/options';
 import type { Random } from '../core/random';
+import { DISPLAY, optionsShown, type Shown } from '../core/shown';
 import type * as tf from '../engine/tf';
 import type { Weight } from '../engine/weights';
 import type { Module, Parameter } from '../nn';
@@ -35,6 +37,8 @@ export interface Adapter {
   readonly replaced: ReadonlyMap<string, Module>;
   /** Makes what it has put there the model's own, frozen. */
   keep(pack: Pack): Promise<void>;
+  /** What PEFT prints of it beside the model, where it changes no module there: a learned prompt. */
+  printed?(): string;
   /** Why it cannot be merged into the model's matrices, where it cannot. */
   readonly unmergeable?: string;
 }
@@ -53,6 +57,8 @@ export interface Applied {
 
 /** PEFT's task types, and modules that are trained whole beside an adapter for each: those of them that a model has. */
 export const TASKS: Readonly<Record<string, readonly string[]>> = { CAUSAL_LM: [], SEQ_CLS: ['classifier', 'score'] };
+
+const CLASSES: Readonly<Record<string, string>> = { CAUSAL_LM: 'PeftModelForCausalLM', SEQ_CLS: 'PeftModelForSequenceClassification' };
 
 /** Options that every method has, under PEFT's names. */
 export interface CommonOptions {
@@ -82,6 +88,8 @@ export interface OptionsSpec<O extends CommonOptions> {
   peft_type: string;
   /** What it is called in errors. */
   owner: string;
+  /** PEFT's class of the models that it makes, where it prints one: 'LoraModel'. */
+  tuner?: string;
   defaults: O;
   /** What PEFT saves before the names of whole modules, where it puts no model of its own around the base. */
   prefix?: string;
@@ -96,7 +104,7 @@ export abstract class PeftConfig<O extends CommonOptions = CommonOptions> {
   declare readonly modules_to_save: string[] | null;
 
   /** `saved`: the options are those of a file with values beside it. */
-  constructor(options: Partial<O> = {}, saved = false) {
+  constructor(options: Partial<O> & Record<string, unknown> = {}, saved = false) {
     this.read({ ...options }, saved);
   }
 
@@ -127,6 +135,27 @@ export abstract class PeftConfig<O extends CommonOptions = CommonOptions> {
     const whole = TASKS[o.task_type ?? ''] ?? [];
     if (whole.length) o.modules_to_save = [...new Set([[o.modules_to_save ?? []].flat(), whole].flat())];
     this.check(saved);
+  }
+
+  /** PEFT's class of a model with it: 'PeftModelForCausalLM'. */
+  get printedClass(): string {
+    const { task_type } = this as unknown as CommonOptions;
+    return CLASSES[task_type ?? ''] ?? 'PeftModel';
+  }
+
+  /** What was set, and what stands at its default. */
+  [inspect.custom](): string {
+    return this[DISPLAY]()['text/plain'];
+  }
+
+  [DISPLAY](): Shown {
+    const { owner, defaults } = this.spec;
+    const { peft_type: _, ...options } = this;
+    return optionsShown(owner, options, defaults);
+  }
+
+  get tuner(): string | undefined {
+    return this.spec.tuner;
   }
 
   /** What stands before the names of whole modules in a saved adapter. */
@@ -187,6 +216,8 @@ export interface Term {
   detach(): void;
   /** Where it stands in the place of the module's own tensors: makes them the module's own, frozen. */
   keep?(pack: Pack): Promise<void>;
+  /** What PEFT prints in the place of its module, given what that prints, and all terms there with their adapters' names. */
+  printed?(base: string, terms: readonly (readonly [name: string, term: Term])[]): string;
 }
 
 /** An adapter of one term a module, as most methods are. */

@@ -9,18 +9,23 @@ import { resolveAdapter } from '../hub/resolve';
 import { HUB_DEFAULTS, type HubOptions } from '../hub/settings';
 import type { Pushed } from '../hub/upload';
 import { Module, type Parameter } from '../nn';
+import { trainableText } from '../nn/printed';
 import { configIn, configOf } from './configs';
 import { refuseHeld, takeOff, worn } from './hold';
 import { Merged, mergeForGood } from './merge';
 import { type Adapter, type BaseModel, checkTask, type PeftConfig } from './method';
 import { FILE, isGguf, Part, type SaveOptions } from './part';
 import { countOf, Parts } from './parts';
+import { peftPrinted } from './printed';
 
 export type { BaseModel } from './method';
 
 type Find = Partial<HubOptions> & Record<string, unknown>;
 
 const DEFAULT = 'default';
+
+/** What a model's `generate` takes and gives, where it has one. */
+type Generates<M> = M extends { generate(...given: infer A): infer R } ? (...given: A) => R : never;
 
 /** A frozen base model with one or more adapters, of any methods, by name; those that are active answer and are trained. */
 export class PeftModel<M extends BaseModel = BaseModel> extends Module {
@@ -196,21 +201,29 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
 
   /** Prints what PEFT prints. */
   print_trainable_parameters(): void {
-    const [trainable, all] = this.get_nb_trainable_parameters();
-    const [few, many] = [trainable, all].map((n) => n.toLocaleString('en-US'));
-    console.log(`trainable params: ${few} || all params: ${many} || trainable%: ${((100 * trainable) / all).toFixed(4)}`);
+    console.log(this.trainable());
   }
 
-  override printedOptions(): string {
-    const [trainable, all] = this.get_nb_trainable_parameters();
+  /** As PEFT prints it. */
+  override print(): string {
+    return peftPrinted(this.base_model, new Map(this.parts));
+  }
+
+  /** Its adapters, and what is trained. */
+  protected override get printedHead(): string {
     const state = (name: string) => (this.parts.active.includes(name) ? 'active' : 'not active');
-    const adapters = [...this.parts].map(([name, { config }]) => `${show(name)}: ${config.summary}, ${state(name)}`);
-    return [...adapters, `trainable params: ${trainable.toLocaleString('en-US')} of ${all.toLocaleString('en-US')}`].join('\n');
+    const adapters = [...this.parts].map(([name, { config }]) => `${show(name)}: ${config.summary}, ${state(name)}.`);
+    return [...adapters, this.trainable()].join(' ');
+  }
+
+  private trainable(): string {
+    const [trainable, all] = this.get_nb_trainable_parameters();
+    return trainableText(trainable, all);
   }
 
   /** Continues a row of token ids with the adapters, as the model's own `generate` does. */
-  generate<A extends unknown[], R>(this: PeftModel<BaseModel & { generate(...given: A): R }>, ...given: A): R {
-    return this.base_model.generate(...given);
+  generate(...given: Parameters<Generates<M>>): ReturnType<Generates<M>> {
+    return (this.base_model as unknown as { generate: Generates<M> }).generate(...given) as ReturnType<Generates<M>>;
   }
 
   /** Runs f with the adapters off: the base model as it was, but for a table or head that one brought (see from_pretrained). */

@@ -2,6 +2,7 @@ import { OptionError } from '../core/errors';
 import { checkNumber, type Known } from '../core/options';
 import * as tf from '../engine/tf';
 import { type Matrix, type Module, Parameter, Prompted } from '../nn';
+import { bracketed } from '../nn/printed';
 import { type Adapter, type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec, PeftConfig } from './method';
 
 /** Options of prompt tuning under PEFT's names (peft 0.21), with its defaults. */
@@ -115,6 +116,10 @@ class PromptAdapter implements Adapter {
 
   detach(): void {
     this.decoder.prompt = undefined;
+  }
+
+  printed(): string {
+    return bracketed('PromptEmbedding', [`(embedding): Embedding(${this.prompt.shape.join(', ')})`]);
   }
 
   async keep(): Promise<void> {

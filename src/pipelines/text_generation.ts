@@ -1,5 +1,7 @@
 import { nearest, OptionError } from '../core/errors';
+import { escapeHtml, tableHtml } from '../core/html';
 import { show } from '../core/options';
+import { optionsShown, shownAs } from '../core/shown';
 import type { GenerateOptions } from '../generate/generate';
 import type { TextStreamer } from '../generate/streamer';
 import { AutoModelForCausalLM, AutoTokenizer } from '../models/auto';
@@ -28,6 +30,15 @@ function lengthOf({ generation_config: model }: CausalLM, call: PipelineOptions)
   return said.some(({ max_new_tokens, max_length }) => max_new_tokens ?? max_length) ? {} : { max_new_tokens: 256 };
 }
 
+/** In a notebook: the text as it stands, a conversation as a table. */
+function resultShown<R extends { generated_text: string | Message[] }[]>(results: R): R {
+  const html = ({ generated_text: made }: R[number]) =>
+    typeof made === 'string'
+      ? `<div style="white-space:pre-wrap">${escapeHtml(made)}</div>`
+      : tableHtml(made.map(({ role, content }) => ({ role, content })));
+  return shownAs(results, () => results.map(html).join('<hr>'));
+}
+
 /** `await pipeline('text-generation', model or name, { tokenizer })`, called as in transformers. */
 export async function pipeline(
   task: 'text-generation',
@@ -52,9 +63,16 @@ export async function pipeline(
     const made = await base.generate(ids, { ...lengthOf(base, options), ...options, on_token });
     streamer?.end();
     const text = tok.decode(made, { skip_special_tokens: true });
-    if (typeof input === 'string') return [{ generated_text: full ? input + text : text }];
+    if (typeof input === 'string') return resultShown([{ generated_text: full ? input + text : text }]);
     const answer: Message = { role: 'assistant', content: text };
-    return [{ generated_text: full ? [...input, answer] : [answer] }];
+    return resultShown([{ generated_text: full ? [...input, answer] : [answer] }]);
   };
-  return Object.assign(run as unknown as TextGenerationPipeline, { model: loaded, tokenizer: tok });
+  const made = Object.assign(run as unknown as TextGenerationPipeline, { model: loaded, tokenizer: tok });
+  const shown = { task, model: base.config._name_or_path, adapters: loaded === base ? [] : (loaded as PeftModel).active_adapters };
+  const text = optionsShown('TextGenerationPipeline', shown);
+  return shownAs(
+    made,
+    () => text['text/html'],
+    () => text['text/plain'],
+  );
 }

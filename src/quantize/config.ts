@@ -1,5 +1,7 @@
+import { inspect } from 'node:util';
 import { OptionError } from '../core/errors';
 import { type Known, readOptions, show } from '../core/options';
+import { DISPLAY, optionsShown, type Shown } from '../core/shown';
 import type { WeightFormat } from '../engine/weights';
 import { fp4, nf4, withDoubleQuantization } from './four_bit';
 import { int8 } from './int8';
@@ -51,6 +53,14 @@ export class BitsAndBytesConfig {
       throw new OptionError('BitsAndBytesConfig: load_in_4bit and load_in_8bit exclude each other; give one of them.');
     if (!['nf4', 'fp4'].includes(this.bnb_4bit_quant_type))
       throw new OptionError(`BitsAndBytesConfig: bnb_4bit_quant_type is ${show(this.bnb_4bit_quant_type)}; it can be 'nf4' or 'fp4'.`);
+  }
+
+  [inspect.custom](): string {
+    return this[DISPLAY]()['text/plain'];
+  }
+
+  [DISPLAY](): Shown {
+    return optionsShown('BitsAndBytesConfig', this, DEFAULTS);
   }
 
   private get format(): WeightFormat | undefined {

@@ -1,5 +1,6 @@
 import { OptionError } from '../core/errors';
 import { show } from '../core/options';
+import { Callable } from './callable';
 import type { AddedToken, Part, TokenizerJson } from './engine';
 
 /** The named special tokens of transformers, each with its id as `<name>_id`. */
@@ -68,7 +69,7 @@ export function template(before: { token: string; id: number }[], after: { token
 }
 
 /** What the accessors below need of a tokenizer. */
-export abstract class SpecialTokenStore {
+export abstract class SpecialTokenStore extends Callable {
   protected abstract readonly config: TokenizerConfig;
   abstract convert_tokens_to_ids(token: string): number | undefined;
   abstract convert_ids_to_tokens(id: number): string | undefined;

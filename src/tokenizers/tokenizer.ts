@@ -3,7 +3,8 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { FileError, OptionError } from '../core/errors';
-import { checkNumber, show } from '../core/options';
+import { checkNumber, readOptions, show } from '../core/options';
+import { DISPLAY, optionsShown, type Shown } from '../core/shown';
 import { writeText } from '../formats/atomic';
 import type { GgufValue } from '../formats/gguf';
 import type { GgufEntry } from '../formats/gguf_write';
@@ -37,6 +38,28 @@ import {
 export type { ChatMessage, ChatOptions, Message } from './chat_template';
 
 type Side = 'left' | 'right';
+
+/** What a tokenizer's call takes beside the text. */
+interface CallOptions {
+  /** Adds the tokens that the tokenizer puts around every text. */
+  add_special_tokens: boolean;
+  /** Cuts texts at `max_length`, on `truncation_side`. */
+  truncation: boolean;
+  /** Fills texts up to the longest of them, or to `max_length`, on `padding_side`. */
+  padding: boolean | 'longest' | 'max_length';
+  max_length: number | null;
+}
+
+/** What a call gives: the ids of a text, or a list of them for each of several, and which of them are no padding. */
+export interface BatchEncoding<Ids = number[]> {
+  input_ids: Ids;
+  attention_mask: Ids;
+}
+
+export interface Tokenizer {
+  (text: string, options?: Partial<CallOptions>): BatchEncoding;
+  (texts: string[], options?: Partial<CallOptions>): BatchEncoding<number[][]>;
+}
 
 /** Text to token ids and back, and a model's chat template; files and results as in transformers. */
 export class Tokenizer extends WithSpecialTokens {
@@ -108,9 +131,18 @@ export class Tokenizer extends WithSpecialTokens {
 
   /** As transformers prints it. */
   [inspect.custom](): string {
+    return `Tokenizer(${inspect(this.shown, { breakLength: 120 })})`;
+  }
+
+  [DISPLAY](): Shown {
+    const { special_tokens, ...options } = this.shown;
+    const { 'text/html': html } = optionsShown('Tokenizer', { ...options, ...special_tokens });
+    return { 'text/plain': inspect(this), 'text/html': html };
+  }
+
+  private get shown() {
     const { length, model_max_length, padding_side, truncation_side, special_tokens_map } = this;
-    const options = { vocab_size: length, model_max_length, padding_side, truncation_side, special_tokens: special_tokens_map };
-    return `Tokenizer(${inspect(options, { breakLength: 120 })})`;
+    return { vocab_size: length, model_max_length, padding_side, truncation_side, special_tokens: special_tokens_map };
   }
 
   /** The named special tokens that are set, with those that only this model has. */
@@ -225,6 +257,36 @@ export class Tokenizer extends WithSpecialTokens {
     return this.engine.encode(text, add_special_tokens);
   }
 
+  /** `tokenizer('a text')`, as in transformers: its ids and their mask; of several texts a list of each. */
+  called(text: string | string[], options: Partial<CallOptions> = {}): BatchEncoding | BatchEncoding<number[][]> {
+    const { add_special_tokens, truncation, padding, max_length } = readOptions<CallOptions>('tokenizer', options, {
+      ...{ add_special_tokens: true, truncation: false, padding: false, max_length: null },
+    });
+    const limit = max_length ?? this.model_max_length;
+    if (max_length !== null) checkNumber('tokenizer', 'max_length', max_length, { integer: true, min: 1 }, 'It is a number of tokens.');
+    const rows = [text].flat().map((one) => this.encode(one, { add_special_tokens }));
+    const cut = (ids: number[]) => (this.truncation_side === 'left' ? ids.slice(-limit) : ids.slice(0, limit));
+    const kept = truncation ? rows.map((ids) => (ids.length > limit ? cut(ids) : ids)) : rows;
+    const width = padding === 'max_length' ? limit : padding ? Math.max(0, ...kept.map((ids) => ids.length)) : 0;
+    const pad = this.pad_token_id;
+    if (width && pad === undefined)
+      throw new OptionError('tokenizer: padding needs a pad_token, and none is set: tokenizer.pad_token = tokenizer.eos_token.');
+    if (padding === 'max_length' && max_length === null)
+      throw new OptionError("tokenizer: padding: 'max_length' needs max_length, the number of tokens of each row.");
+    const filled = <T>(items: T[], filler: T): T[] => {
+      const filling = Array<T>(Math.max(0, width - items.length)).fill(filler);
+      return this.padding_side === 'left' ? [...filling, ...items] : [...items, ...filling];
+    };
+    const input_ids = kept.map((ids) => filled(ids, pad as number));
+    const attention_mask = kept.map((ids) =>
+      filled(
+        ids.map(() => 1),
+        0,
+      ),
+    );
+    return Array.isArray(text) ? { input_ids, attention_mask } : { input_ids: input_ids[0], attention_mask: attention_mask[0] };
+  }
+
   /** The text of token ids, or of one. */
   decode(ids: number | ArrayLike<number>, { skip_special_tokens = false }: { skip_special_tokens?: boolean } = {}): string {
     const all = typeof ids === 'number' ? [ids] : Array.from(ids);
@@ -252,12 +314,16 @@ export class Tokenizer extends WithSpecialTokens {
   /**
    * Token ids of a conversation, or its text with `tokenize: false`. Further options are the template's: tools, enable_thinking.
    */
-  apply_chat_template(messages: ChatMessage[], options: ChatOptions & { tokenize: false }): string;
-  apply_chat_template(messages: ChatMessage[], options?: ChatOptions & { tokenize?: true }): number[];
+  apply_chat_template(messages: ChatMessage[] | string, options: ChatOptions & { tokenize: false }): string;
+  apply_chat_template(messages: ChatMessage[] | string, options?: ChatOptions & { tokenize?: true }): number[];
   apply_chat_template(
-    messages: ChatMessage[],
+    messages: ChatMessage[] | string,
     { tokenize = true, ...options }: ChatOptions & { tokenize?: boolean } = {},
   ): number[] | string {
+    if (typeof messages === 'string')
+      throw new OptionError(
+        `apply_chat_template takes a conversation, but got the text ${show(messages)}. Give [{ role: 'user', content: ${show(messages)} }].`,
+      );
     if (!messages.length) throw new OptionError('apply_chat_template needs at least one message.');
     const text = this.renderChat(messages, options);
     return tokenize ? this.encode(text, { add_special_tokens: false }) : text;

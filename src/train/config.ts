@@ -118,6 +118,12 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
     throw new OptionError(`${owner}: sample_prompts must be a list of texts, but is ${show(o.sample_prompts)}. [] takes no samples.`);
 }
 
+/** Options as users give them: one prompt is a list of one. */
+export type GivenOptions<O extends TrainingOptions> = Partial<Omit<O, 'sample_prompts'>> & { sample_prompts?: string | string[] } & Record<
+    string,
+    unknown
+  >;
+
 export const trainingOptions = <T extends TrainingOptions>(
   owner: string,
   given: object,
@@ -125,6 +131,7 @@ export const trainingOptions = <T extends TrainingOptions>(
   aliases: Record<string, Alias>,
 ): T => {
   const options = readOptions(owner, given, defaults, aliases);
+  if (typeof options.sample_prompts === 'string') options.sample_prompts = [options.sample_prompts];
   checkTraining(owner, options);
   return options;
 };

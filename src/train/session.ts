@@ -2,6 +2,7 @@ import { basename, join } from 'node:path';
 import { FileError, InterruptedError, type TrainingError } from '../core/errors';
 import { emit } from '../core/events';
 import { turn } from '../core/interrupt';
+import { figuresHtml, shownAs } from '../core/shown';
 import { memoryUsage } from '../engine/memory';
 import { globalNorm } from '../engine/ops/adamw';
 import type { Precision } from '../engine/precision';
@@ -274,7 +275,8 @@ export class Session<M extends TrainedModel, E> {
       emit('progress', { id: `train ${run.id}`, text: unfinished(run.step, total, { saved: stopped ? saved : null, by }), done: true });
     const training_loss = steps ? lossSum / steps : 0;
     const metrics = { train_runtime: seconds, train_steps_per_second: steps / seconds, train_loss: training_loss };
-    return { global_step: run.step, training_loss, stopped, checkpoint: saved, metrics };
+    const output = { global_step: run.step, training_loss, stopped, checkpoint: saved, metrics };
+    return shownAs(output, () => figuresHtml(output));
   }
 
   /** The error of a step whose figures cannot be stepped by; what came before is saved. */

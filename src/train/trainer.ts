@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import { InterruptedError, OptionError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
+import { DISPLAY, figuresHtml, optionsShown, type Shown, shownAs } from '../core/shown';
 import { backend } from '../engine/backend';
 import type { Precision } from '../engine/precision';
 import type { PretrainedModel } from '../models/pretrained';
@@ -103,9 +104,17 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
   }
 
   [inspect.custom](): string {
+    return `${this.constructor.name}(${inspect(this.shown, { breakLength: 100 })})`;
+  }
+
+  [DISPLAY](): Shown {
+    return { 'text/plain': inspect(this), 'text/html': optionsShown(this.constructor.name, this.shown)['text/html'] };
+  }
+
+  private get shown() {
     const { args, state, run, parts } = this;
     const { train, eval: test } = parts;
-    const shown = {
+    return {
       status: run?.status ?? 'not begun',
       step: `${state.global_step} of ${state.max_steps}`,
       model: this.base.config._name_or_path,
@@ -113,7 +122,6 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
       eval_rows: test?.length ?? 0,
       output_dir: args.output_dir,
     };
-    return `${this.constructor.name}(${inspect(shown, { breakLength: 100 })})`;
   }
 
   /** Adds a callback, or one of a class, to those that are told of runs. */
@@ -258,7 +266,7 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
     if (this.session) await this.log(Object.fromEntries(Object.entries(metrics).filter(([name]) => name.startsWith('eval_'))));
     await this.call('on_evaluate', { metrics });
     if (this.session && this.run) tell(this.run, this.handle, 'change');
-    return metrics;
+    return shownAs(metrics, () => figuresHtml(metrics));
   }
 
   /** Adds figures to the log, with the step they are of; while training they are plotted too. */

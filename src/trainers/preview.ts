@@ -16,13 +16,13 @@ export function previewRows(examples: Example[], tokenizer: Tokenizer, count = 2
   const text = rows
     .map(
       ({ runs, tokens, learned }, i) =>
-        `Row ${i + 1}: ${tokens} tokens, ${learned} to learn (between ⟦ and ⟧)\n${runs.map((r) => (r.trained ? `⟦${r.text}⟧` : r.text)).join('')}`,
+        `Row ${i}: ${tokens} tokens, ${learned} to learn (between ⟦ and ⟧)\n${runs.map((r) => (r.trained ? `⟦${r.text}⟧` : r.text)).join('')}`,
     )
     .join('\n\n');
   const html = rows
     .map(
       ({ runs, tokens, learned }, i) =>
-        `<p style="margin:8px 0 2px"><b>Row ${i + 1}</b>: ${tokens} tokens, <mark style="background:#c8e6c9;color:#000">${learned} to learn</mark></p>` +
+        `<p style="margin:8px 0 2px"><b>Row ${i}</b>: ${tokens} tokens, <mark style="background:#c8e6c9;color:#000">${learned} to learn</mark></p>` +
         `<pre style="white-space:pre-wrap;margin:0;padding:6px;border:1px solid #8884;border-radius:4px">${runs
           .map((r) => (r.trained ? `<mark style="background:#c8e6c9;color:#000">${escapeHtml(r.text)}</mark>` : escapeHtml(r.text)))
           .join('')}</pre>`,

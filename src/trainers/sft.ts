@@ -1,8 +1,11 @@
+import { inspect } from 'node:util';
 import { DataError, OptionError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
 import { checkNumber, readOptions } from '../core/options';
+import { DISPLAY, optionsShown, type Shown } from '../core/shown';
 import { pack } from '../data/collate';
 import type { Dataset, Row } from '../data/dataset';
+import { type DatasetDict, datasetOf } from '../data/load_dataset';
 import { type Example, type Prepared, prepareSft } from '../data/sft';
 import type { CausalLM } from '../models/causal_lm';
 import { takeOff } from '../peft/hold';
@@ -10,7 +13,7 @@ import type { PeftConfig } from '../peft/method';
 import { get_peft_model, PeftModel } from '../peft/model';
 import { type ChatMessage, Tokenizer } from '../tokenizers/tokenizer';
 import type { CallbackLike } from '../train/callbacks/callback';
-import { TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
+import { type GivenOptions, TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
 import { sft } from '../train/objectives/sft';
 import { Trainer } from '../train/trainer';
 import { previewRows } from './preview';
@@ -47,7 +50,7 @@ export interface SFTConfig extends SFTOptions {}
 
 /** Options of supervised fine-tuning under TRL's names (trl 1.16), with its defaults. */
 export class SFTConfig {
-  constructor(options: Partial<SFTOptions> & Record<string, unknown> = {}) {
+  constructor(options: GivenOptions<SFTOptions> = {}) {
     Object.assign(this, trainingOptions('SFTConfig', options, DEFAULTS, ALIASES));
     if (this.max_length !== null)
       checkNumber(
@@ -60,6 +63,14 @@ export class SFTConfig {
     if (this.packing && this.max_length === null)
       throw new OptionError('SFTConfig: packing needs max_length, the number of tokens that rows are packed into; it is null.');
   }
+
+  [inspect.custom](): string {
+    return this[DISPLAY]()['text/plain'];
+  }
+
+  [DISPLAY](): Shown {
+    return optionsShown('SFTConfig', this, DEFAULTS);
+  }
 }
 
 /** What an SFTTrainer is made of. */
@@ -69,9 +80,9 @@ export interface SFTTrainerOptions {
   /** How it is trained; null: with all defaults. Default: null. */
   args: SFTConfig | null;
   /** Rows of {messages}, {prompt, completion} or {text}, from load_dataset or Dataset.from_list. Needed. Default: null. */
-  train_dataset: Dataset | null;
+  train_dataset: Dataset | DatasetDict | Row[] | null;
   /** Rows that are not trained on, by which evaluations measure; null: none. Default: null. */
-  eval_dataset: Dataset | null;
+  eval_dataset: Dataset | DatasetDict | Row[] | null;
   /** The model's tokenizer, from AutoTokenizer.from_pretrained. Needed. Default: null. */
   processing_class: Tokenizer | null;
   /** The adapter to put beside the model (new LoraConfig({ r: 16 })); null: the model itself is trained. Default: null. */
@@ -96,14 +107,16 @@ export class SFTTrainer<M extends CausalLM | PeftModel<CausalLM> = PeftModel<Cau
     if (!(o.processing_class instanceof Tokenizer))
       throw new OptionError('SFTTrainer needs processing_class: await AutoTokenizer.from_pretrained(...).');
     if (!o.train_dataset) throw new OptionError('SFTTrainer needs a train_dataset: rows from load_dataset or Dataset.from_list.');
+    const train_dataset = datasetOf('SFTTrainer', 'train_dataset', o.train_dataset);
+    const eval_dataset = o.eval_dataset && datasetOf('SFTTrainer', 'eval_dataset', o.eval_dataset);
     const args = o.args instanceof SFTConfig ? o.args : new SFTConfig(o.args ?? {});
     const isPeft = o.model instanceof PeftModel;
     if (!isPeft && !o.peft_config) checkTrainable(o.model as CausalLM);
     if (isPeft && o.peft_config) throw new OptionError('SFTTrainer: the model has an adapter already; leave peft_config out.');
-    const train = prepareSft(o.train_dataset, o.processing_class, args);
-    report('train_dataset', o.train_dataset.length, train, args);
-    const test = o.eval_dataset ? prepareSft(o.eval_dataset as Iterable<Row>, o.processing_class, args) : undefined;
-    if (test && o.eval_dataset) report('eval_dataset', o.eval_dataset.length, test, args);
+    const train = prepareSft(train_dataset, o.processing_class, args);
+    report('train_dataset', train_dataset.length, train, args);
+    const test = eval_dataset ? prepareSft(eval_dataset, o.processing_class, args) : undefined;
+    if (test && eval_dataset) report('eval_dataset', eval_dataset.length, test, args);
     const model = o.peft_config && !isPeft ? get_peft_model(o.model as CausalLM, o.peft_config, { seed: args.seed }) : o.model;
     if (!o.peft_config && !isPeft) takeOff(model).free('it is taken off, since there is no peft_config');
     // Without an adapter the whole model is trained, where its owner has not chosen parts.
@@ -115,7 +128,7 @@ export class SFTTrainer<M extends CausalLM | PeftModel<CausalLM> = PeftModel<Cau
         done: true,
         text: `Packed ${train.examples.length} rows into ${rows.length} of at most ${args.max_length} tokens; a batch counts these.`,
       });
-    const prompts = args.sample_prompts.length ? args.sample_prompts : promptsOf(o.eval_dataset ?? o.train_dataset);
+    const prompts = args.sample_prompts.length ? args.sample_prompts : promptsOf(eval_dataset ?? train_dataset);
     super({
       model: model as M,
       args,

@@ -1,11 +1,14 @@
+import { inspect } from 'node:util';
 import { OptionError } from '../core/errors';
 import { readOptions } from '../core/options';
-import type { Dataset } from '../data/dataset';
+import { DISPLAY, optionsShown, type Shown } from '../core/shown';
+import type { Dataset, Row } from '../data/dataset';
+import { type DatasetDict, datasetOf } from '../data/load_dataset';
 import type { PretrainedModel } from '../models/pretrained';
 import { baseOf, PeftModel } from '../peft/model';
 import { Tokenizer } from '../tokenizers/tokenizer';
 import type { CallbackLike } from '../train/callbacks/callback';
-import { TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
+import { type GivenOptions, TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
 import type { TrainedModel } from '../train/gradients';
 import { Trainer as Loop } from '../train/trainer';
 
@@ -13,8 +16,16 @@ export interface TrainingArguments extends TrainingOptions {}
 
 /** Options of a training run under transformers' names, with its defaults. */
 export class TrainingArguments {
-  constructor(options: Partial<TrainingOptions> & Record<string, unknown> = {}) {
+  constructor(options: GivenOptions<TrainingOptions> = {}) {
     Object.assign(this, trainingOptions('TrainingArguments', options, TRAINING_DEFAULTS, TRAINING_ALIASES));
+  }
+
+  [inspect.custom](): string {
+    return this[DISPLAY]()['text/plain'];
+  }
+
+  [DISPLAY](): Shown {
+    return optionsShown('TrainingArguments', this, TRAINING_DEFAULTS);
   }
 }
 
@@ -25,9 +36,9 @@ export interface TrainerOptions {
   /** How it is trained; null: with all defaults. Default: null. */
   args: TrainingArguments | null;
   /** Rows of {text, label}, from load_dataset or Dataset.from_list. Needed. Default: null. */
-  train_dataset: Dataset | null;
+  train_dataset: Dataset | DatasetDict | Row[] | null;
   /** Rows that are not trained on, by which evaluations measure; null: none. Default: null. */
-  eval_dataset: Dataset | null;
+  eval_dataset: Dataset | DatasetDict | Row[] | null;
   /** The model's tokenizer, from AutoTokenizer.from_pretrained. Needed. Default: null. */
   processing_class: Tokenizer | null;
   /** Called beside the trainer's own: instances or classes of TrainerCallback, or objects of hooks. Default: null. */
@@ -47,7 +58,10 @@ export class Trainer<M extends TrainedModel = PeftModel<PretrainedModel>> extend
     const { processing_class: tokenizer, model } = o;
     if (!(tokenizer instanceof Tokenizer))
       throw new OptionError('Trainer needs processing_class: await AutoTokenizer.from_pretrained(...).');
-    if (!o.train_dataset?.length) throw new OptionError('Trainer needs a train_dataset: rows from load_dataset or Dataset.from_list.');
+    if (!o.train_dataset) throw new OptionError('Trainer needs a train_dataset: rows from load_dataset or Dataset.from_list.');
+    const train_dataset = datasetOf('Trainer', 'train_dataset', o.train_dataset);
+    if (!train_dataset.length) throw new OptionError('Trainer: the train_dataset has no rows.');
+    const eval_dataset = o.eval_dataset && datasetOf('Trainer', 'eval_dataset', o.eval_dataset);
     const { task } = baseOf<PretrainedModel>(model);
     if (!task)
       throw new OptionError('Trainer trains heads that know their labels. For a model that predicts the next token use SFTTrainer.');
@@ -55,8 +69,8 @@ export class Trainer<M extends TrainedModel = PeftModel<PretrainedModel>> extend
     if (args.sample_prompts.length)
       throw new OptionError('TrainingArguments: sample_prompts asks a model that writes no text. Leave it out.');
     const prepared = (rows: Dataset, name: string) => [...rows].map((row, i) => task.row(row, tokenizer, `${name}[${i}]`));
-    const train = prepared(o.train_dataset, 'train_dataset');
-    const test = o.eval_dataset ? prepared(o.eval_dataset, 'eval_dataset') : undefined;
+    const train = prepared(train_dataset, 'train_dataset');
+    const test = eval_dataset ? prepared(eval_dataset, 'eval_dataset') : undefined;
     if (!(model instanceof PeftModel) && !model.namedParameters().size) {
       const packed = model.packedWeight();
       if (packed)

@@ -1,7 +1,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { Dataset, load_dataset } from '../../src/data/dataset';
+import { Dataset } from '../../src/data/dataset';
+import { load_dataset } from '../../src/data/load_dataset';
 import { scratch } from '../tiny';
 
 const path = (content: string | Uint8Array, name = 'rows.jsonl') => {
@@ -100,5 +101,30 @@ it.each([
 it('refuses a .json file that is no list of rows', async () => {
   await expect(rows('{"a": 1}', 'rows.json')).rejects.toThrow(/does not hold a list of rows/);
   await expect(rows(`[${a}, 3]`, 'rows.json')).rejects.toThrow(/row 1 is 3, but each row must be an object/);
-  await expect(rows(`${a}\n${b}`, 'rows.json')).rejects.toThrow(/is not JSON.*JSON Lines in a \.jsonl file/);
+  expect(await rows(`${a}\n${b}`, 'rows.json'), 'many call JSON Lines so').toEqual(two);
+  await expect(rows(`[${a}`, 'rows.json')).rejects.toThrow(/is not JSON.*JSON Lines in a \.jsonl file/);
+});
+
+it('loads JSON as Hugging Face’s datasets do: load_dataset("json", { data_files })', async () => {
+  const [one, other] = [path(`${a}\n`, 'one.jsonl'), path(`[${b}]`, 'other.json')];
+  const lengths = (splits: object) => Object.fromEntries(Object.entries(splits).map(([name, { length }]) => [name, length]));
+  expect(lengths(await load_dataset('json', { data_files: one }))).toEqual({ train: 1 });
+  expect(lengths(await load_dataset('json', { data_files: [one, other] }))).toEqual({ train: 2 });
+  expect(lengths(await load_dataset('json', { data_files: { train: one, test: [other, one] } }))).toEqual({ train: 1, test: 2 });
+  expect([...(await load_dataset('json', { data_files: one, split: 'train' }))]).toEqual([two[0]]);
+  await expect(load_dataset('json')).rejects.toThrow(/needs data_files: load_dataset\('json', \{ data_files: 'rows\.jsonl' \}\)/);
+  await expect(load_dataset('json', { data_files: 'nowhere.jsonl' })).rejects.toThrow(/names 'nowhere\.jsonl', but there is no \//);
+  await expect(load_dataset('json', { files: one } as never)).rejects.toThrow(/Did you mean data_files\?/);
+  await expect(load_dataset('csv', { data_files: one })).rejects.toThrow(/reads JSON and JSON Lines, not csv/);
+});
+
+it.each([
+  ['commas', 'question,answer\n"What, then?",It\n'],
+  ['semicolons', 'question;answer\nWhat?;It\n'],
+  ['tabs and CRLF', 'question\tanswer\r\nWhat?\tIt\r\n'],
+])('says that a file is CSV, with %s, and how to convert it', async (_, text) => {
+  for (const name of ['rows.csv', 'rows.json', 'rows.jsonl'])
+    await expect(rows(text, name)).rejects.toThrow(
+      /is CSV and not JSON: its first line names the columns 'question', 'answer'\. Save it as JSON Lines, in Python: pandas\.read_csv\('.*rows\.\w+'(, sep="(;|\\t)")?\)\.to_json\('.*rows\.jsonl', orient='records', lines=True\)/,
+    );
 });

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random';
-import { load_dataset } from '../../src/data/dataset';
+import { load_dataset } from '../../src/data/load_dataset';
 import { readGguf } from '../../src/formats/gguf';
 import { readSafetensors, writeSafetensors } from '../../src/formats/safetensors';
 import { AutoTokenizer, LoraConfig } from '../../src/index';

@@ -54,13 +54,13 @@ it("every field of PEFT's LoraConfig is obeyed, refused with its reason, or with
   const { peft_version: _, base_model_name_or_path: __, inference_mode: ___, ...theirs } = written;
   expect(ours).toEqual({ ...theirs, base_model_name_or_path: 'base', inference_mode: true });
   for (const [name, { would, unused, initial }] of Object.entries({ ...LORA_FIELDS, ...SHARED_FIELDS })) {
-    expect(() => new LoraConfig({ [name]: unused } as object)).not.toThrow();
+    expect(() => new LoraConfig({ [name]: unused })).not.toThrow();
     expect(Boolean(would), name).toBe(Object.hasOwn(USED, name));
     if (!would) continue;
     const used = { [name]: USED[name] };
-    expect(() => new LoraConfig(used as object)).toThrow(`LoraConfig: ${name} = `);
-    if (initial) expect(() => new LoraConfig(used as object, true)).not.toThrow();
-    else expect(() => new LoraConfig(used as object, true)).toThrow('does not have yet: it would ');
+    expect(() => new LoraConfig(used)).toThrow(`LoraConfig: ${name} = `);
+    if (initial) expect(() => new LoraConfig(used, true)).not.toThrow();
+    else expect(() => new LoraConfig(used, true)).toThrow('does not have yet: it would ');
   }
 });
 

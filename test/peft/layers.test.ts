@@ -139,7 +139,7 @@ it('stop and resume beside head and table equal the uninterrupted run bit for bi
 
 it('new configs are refused with what is wrong', () => {
   const refuses = (options: object, error: RegExp) =>
-    expect(() => new LoraConfig(options as object), JSON.stringify(options)).toThrow(error);
+    expect(() => new LoraConfig(options as Record<string, unknown>), JSON.stringify(options)).toThrow(error);
   for (const init_lora_weights of ['pissa', 'pissa_niter_16', 'olora', 'loftq', 'eva', 'orthogonal', 'anything', 3, null])
     refuses({ init_lora_weights }, /init_lora_weights = .* is not an initialisation that tunebook has: true, false and 'gaussian'/);
   expect(new LoraConfig({ init_lora_weights: 'Gaussian' as 'gaussian' }).init_lora_weights).toBe('Gaussian');

@@ -16,12 +16,10 @@ const logits = () => Array.from(model.forward(ids()).dataSync());
 
 it('refuses bad options with a remedy', () => {
   for (const r of [0, -1, 1.5, Number.NaN]) expect(() => new LoraConfig({ r })).toThrow(/r must be a whole number of at least 1, but is/);
-  expect(() => new LoraConfig({ loraAlpha: 4 } as object)).toThrow(/Did you mean lora_alpha/);
+  expect(() => new LoraConfig({ loraAlpha: 4 })).toThrow(/Did you mean lora_alpha/);
   expect(() => new LoraConfig({ lora_dropout: 1 })).toThrow(/lora_dropout must be a number of at least 0 below 1/);
   expect(() => new LoraConfig({ bias: 'all' })).toThrow(/use 'none'/);
-  expect(() => new LoraConfig({ use_dora: true } as object)).toThrow(
-    /use_dora = true is an option of PEFT that tunebook does not have yet/,
-  );
+  expect(() => new LoraConfig({ use_dora: true })).toThrow(/use_dora = true is an option of PEFT that tunebook does not have yet/);
 });
 
 it('every entry of target_modules must match; the names that exist are listed', () => {

@@ -4,6 +4,18 @@ import { DisplayError, textOf } from './errors';
 import { Json } from './output';
 
 const plainInspect = inspect;
+/** How deep a value is shown, and how long that may be: what is longer is shown less deep. */
+const [DEPTHS, LONGEST] = [[6, 4], 20_000];
+
+/** A value as Node shows it, but no `[Object]` where there is room for what is in it. */
+function inWords(value: unknown): string {
+  for (let i = 0; i < DEPTHS.length; i++) {
+    const text = plainInspect(value, { depth: DEPTHS[i] });
+    if (text.length <= LONGEST) return text;
+  }
+  return plainInspect(value);
+}
+
 const DISPLAY = Symbol.for('Jupyter.display');
 const GIVES = "Symbol.for('Jupyter.display') must give";
 const { isView } = ArrayBuffer;
@@ -16,7 +28,7 @@ export async function bundle(value: unknown): Promise<Json> {
   let made: unknown;
   try {
     const show = can ? (value as Record<symbol, unknown>)[DISPLAY] : undefined;
-    made = typeof show === 'function' ? await show.call(value) : { 'text/plain': plainInspect(value) };
+    made = typeof show === 'function' ? await show.call(value) : { 'text/plain': inWords(value) };
   } catch (error) {
     throw new DisplayError(what, error);
   }
