@@ -54,7 +54,8 @@ export function readOptions<T extends object>(
       options[alias.to] = alias.convert ? alias.convert(value) : value;
       continue;
     }
-    const meant = MEANT[name.toLowerCase().replaceAll(/[_-]/g, '')]?.find((option) => Object.hasOwn(defaults, option));
+    const plain = name.toLowerCase().replaceAll(/[_-]/g, '');
+    const meant = Object.hasOwn(MEANT, plain) ? MEANT[plain].find((option) => Object.hasOwn(defaults, option)) : undefined;
     const guess = meant ?? nearest(name, [...Object.keys(defaults), ...Object.keys(aliases)]);
     throw new OptionError(
       `${owner} has no option ${name} (value ${show(value)}). ` +

@@ -119,10 +119,10 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
 }
 
 /** Options as users give them: one prompt is a list of one. */
-export type GivenOptions<O extends TrainingOptions> = Partial<Omit<O, 'sample_prompts'>> & { sample_prompts?: string | string[] } & Record<
-    string,
-    unknown
-  >;
+export type GivenOptions<O extends TrainingOptions> = Partial<Omit<O, 'sample_prompts'>> & {
+  /** What the model is asked at every checkpoint, so that one sees it learn. Empty: only on request, with the first rows' prompts. Default: []. */
+  sample_prompts?: string | string[];
+} & Record<string, unknown>;
 
 export const trainingOptions = <T extends TrainingOptions>(
   owner: string,
