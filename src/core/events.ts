@@ -3,6 +3,8 @@ export interface Events {
   warning: { text: string };
   /** A training run began, moved on or ended; `run` is the same object throughout, and `handle` takes what is asked of it. */
   run: { run: object; handle: object; what: 'begin' | 'step' | 'change' | 'end' };
+  /** A picture of a run is wanted, as a PNG; whoever can draws it at once. */
+  picture: { run: object; give(png: Uint8Array): void };
   /** A line of progress that replaces the one before it with the same id. */
   progress: { id: string; text: string; done?: boolean };
   /** Something worth a table or a marked-up text. */

@@ -98,7 +98,7 @@ class Push {
   private readonly about: About;
 
   constructor(
-    private readonly repo: Repo,
+    readonly repo: Repo,
     private readonly token: Token,
     private readonly options: PushOptions,
   ) {
@@ -206,7 +206,9 @@ async function accountOf(token: Token): Promise<string> {
   const answer = await ask(`${endpoint()}/api/whoami-v2`, { headers: bearer(token) });
   if (!answer.ok)
     throw new HubError(
-      `${endpoint()} does not know the token of ${token.from}. Make a new one at https://huggingface.co/settings/tokens.`,
+      [401, 403].includes(answer.status)
+        ? `${endpoint()} does not know the token of ${token.from}. Make a new one at https://huggingface.co/settings/tokens.`
+        : `${endpoint()} is out of order (status ${answer.status}). Try again later.`,
       answer.status,
     );
   return (await jsonOf<{ name: string }>(answer)).name;
@@ -226,6 +228,22 @@ function checkOptions(options: PushOptions): void {
     throw new OptionError(`push_to_hub: revision is ${show(revision)}; it is a branch.`);
 }
 
+/** A push to a repository that is there now, whoever had to make it. */
+async function opened(repo_id: string, options: PushOptions, type: RepoType): Promise<Push> {
+  const named = checkedRepo(repo_id, type);
+  checkOptions(options);
+  if (isOffline()) throw new HubError('push_to_hub needs the Hub, but HF_HUB_OFFLINE is set.');
+  const token = tokenOf(options.token);
+  if (!token) throw new OptionError(`push_to_hub needs a token with the right to write. ${HOW_TO_LOG_IN}`);
+  const repo = named.id.includes('/') ? named : { type, id: `${await accountOf(token)}/${named.id}` };
+  const push = new Push(repo, token, options);
+  await push.prepare();
+  return push;
+}
+
+/** Makes the repository where it is not there, so that whatever forbids a push is told before. Returns its name with the owner. */
+export const openRepo = async (repo_id: string, options: PushOptions): Promise<string> => (await opened(repo_id, options, 'model')).repo.id;
+
 /**
  * Pushes the files of a folder to a repository, which is made where it is not there. Files that the Hub has already are not sent; a
  * README.md that a person wrote there stays.
@@ -238,17 +256,10 @@ export async function pushFolder(
   options: PushOptions,
   { type = 'model' as RepoType, message = 'Upload' } = {},
 ): Promise<Pushed> {
-  const named = checkedRepo(repo_id, type);
-  checkOptions(options);
-  if (isOffline()) throw new HubError('push_to_hub needs the Hub, but HF_HUB_OFFLINE is set.');
-  const token = tokenOf(options.token);
-  if (!token) throw new HubError(`push_to_hub needs a token with the right to write. ${HOW_TO_LOG_IN}`);
   const files = await additionsIn(folder).catch((error) => {
     throw new FileError(`${folder} cannot be pushed (${(error as Error).message}).`);
   });
-  const repo = named.id.includes('/') ? named : { type, id: `${await accountOf(token)}/${named.id}` };
-  const push = new Push(repo, token, options);
-  await push.prepare();
+  const push = await opened(repo_id, options, type);
   const pushed = await push.commit(await push.keepCard(files), options.commit_message ?? message);
   forgetCommits();
   return pushed;

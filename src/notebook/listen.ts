@@ -3,7 +3,8 @@ import type { Handle } from '../train/handle';
 import type { Run } from '../train/run';
 import { Display, inNotebook } from './display';
 import { LiveRuns } from './live';
-import { RunViews } from './run_view';
+import { runData } from './run_data';
+import { RunViews, runPng } from './run_view';
 import { Throttle } from './throttle';
 import { offeredValues } from './values';
 
@@ -30,6 +31,7 @@ export function listen(): void {
     live.update(run as Run, handle as Handle, what);
     views.update(run as Run, what);
   });
+  on('picture', ({ run, give }) => give(runPng(runData(run as Run))));
   on('progress', ({ id, text, done }) => {
     if (inNotebook()) {
       const line = lines.get(id) ?? new Line(id);

@@ -2,6 +2,7 @@ import { OptionError } from '../core/errors';
 import { type Alias, checkNumber, readOptions, show } from '../core/options';
 import { SAMPLING } from '../data/order';
 import { namedTrackers, TRACKERS } from './callbacks';
+import { checkHubOptions, HUB_TRAINING_ALIASES, HUB_TRAINING_DEFAULTS } from './hub_options';
 import { OPTIMIZERS } from './optimizers';
 import type { TrainingOptions } from './options';
 import { SCHEDULES } from './schedules';
@@ -46,6 +47,7 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   train_sampling_strategy: 'random',
   disable_tqdm: false,
   sample_prompts: [],
+  ...HUB_TRAINING_DEFAULTS,
 };
 
 /** Names of older tutorials. */
@@ -57,6 +59,7 @@ export const TRAINING_ALIASES: Record<string, Alias> = {
   save_safetensors: { to: null, why: 'files are always safetensors' },
   no_cuda: { to: null, why: 'the engine runs on the CPU' },
   use_cpu: { to: null, why: 'the engine runs on the CPU' },
+  ...HUB_TRAINING_ALIASES,
   group_by_length: { to: 'train_sampling_strategy', convert: (value) => (value ? 'group_by_length' : 'random') },
 };
 
@@ -112,6 +115,7 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
     );
   if (greater !== null && (typeof greater !== 'boolean' || metric === null))
     throw new OptionError(`${owner}: greater_is_better = ${show(greater)} must be true, false or null, and needs metric_for_best_model.`);
+  checkHubOptions(owner, o);
   if (o.fp16) throw new OptionError(`${owner}: fp16 = true is not supported. Leave it out, or use bf16: true.`);
   for (const name of namedTrackers(o.report_to)) one('report_to', name, ['none', 'all', ...Object.keys(TRACKERS)]);
   if (!Array.isArray(o.sample_prompts) || !o.sample_prompts.every((prompt) => typeof prompt === 'string' && prompt))

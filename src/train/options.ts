@@ -1,11 +1,12 @@
 import type { Known } from '../core/options';
 import type { Sampling } from '../data/order';
 import type { TrackerName } from './callbacks';
+import type { HubTrainingOptions } from './hub_options';
 import type { OptimizerName } from './optimizers';
 import type { ScheduleName } from './schedules';
 
 /** Options of a training run under transformers' names, with its defaults. */
-export interface TrainingOptions {
+export interface TrainingOptions extends HubTrainingOptions {
   /** Folder that checkpoints, the log and the trained weights are written to, from the notebook's folder. Default: 'trainer_output'. */
   output_dir: string;
   /** Rows in a batch. A step learns from this times gradient_accumulation_steps rows. Default: 8. */

@@ -3,6 +3,7 @@ import type { PretrainedModel } from '../models/pretrained';
 import { baseOf } from '../peft/model';
 import type { TrainedModel } from './gradients';
 import type { Handle } from './handle';
+import { withoutToken } from './hub_options';
 
 export type Point = [step: number, value: number];
 
@@ -117,5 +118,5 @@ export function warn(run: Run, text: string, advice?: string): void {
 /** The options that a run is told apart by: its own, and those of what is trained. */
 export function optionsOf(args: object, model: TrainedModel): Record<string, unknown> {
   const base_model_name_or_path = baseOf<PretrainedModel>(model).config._name_or_path;
-  return { ...args, ...(model as { active_peft_config?: object }).active_peft_config, base_model_name_or_path };
+  return { ...withoutToken(args), ...(model as { active_peft_config?: object }).active_peft_config, base_model_name_or_path };
 }

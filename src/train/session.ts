@@ -12,6 +12,7 @@ import { Course } from './course';
 import { notFinite, RunError, rescue, unfinished, unsaved } from './endings';
 import { stepGradients, type TrainedModel } from './gradients';
 import type { Handle } from './handle';
+import { withoutToken } from './hub_options';
 import { needsOf, type Plan, planMicroBatches } from './micro_batches';
 import { lengthOf } from './objective';
 import type { Optimizer } from './optimizers';
@@ -207,7 +208,7 @@ export class Session<M extends TrainedModel, E> {
     const { trainer, optimizer, parts, control } = this.its;
     if (control.should_epoch_stop) this.course.leaveOut(this.run.step);
     if (run.checkpoints.at(-1) === folder && this.resumedFrom === folder) return folder;
-    const about = { runs: trainer.lineage, args: parts.args };
+    const about = { runs: trainer.lineage, args: withoutToken(parts.args) };
     await saveCheckpoint(folder, optimizer, this.saved(), about, (to) => trainer.save_model(to));
     note(run, 'checkpoint', `saved ${basename(folder)}`);
     run.checkpoints = [...run.checkpoints.filter((path) => path !== folder), folder];
@@ -263,9 +264,9 @@ export class Session<M extends TrainedModel, E> {
     const stopped = !this.isOver;
     const isDue = stopped || (its.parts.args.save_strategy !== 'no' && run.checkpoints.at(-1) !== this.folder);
     const saved = isDue ? await this.save().catch(unsaved) : (run.checkpoints.at(-1) ?? null);
-    await its.call('on_train_end');
     const steps = run.step - firstStep;
     const seconds = (performance.now() - began) / 1000 - run.pausedSeconds;
+    await its.call('on_train_end');
     const by = its.handle.stopWanted || !its.callbacks.stoppedBy ? '' : ` by ${its.callbacks.stoppedBy}`;
     its.trainer.end(
       stopped ? 'stopped' : 'finished',

@@ -1,9 +1,10 @@
 import { inspect } from 'node:util';
 import { InterruptedError, OptionError } from '../core/errors';
-import { emit, warnOnce } from '../core/events';
+import { emit } from '../core/events';
 import { DISPLAY, figuresHtml, optionsShown, type Shown, shownAs } from '../core/shown';
-import { backend } from '../engine/backend';
 import type { Precision } from '../engine/precision';
+import type { GivenPush } from '../hub/push';
+import type { Pushed } from '../hub/upload';
 import type { PretrainedModel } from '../models/pretrained';
 import { hold } from '../peft/hold';
 import { baseOf } from '../peft/model';
@@ -25,6 +26,8 @@ import { Handle } from './handle';
 import { evaluateRows, type Metrics, type Objective } from './objective';
 import { OPTIMIZERS, Optimizer } from './optimizers';
 import { findCheckpoint, type Lineage, tidy } from './output_dir';
+import { choosePrecision } from './precision';
+import { publish, writeCard } from './publish';
 import { during, plot, type Run, tell } from './run';
 import { samplesOf } from './samples';
 import { Session } from './session';
@@ -53,15 +56,6 @@ export interface TrainerParts<M extends TrainedModel, E> {
 
 /** What is logged and is no figure of the model's. */
 const NOT_PLOTTED = /^num_tokens$|_runtime$|_tokens$/;
-
-/** What `bf16` asks for; by default what is fastest on this CPU. */
-function choosePrecision(bf16: boolean | null): Precision {
-  const info = backend();
-  if (bf16 && !info.native) warnOnce(`bf16 = true has no effect on tfjs's ${info.name} backend: it computes in fp32.`);
-  else if (bf16 && !info.bf16)
-    warnOnce('bf16 = true: this CPU has no bf16 instructions, so bf16 takes longer than fp32. Leave bf16 out to get what is faster here.');
-  return (bf16 ?? info.bf16) && info.native ? 'bf16' : 'fp32';
-}
 
 /**
  * Trains a model on rows by an objective: batches in a seeded order, gradients summed over micro-batches and normalised by what the
@@ -283,6 +277,16 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
     await checkWritable(folder);
     await this.model.save_pretrained(folder);
     await this.parts.tokenizer.save_pretrained(folder);
+  }
+
+  /** Writes README.md with the run's settings and figures, and its picture (training.png), into a folder; by default output_dir. */
+  create_model_card(folder = this.args.output_dir, repo?: string): Promise<void> {
+    return writeCard(folder, this, repo);
+  }
+
+  /** Saves model and tokenizer into output_dir and pushes them, with a card of the run, to hub_model_id, by default named as output_dir. */
+  push_to_hub(options: string | GivenPush = {}): Promise<Pushed> {
+    return publish(this, options);
   }
 
   /** The run is over: views are told how it ended. */

@@ -14,6 +14,7 @@ import { get_peft_model, PeftModel } from '../peft/model';
 import { type ChatMessage, Tokenizer } from '../tokenizers/tokenizer';
 import type { CallbackLike } from '../train/callbacks/callback';
 import { type GivenOptions, TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
+import { withoutToken } from '../train/hub_options';
 import { sft } from '../train/objectives/sft';
 import { Trainer } from '../train/trainer';
 import { previewRows } from './preview';
@@ -69,7 +70,7 @@ export class SFTConfig {
   }
 
   [DISPLAY](): Shown {
-    return optionsShown('SFTConfig', this, DEFAULTS);
+    return optionsShown('SFTConfig', withoutToken(this), DEFAULTS);
   }
 }
 

@@ -10,6 +10,7 @@ import { Tokenizer } from '../tokenizers/tokenizer';
 import type { CallbackLike } from '../train/callbacks/callback';
 import { type GivenOptions, TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
 import type { TrainedModel } from '../train/gradients';
+import { withoutToken } from '../train/hub_options';
 import { Trainer as Loop } from '../train/trainer';
 
 export interface TrainingArguments extends TrainingOptions {}
@@ -25,7 +26,7 @@ export class TrainingArguments {
   }
 
   [DISPLAY](): Shown {
-    return optionsShown('TrainingArguments', this, TRAINING_DEFAULTS);
+    return optionsShown('TrainingArguments', withoutToken(this), TRAINING_DEFAULTS);
   }
 }
 

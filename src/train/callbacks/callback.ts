@@ -27,7 +27,10 @@ export interface CallbackContext {
   optimizer?: Optimizer;
   train_dataset: readonly unknown[];
   eval_dataset?: readonly unknown[];
-  trainer: Pick<Trainer, 'sample' | 'evaluate' | 'log' | 'save_model' | 'stop' | 'setLearningRate' | 'lineage'>;
+  trainer: Pick<
+    Trainer,
+    'sample' | 'evaluate' | 'log' | 'save_model' | 'create_model_card' | 'push_to_hub' | 'stop' | 'setLearningRate' | 'lineage'
+  >;
   /** What the views show of the run; undefined outside `train`. */
   run?: Run;
   /** on_evaluate: what it came to. */

@@ -4,12 +4,13 @@ import { CheckpointLimitCallback } from './checkpoint_limit';
 import { DefaultFlowCallback } from './default_flow';
 import { OverfittingCallback } from './overfitting';
 import { ProgressCallback } from './progress';
+import { PushCallback } from './push';
 import { SamplesCallback } from './samples';
 import * as trackers from './trackers';
 
 /** The callbacks of every run: before the user's, which may then ask for more, and after them. */
 const FIRST = [DefaultFlowCallback];
-const LAST = [SamplesCallback, BestMetricCallback, OverfittingCallback, CheckpointLimitCallback, ProgressCallback];
+const LAST = [SamplesCallback, BestMetricCallback, OverfittingCallback, CheckpointLimitCallback, ProgressCallback, PushCallback];
 
 export type TrackerName = keyof typeof trackers;
 export const TRACKERS: Record<string, new () => TrainerCallback> = { ...trackers };
