@@ -1,4 +1,6 @@
+import { basename } from 'node:path';
 import { card, cardName } from '../hub/card';
+import { isKaggle } from '../hub/kaggle';
 import { PeftModel } from '../peft/model';
 import type { TrainingOptions } from './config';
 import type { TrainedModel } from './gradients';
@@ -30,7 +32,7 @@ function results({ args, state, run }: CardParts): [string, string][] {
   if (!run?.step) return [];
   const at = ([step, value]: [number, number]) => `${figure(value)} (step ${step})`;
   const rows: [string, string][] = [
-    ['steps', `${run.step} of ${run.totalSteps}, ${figure(state.epoch)} epochs`],
+    ['steps', `${run.step} of ${run.totalSteps}, ${figure(state.epoch)} ${state.epoch === 1 ? 'epoch' : 'epochs'}`],
     ['tokens', figure(state.num_input_tokens_seen)],
   ];
   const { loss, eval_loss, tokens_per_second: speed } = run.series;
@@ -54,7 +56,8 @@ const SETTINGS = [
 
 function settings({ args, model }: CardParts): [string, string][] {
   const given = args as unknown as Record<string, unknown>;
-  const rows = SETTINGS.filter((name) => given[name] !== undefined && given[name] !== null).map(
+  const unused = args.max_steps > 0 ? 'num_train_epochs' : 'max_steps';
+  const rows = SETTINGS.filter((name) => name !== unused && given[name] !== undefined && given[name] !== null).map(
     (name) => [`\`${name}\``, String(given[name])] as [string, string],
   );
   return model instanceof PeftModel ? [['adapter', model.active_peft_config.summary], ...rows] : rows;
@@ -90,7 +93,7 @@ export function modelCard(parts: CardParts): string {
   const peft = model instanceof PeftModel;
   const base = (peft ? model.base_model : model).config._name_or_path;
   const known = cardName(base);
-  const from = known ? `[${known}](https://huggingface.co/${known})` : `\`${base.split(/[\\/]/).at(-1)}\``;
+  const from = known ? `[${known}](https://huggingface.co/${known})` : `\`${isKaggle(base) ? base : basename(base)}\``;
   const classifies = (peft ? model.base_model : model).task_type === 'SEQ_CLS';
   const figures = results(parts);
   const sections = [
@@ -99,7 +102,8 @@ export function modelCard(parts: CardParts): string {
     ...(pictured ? [`![The loss of the run, step by step](${PICTURE})`] : []),
     ...(figures.length ? [`## Results\n\n${table(['figure', 'value'], figures)}`] : []),
     ...(run ? [`## Settings\n\n${table(['setting', 'value'], settings(parts))}`] : []),
-    usage(parts, known ?? base),
+    // Where a folder lies on this machine is nobody's business.
+    usage(parts, known ?? (isKaggle(base) ? base : `path/to/${basename(base)}`)),
   ];
   const method = peft ? model.active_peft_config.peft_type.toLowerCase() : undefined;
   return card(
