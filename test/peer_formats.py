@@ -96,7 +96,44 @@ def gguf_lora(data):
     }
 
 
-TASKS = {"gguf_lora": gguf_lora, "safetensors": safetensors_files, "shards": shards}
+def rows(data):
+    """Parquet files of several compressions and types, and what datasets reads of files and folders."""
+    import datasets
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    datasets.disable_progress_bars()
+    folder = data["folder"]
+    n = 500
+    table = pa.table(
+        {
+            "text": [f"row {i} ü漢🙂" * (i % 3) for i in range(n)],
+            "label": pa.array([i % 5 for i in range(n)], pa.int64()),
+            "score": pa.array([i / 7 if i % 11 else None for i in range(n)], pa.float64()),
+            "half": pa.array([i / 4 for i in range(n)], pa.float32()),
+            "flag": [bool(i % 2) for i in range(n)],
+            "messages": [[{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": f"a{i}"}] for i in range(n)],
+            "tags": [[f"t{j}" for j in range(i % 4)] for i in range(n)],
+            "kind": pa.array([["a", "b", None][i % 3] for i in range(n)]).dictionary_encode(),
+        }
+    )
+    for codec in ["none", "snappy", "gzip", "zstd", "brotli", "lz4"]:
+        pq.write_table(table, f"{folder}/{codec}.parquet", compression=codec, row_group_size=200, data_page_version="2.0" if codec == "zstd" else "1.0")
+    result = {"table": table.to_pylist(), "loads": []}
+    for how in data["loads"]:
+        options = dict(how["options"])
+        cache = f"{folder}/cache"
+        try:
+            got = datasets.load_dataset(how["path"], cache_dir=cache, **options)
+            got = {options["split"]: got} if "split" in options else got
+            result["loads"].append({split: [{k: None if isinstance(v, float) and v != v else v for k, v in row.items()} for row in rows] for split, rows in got.items()})
+        except Exception as error:
+            result["loads"].append({"error": f"{type(error).__name__}: {str(error)[:200]}"})
+    return result
+
+
+TASKS = {"rows": rows, "gguf_lora": gguf_lora, "safetensors": safetensors_files, "shards": shards}
 
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]

@@ -10,9 +10,10 @@ import { writeText } from '../formats/atomic';
 import { card } from '../hub/card';
 import { type GivenPush, pushSaved } from '../hub/push';
 import type { Pushed } from '../hub/upload';
+import type { Row } from './rows';
 import { splitFiles } from './splits';
 
-export type Row = Record<string, unknown>;
+export type { Row };
 
 /** Rows that a notebook shows, and characters of each value. */
 const [SHOWN, LONGEST] = [5, 300];

@@ -1,4 +1,4 @@
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 
 /** Words in file names by which Hugging Face's datasets knows splits. */
 const WORDS: [split: string, words: string[]][] = [
@@ -9,18 +9,22 @@ const WORDS: [split: string, words: string[]][] = [
 
 /** The split that a file of a repository belongs to, by the words in its name: of data/train-00000-of-00002.jsonl 'train'. */
 export function splitOf(file: string): string | undefined {
-  const words = basename(file)
-    .toLowerCase()
-    .split(/[^a-z]+/);
+  return splitIn(basename(file));
+}
+
+function splitIn(name: string): string | undefined {
+  const words = name.toLowerCase().split(/[^a-z]+/);
   return WORDS.find(([, known]) => known.some((word) => words.includes(word)))?.[0];
 }
 
-/** A repository's files of rows by split: those whose names say one, else all of them as train. */
+/** A repository's files of rows by split: those whose names say one, or their folders' names, else all of them as train. */
 export function splitFiles(files: readonly string[]): Map<string, string[]> {
   const splits = new Map<string, string[]>();
-  const named = files.filter((file) => splitOf(file) !== undefined);
-  for (const file of (named.length ? named : [...files]).sort()) {
-    const split = splitOf(file) ?? 'train';
+  const byFolder = (file: string) => dirname(file).split('/').map(splitIn).find(Boolean);
+  const ways = [splitOf, byFolder].map((of) => ({ of, named: files.filter((file) => of(file) !== undefined) }));
+  const { of, named } = ways.find((way) => way.named.length) ?? { of: () => 'train', named: [...files] };
+  for (const file of named.sort()) {
+    const split = of(file) as string;
     splits.set(split, [...(splits.get(split) ?? []), file]);
   }
   return splits;

@@ -1,0 +1,105 @@
+import { createReadStream } from 'node:fs';
+import { buffer } from 'node:stream/consumers';
+import { createGunzip } from 'node:zlib';
+import { DataError, FileError } from '../core/errors';
+import { show } from '../core/options';
+import { readCsv } from '../formats/csv';
+import { readParquet } from '../formats/parquet';
+import { decodeText, linesOf, readText } from '../formats/text';
+
+export type Row = Record<string, unknown>;
+
+/** How files of rows are read, under the names that load_dataset has for them. */
+export const ROW_FORMATS = ['json', 'csv', 'parquet', 'text'] as const;
+export type RowFormat = (typeof ROW_FORMATS)[number];
+
+/** What of a reading may be said. */
+export interface RowOptions {
+  /** In a .json file the list of rows is the value of this key. Default: null. */
+  field: string | null;
+  /** What stands between the fields of a CSV file; of .tsv files a tab. Default: null (a comma). */
+  delimiter: string | null;
+}
+export const ROW_DEFAULTS: RowOptions = { field: null, delimiter: null };
+
+const ENDINGS: Record<string, RowFormat> = {
+  ...{ jsonl: 'json', ndjson: 'json', json: 'json', csv: 'csv', tsv: 'csv', parquet: 'parquet', txt: 'text' },
+};
+const endingOf = (path: string): string => path.toLowerCase().match(/\.(\w+?)(\.gz)?$/)?.[1] ?? '';
+
+/** How a file is read, by the end of its name; undefined for what holds no rows. */
+export const formatOf = (path: string): RowFormat | undefined =>
+  Object.hasOwn(ENDINGS, endingOf(path)) ? ENDINGS[endingOf(path)] : undefined;
+
+const isRow = (value: unknown): value is Row => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** A .json file: a list of objects, or lines of them. */
+function rowsOfJson(text: string, path: string, field: string | null): Row[] {
+  if (field === null && /^\s*\{[^\n\r]*\}\s*[\n\r]/.test(text) && !/^\s*\{\s*[\n\r]/.test(text)) return rowsOfLines(text, path);
+  let rows: unknown;
+  try {
+    rows = JSON.parse(text);
+  } catch (error) {
+    throw new DataError(
+      `${path} is not JSON (${(error as Error).message}). A list of objects is expected, or JSON Lines in a .jsonl file.`,
+    );
+  }
+  if (field !== null) {
+    const inside = isRow(rows) && Object.hasOwn(rows, field) ? rows[field] : undefined;
+    if (!Array.isArray(inside)) throw new DataError(`${path} has no list of rows under ${show(field)}.`);
+    rows = inside;
+  }
+  if (!Array.isArray(rows)) {
+    const lists = isRow(rows) ? Object.keys(rows).filter((key) => Array.isArray((rows as Row)[key])) : [];
+    throw new DataError(
+      `${path} does not hold a list of rows.${lists.length ? ` If they are under ${lists.map(show).join(' or ')}, say so: { field: ${show(lists[0])} }.` : ''}`,
+    );
+  }
+  const wrong = rows.findIndex((row) => !isRow(row));
+  if (wrong >= 0) throw new DataError(`${path}: row ${wrong} is ${show(rows[wrong])}, but each row must be an object.`);
+  return rows;
+}
+
+/** A .jsonl file: an object a line. Lines may end as on any system; blank ones are passed over, byte order marks of joined files too. */
+function rowsOfLines(text: string, path: string): Row[] {
+  return linesOf(text).flatMap((line, i) => {
+    if (!line.trim()) return [];
+    const where = `${path}, line ${i + 1}`;
+    if (line.includes('\0'))
+      throw new DataError(`${where} holds NUL bytes, which are no text: the file was not written to its end, or is of another kind.`);
+    let row: unknown;
+    try {
+      row = JSON.parse(line.replace(/^\ufeff/, ''));
+    } catch (error) {
+      throw new DataError(`${where} is not JSON (${(error as Error).message}). Each line must be one object.`);
+    }
+    if (!isRow(row)) throw new DataError(`${where} is ${show(row)}, but each line must be one object.`);
+    return [row];
+  });
+}
+
+/** A text file: a row a line. */
+function rowsOfText(text: string): Row[] {
+  const lines = linesOf(text);
+  if (lines.at(-1) === '') lines.pop();
+  return lines.map((line) => ({ text: line }));
+}
+
+async function textOf(path: string): Promise<string> {
+  if (!path.toLowerCase().endsWith('.gz')) return readText(path);
+  try {
+    return decodeText(await buffer(createReadStream(path).pipe(createGunzip())), path);
+  } catch (error) {
+    if (error instanceof FileError) throw error;
+    throw new FileError(`${path} cannot be unpacked (${(error as Error).message}): it is damaged, or no gzip file.`);
+  }
+}
+
+/** The rows of a file: JSON Lines, JSON, CSV, Parquet or text by its name, or as `format` says; packed by gzip where it ends with .gz. */
+export async function readRows(path: string, { field, delimiter }: RowOptions = ROW_DEFAULTS, format = formatOf(path)): Promise<Row[]> {
+  if (format === 'parquet') return readParquet(path);
+  const text = await textOf(path);
+  if (format === 'csv') return readCsv(text, path, delimiter ?? (endingOf(path) === 'tsv' ? '\t' : ','));
+  if (format === 'text') return rowsOfText(text);
+  return endingOf(path) === 'json' || field !== null ? rowsOfJson(text, path, field) : rowsOfLines(text, path);
+}
