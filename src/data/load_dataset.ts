@@ -54,6 +54,9 @@ const filesBelow = (folder: string): string[] =>
     .map((entry) => relative(folder, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
     .sort();
 
+/** Loaders of Hugging Face's datasets for other formats. */
+const OTHER_FORMATS = ['arrow', 'pandas', 'xml', 'webdataset', 'imagefolder', 'audiofolder'];
+
 /** Where a data set of this name is on this machine. */
 async function find(nameOrPath: string): Promise<string | undefined> {
   if (existsSync(resolve(nameOrPath))) return resolve(nameOrPath);
@@ -62,9 +65,11 @@ async function find(nameOrPath: string): Promise<string | undefined> {
 }
 
 /** Files anywhere by split, for load_dataset('csv', { data_files }). */
-function anywhere(given: Choice['data_files'], data_dir: string | null): SplitPaths {
+function anywhere(given: Choice['data_files'], data_dir: string | null, format: RowFormat): SplitPaths {
   if (given === null)
-    throw new OptionError("load_dataset: say which files to read: { data_files: 'rows.csv' }, several, or { train: ..., test: ... }.");
+    throw new OptionError(
+      `load_dataset('${format}') needs data_files: load_dataset('${format}', { data_files: 'rows.${format === 'json' ? 'jsonl' : format === 'text' ? 'txt' : format}' }), several, or { train: ..., test: ... }.`,
+    );
   const bySplit = typeof given === 'string' || Array.isArray(given) ? { train: given } : given;
   const root = resolve(data_dir ?? '.');
   return new Map(
@@ -72,6 +77,7 @@ function anywhere(given: Choice['data_files'], data_dir: string | null): SplitPa
       split,
       [patterns].flat().flatMap((pattern) => {
         const path = resolve(root, pattern);
+        if (!isGlob(pattern) && !existsSync(path)) throw new OptionError(`data_files names ${show(pattern)}, but there is no ${path}.`);
         if (!isGlob(pattern)) return [path];
         const fixed = dirname(`${path.slice(0, path.search(/[*?[{]/))}x`);
         const found = existsSync(fixed) ? matchGlob(filesBelow(fixed), relative(fixed, path).replaceAll('\\', '/')) : [];
@@ -144,7 +150,11 @@ export async function load_dataset(
 async function loadSplits(nameOrPath: string, options: Choice & RowOptions & HubOptions): Promise<DatasetDict> {
   const format = ROW_FORMATS.find((one) => one === nameOrPath);
   if (format && (options.data_files !== null || !existsSync(resolve(nameOrPath))))
-    return readSplits(anywhere(options.data_files, options.data_dir), '.', options, format);
+    return readSplits(anywhere(options.data_files, options.data_dir, format), '.', options, format);
+  if (OTHER_FORMATS.includes(nameOrPath) && !existsSync(resolve(nameOrPath)))
+    throw new OptionError(
+      `load_dataset reads ${ROW_FORMATS.join(', ')}, not ${nameOrPath}. Save the rows as Parquet; in Python: load_dataset(${show(nameOrPath)}, ...).to_parquet('rows.parquet')`,
+    );
   const path = await find(nameOrPath);
   if (path && statSync(path).isDirectory()) return fromFolder(path, nameOrPath, options);
   if (path) return readSplits(new Map([[splitOf(path) ?? 'train', [path]]]), dirname(path), options);

@@ -17,7 +17,7 @@ export type RowFormat = (typeof ROW_FORMATS)[number];
 export interface RowOptions {
   /** In a .json file the list of rows is the value of this key. Default: null. */
   field: string | null;
-  /** What stands between the fields of a CSV file; of .tsv files a tab. Default: null (a comma). */
+  /** What stands between the fields of a CSV file. Default: null (a comma, semicolon or tab, by its first lines). */
   delimiter: string | null;
 }
 export const ROW_DEFAULTS: RowOptions = { field: null, delimiter: null };
@@ -31,6 +31,26 @@ const endingOf = (path: string): string => path.toLowerCase().match(/\.(\w+?)(\.
 export const formatOf = (path: string): RowFormat | undefined =>
   Object.hasOwn(ENDINGS, endingOf(path)) ? ENDINGS[endingOf(path)] : undefined;
 
+/** The mark between the fields of a table of separated values: by its first two lines, where no JSON begins there. */
+function separatorOf(text: string): string | undefined {
+  const [head = '', first = ''] = text.replace(/^\ufeff/, '').split(/\r\n|\n|\r/, 2);
+  if (/^\s*[{[]/.test(head)) return undefined;
+  return [',', ';', '\t'].find((mark) => head.includes(mark) && first.split(mark).length >= head.split(mark).length);
+}
+
+/** Fails where what should be JSON is CSV. */
+function refuseCsv(text: string, path: string): void {
+  const separator = separatorOf(text);
+  if (!separator) return;
+  const columns = text
+    .split(/\r\n|\n|\r/, 1)[0]
+    .split(separator)
+    .map((name) => show(name.replace(/^"|"$/g, '')));
+  throw new DataError(
+    `${path} is CSV and not JSON: its first line names the columns ${columns.join(', ')}. Read it as such: load_dataset('csv', { data_files: ${show(path)} }).`,
+  );
+}
+
 const isRow = (value: unknown): value is Row => typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** A .json file: a list of objects, or lines of them. */
@@ -40,6 +60,7 @@ function rowsOfJson(text: string, path: string, field: string | null): Row[] {
   try {
     rows = JSON.parse(text);
   } catch (error) {
+    refuseCsv(text, path);
     throw new DataError(
       `${path} is not JSON (${(error as Error).message}). A list of objects is expected, or JSON Lines in a .jsonl file.`,
     );
@@ -71,6 +92,7 @@ function rowsOfLines(text: string, path: string): Row[] {
     try {
       row = JSON.parse(line.replace(/^\ufeff/, ''));
     } catch (error) {
+      if (!i) refuseCsv(text, path);
       throw new DataError(`${where} is not JSON (${(error as Error).message}). Each line must be one object.`);
     }
     if (!isRow(row)) throw new DataError(`${where} is ${show(row)}, but each line must be one object.`);
@@ -99,7 +121,7 @@ async function textOf(path: string): Promise<string> {
 export async function readRows(path: string, { field, delimiter }: RowOptions = ROW_DEFAULTS, format = formatOf(path)): Promise<Row[]> {
   if (format === 'parquet') return readParquet(path);
   const text = await textOf(path);
-  if (format === 'csv') return readCsv(text, path, delimiter ?? (endingOf(path) === 'tsv' ? '\t' : ','));
+  if (format === 'csv') return readCsv(text, path, delimiter ?? (endingOf(path) === 'tsv' ? '\t' : (separatorOf(text) ?? ',')));
   if (format === 'text') return rowsOfText(text);
   return endingOf(path) === 'json' || field !== null ? rowsOfJson(text, path, field) : rowsOfLines(text, path);
 }

@@ -115,16 +115,17 @@ it('loads JSON as Hugging Face’s datasets do: load_dataset("json", { data_file
   await expect(load_dataset('json')).rejects.toThrow(/needs data_files: load_dataset\('json', \{ data_files: 'rows\.jsonl' \}\)/);
   await expect(load_dataset('json', { data_files: 'nowhere.jsonl' })).rejects.toThrow(/names 'nowhere\.jsonl', but there is no \//);
   await expect(load_dataset('json', { files: one } as never)).rejects.toThrow(/Did you mean data_files\?/);
-  await expect(load_dataset('csv', { data_files: one })).rejects.toThrow(/reads JSON and JSON Lines, not csv/);
+  await expect(load_dataset('arrow', { data_files: one })).rejects.toThrow(/reads json, csv, parquet, text, not arrow/);
 });
 
 it.each([
   ['commas', 'question,answer\n"What, then?",It\n'],
   ['semicolons', 'question;answer\nWhat?;It\n'],
   ['tabs and CRLF', 'question\tanswer\r\nWhat?\tIt\r\n'],
-])('says that a file is CSV, with %s, and how to convert it', async (_, text) => {
-  for (const name of ['rows.csv', 'rows.json', 'rows.jsonl'])
+])('knows a CSV file, with %s, by what is in it', async (_, text) => {
+  expect(Object.keys((await rows(text, 'rows.csv'))[0])).toEqual(['question', 'answer']);
+  for (const name of ['rows.json', 'rows.jsonl'])
     await expect(rows(text, name)).rejects.toThrow(
-      /is CSV and not JSON: its first line names the columns 'question', 'answer'\. Save it as JSON Lines, in Python: pandas\.read_csv\('.*rows\.\w+'(, sep="(;|\\t)")?\)\.to_json\('.*rows\.jsonl', orient='records', lines=True\)/,
+      /is CSV and not JSON: its first line names the columns 'question', 'answer'\. Read it as such: load_dataset\('csv', \{ data_files: '.*rows\.\w+' \}\)/,
     );
 });

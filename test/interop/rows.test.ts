@@ -127,7 +127,7 @@ it('what is wrong is said', async () => {
     [at('out'), {}, /outside of the data set/],
     [at('bad'), {}, /its head is not YAML/],
     [at('empty'), {}, /holds no file of rows/],
-    ['csv', {}, /say which files to read/],
+    ['csv', {}, /load_dataset\('csv'\) needs data_files/],
     ['csv', { data_files: at('*.nothing') }, /no file fits/],
     ['csv', { data_file: 'x' }, /data_file/],
   ] as const)
