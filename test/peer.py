@@ -154,8 +154,11 @@ def optimizers(data):
 
     result = {}
     for name in data["names"]:
-        whole = name.replace("_bnb_8bit", "_torch").replace("adamw_8bit", "adamw_torch").replace("_8bit", "_32bit")
-        args = TrainingArguments("unused", optim=whole, learning_rate=data["lr"], weight_decay=data["weight_decay"], use_cpu=True)
+        bare, _, given = name.partition("?")
+        whole = bare.replace("_bnb_8bit", "_torch").replace("adamw_8bit", "adamw_torch").replace("_8bit", "_32bit")
+        args = TrainingArguments(
+            "unused", optim=whole, optim_args=given or None, learning_rate=data["lr"], weight_decay=data["weight_decay"], use_cpu=True
+        )
         kind, options = Trainer.get_optimizer_cls_and_kwargs(args)
         values = {n: torch.nn.Parameter(torch.tensor(data["start"][n]).reshape(shape)) for n, shape in data["shapes"].items()}
         groups = [

@@ -5,6 +5,7 @@ import sys
 import tempfile
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
 
@@ -59,8 +60,23 @@ def evaluations(data):
     return [list(told(case)) for case in data["cases"]]
 
 
+def settings(data):
+    """What transformers says of settings that it refuses, None of others; and the rates of each step of schedules."""
+    return {"refused": refused(data), "rates": [rates(data["lr"], *case) for case in data["rates"]]}
+
+
+def rates(lr, name, kwargs, warmup, total):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    scheduler = transformers.get_scheduler(name, optimizer, warmup, total, scheduler_specific_kwargs=kwargs)
+    steps = []
+    for _ in range(total):
+        steps.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return steps
+
+
 def refused(data):
-    """What transformers says of settings that it refuses; None of others."""
     model = AutoModelForCausalLM.from_pretrained(data["folder"])
 
     def said(case):

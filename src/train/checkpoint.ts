@@ -3,6 +3,7 @@ import { access, constants, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { FileError, InterruptedError, OptionError } from '../core/errors';
 import { sortedJson } from '../core/json';
+import { show } from '../core/options';
 import * as tf from '../engine/tf';
 import { whyUnwritten, writeText } from '../formats/atomic';
 import { readJson } from '../formats/json';
@@ -111,14 +112,17 @@ async function loadOptimizer(folder: string, step: number, optimizer: Optimizer)
 }
 
 /** Settings that change what a step does, and may change while a run goes on. */
-const SETTINGS = `learning_rate lr_scheduler_type warmup_steps weight_decay adam_beta1 adam_beta2 adam_epsilon optim max_grad_norm
+const SETTINGS =
+  `learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay adam_beta1 adam_beta2 adam_epsilon optim optim_args max_grad_norm
   r lora_alpha lora_dropout use_rslora`.split(/\s+/);
+
+const plain = (value: unknown) => (typeof value === 'string' ? value : show(value));
 
 /** What a checkpoint was made with and is different now, in words; empty where nothing is. */
 export async function changedSettings(folder: string, now: object): Promise<string[]> {
   const files = ['training_args.json', 'adapter_config.json'].map((name) => join(folder, name)).filter(existsSync);
   const before = Object.assign({}, ...(await Promise.all(files.map(readJson)))) as Record<string, unknown>;
   const given = now as Record<string, unknown>;
-  const differs = (name: string) => name in before && name in given && before[name] !== given[name];
-  return SETTINGS.filter(differs).map((name) => `${name} ${before[name]} -> ${given[name]}`);
+  const differs = (name: string) => name in before && name in given && show(before[name]) !== show(given[name]);
+  return SETTINGS.filter(differs).map((name) => `${name} ${plain(before[name])} -> ${plain(given[name])}`);
 }

@@ -3,9 +3,9 @@ import { type Alias, checkNumber, readOptions, show } from '../core/options';
 import { SAMPLING } from '../data/order';
 import { namedTrackers, TRACKERS } from './callbacks';
 import { checkHubOptions, HUB_TRAINING_ALIASES, HUB_TRAINING_DEFAULTS } from './hub_options';
-import { OPTIMIZERS } from './optimizers';
+import { OPTIMIZERS, optimArgs } from './optimizers';
 import type { TrainingOptions } from './options';
-import { SCHEDULES } from './schedules';
+import { rateFactor, SCHEDULES } from './schedules';
 
 export type { TrainingOptions } from './options';
 
@@ -18,12 +18,14 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   max_steps: -1,
   learning_rate: 5e-5,
   lr_scheduler_type: 'linear',
+  lr_scheduler_kwargs: null,
   warmup_steps: 0,
   weight_decay: 0,
   adam_beta1: 0.9,
   adam_beta2: 0.999,
   adam_epsilon: 1e-8,
   optim: 'adamw_torch_fused',
+  optim_args: null,
   max_grad_norm: 1,
   logging_steps: 10,
   logging_first_step: false,
@@ -104,9 +106,15 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
     if (!values.includes(value as string)) throw new OptionError(`${owner}: ${name} = ${show(value)} is not one of ${values.join(', ')}.`);
   };
   one('lr_scheduler_type', o.lr_scheduler_type, Object.keys(SCHEDULES));
+  one('optim', o.optim, Object.keys(OPTIMIZERS));
+  if (o.lr_scheduler_kwargs !== null && (typeof o.lr_scheduler_kwargs !== 'object' || Array.isArray(o.lr_scheduler_kwargs)))
+    throw new OptionError(
+      `${owner}: lr_scheduler_kwargs must be an object of the schedule's own options, but is ${show(o.lr_scheduler_kwargs)}.`,
+    );
+  rateFactor(o, { warmup: 0, total: 1 })(0); // says what the schedule lacks
+  optimArgs(OPTIMIZERS[o.optim], o.optim_args);
   one('eval_strategy', o.eval_strategy, ['no', 'steps', 'epoch']);
   one('save_strategy', o.save_strategy, ['no', 'steps', 'epoch']);
-  one('optim', o.optim, Object.keys(OPTIMIZERS));
   one('train_sampling_strategy', o.train_sampling_strategy, SAMPLING);
   const { metric_for_best_model: metric, greater_is_better: greater } = o;
   if (metric !== null && (typeof metric !== 'string' || !metric))

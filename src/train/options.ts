@@ -23,6 +23,8 @@ export interface TrainingOptions extends HubTrainingOptions {
   learning_rate: number;
   /** The curve of the learning rate over the steps, after the warmup. Default: 'linear'. */
   lr_scheduler_type: Known<ScheduleName>;
+  /** Options of the schedule's own, as transformers has them: { num_cycles: 2 } of cosine_with_restarts, say; null: none. Default: null. */
+  lr_scheduler_kwargs: Record<string, number | string> | null;
   /** Steps in which the learning rate rises from 0 to its peak; below 1 a share of all steps. Default: 0. */
   warmup_steps: number;
   /** How much of each weight is taken away at a step, times the learning rate (AdamW's); 0 takes none. Default: 0. */
@@ -35,6 +37,8 @@ export interface TrainingOptions extends HubTrainingOptions {
   adam_epsilon: number;
   /** The optimizer; those with 8bit in their name remember gradients in a quarter of the memory. Default: 'adamw_torch_fused'. */
   optim: Known<OptimizerName>;
+  /** Options of the optimizer's own: 'momentum=0.9, nesterov=true' or an object, of sgd; null: none. Default: null. */
+  optim_args: string | Record<string, number | boolean> | null;
   /** Gradients whose norm is larger are scaled down to it; 0 leaves them as they are. Default: 1. */
   max_grad_norm: number;
   /** Steps from one line of the log to the next; below 1 a share of all steps. The plot has every step. Default: 10. */

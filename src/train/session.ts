@@ -19,7 +19,7 @@ import type { Optimizer } from './optimizers';
 import { originOf } from './output_dir';
 import { answer } from './requests';
 import { during, newRun, note, optionsOf, plot, type Run, tell, warn } from './run';
-import { SCHEDULES } from './schedules';
+import { rateFactor } from './schedules';
 import { newState, type Ours, type SavedState, type TrainerState } from './state';
 import { Tally } from './tally';
 import type { Trainer, TrainerParts, TrainOutput } from './trainer';
@@ -41,6 +41,7 @@ export class Session<M extends TrainedModel, E> {
   readonly state: TrainerState;
   precision: Precision;
   private readonly course: Course;
+  private readonly factorAt: (step: number) => number;
   private plan: Plan;
   private resumedFrom?: string;
   private firstStep = 0;
@@ -54,6 +55,7 @@ export class Session<M extends TrainedModel, E> {
     const tokens = train.map((row) => lengthOf(objective, row));
     this.course = new Course(args, tokens);
     this.state = newState(args, this.course.length);
+    this.factorAt = rateFactor(args, this.course.length);
     this.run = newRun(args.run_name ?? basename(args.output_dir), args.output_dir, this.state.max_steps, optionsOf(args, model));
     const longest = tokens.reduce((most, n) => Math.max(most, n), 0);
     this.plan = planMicroBatches(args, needsOf(model, longest, this.precision));
@@ -143,8 +145,7 @@ export class Session<M extends TrainedModel, E> {
 
   /** The schedule's factor on the rate of the next step. */
   private get factor(): number {
-    const { length } = this.course;
-    return SCHEDULES[this.its.parts.args.lr_scheduler_type](this.run.step, length.warmup, length.total);
+    return this.factorAt(this.run.step);
   }
 
   private count(figures: Record<string, number>, tokens: number, { lr, norm, speed }: { lr: number; norm: number; speed: number }): void {

@@ -2,7 +2,7 @@ import { beforeAll, expect, it } from 'vitest';
 import { OPTIMIZERS } from '../../src/train/optimizers';
 import { startNative } from '../engine/check_op';
 import { peer } from '../peer';
-import { args, drawn, SHAPES, STEPS, stepped, tensors } from '../train/steps';
+import { args, drawn, SHAPES, STEPS, stepped, tensors, WITH_ARGS } from '../train/steps';
 
 /** Of names that mean the same one. */
 const NAMES = [
@@ -11,6 +11,7 @@ const NAMES = [
       ([name, { names }]) => Object.keys(names).find((n) => names[n].eightBit === names[name].eightBit) as string,
     ),
   ),
+  ...WITH_ARGS,
 ];
 
 beforeAll(startNative);
@@ -33,8 +34,11 @@ it('every optimizer steps as the one that transformers makes of its name', async
       const [ours, expected, before] = [values.get(name) as Float32Array, theirs[optim][name], drawn(name, 0)];
       const size = Math.sqrt(expected.reduce((sum, value, i) => sum + (value - before[i]) ** 2, 0));
       const off = Math.sqrt(expected.reduce((sum, value, i) => sum + (value - ours[i]) ** 2, 0));
-      // What is remembered in 8 bits is rounded, here and in bitsandbytes, whose CPU steps are not the same to the last code.
-      expect(off / size, `${optim}: ${name}`).toBeLessThan(OPTIMIZERS[optim].names[optim].eightBit ? 0.03 : 3e-5);
+      // What is remembered in 8 bits is rounded, here and in bitsandbytes, whose CPU steps are not the same to the last code. Lion's steps
+      // are signs: where a momentum is close to 0, rounding decides.
+      const [bare] = optim.split('?');
+      const isEightBit = OPTIMIZERS[bare].names[bare].eightBit;
+      expect(off / size, `${optim}: ${name}`).toBeLessThan(isEightBit ? (bare.startsWith('lion') ? 0.2 : 0.03) : 3e-5);
     }
   }
   for (const tensor of start.values()) tensor.dispose();

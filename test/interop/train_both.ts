@@ -5,7 +5,7 @@ import { AutoModelForCausalLM, type BitsAndBytesConfig, type Dataset, LoraConfig
 import type { LoraOptions } from '../../src/peft/lora';
 import type { PeftConfig } from '../../src/peft/method';
 import type { Tokenizer } from '../../src/tokenizers/tokenizer';
-import { SCHEDULES } from '../../src/train/schedules';
+import { rateFactor } from '../../src/train/schedules';
 import { peer } from '../peer';
 import { scratch } from '../tiny';
 
@@ -110,7 +110,7 @@ async function trainHere({ path, tokenizer, train, test, steps, dtype, lr = 5e-4
     batches,
     eval: test ? prepareSft(test, tokenizer, format).examples.map((row) => padded([row])) : [],
     lr: args.learning_rate,
-    rates: batches.map((_, s) => args.learning_rate * SCHEDULES.cosine(s, warmup_steps, steps)),
+    rates: batches.map((_, s) => args.learning_rate * rateFactor(args, { warmup: warmup_steps, total: steps })(s)),
     weight_decay: args.weight_decay,
     max_grad_norm: args.max_grad_norm,
   };

@@ -21,10 +21,20 @@ export function drawn(name: keyof typeof SHAPES, step: number): Float32Array {
 export const tensors = (step: number) =>
   new Map(Object.entries(SHAPES).map(([name, shape]) => [name, tf.tensor(drawn(name as keyof typeof SHAPES, step), shape)]));
 
+/** An optimizer's name, with optim_args behind a question mark: 'sgd?momentum=0.9'. */
+export const WITH_ARGS = ['sgd?momentum=0.9', 'sgd?momentum=0.8,dampening=0.1', 'sgd?momentum=0.9,nesterov=true'];
+
 /** Takes steps from `first` to `last`; with `from` what an optimizer remembered is taken over first. */
-export async function stepped(optim: string, first: number, last: number, start: Map<string, tf.Tensor>, from?: Map<string, Float32Array>) {
+export async function stepped(
+  optimizer_name: string,
+  first: number,
+  last: number,
+  start: Map<string, tf.Tensor>,
+  from?: Map<string, Float32Array>,
+) {
   const parameters = new Map([...start].map(([name, tensor]) => [name, new Parameter(tf.keep(tf.clone(tensor)))]));
-  const optimizer = new Optimizer(OPTIMIZERS[optim], parameters, { ...args, optim });
+  const [optim, optim_args = null] = optimizer_name.split('?');
+  const optimizer = new Optimizer(OPTIMIZERS[optim], parameters, { ...args, optim, optim_args });
   if (from) await optimizer.restore(first - 1, async (name, shape) => tf.tensor(from.get(name) as Float32Array, shape));
   for (let step = first; step <= last; step++) {
     const gradients = tensors(step);

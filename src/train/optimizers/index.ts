@@ -1,7 +1,7 @@
 import * as kinds from './kinds';
 import type { OptimizerKind } from './optimizer';
 
-export { Optimizer } from './optimizer';
+export { Optimizer, optimArgs } from './optimizer';
 
 type Kinds = typeof kinds;
 /** The values of `optim`. */

@@ -1,3 +1,5 @@
+import { OptionError } from '../../core/errors';
+import { readOptions, show } from '../../core/options';
 import { isNative } from '../../engine/backend';
 import { PackedMoment } from '../../engine/ops/adamw';
 import * as tf from '../../engine/tf';
@@ -78,20 +80,52 @@ export interface Step {
   weight_decay: number;
 }
 
-export type OptimizerOptions = Pick<TrainingOptions, 'optim' | 'adam_beta1' | 'adam_beta2' | 'adam_epsilon' | 'weight_decay'>;
+export type OptimizerOptions = Pick<
+  TrainingOptions,
+  'optim' | 'optim_args' | 'adam_beta1' | 'adam_beta2' | 'adam_epsilon' | 'weight_decay'
+>;
+
+/** The values of an optimizer's own options. */
+export type OptimArgs = Record<string, number | boolean>;
 
 /** A way of stepping: what a file of this folder says, and the table in index.ts knows. */
 export interface OptimizerKind {
   /** Values of `optim` that mean it, and whether what it remembers is kept in 8 bits then. */
   names: Record<string, { eightBit: boolean }>;
+  /** What `optim_args` may have, with its defaults. */
+  args?: OptimArgs;
   /** What it remembers of a parameter of this shape. */
-  slots(shape: number[]): Slot[];
+  slots(shape: number[], args: OptimArgs): Slot[];
   /** Changes parameters and states, in place or by new tensors that they take. */
-  apply(entries: Entry[], step: Step, options: OptimizerOptions): void;
+  apply(entries: Entry[], step: Step, options: OptimizerOptions, args: OptimArgs): void;
+}
+
+/** An optimizer's own options as `optim_args` gives them: 'momentum=0.9, nesterov=true', as transformers has it, or an object. */
+export function optimArgs({ names, args = {} }: OptimizerKind, given: unknown): OptimArgs {
+  const owner = `optim_args of '${Object.keys(names)[0]}'`;
+  const pairs = (text: string) => text.split(',').flatMap((part) => (part.trim() ? [part.split('=').map((half) => half.trim())] : []));
+  const object = typeof given === 'string' ? Object.fromEntries(pairs(given)) : (given ?? {});
+  if (given !== null && typeof given !== 'string' && (typeof given !== 'object' || Array.isArray(given)))
+    throw new OptionError(`${owner} must be a text like 'momentum=0.9' or an object, but is ${show(given)}.`);
+  if (!Object.keys(args).length && Object.keys(object).length)
+    throw new OptionError(`${owner} = ${show(given)}: this optimizer has no options of its own. Leave it out.`);
+  const read = readOptions<Record<string, unknown>>(owner, object, args);
+  return Object.fromEntries(
+    Object.entries(read).map(([name, value]) => {
+      const made =
+        typeof args[name] === 'boolean'
+          ? { true: true, false: false }[String(value).toLowerCase()]
+          : Number(value === '' ? Number.NaN : value);
+      if (made === undefined || Number.isNaN(made))
+        throw new OptionError(`${owner}: ${name} must be a ${typeof args[name]}, but is ${show(value)}. ${show(args[name])} is usual.`);
+      return [name, made];
+    }),
+  );
 }
 
 /** One optimizer at work on named parameters; a checkpoint holds what it remembers in fp32. */
 export class Optimizer {
+  private readonly args: OptimArgs;
   private readonly states = new Map<string, State[]>();
   /** Steps taken. */
   step = 0;
@@ -102,12 +136,13 @@ export class Optimizer {
     private readonly options: OptimizerOptions,
   ) {
     const { eightBit } = kind.names[options.optim];
+    this.args = optimArgs(kind, options.optim_args);
     for (const [name, parameter] of parameters) {
       // It will be changed in place, and may share its memory with the array it was made from.
       parameter.assign(tf.keep(tf.mul(parameter.tensor, 1)));
       this.states.set(
         name,
-        kind.slots(parameter.shape).map(({ shape, signed }) => new State(shape, signed, eightBit)),
+        kind.slots(parameter.shape, this.args).map(({ shape, signed }) => new State(shape, signed, eightBit)),
       );
     }
   }
@@ -123,8 +158,8 @@ export class Optimizer {
         states: this.states.get(name) as State[],
       });
     const step = { lr, factor, step: this.step };
-    this.kind.apply(plain, { ...step, weight_decay: 0 }, this.options);
-    this.kind.apply(decayed, { ...step, weight_decay: this.options.weight_decay }, this.options);
+    this.kind.apply(plain, { ...step, weight_decay: 0 }, this.options, this.args);
+    this.kind.apply(decayed, { ...step, weight_decay: this.options.weight_decay }, this.options, this.args);
   }
 
   /** What it remembers, by name: '<parameter>.<slot>'. */
@@ -139,7 +174,7 @@ export class Optimizer {
 
   private *named(): Generator<{ name: string; state: State }> {
     for (const [name, states] of this.states)
-      for (const [i, slot] of this.kind.slots((this.parameters.get(name) as Parameter).shape).entries())
+      for (const [i, slot] of this.kind.slots((this.parameters.get(name) as Parameter).shape, this.args).entries())
         yield { name: `${name}.${slot.name}`, state: states[i] };
   }
 
