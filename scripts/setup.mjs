@@ -135,7 +135,7 @@ export const stages = {
     make: () => venv('.venv', 'scripts/requirements.txt'),
   }),
   extension: stage('extension and kernelspec', {
-    inputs: ['extension', 'views', 'tsconfig.json', 'scripts/setup.mjs'],
+    inputs: ['extension', 'views', 'docs/api', 'tsconfig.json', 'scripts/setup.mjs'],
     outputs: ['.venv/share/jupyter/labextensions/@tunebook/jupyterlab/package.json', '.venv/share/jupyter/kernels/tunebook/kernel.json'],
     more: () => process.execPath,
     async make() {
@@ -147,6 +147,8 @@ export const stages = {
         what: 'Building the JupyterLab extension',
         remedy: 'This is a fault of tunebook or of a local change.',
       });
+      // Read in JupyterLab, wherever the notebooks are.
+      cpSync(join(root, 'docs/api'), join(root, 'extension/labextension/api'), { recursive: true });
       const installed = join(root, '.venv/share/jupyter/labextensions/@tunebook/jupyterlab');
       rmSync(installed, { recursive: true, force: true });
       cpSync(join(root, 'extension/labextension'), installed, { recursive: true });

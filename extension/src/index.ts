@@ -9,6 +9,7 @@ import { Signal } from '@lumino/signaling';
 import { ADAPTER_MIME, RUN_MIME } from '@tunebook/views';
 import { AdapterFactory, FileModelFactory } from './adapter/document';
 import { AdapterRenderer } from './adapter/renderer';
+import { addApi } from './api';
 import { addCommands } from './commands';
 import { type Context, DEFAULT_SETTINGS, IContext, type ViewSettings } from './context';
 import { isOurs } from './kernel';
@@ -99,6 +100,7 @@ const runs: JupyterFrontEndPlugin<void> = {
       defaultRank: 10,
       createRenderer: () => new RunRenderer(store, context),
     });
+    addApi(app, registry, trans, palette);
     // Views of a notebook share its session; elsewhere (a file, a preview) a run is shown as it is.
     registry.addFactory(factory(new RunStore(trans)), 10);
     if (!notebooks) return;

@@ -1,0 +1,109 @@
+import type { JupyterFrontEnd } from '@jupyterlab/application';
+import { type ICommandPalette, MainAreaWidget } from '@jupyterlab/apputils';
+import { PageConfig, URLExt } from '@jupyterlab/coreutils';
+import { type IRenderMimeRegistry, MimeModel } from '@jupyterlab/rendermime';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { Widget } from '@lumino/widgets';
+import { target } from './api_links';
+import { button, element } from './dom';
+
+const HOME = 'README.md';
+/** Where the pages lie beside the extension: docs/api as it was when that was built. */
+const pageUrl = (page: string) => URLExt.join(PageConfig.getOption('fullLabextensionsUrl'), '@tunebook/jupyterlab/api', page);
+
+/** The pages that are made of the library's docstrings; links from one to another stay in here, those to notebooks open them. */
+class ApiPages extends Widget {
+  private readonly text = element('div', { className: 'tunebook-page', tabIndex: 0 });
+  private readonly said = element('span', { role: 'status' });
+  private readonly back: HTMLButtonElement;
+  private visited: string[] = [];
+
+  constructor(
+    private readonly registry: IRenderMimeRegistry,
+    private readonly open: (notebook: string) => Promise<boolean>,
+    private readonly trans: TranslationBundle,
+  ) {
+    super();
+    this.addClass('tunebook-api');
+    this.back = button(trans.__('Back'), trans.__('To the page before'), () => {
+      this.visited.pop();
+      const page = this.visited.pop();
+      if (page !== undefined) void this.turnTo(page);
+    });
+    const all = button(trans.__('All names'), trans.__('To the list of classes and functions'), () => this.turnTo(HOME));
+    this.node.append(element('div', { className: 'tunebook-tools' }, this.back, all, this.said), this.text);
+    this.text.addEventListener('click', (event) => this.follow(event), true);
+    void this.turnTo(HOME);
+  }
+
+  private follow(event: MouseEvent): void {
+    const link = (event.target as Element).closest('a[href]');
+    const page = this.visited[this.visited.length - 1];
+    const to = link && target(page, link.getAttribute('href') as string);
+    if (!to) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if ('page' in to) void this.turnTo(to.page);
+    else void this.openNotebook(to.notebook);
+  }
+
+  private async openNotebook(path: string): Promise<void> {
+    this.said.textContent = (await this.open(path))
+      ? ''
+      : this.trans.__('%1 is part of tunebook’s repository, which is not in the folder that is shown here.', path);
+  }
+
+  private async turnTo(page: string): Promise<void> {
+    const response = await fetch(pageUrl(page)).catch(() => undefined);
+    if (this.isDisposed) return;
+    if (!response?.ok) {
+      this.said.textContent = this.trans.__('The page %1 is not part of this installation.', page);
+      return;
+    }
+    const renderer = this.registry.createRenderer('text/markdown');
+    await renderer.renderModel(new MimeModel({ data: { 'text/markdown': await response.text() } }));
+    this.said.textContent = '';
+    this.visited.push(page);
+    this.back.disabled = this.visited.length < 2;
+    this.text.replaceChildren(renderer.node);
+    this.text.scrollTop = 0;
+  }
+}
+
+/** `tunebook: API`, in the Help menu (schema/plugin.json) and the palette. */
+export function addApi(
+  app: JupyterFrontEnd,
+  registry: IRenderMimeRegistry,
+  trans: TranslationBundle,
+  palette: ICommandPalette | null,
+): void {
+  const { commands, shell, serviceManager } = app;
+  /** The notebook of this path, or of this name in the folder that is shown. */
+  const open = async (path: string) => {
+    for (const place of [path, path.split('/').slice(-1)[0]]) {
+      const isThere = await serviceManager.contents.get(place, { content: false }).then(
+        () => true,
+        () => false,
+      );
+      if (isThere) return commands.execute('docmanager:open', { path: place }).then(() => true);
+    }
+    return false;
+  };
+  let shown: MainAreaWidget<ApiPages> | undefined;
+  commands.addCommand('tunebook:api', {
+    label: trans.__('tunebook API'),
+    caption: trans.__('All classes, functions and options of tunebook'),
+    describedBy: { args: { type: 'object', properties: {} } },
+    execute: () => {
+      if (!shown || shown.isDisposed) {
+        shown = new MainAreaWidget({ content: new ApiPages(registry, open, trans) });
+        shown.id = 'tunebook-api';
+        shown.title.label = trans.__('tunebook API');
+        shown.title.closable = true;
+      }
+      if (!shown.isAttached) shell.add(shown, 'main');
+      shell.activateById(shown.id);
+    },
+  });
+  palette?.addItem({ command: 'tunebook:api', category: trans.__('Fine-tuning') });
+}
