@@ -1,40 +1,31 @@
-import { basename, dirname, join, resolve } from 'node:path';
 import { OptionError } from '../core/errors';
-import { emit } from '../core/events';
+import { emit, warnOnce } from '../core/events';
 import { readOptions, show } from '../core/options';
 import { Random } from '../core/random';
-import { writeText } from '../formats/atomic';
-import { type GivenPush, pushSaved } from '../hub/push';
 import { resolveAdapter } from '../hub/resolve';
 import { HUB_DEFAULTS, type HubOptions } from '../hub/settings';
-import type { Pushed } from '../hub/upload';
-import { Module, type Parameter } from '../nn';
+import { type LowRank, Module, type Parameter } from '../nn';
 import { trainableText } from '../nn/printed';
 import { configIn, configOf } from './configs';
 import { refuseHeld, takeOff, worn } from './hold';
+import { pairsIn } from './lora';
 import { Merged, mergeForGood } from './merge';
 import { type Adapter, type BaseModel, checkTask, type PeftConfig } from './method';
-import { FILE, isGguf, Part, type SaveOptions } from './part';
-import { countOf, Parts } from './parts';
+import { Part } from './part';
+import { countOf } from './parts';
 import { peftPrinted } from './printed';
+import { DEFAULT, SavedAdapters } from './saved_adapters';
 
 export type { BaseModel } from './method';
 
 type Find = Partial<HubOptions> & Record<string, unknown>;
 
-const DEFAULT = 'default';
-
 /** What a model's `generate` takes and gives, where it has one. */
 type Generates<M> = M extends { generate(...given: infer A): infer R } ? (...given: A) => R : never;
 
 /** A frozen base model with one or more adapters, of any methods, by name; those that are active answer and are trained. */
-export class PeftModel<M extends BaseModel = BaseModel> extends Module {
-  private readonly parts = new Parts();
+export class PeftModel<M extends BaseModel = BaseModel> extends SavedAdapters<M> {
   private merged?: Merged;
-
-  private constructor(readonly base_model: M) {
-    super();
-  }
 
   /** Puts a fresh adapter beside the modules that the config names, in the place of what the model wears. */
   static attach<M extends BaseModel>(model: M, config: PeftConfig, seed: number): PeftModel<M> {
@@ -113,10 +104,6 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
     return this.parts.active;
   }
 
-  get active_adapter(): string {
-    return this.parts.active[0] ?? DEFAULT;
-  }
-
   /** The config of the (first) active adapter. */
   get active_peft_config(): PeftConfig {
     return this.parts.get(this.active_adapter).config;
@@ -176,6 +163,14 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
 
   private refuseMerged(what: string): void {
     if (this.merged) throw new OptionError(`${what}: adapters are merged into the weights. Call unmerge_adapter() first.`);
+  }
+
+  /** LoRA's pairs of the active adapters, by the paths of their modules. Its old name: `attached` has what every method has put there. */
+  get pairs(): ReadonlyMap<string, LowRank> {
+    warnOnce(
+      'PeftModel.pairs is of LoRA alone. peft.attached has what the active adapters have put into the model, whatever their method.',
+    );
+    return pairsIn(this.attached);
   }
 
   /** What the active adapters have put into the model. */
@@ -289,59 +284,7 @@ export class PeftModel<M extends BaseModel = BaseModel> extends Module {
       if (unmergeable) throw new OptionError(`The adapter ${show(name)} cannot be merged: ${unmergeable}`);
     }
   }
-
-  /**
-   * Writes adapter_config.json, adapter_model.safetensors and README.md, as PEFT does: the adapter called 'default' into the folder,
-   * others into folders of their names inside it.
-   */
-  async save_pretrained(folder: string, { save_embedding_layers = 'auto', selected_adapters = null }: SaveOptions = {}): Promise<void> {
-    if (![true, false, 'auto'].includes(save_embedding_layers))
-      throw new OptionError(`save_pretrained: save_embedding_layers is ${show(save_embedding_layers)}; it can be true, false or 'auto'.`);
-    const base = this.base_model.config._name_or_path;
-    for (const name of selected_adapters ?? [...this.parts].map(([name]) => name))
-      await this.parts.get(name).save(placeOf(folder, name), base, Boolean(save_embedding_layers));
-  }
-
-  /**
-   * Pushes the adapters, as save_pretrained writes them, to a repository of the Hub, which is made where it is not there: 'owner/name', or
-   * 'name' under the token's account.
-   */
-  push_to_hub(repo_id: string, options: GivenPush = {}): Promise<Pushed> {
-    return pushSaved(repo_id, options, 'adapter', (folder) => this.save_pretrained(folder));
-  }
-
-  /**
-   * Writes a LoRA adapter as a GGUF file for llama.cpp, as its convert_lora_to_gguf.py does, and an Ollama Modelfile beside it. `path`: the file (*.gguf) or a
-   * folder. `outtype`: 'f32' (the default), 'f16', 'bf16' or 'q8_0'. What that format cannot hold (an adapted output head or embedding table, whole modules,
-   * other methods) is an OptionError with the remedy. Returns the file's path.
-   */
-  async save_pretrained_gguf(path: string, options: { adapter_name?: string; outtype?: string } = {}): Promise<string> {
-    const defaults = { adapter_name: this.active_adapter, outtype: 'f32' };
-    const { adapter_name, outtype } = readOptions('save_pretrained_gguf', options, defaults);
-    const file = isGguf(path) ? path : join(path, `${adapter_name === DEFAULT ? 'adapter' : adapter_name}.${outtype.toUpperCase()}.gguf`);
-    await this.parts.get(adapter_name).saveGguf(file, this.base_model, outtype);
-    const base = this.base_model.config._name_or_path;
-    const from = isGguf(base) ? resolve(base) : `./${basename(base)}.Q8_0.gguf`;
-    await writeText(
-      join(dirname(file), 'Modelfile'),
-      `# The model that the adapter is for, as GGUF: model.save_pretrained_gguf\nFROM ${from}\nADAPTER ./${basename(file)}\n`,
-    );
-    return file;
-  }
-
-  /** Where a saved model of this kind has its (first) adapter's values. */
-  get weightsFile(): string {
-    const [[first] = [DEFAULT]] = this.parts;
-    return placeOf('', this.parts.has(DEFAULT) ? DEFAULT : first, FILE);
-  }
-
-  /** Replaces the values of these adapters by those of saved ones of the same shape. */
-  async restore(folder: string): Promise<void> {
-    for (const [name, part] of this.parts) await part.read(placeOf(folder, name));
-  }
 }
-
-const placeOf = (folder: string, name: string, ...rest: string[]): string => join(folder, ...(name === DEFAULT ? [] : [name]), ...rest);
 
 /** Puts an adapter into a model's modules; `seed` draws its first values. */
 export function get_peft_model<M extends BaseModel>(model: M, config: PeftConfig, { seed = 42 }: { seed?: number } = {}): PeftModel<M> {
