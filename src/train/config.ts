@@ -1,6 +1,7 @@
 import { OptionError } from '../core/errors';
 import { type Alias, checkNumber, readOptions, show } from '../core/options';
 import { SAMPLING } from '../data/order';
+import { checkBest } from './best';
 import { namedTrackers, TRACKERS } from './callbacks';
 import { checkHubOptions, HUB_TRAINING_ALIASES, HUB_TRAINING_DEFAULTS } from './hub_options';
 import { OPTIMIZERS, optimArgs } from './optimizers';
@@ -34,6 +35,7 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   save_strategy: 'steps',
   save_steps: 500,
   save_total_limit: null,
+  load_best_model_at_end: false,
   metric_for_best_model: null,
   greater_is_better: null,
   seed: 42,
@@ -114,15 +116,9 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   rateFactor(o, { warmup: 0, total: 1 })(0); // says what the schedule lacks
   optimArgs(OPTIMIZERS[o.optim], o.optim_args);
   one('eval_strategy', o.eval_strategy, ['no', 'steps', 'epoch']);
-  one('save_strategy', o.save_strategy, ['no', 'steps', 'epoch']);
+  one('save_strategy', o.save_strategy, ['no', 'steps', 'epoch', 'best']);
   one('train_sampling_strategy', o.train_sampling_strategy, SAMPLING);
-  const { metric_for_best_model: metric, greater_is_better: greater } = o;
-  if (metric !== null && (typeof metric !== 'string' || !metric))
-    throw new OptionError(
-      `${owner}: metric_for_best_model must be the name of a figure of evaluations ('loss', say) or null, but is ${show(metric)}.`,
-    );
-  if (greater !== null && (typeof greater !== 'boolean' || metric === null))
-    throw new OptionError(`${owner}: greater_is_better = ${show(greater)} must be true, false or null, and needs metric_for_best_model.`);
+  checkBest(owner, o);
   checkHubOptions(owner, o);
   if (o.fp16) throw new OptionError(`${owner}: fp16 = true is not supported. Leave it out, or use bf16: true.`);
   for (const name of namedTrackers(o.report_to)) one('report_to', name, ['none', 'all', ...Object.keys(TRACKERS)]);

@@ -49,12 +49,14 @@ export interface TrainingOptions extends HubTrainingOptions {
   eval_strategy: 'no' | 'steps' | 'epoch';
   /** Steps from one evaluation to the next, below 1 a share of all; null: as logging_steps. Default: null. */
   eval_steps: number | null;
-  /** When a checkpoint is saved that training can be resumed from: never, every save_steps, or after each epoch. Default: 'steps'. */
-  save_strategy: 'no' | 'steps' | 'epoch';
+  /** When a checkpoint is saved that training can be resumed from: never, every save_steps, after each epoch, or ('best') where an evaluation was the best so far. Default: 'steps'. */
+  save_strategy: 'no' | 'steps' | 'epoch' | 'best';
   /** Steps from one checkpoint to the next; below 1 a share of all steps. Default: 500. */
   save_steps: number;
   /** How many checkpoints of its own a run keeps; null or 0: all. Default: null. */
   save_total_limit: number | null;
+  /** Whether the model goes back to its best checkpoint (metric_for_best_model, by default the loss) when training ends. Default: false. */
+  load_best_model_at_end: boolean;
   /** The figure of evaluations (loss or eval_loss, say) whose best value is noted; null: none. Default: null. */
   metric_for_best_model: string | null;
   /** Whether more of metric_for_best_model is better; null: unless its name ends in loss. Default: null. */

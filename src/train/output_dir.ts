@@ -121,12 +121,24 @@ async function exchange(path: string, partial: string, old: string): Promise<voi
 }
 const EITHER_WAY = [() => true, () => false] as const;
 
-/** Deletes the run's own checkpoints but the last `limit`; returns the paths that are gone. What may be another's is left alone. */
-export async function forgetOld(folder: string, runs: Lineage, limit: number | null): Promise<string[]> {
+/**
+ * Deletes the run's own checkpoints but the last `limit`; returns the paths that are gone. What may be another's is left alone. The best
+ * one is deleted after all others but the last; `both`: a limit of one keeps it beside the last.
+ */
+export async function forgetOld(
+  folder: string,
+  runs: Lineage,
+  limit: number | null,
+  { best = null, both = false }: { best?: string | null; both?: boolean } = {},
+): Promise<string[]> {
   if (limit === null || limit <= 0) return [];
   const own = checkpointsIn(folder).filter((kept) => kept.runs !== NAMELESS && isOf(runs, kept));
+  const paths = own.sort((a, b) => a.step - b.step).map(({ path }) => path);
+  const at = paths.indexOf(best ?? '');
+  const isApart = at >= 0 && at < paths.length - 1;
+  if (isApart) paths.splice(paths.length - 2, 0, ...paths.splice(at, 1));
   const gone: string[] = [];
-  for (const { path } of own.sort((a, b) => a.step - b.step).slice(0, -limit))
+  for (const path of paths.slice(0, -(both && isApart ? Math.max(2, limit) : limit)))
     await beside(path, 'partial', async (name) => {
       await rename(path, name); // one that is deleted in part is no checkpoint
       gone.push(path);

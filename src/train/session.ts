@@ -6,6 +6,7 @@ import { figuresHtml, shownAs } from '../core/shown';
 import { memoryUsage } from '../engine/memory';
 import { globalNorm } from '../engine/ops/adamw';
 import type { Precision } from '../engine/precision';
+import { bestCheckpoint } from './best';
 import type { CallbackContext, CallbackHandler, HookName, TrainerControl } from './callbacks/callback';
 import { changedSettings, loadCheckpoint, saveCheckpoint } from './checkpoint';
 import { Course } from './course';
@@ -41,6 +42,7 @@ export class Session<M extends TrainedModel, E> {
   readonly state: TrainerState;
   precision: Precision;
   private readonly course: Course;
+  /** The schedule's factor on the rate of the step after so many. */
   private readonly factorAt: (step: number) => number;
   private plan: Plan;
   private resumedFrom?: string;
@@ -118,7 +120,7 @@ export class Session<M extends TrainedModel, E> {
     const { args, model, objective, train } = this.its.parts;
     const chosen = course.rows(run.step);
     const start = performance.now();
-    const lr = run.peakRate * this.factor;
+    const lr = run.peakRate * this.factorAt(run.step);
     const { gradients, loss, metrics } = await stepGradients(
       model,
       objective,
@@ -141,11 +143,6 @@ export class Session<M extends TrainedModel, E> {
       const tokens = chosen.reduce((n, i) => n + course.tokens[i], 0);
       this.count({ loss, ...metrics }, tokens, { lr, norm, speed: tokens / ((performance.now() - start) / 1000) });
     }
-  }
-
-  /** The schedule's factor on the rate of the next step. */
-  private get factor(): number {
-    return this.factorAt(this.run.step);
   }
 
   private count(figures: Record<string, number>, tokens: number, { lr, norm, speed }: { lr: number; norm: number; speed: number }): void {
@@ -187,7 +184,8 @@ export class Session<M extends TrainedModel, E> {
 
   /** Sets what the schedule's curve is multiplied with from the next step on. */
   setRate(rate: number): void {
-    const { run, factor } = this;
+    const { run } = this;
+    const factor = this.factorAt(run.step);
     const { lr_scheduler_type: schedule } = this.its.parts.args;
     const from = `learning rate from ${run.peakRate} to ${rate}`;
     const now = Number((rate * factor).toPrecision(3));
@@ -210,6 +208,7 @@ export class Session<M extends TrainedModel, E> {
     if (control.should_epoch_stop) this.course.leaveOut(this.run.step);
     if (run.checkpoints.at(-1) === folder && this.resumedFrom === folder) return folder;
     const about = { runs: trainer.lineage, args: withoutToken(parts.args) };
+    this.state.best_model_checkpoint = bestCheckpoint(this.state, parts.args.output_dir, folder);
     await saveCheckpoint(folder, optimizer, this.saved(), about, (to) => trainer.save_model(to));
     note(run, 'checkpoint', `saved ${basename(folder)}`);
     run.checkpoints = [...run.checkpoints.filter((path) => path !== folder), folder];
@@ -263,7 +262,7 @@ export class Session<M extends TrainedModel, E> {
     const { run, its, firstStep, lossSum } = this;
     const { max_steps: total } = this.state;
     const stopped = !this.isOver;
-    const isDue = stopped || (its.parts.args.save_strategy !== 'no' && run.checkpoints.at(-1) !== this.folder);
+    const isDue = stopped || (['steps', 'epoch'].includes(its.parts.args.save_strategy) && run.checkpoints.at(-1) !== this.folder);
     const saved = isDue ? await this.save().catch(unsaved) : (run.checkpoints.at(-1) ?? null);
     const steps = run.step - firstStep;
     const seconds = (performance.now() - began) / 1000 - run.pausedSeconds;

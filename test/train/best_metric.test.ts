@@ -1,6 +1,16 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { SFTConfig } from '../../src/index';
+import * as tf from '../../src/engine/tf';
+import { SFTConfig, TrainerCallback } from '../../src/index';
+import type { CallbackContext } from '../../src/train/callbacks/callback';
 import { evaluated, make } from './small_runs';
+
+/** Forgets all from the fifth step on. */
+class Forgets extends TrainerCallback {
+  override async on_step_end(_: unknown, { global_step }: { global_step: number }, __: unknown, { model }: CallbackContext): Promise<void> {
+    if (global_step > 4) for (const p of model.namedParameters().values()) p.assign(tf.keep(tf.zerosLike(p.tensor)));
+  }
+}
 
 const losses = [3, 2, 2, 2.5, 1, 0.5, 0.7].map((eval_loss) => ({ eval_loss, eval_accuracy: 1 / (1 + eval_loss) }));
 
@@ -33,4 +43,34 @@ it('a run notes it, also one that is resumed; a metric that there is not ends it
   );
   expect(() => new SFTConfig({ metric_for_best_model: '' })).toThrow(/metric_for_best_model must be the name/);
   expect(() => new SFTConfig({ greater_is_better: true })).toThrow(/greater_is_better = true .* needs metric_for_best_model/);
+});
+
+it('the best checkpoint is kept and gone back to in the end, as in transformers', async () => {
+  const every = {
+    eval_strategy: 'steps',
+    eval_steps: 2,
+    save_strategy: 'steps',
+    save_steps: 2,
+    max_steps: 8,
+    load_best_model_at_end: true,
+  };
+  const trainer = await make([Forgets], { ...every, lr_scheduler_type: 'constant', save_total_limit: 1 });
+  await trainer.train();
+  const { state, run } = trainer;
+  const out = trainer.args.output_dir;
+  expect(trainer.args.metric_for_best_model).toBe('loss');
+  expect([state.best_global_step, state.best_model_checkpoint]).toEqual([4, `${out}/checkpoint-4`]);
+  expect(
+    readdirSync(out)
+      .filter((name) => name.startsWith('checkpoint-'))
+      .sort(),
+  ).toEqual(['checkpoint-4', 'checkpoint-8']);
+  expect((await trainer.evaluate()).eval_loss).toBe(state.best_metric);
+  expect(run?.events.at(-1)?.text).toMatch(/the model is that of checkpoint-4 again: its loss was best/);
+  const saved = JSON.parse(readFileSync(`${out}/checkpoint-8/trainer_state.json`, 'utf8'));
+  expect(saved.best_model_checkpoint).toBe(`${out}/checkpoint-4`);
+  const best = await make([Forgets], { ...every, lr_scheduler_type: 'constant', save_strategy: 'best' });
+  await best.train();
+  expect(best.run?.checkpoints.map((path) => path.replace(/^.*-/, ''))).toEqual(['2', '4']);
+  expect((await best.evaluate()).eval_loss).toBe(best.state.best_metric);
 });

@@ -18,9 +18,12 @@ export class CheckpointLimitCallback extends TrainerCallback {
     this.isAlone = true;
   }
 
-  override async on_save(args: TrainingOptions, _: TrainerState, __: TrainerControl, { trainer, run }: CallbackContext): Promise<void> {
+  override async on_save(args: TrainingOptions, state: TrainerState, __: TrainerControl, { trainer, run }: CallbackContext): Promise<void> {
     const { checkpoints } = run as Run;
-    const gone = await forgetOld(args.output_dir, trainer.lineage, args.save_total_limit);
+    const gone = await forgetOld(args.output_dir, trainer.lineage, args.save_total_limit, {
+      best: state.best_model_checkpoint,
+      both: args.load_best_model_at_end,
+    });
     (run as Run).checkpoints = checkpoints.filter((path) => !gone.includes(path));
     const met = this.isAlone && metIn(args.output_dir, trainer.lineage, this.newest);
     if (!met) return;

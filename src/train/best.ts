@@ -1,0 +1,54 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { OptionError } from '../core/errors';
+import { show } from '../core/options';
+import type { TrainingOptions } from './options';
+import type { TrainerState } from './state';
+
+type Best = Pick<
+  TrainingOptions,
+  | 'load_best_model_at_end'
+  | 'metric_for_best_model'
+  | 'greater_is_better'
+  | 'eval_strategy'
+  | 'eval_steps'
+  | 'logging_steps'
+  | 'save_strategy'
+  | 'save_steps'
+>;
+
+/** Fails where the best checkpoint could not be known, as transformers does; takes the loss where no metric is named, as it does too. */
+export function checkBest(owner: string, o: Best): void {
+  const { load_best_model_at_end: loads } = o;
+  if (typeof loads !== 'boolean') throw new OptionError(`${owner}: load_best_model_at_end = ${show(loads)} must be true or false.`);
+  if (loads) o.metric_for_best_model ??= 'loss';
+  const { metric_for_best_model: metric, greater_is_better: greater, eval_strategy: evaluates, save_strategy: saves } = o;
+  if (metric !== null && (typeof metric !== 'string' || !metric))
+    throw new OptionError(
+      `${owner}: metric_for_best_model must be the name of a figure of evaluations ('loss', say) or null, but is ${show(metric)}.`,
+    );
+  if (greater !== null && (typeof greater !== 'boolean' || metric === null))
+    throw new OptionError(`${owner}: greater_is_better = ${show(greater)} must be true, false or null, and needs metric_for_best_model.`);
+  if (saves === 'best' && (metric === null || evaluates === 'no'))
+    throw new OptionError(
+      `${owner}: save_strategy = 'best' saves where metric_for_best_model got better in an evaluation, but that is ${show(metric)} and eval_strategy ${show(evaluates)}. Set both: 'loss' and 'steps', say.`,
+    );
+  if (!loads || saves === 'best') return;
+  if (evaluates !== saves)
+    throw new OptionError(
+      `${owner}: load_best_model_at_end needs a checkpoint of each evaluation: eval_strategy and save_strategy must be the same (or save_strategy 'best'), but are ${show(evaluates)} and ${show(saves)}.`,
+    );
+  const [every, saved] = [o.eval_steps ?? o.logging_steps, o.save_steps];
+  const isMultiple = every < 1 === saved < 1 && Math.round(saved * 1e6) % Math.round(every * 1e6) === 0;
+  if (evaluates === 'steps' && !isMultiple)
+    throw new OptionError(
+      `${owner}: load_best_model_at_end needs an evaluation at each checkpoint: save_steps (${saved}) must be a multiple of eval_steps (${every}), both as steps or both as shares.`,
+    );
+}
+
+/** The run's best checkpoint, where it was saved: the one being written to `writing` counts. */
+export function bestCheckpoint({ best_global_step, best_model_checkpoint }: TrainerState, folder: string, writing: string): string | null {
+  if (best_global_step === null) return best_model_checkpoint;
+  const path = join(folder, `checkpoint-${best_global_step}`);
+  return path === writing || existsSync(path) ? path : best_model_checkpoint;
+}
