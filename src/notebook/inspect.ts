@@ -11,6 +11,7 @@ import {
   effectiveRank,
   heatmapSpec,
   inOrder,
+  layersOverlap,
   moduleOf,
   notesOf,
   overlap,
@@ -20,6 +21,7 @@ import {
   tensorOf,
 } from '../../views';
 import { FileError, OptionError } from '../core/errors';
+import { turn } from '../core/interrupt';
 import { readOptions } from '../core/options';
 import { mergeCheck } from '../evaluate/merge_check';
 import { floats } from '../formats/floats';
@@ -265,6 +267,10 @@ export async function inspect(
       modules,
       history,
       overlap: o.compare === null ? null : await overlapWith(source, await folderSource(o.compare)),
+      between: await layersOverlap(
+        source.updates.map(({ module, update }) => ({ name: module, ...update })),
+        turn,
+      ),
       merge: o.merge_check === null ? null : await mergeCheck(...mergeInput(adapter, o)),
     };
     return new AdapterReport(data, await charts.png(heatmapSpec(data, PAPER)));

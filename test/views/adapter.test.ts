@@ -5,13 +5,19 @@ import {
   adapterCsv,
   adapterPayload,
   adapterSummary,
+  betweenSpec,
+  condition,
+  conditionSpec,
   cumulativeEnergy,
   effectiveRank,
   heatmapSpec,
   historySpec,
   inspectFile,
   kindsOf,
+  layersOverlap,
+  layersSpec,
   moduleIn,
+  overlap,
   overlapSpec,
   PAPER,
   parseAdapter,
@@ -31,6 +37,15 @@ it('an adapter survives its payload, and others are refused with what is wrong',
   expect(parseAdapter({ ...payload, schemaVersion: 3 })).toMatch(/newer tunebook \(schema 3\)/);
   expect(parseAdapter({ ...payload, modules: [{ ...payload.modules[0], singular: '1 2' }] })).toMatch(/do not fit its modules/);
   expect(parseAdapter({ ...payload, history: [{ ...payload.history[0], deltas: '1' }] })).toMatch(/do not fit its modules/);
+  const [between] = payload.between;
+  for (const wrong of [
+    { ...between, reads: '0.1 0.2' },
+    { ...between, writes: '1.5' },
+    { ...between, layers: '0 1 2' },
+  ])
+    expect(parseAdapter({ ...payload, between: [wrong] })).toMatch(/do not fit its modules/);
+  const { between: _, ...older } = payload;
+  expect(parseAdapter(older), 'older reports lack it').toEqual(adapter({ between: undefined }));
   expect(parseAdapter({ ...payload, total: 'x' })).toMatch(/total is not of type number or null/);
 });
 
@@ -43,12 +58,18 @@ it('charts fit the page: nothing is wider than it, no label is cut, and each ste
   const moments = [1, 2].map((step) => ({ step, deltas: modules.map(() => step), effectiveRanks: modules.map(() => step) }));
   const share = modules.map((_, i) => i / modules.length);
   const data = adapter({ modules, history: moments, overlap: { other: 'x', reads: share, writes: share } });
+  const layers = Array.from({ length: 32 }, (_, i) => i);
+  const shares = Array.from({ length: (32 * 31) / 2 }, (_, i) => (i % 11) / 10);
+  const between = { kind: 'q_proj', layers, reads: shares, writes: shares };
   for (const width of [420, 560, 1000]) {
     const specs = [
       heatmapSpec(data, PAPER, { selected: modules[3].name, width }),
       spectrumSpec(modules.slice(0, 1), PAPER, width),
       historySpec(data, PAPER, width),
       overlapSpec(data, PAPER, width),
+      layersSpec(modules, 'q_proj', PAPER, width),
+      conditionSpec(data, PAPER, width),
+      betweenSpec(between, PAPER, width),
     ];
     for (const [i, spec] of specs.entries()) {
       const view = new View(parse(compile(spec as never).spec), { renderer: 'none' });
@@ -77,6 +98,9 @@ it('20,000 hostile payloads are refused with a sentence or drawn, quickly', asyn
     taken++;
     const text = [adapterSummary(result), heatmapSpec(result, PAPER), spectrumSpec(result.modules, PAPER), adapterCsv(result)];
     expect(JSON.stringify([...text, historySpec(result, PAPER), overlapSpec(result, PAPER)])).not.toMatch(/NaN/);
+    if (i % 8) continue;
+    const between = result.between?.map((one) => betweenSpec(one, PAPER));
+    expect(JSON.stringify([conditionSpec(result, PAPER), layersSpec(result.modules, 'q_proj', PAPER), between])).not.toMatch(/NaN/);
   }
   expect(taken).toBeGreaterThan(1000);
 });
@@ -87,6 +111,40 @@ it('ranks and energies are what their definitions say', () => {
   expect([stableRank([4, 3]), stableRank([0])]).toEqual([25 / 16, 0]);
   expect(effectiveRank([1, 1, 1, 1])).toBeCloseTo(4, 12);
   expect(effectiveRank([1, 0])).toBeCloseTo(1, 12);
+});
+
+it('the condition is the largest singular value over the smallest that is more than rounding', () => {
+  expect([condition([4, 2]), condition([4, 2, 1e-9]), condition([0, 0]), condition([])]).toEqual([2, 2, 0, 0]);
+});
+
+it('layers share what the principal angles between their updates say; others of another shape are left out', async () => {
+  const random = Random.seeded(5);
+  const [r, n, m] = [3, 40, 24];
+  const draw = (size: number) => Float32Array.from({ length: size }, () => random.normal());
+  const update = (name: string, a: Float32Array, b: Float32Array) => {
+    const shape = { r, inFeatures: a.length / r, outFeatures: b.length / r, scale: 1 };
+    return { name, ...shape, values: async () => ({ a, b }) };
+  };
+  const [a, b] = [draw(r * n), draw(m * r)];
+  const turned = Float32Array.from(a, (_, i) => a[i] + 2 * a[(i + n) % (r * n)]); // the same rows, mixed
+  const of = (layer: number) => `model.layers.${layer}.self_attn.q_proj`;
+  const list = [
+    update(of(7), draw(r * n), draw(m * r)),
+    update(of(0), a, b),
+    update(of(2), turned, b),
+    update(of(3), draw(r * 8), draw(m * r)),
+    update('lm_head', a, b),
+  ];
+  const [found, ...more] = await layersOverlap(list);
+  expect(more).toEqual([]);
+  expect([found.kind, found.layers]).toEqual(['q_proj', [0, 2, 7]]);
+  expect([found.reads[0], found.writes[0]]).toEqual([1, 1]);
+  const other = await list[0].values();
+  const expected = overlap({ ...list[1], a, b }, { ...list[0], ...other });
+  expect([found.reads[1], found.writes[1]]).toEqual([Number(expected.reads.toFixed(2)), Number(expected.writes.toFixed(2))]);
+  expect(found.reads[1]).toBeLessThan(0.5);
+  const deep = await layersOverlap(Array.from({ length: 100 }, (_, i) => update(of(i), a, b)));
+  expect([deep[0].layers.length, deep[0].layers[0], deep[0].layers.at(-1)]).toEqual([32, 0, 99]);
 });
 
 it('modules have a layer and a kind, in the order of a block', () => {
@@ -111,6 +169,8 @@ it("the summary does the seeds' arithmetic", () => {
   );
   expect(rows.get('largest |dW| / |W|')).toBe('10 % in model.layers.0.mlp.up_proj');
   expect(rows.get('directions in use')).toBe('1 to 16 of 16 hold 99 % of an update');
+  expect(rows.get('condition')).toBe('the largest singular value is 1 to 1.333 times the smallest');
+  expect(rows.get('shared between layers')).toBe('at most 25 % of what two layers read, 100 % of what they write');
   const alone = adapter({ modules: adapter().modules.map((m) => ({ ...m, weight: null })), total: null });
   expect(new Map(adapterSummary(alone)).get('largest |dW|')).toBe('5 in model.layers.0.mlp.up_proj');
 });

@@ -19,5 +19,6 @@ export const adapter = (more: Partial<AdapterData> = {}): AdapterData => ({
   ],
   overlap: { other: 'other', reads: [0.5, null, 1], writes: [0.25, null, 1] },
   merge: { format: 'bf16', tokens: 9, drift: 0.01, spread: 2, agreement: 1 },
+  between: [{ kind: 'q_proj', layers: [0, 10], reads: [0.25], writes: [1] }],
   ...more,
 });

@@ -1,3 +1,4 @@
+import type { LayersOverlap } from './layers';
 import { count, list, orNull, payloadFault, payloadSchema, record, type Schema, text } from './schema';
 
 /** An adapter as it travels from the library to its inspector. JSON Schema: ADAPTER_SCHEMA. */
@@ -63,22 +64,26 @@ export interface AdapterData {
   history: AdapterMoment[];
   overlap: AdapterOverlap | null;
   merge: MergeCheck | null;
+  /** What updates share between layers, by kinds of modules; older reports lack it. */
+  between?: LayersOverlap[];
 }
 
 type Wire<T, K extends keyof T> = Omit<T, K> & Record<K, string>;
 /** As JSON holds it: lists of numbers are texts, since notebook files give every array element a line. */
-export interface AdapterPayload extends Omit<AdapterData, 'modules' | 'history' | 'overlap'> {
+export interface AdapterPayload extends Omit<AdapterData, 'modules' | 'history' | 'overlap' | 'between'> {
   schemaVersion: number;
   modules: Wire<AdapterModule, 'singular'>[];
   history: Wire<AdapterMoment, 'deltas' | 'effectiveRanks'>[];
   overlap: Wire<AdapterOverlap, 'reads' | 'writes'> | null;
+  between?: Wire<LayersOverlap, 'layers' | 'reads' | 'writes'>[];
 }
 
 const MODULES = 4000;
+const LAYERS = 64;
 const numbers: Schema = { type: 'string', maxLength: 14 * MODULES, pattern: '^[0-9.eE+\\-x ]*$' };
 const share: Schema = { type: 'number', minimum: 0, maximum: 1 };
 
-export const ADAPTER_SCHEMA: Schema = payloadSchema(ADAPTER_MIME, ADAPTER_SCHEMA_VERSION, {
+const FIELDS: Record<string, Schema> = {
   name: text(4096),
   method: text(100),
   base: text(4096),
@@ -101,7 +106,10 @@ export const ADAPTER_SCHEMA: Schema = payloadSchema(ADAPTER_MIME, ADAPTER_SCHEMA
   history: list(record({ step: count, deltas: numbers, effectiveRanks: numbers }), 200),
   overlap: orNull(record({ other: text(4096), reads: numbers, writes: numbers })),
   merge: orNull(record({ format: text(100), tokens: count, drift: count, spread: count, agreement: share })),
-});
+  between: list(record({ kind: text(500), layers: numbers, reads: numbers, writes: numbers }), 64),
+};
+
+export const ADAPTER_SCHEMA: Schema = payloadSchema(ADAPTER_MIME, ADAPTER_SCHEMA_VERSION, FIELDS, ['between']);
 
 const encode = (values: readonly (number | null)[]): string =>
   values.map((value) => (value === null ? 'x' : String(Number(value.toPrecision(6))))).join(' ');
@@ -113,7 +121,7 @@ function decode(encoded: string, most: number): (number | null)[] | undefined {
   return values.length <= most && values.every((v) => v === null || (v >= 0 && v <= 1e100)) ? values : undefined;
 }
 
-export const adapterPayload = (data: AdapterData): AdapterPayload => ({
+export const adapterPayload = ({ between, ...data }: AdapterData): AdapterPayload => ({
   ...data,
   schemaVersion: ADAPTER_SCHEMA_VERSION,
   modules: data.modules.map((module) => ({ ...module, singular: encode(module.singular) })),
@@ -123,6 +131,11 @@ export const adapterPayload = (data: AdapterData): AdapterPayload => ({
     effectiveRanks: encode(effectiveRanks),
   })),
   overlap: data.overlap && { other: data.overlap.other, reads: encode(data.overlap.reads), writes: encode(data.overlap.writes) },
+  ...(between && {
+    between: between.map(({ kind, layers, reads, writes }) => ({
+      ...{ kind, layers: encode(layers), reads: encode(reads), writes: encode(writes) },
+    })),
+  }),
 });
 
 /** Checks a payload against the schema; returns the adapter, or a sentence that says what is wrong. */
@@ -138,8 +151,19 @@ export function parseAdapter(data: unknown): AdapterData | string {
   };
   const whole = (encoded: string, length: number, exactly: boolean) => values(encoded, length, exactly).map((v) => v ?? 0);
   const n = payload.modules.length;
+  const shares = (encoded: string, length: number) => {
+    const found = whole(encoded, length, true);
+    if (found.some((v) => v > 1)) damaged = true;
+    return found;
+  };
+  const between = payload.between?.map((one) => {
+    const layers = whole(one.layers, LAYERS, false);
+    const pairs = (layers.length * (layers.length - 1)) / 2;
+    return { kind: one.kind, layers, reads: shares(one.reads, pairs), writes: shares(one.writes, pairs) };
+  });
   const result: AdapterData = {
-    ...payload,
+    ...(payload as Omit<AdapterPayload, 'between'>),
+    ...(between && { between }),
     modules: payload.modules.map((m) => ({ ...m, singular: whole(m.singular, m.rank, true) })),
     history: payload.history.map((h) => ({
       step: h.step,
@@ -182,6 +206,13 @@ export const effectiveRank = (singular: readonly number[]): number => {
   return Math.exp(singular.reduce((sum, s) => sum - (s > 0 ? (s / total) * Math.log(s / total) : 0), 0));
 };
 
+/** sigma_1 over the smallest singular value that is more than rounding; 0 where there is none. */
+export const condition = (singular: readonly number[]): number => {
+  const [largest = 0] = singular;
+  const least = singular.filter((s) => s > largest * 1e-7).at(-1);
+  return least ? largest / least : 0;
+};
+
 /** The size of a module's update: against its weight where that is known. */
 export const sizeOf = ({ delta, weight }: AdapterModule): number => (weight ? delta / weight : delta);
 
@@ -210,7 +241,7 @@ export const isDense = ({ singular }: AdapterModule): boolean => singular.length
 const ORDER = ['q_proj', 'k_proj', 'v_proj', 'qkv_proj', 'o_proj', 'gate_proj', 'up_proj', 'gate_up_proj', 'down_proj'];
 
 /** The kinds of modules that there are, in the order of a block; others after them as they come. */
-export function kindsOf(modules: readonly AdapterModule[]): string[] {
+export function kindsOf(modules: readonly Pick<AdapterModule, 'name'>[]): string[] {
   const place = (kind: string) => (ORDER.includes(kind) ? ORDER.indexOf(kind) : ORDER.length);
   return [...new Set(modules.map(({ name }) => placeOf(name).kind))].sort((a, b) => place(a) - place(b));
 }

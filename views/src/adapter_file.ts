@@ -1,4 +1,5 @@
 import type { AdapterModule } from './adapter';
+import { type LayersOverlap, layersOverlap } from './layers';
 import { type LowRankUpdate, singularValues } from './spectrum';
 
 /** One tensor of an adapter's file. */
@@ -156,7 +157,7 @@ export async function inspectFile(
   file: ArrayBuffer,
   config: Record<string, unknown> | undefined,
   pause: () => Promise<void> = async () => {},
-): Promise<{ modules: AdapterModule[]; notes: string[] } | string> {
+): Promise<{ modules: AdapterModule[]; notes: string[]; between: LayersOverlap[] } | string> {
   const tensors = readTensors(file);
   if (typeof tensors === 'string') return tensors;
   const { pairs, others } = pairsOf(tensors);
@@ -172,5 +173,9 @@ export async function inspectFile(
   if (!modules.every(({ delta }) => Number.isFinite(delta)))
     return 'This adapter holds values that are no numbers (NaN or infinite): its training failed.';
   const notes = [...(pairs.length ? [NO_BASE] : []), ...notesOf(pairs, others, typeof config?.lora_alpha === 'number')];
-  return { modules, notes };
+  const updates = pairs.map(({ module: name, a, b }) => ({
+    ...{ name, r: a.shape[0], inFeatures: a.shape[1], outFeatures: b.shape[0], scale: 1 },
+    values: async () => ({ a: valuesOf(file, a), b: valuesOf(file, b) }),
+  }));
+  return { modules, notes, between: await layersOverlap(updates, pause) };
 }

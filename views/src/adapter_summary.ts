@@ -1,6 +1,7 @@
 import {
   type AdapterData,
   type AdapterModule,
+  condition,
   effectiveRank,
   isDense,
   kindsOf,
@@ -78,6 +79,16 @@ export function adapterSummary(data: AdapterData): [string, string][] {
     ]);
   }
   rows.push(...tensorRows(modules.filter((m) => !isDense(m))));
+  const conditions = dense.map((m) => condition(m.singular)).filter(Boolean);
+  if (conditions.length) {
+    const [least, most] = [Math.min(...conditions), Math.max(...conditions)];
+    rows.push(['condition', `the largest singular value is ${figure(least)} to ${figure(most)} times the smallest`]);
+  }
+  const between = data.between?.filter(({ reads }) => reads.length) ?? [];
+  if (between.length) {
+    const most = (side: 'reads' | 'writes') => figure(100 * Math.max(...between.flatMap((one) => one[side])));
+    rows.push(['shared between layers', `at most ${most('reads')} % of what two layers read, ${most('writes')} % of what they write`]);
+  }
   if (data.overlap) {
     const mean = (values: (number | null)[]) => {
       const known = values.filter((v) => v !== null);
@@ -102,11 +113,24 @@ export function adapterSummary(data: AdapterData): [string, string][] {
 export function adapterCsv(data: AdapterData): string {
   const quote = (value: string | number) => (typeof value === 'number' ? String(value) : `"${value.replaceAll('"', '""')}"`);
   const ranks = Math.max(0, ...data.modules.map((m) => m.singular.length));
-  const heads = ['module', 'out', 'in', 'rank', 'trained', 'delta_norm', 'weight_norm', 'used_rank', 'stable_rank', 'effective_rank'];
+  const heads = [
+    'module',
+    'out',
+    'in',
+    'rank',
+    'trained',
+    'delta_norm',
+    'weight_norm',
+    'used_rank',
+    'stable_rank',
+    'effective_rank',
+    'condition',
+  ];
   const sigmas = Array.from({ length: ranks }, (_, i) => `sigma_${i + 1}`);
   const rows = data.modules.map((m) => {
     const { singular: s } = m;
-    const figures = [m.outFeatures, m.inFeatures, m.rank, m.trained, m.delta, m.weight ?? '', usedRank(s), stableRank(s), effectiveRank(s)];
+    const ranks = [usedRank(s), stableRank(s), effectiveRank(s), condition(s) || ''];
+    const figures = [m.outFeatures, m.inFeatures, m.rank, m.trained, m.delta, m.weight ?? '', ...ranks];
     return [m.name, ...figures, ...sigmas.map((_, i) => s[i] ?? '')].map(quote).join(',');
   });
   return `${[...heads, ...sigmas].join(',')}\n${rows.join('\n')}\n`;

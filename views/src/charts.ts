@@ -26,15 +26,15 @@ const config = ({ text, grid, font }: ChartTheme) => ({
 });
 
 const SCHEMA = 'https://vega.github.io/schema/vega-lite/v6.json';
-const chart = (theme: ChartTheme, spec: ChartSpec): ChartSpec => ({ $schema: SCHEMA, config: config(theme), ...spec });
+export const chart = (theme: ChartTheme, spec: ChartSpec): ChartSpec => ({ $schema: SCHEMA, config: config(theme), ...spec });
 
 /** Pixels for the panels of a chart beside each other, or under each other where a page is too narrow for that. */
-function panels(width: number, legend = 0): { concat: 'hconcat' | 'vconcat'; width: number } {
+export function panels(width: number, legend = 0): { concat: 'hconcat' | 'vconcat'; width: number } {
   const beside = (width - legend - 150) / 2;
   return beside >= 190 ? { concat: 'hconcat', width: Math.min(260, beside) } : { concat: 'vconcat', width: clamp(width - 70, 120, 260) };
 }
 
-const clamp = (value: number, low: number, high: number) => Math.min(high, Math.max(low, value));
+export const clamp = (value: number, low: number, high: number) => Math.min(high, Math.max(low, value));
 
 /**
  * Layer by module: the size of each update, against its weight where that is known. A click on a cell selects `module`. A page of `width`

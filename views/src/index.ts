@@ -8,6 +8,7 @@ export {
   type AdapterOverlap,
   type AdapterPayload,
   adapterPayload,
+  condition,
   cumulativeEnergy,
   effectiveRank,
   isDense,
@@ -35,6 +36,8 @@ export {
 export { adapterCsv, adapterSummary, shapeOf } from './adapter_summary';
 export { type ChartSpec, type ChartTheme, heatmapSpec, historySpec, normName, overlapSpec, PAPER, spectrumSpec } from './charts';
 export { EVENT_KINDS, eventKind } from './events';
+export { betweenSpec, conditionSpec, layersSpec } from './expert_charts';
+export { type LayersOverlap, layersOverlap, type NamedUpdate } from './layers';
 export { ACTIONS, type Action, type Ask, type Known, type Live, RUN_COMM } from './live';
 export {
   otherSeries,

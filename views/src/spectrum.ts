@@ -252,9 +252,29 @@ function spanOverlap(gx: Float64Array, rx: number, gy: Float64Array, ry: number,
   return Math.min(1, total / least);
 }
 
-/** How much two updates of one module share: of what they read (rows of a) and of what they write (columns of b), each 0 to 1. */
-export function overlap(x: LowRankUpdate, y: LowRankUpdate): { reads: number; writes: number } {
-  const a = products(rowsOf(x.a, x.r, x.inFeatures), x.r, rowsOf(y.a, y.r, y.inFeatures), y.r, x.inFeatures);
-  const b = products(columnsOf(x.b, x.r), x.r, columnsOf(y.b, y.r), y.r, x.outFeatures);
-  return { reads: spanOverlap(gramOfA(x), x.r, gramOfA(y), y.r, a), writes: spanOverlap(gramOfB(x), x.r, gramOfB(y), y.r, b) };
+/** The spans of an update's rows of a and columns of b, ready to be compared. */
+export interface Spans {
+  r: number;
+  inFeatures: number;
+  outFeatures: number;
+  a: Load;
+  b: Load;
+  gramA: Float64Array;
+  gramB: Float64Array;
 }
+
+export const spansOf = (update: LowRankUpdate): Spans => {
+  const { r, inFeatures, outFeatures } = update;
+  const [a, b] = [rowsOf(update.a, r, inFeatures), columnsOf(update.b, r)];
+  return { r, inFeatures, outFeatures, a, b, gramA: gramOfA(update), gramB: gramOfB(update) };
+};
+
+/** How much two updates of one shape share: of what they read (rows of a) and of what they write (columns of b), each 0 to 1. */
+export function shared(x: Spans, y: Spans): { reads: number; writes: number } {
+  const a = products(x.a, x.r, y.a, y.r, x.inFeatures);
+  const b = products(x.b, x.r, y.b, y.r, x.outFeatures);
+  return { reads: spanOverlap(x.gramA, x.r, y.gramA, y.r, a), writes: spanOverlap(x.gramB, x.r, y.gramB, y.r, b) };
+}
+
+/** The same of two updates. */
+export const overlap = (x: LowRankUpdate, y: LowRankUpdate) => shared(spansOf(x), spansOf(y));

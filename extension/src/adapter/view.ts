@@ -4,14 +4,12 @@ import {
   type AdapterModule,
   adapterCsv,
   adapterSummary,
-  type ChartSpec,
+  condition,
   effectiveRank,
   figure,
   heatmapSpec,
-  historySpec,
   isDense,
   normName,
-  overlapSpec,
   placeOf,
   shapeOf,
   sizeOf,
@@ -23,42 +21,19 @@ import type { Context } from '../context';
 import { button, download, element, fileName, freshId, table, tabs } from '../dom';
 import { background, themeNow } from '../theme';
 import { blockDrawing } from './block';
-import type { Chart } from './chart';
-
-/** A chart's place: its name for those who do not see it, and the chart once it is loaded. */
-class Place {
-  readonly node = element('div', { className: 'tunebook-chart', tabIndex: 0 });
-  private chart: Promise<Chart> | undefined;
-
-  async draw(label: string, spec: ChartSpec, click?: (datum: Record<string, unknown>) => void): Promise<void> {
-    this.chart ??= import('./chart').then(({ Chart }) => new Chart(this.node));
-    await (await this.chart).draw(label, spec, click);
-  }
-
-  async png(): Promise<Blob | undefined> {
-    return (await this.chart)?.png();
-  }
-
-  dispose(): void {
-    void this.chart?.then(
-      (chart) => chart.dispose(),
-      () => {},
-    );
-  }
-}
+import { ExpertPage } from './expert';
+import { Place } from './place';
 
 /** An adapter: a page for learners, one for experts, and all figures as a table. */
 export class AdapterView extends Widget {
   private readonly heatmap = new Place();
   private readonly spectrum = new Place();
-  private readonly history = new Place();
-  private readonly overlap = new Place();
   private readonly choice: HTMLSelectElement;
   private readonly about = element('p');
   /** The chosen module, on the page that is open. */
   private readonly detail = element('div');
   private readonly learner: HTMLElement;
-  private readonly expert: HTMLElement;
+  private readonly expert: ExpertPage;
   private readonly figures = element('div', { tabIndex: 0 });
   private readonly dense: AdapterModule[];
   private selected: AdapterModule | undefined;
@@ -99,18 +74,11 @@ export class AdapterView extends Widget {
       }),
       this.heatmap.node,
     );
-    this.expert = element('div', { tabIndex: 0 });
-    if (data.history.length > 1)
-      this.expert.append(element('h4', { textContent: trans.__('Growth over checkpoints (mean over layers)') }), this.history.node);
-    if (data.overlap)
-      this.expert.append(
-        element('h4', { textContent: trans.__('Shared with %1: 100 % where both use the same directions', data.overlap.other) }),
-        this.overlap.node,
-      );
+    this.expert = new ExpertPage(data, trans);
     const bar = tabs(
       [
         [trans.__('For learners'), this.learner],
-        [trans.__('For experts'), this.expert],
+        [trans.__('For experts'), this.expert.node],
         [trans.__('Figures'), this.figures],
       ],
       trans.__('Views of the adapter'),
@@ -131,7 +99,7 @@ export class AdapterView extends Widget {
       element('p', { className: 'tunebook-heading', textContent: trans.__('Adapter %1', data.name) }),
       ...notes,
       element('div', { className: 'tunebook-bar' }, bar, tools),
-      element('div', { className: 'tunebook-pages' }, this.learner, this.expert, this.figures),
+      element('div', { className: 'tunebook-pages' }, this.learner, this.expert.node, this.figures),
     );
     context.restyled.connect(this.redraw, this);
     this.sizes = new ResizeObserver(() => {
@@ -182,10 +150,8 @@ export class AdapterView extends Widget {
       );
       await this.showSelected(this.learner);
     } else {
-      await this.showSelected(this.expert);
-      if (data.history.length > 1)
-        await this.history.draw(trans.__('Norm and effective rank of the update at each checkpoint'), historySpec(data, theme, width));
-      if (data.overlap) await this.overlap.draw(trans.__('Shared directions, by layer and module'), overlapSpec(data, theme, width));
+      await this.showSelected(this.expert.node);
+      await this.expert.draw(this.selected, theme, width);
     }
   }
 
@@ -193,7 +159,7 @@ export class AdapterView extends Widget {
   private async showSelected(page: HTMLElement): Promise<void> {
     const { selected: m } = this;
     if (!m) return;
-    if (this.detail.parentElement !== page) page.insertBefore(this.detail, page === this.expert ? page.firstChild : null);
+    if (this.detail.parentElement !== page) page.insertBefore(this.detail, page === this.expert.node ? page.firstChild : null);
     this.choice.value = m.name;
     const { trans } = this.context;
     const { singular: s } = m;
@@ -226,7 +192,9 @@ export class AdapterView extends Widget {
     const rows = data.modules.slice(0, 1000).map((m) => {
       const { layer } = placeOf(m.name);
       const used = m.singular.length ? `${usedRank(m.singular)} / ${m.rank}` : '-';
-      const ranks = [stableRank(m.singular), effectiveRank(m.singular)].map((v) => (m.singular.length ? figure(v) : '-'));
+      const ranks = [stableRank(m.singular), effectiveRank(m.singular), condition(m.singular)].map((v) =>
+        m.singular.length ? figure(v) : '-',
+      );
       const share = m.weight ? `${figure((100 * m.delta) / m.weight)} %` : '-';
       return [m.name, layer < 0 ? '-' : String(layer), `${m.outFeatures} x ${m.inFeatures}`, figure(m.delta), share, used, ...ranks];
     });
@@ -239,6 +207,7 @@ export class AdapterView extends Widget {
       trans.__('uses'),
       trans.__('stable rank'),
       trans.__('effective rank'),
+      trans.__('condition'),
     ];
     this.figures.append(
       table(adapterSummary(data), { caption: trans.__('Summary') }),
@@ -267,7 +236,7 @@ export class AdapterView extends Widget {
     if (this.isDisposed) return;
     this.context.restyled.disconnect(this.redraw, this);
     this.sizes.disconnect();
-    for (const place of [this.heatmap, this.spectrum, this.history, this.overlap]) place.dispose();
+    for (const place of [this.heatmap, this.spectrum, this.expert]) place.dispose();
     super.dispose();
   }
 }
