@@ -14,6 +14,8 @@ export interface WeightFormat {
   readonly blockBytes: number;
   /** Bytes before the blocks of every row. */
   readonly rowHead?: number;
+  /** Bytes of a block at which its fp16 scales and minimums stand. */
+  readonly halves?: readonly number[];
   /** Turns the bytes of rows of `columns` values (by default one row) into fp32. */
   decode(bytes: Uint8Array, count: number, columns?: number): Float32Array;
   /** Packs values [rows, columns], for formats that weights are turned into when they are loaded. */

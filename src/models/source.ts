@@ -10,7 +10,7 @@ import { readSafetensors } from '../formats/safetensors';
 import { readIndex, within } from '../formats/shards';
 import { withFile } from '../formats/slices';
 import { Parameter } from '../nn';
-import { type BitsAndBytesConfig, weightFormat, widened } from '../quantize';
+import { type BitsAndBytesConfig, checkScales, weightFormat, widened } from '../quantize';
 
 interface Stored {
   path: string;
@@ -179,7 +179,9 @@ export class WeightSource {
   async weight(name: string, rows: number, columns: number): Promise<Weight> {
     const turned = this.layout.turned?.test(name);
     const { bytes: read, type } = await this.read(name, turned ? [columns, rows] : [rows, columns]);
-    const stored = weightFormat(type, `${this.description}: tensor ${name}`);
+    const where = `${this.description}: tensor ${name}`;
+    const stored = weightFormat(type, where);
+    checkScales(stored, read, where);
     const bytes = turned ? transposed(read, stored.blockBytes, columns, rows) : read;
     const { quantization } = this;
     const wanted = name === this.embeddings ? undefined : quantization?.formatOf(name);

@@ -4,6 +4,7 @@ import { FileError, OptionError } from '../core/errors';
 import { warnOnce } from '../core/events';
 import { show } from '../core/options';
 import { readJson } from '../formats/json';
+import { readSafetensors } from '../formats/safetensors';
 import { SHARED_FIELDS } from './fields';
 import { ggufConfig } from './gguf';
 import { type BaseModel, PeftConfig, type PeftMethod } from './method';
@@ -39,10 +40,40 @@ export async function configIn(folder: string, model?: BaseModel): Promise<PeftC
   const json = await readJson(path);
   const method = methodOf(json.peft_type, (text) => new FileError(`${folder} holds ${text}`));
   try {
-    return savedConfig(method, json, path);
+    const config = savedConfig(method, json, path);
+    await checkRanks(config, folder);
+    return config;
   } catch (error) {
     if (error instanceof OptionError) throw new FileError(`The adapter in ${folder} cannot be used. ${error.message}`);
     throw error;
+  }
+}
+
+/** What says how large an adapter's tensors are, and which of their dimensions it is: a number beyond all of the file's would only take memory. */
+const SIZES: { of(config: Record<string, unknown>): [name: string, value: unknown][]; tensor: RegExp; dimension: number }[] = [
+  {
+    of: ({ r, rank_pattern }) => [
+      ['r', r],
+      ...Object.entries(rank_pattern ?? {}).map(([key, value]): [string, unknown] => [`rank_pattern[${show(key)}]`, value]),
+    ],
+    tensor: /\.lora_(embedding_)?A(\.weight)?$/,
+    dimension: 0,
+  },
+  { of: ({ num_virtual_tokens: tokens }) => [['num_virtual_tokens', tokens]], tensor: /^prompt_embeddings$/, dimension: 0 },
+];
+
+/** Refuses a config that does not fit the tensors beside it, before memory is taken for what it says. */
+async function checkRanks(config: PeftConfig, folder: string): Promise<void> {
+  const path = join(folder, 'adapter_model.safetensors');
+  if (!existsSync(path)) return;
+  const tensors = [...(await readSafetensors(path)).tensors.values()];
+  for (const { of, tensor, dimension } of SIZES) {
+    const there = tensors.filter(({ name }) => tensor.test(name)).map(({ shape }) => shape[dimension] ?? 0);
+    if (!there.length) continue;
+    const most = Math.max(...there);
+    for (const [name, value] of of({ ...config }))
+      if (typeof value === 'number' && value > most)
+        throw new FileError(`The adapter in ${folder} is damaged: ${name} is ${value}, but its file has at most ${most}. Get it again.`);
   }
 }
 

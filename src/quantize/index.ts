@@ -1,4 +1,4 @@
-import { TunebookError } from '../core/errors';
+import { FileError, TunebookError } from '../core/errors';
 import type { WeightFormat } from '../engine/weights';
 import { floats } from '../formats/floats';
 import * as kinds from './kinds';
@@ -26,4 +26,14 @@ export function widened(bytes: Uint8Array, type: string): { bytes: Uint8Array; t
   const format = type === 'F64' ? f32 : bf16;
   const values = floats[type](bytes, type === 'F64' ? bytes.length / 8 : bytes.length);
   return { bytes: (format.encode as NonNullable<WeightFormat['encode']>)(values, values.length), type: format.name };
+}
+
+/** Fails where a block's scale is no number: whatever is multiplied by it is none either. */
+export function checkScales(format: WeightFormat, bytes: Uint8Array, where: string): void {
+  for (const place of format.halves ?? [])
+    for (let at = place + 1; at < bytes.length; at += format.blockBytes)
+      if ((bytes[at] & 0x7c) === 0x7c)
+        throw new FileError(
+          `${where} is damaged: a scale of its ${format.name} blocks is no number (block ${Math.floor(at / format.blockBytes)}). Get the file again.`,
+        );
 }

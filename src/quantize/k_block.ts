@@ -19,6 +19,8 @@ export interface KBlock {
   /** GGUF's number. */
   code: number;
   bytes: number;
+  /** Where its fp16 numbers stand. */
+  halves: readonly number[];
   /** Values that share a scale. */
   group: number;
   /** Codes go from 0 to this. */
@@ -51,6 +53,7 @@ export const kFormat = (kind: KBlock): WeightFormat => ({
   code: kind.code,
   block: BLOCK,
   blockBytes: kind.bytes,
+  halves: kind.halves,
   decode(bytes, count) {
     const out = new Float32Array(count);
     const { group, offset } = kind;

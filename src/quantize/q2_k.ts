@@ -12,6 +12,7 @@ export const q2_k = kFormat({
   name: 'Q2_K',
   code: 10,
   bytes: 84,
+  halves: [80, 82],
   group: 16,
   most: 3,
   offset: 0,

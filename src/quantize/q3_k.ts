@@ -29,6 +29,7 @@ export const q3_k = kFormat({
   name: 'Q3_K',
   code: 11,
   bytes: 110,
+  halves: [108],
   group: 16,
   most: 7,
   offset: 4,

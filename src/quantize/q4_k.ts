@@ -12,6 +12,7 @@ export const q4_k = kFormat({
   name: 'Q4_K',
   code: 12,
   bytes: 144,
+  halves: [0, 2],
   group: 32,
   most: 15,
   offset: 0,

@@ -10,6 +10,7 @@ export const q5_0: WeightFormat = {
   code: 6,
   block: 32,
   blockBytes: 22,
+  halves: [0],
   decode(bytes, count) {
     const out = new Float32Array(count);
     for (let b = 0, at = 0; b < count; b += 32, at += 22) {

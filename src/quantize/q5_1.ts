@@ -10,6 +10,7 @@ export const q5_1: WeightFormat = {
   code: 7,
   block: 32,
   blockBytes: 24,
+  halves: [0, 2],
   decode(bytes, count) {
     const out = new Float32Array(count);
     for (let b = 0, at = 0; b < count; b += 32, at += 24) {

@@ -15,6 +15,7 @@ export const q5_k = kFormat({
   name: 'Q5_K',
   code: 13,
   bytes: 176,
+  halves: [0, 2],
   group: 32,
   most: 31,
   offset: 0,

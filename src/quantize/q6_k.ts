@@ -22,6 +22,7 @@ export const q6_k = kFormat({
   name: 'Q6_K',
   code: 14,
   bytes: 210,
+  halves: [208],
   group: 16,
   most: 63,
   offset: 32,

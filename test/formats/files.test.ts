@@ -2,24 +2,11 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
-import { Random } from '../../src/core/random';
 import { readGguf } from '../../src/formats/gguf';
 import { readSafetensors, writeSafetensors } from '../../src/formats/safetensors';
 import { withFile } from '../../src/formats/slices';
 import { scratch } from '../tiny';
-import { damage, smallGguf } from './damage';
-
-/** Every damaged file must give a clear error (or, by luck, still a valid file), never another kind of failure. */
-async function fuzz(bytes: Buffer, read: (path: string) => Promise<unknown>, rounds: number): Promise<void> {
-  const path = join(scratch('fuzz'), 'file');
-  const random = Random.seeded(5);
-  for (let i = 0; i < rounds; i++) {
-    writeFileSync(path, damage(bytes, random));
-    await read(path).catch((error: Error) => {
-      expect(error.name, `round ${i}: ${error.stack}`).toBe('FileError');
-    });
-  }
-}
+import { smallGguf } from './small_gguf';
 
 it('reads metadata and tensors of a GGUF file', async () => {
   const path = join(scratch(), 'a.gguf');
@@ -41,8 +28,6 @@ it('names what is wrong with a file that is no GGUF, or a truncated one', async 
   writeFileSync(path, smallGguf().subarray(0, 60));
   await expect(readGguf(path)).rejects.toThrow(/truncated: its header/);
 });
-
-it('survives damaged GGUF files', () => fuzz(smallGguf(), readGguf, 1500));
 
 it('writes safetensors that read back, and leaves no partial file', async () => {
   const path = join(scratch(), 'a.safetensors');
@@ -76,10 +61,4 @@ it('names a tensor that is there twice, and bytes that no tensor has', async () 
   const gguf = join(scratch(), 'a.gguf');
   writeFileSync(gguf, smallGguf(2));
   await expect(readGguf(gguf)).rejects.toThrow(/damaged GGUF header \(two tensors token_embd.weight\)/);
-});
-
-it('survives damaged safetensors files', async () => {
-  const path = join(scratch(), 'a.safetensors');
-  await writeSafetensors(path, [{ name: 'a', shape: [2, 3], data: new Float32Array(6) }]);
-  await fuzz(readFileSync(path), readSafetensors, 1500);
 });

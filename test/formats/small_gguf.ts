@@ -1,5 +1,3 @@
-import type { Random } from '../../src/core/random';
-
 const u32 = (n: number) => Buffer.from(Uint32Array.of(n).buffer);
 const u64 = (n: number) => Buffer.from(BigUint64Array.of(BigInt(n)).buffer);
 const str = (s: string) => Buffer.concat([u64(Buffer.byteLength(s)), Buffer.from(s)]);
@@ -25,11 +23,4 @@ export function smallGguf(copies = 1): Buffer {
     ...Array.from({ length: copies }, () => tensor).flat(),
   ]);
   return Buffer.concat([head, Buffer.alloc((32 - (head.length % 32)) % 32), Buffer.alloc(256, 1)]);
-}
-
-/** A copy with some bytes changed, or cut short. */
-export function damage(bytes: Buffer, random: Random): Buffer {
-  const damaged = Buffer.from(bytes);
-  for (let n = random.below(4) + 1; n > 0; n--) damaged[random.below(damaged.length)] = random.below(256);
-  return random.uniform() < 0.3 ? damaged.subarray(0, random.below(damaged.length)) : damaged;
 }
