@@ -6,7 +6,7 @@ export interface Ask {
   method?: string;
   headers?: Record<string, string>;
   /** What can be sent again after a broken connection. */
-  body?: string | Blob;
+  body?: string;
   /** Milliseconds until an answer has to begin; 0: as long as it takes. */
   timeout?: number;
   /** How often it is tried again. */

@@ -1,9 +1,9 @@
-import { openAsBlob } from 'node:fs';
 import { HubError } from '../core/errors';
 import { ask, jsonOf } from './http';
 import { Progress } from './progress';
 import { type About, refusal } from './refusal';
 import { pageOf } from './repo';
+import { sendFile } from './send';
 import { onEndpoint, RANGES } from './settings';
 import { bearer } from './shelf';
 import type { Addition } from './upload';
@@ -64,11 +64,8 @@ async function uploadOne(about: About, large: Large, { actions }: Told, report: 
   const { file, oid } = large;
   if (!actions?.upload) return report(file.size);
   const { href, header = {} } = actions.upload;
-  const blob = await openAsBlob(file.from);
-  if (header.chunk_size === undefined) {
-    await put(onEndpoint(href), blob, file.path);
-    report(file.size);
-  } else await uploadParts(large, onEndpoint(href), header, blob, report);
+  if (header.chunk_size === undefined) await put(onEndpoint(href), file, [0, file.size], report);
+  else await uploadParts(large, onEndpoint(href), header, report);
   if (!actions.verify) return;
   const answer = await ask(onEndpoint(actions.verify.href), {
     method: 'POST',
@@ -84,7 +81,6 @@ async function uploadParts(
   { file, oid }: Large,
   complete: string,
   header: Record<string, string>,
-  blob: Blob,
   report: (bytes: number) => void,
 ): Promise<void> {
   const size = Number(header.chunk_size);
@@ -100,17 +96,18 @@ async function uploadParts(
   const worker = async () => {
     for (let part = waiting.shift(); part; part = waiting.shift()) {
       const from = (part.partNumber - 1) * size;
-      const slice = blob.slice(from, Math.min(file.size, from + size));
-      part.etag = (await put(part.url, slice, file.path)).get('etag') ?? '';
+      part.etag = (await put(part.url, file, [from, Math.min(file.size, from + size)], report)).get('etag') ?? '';
       if (!part.etag) throw new HubError(`${file.path} cannot be uploaded: part ${part.partNumber} came without an ETag.`);
-      report(slice.size);
     }
   };
-  try {
-    await Promise.all(Array.from({ length: RANGES.connections }, worker));
-  } finally {
-    waiting.length = 0;
-  }
+  const workers = Array.from({ length: RANGES.connections }, () =>
+    worker().catch((error) => {
+      waiting.length = 0;
+      throw error;
+    }),
+  );
+  // None still reads the file when an error is told.
+  for (const end of await Promise.allSettled(workers)) if (end.status === 'rejected') throw end.reason;
   const body = JSON.stringify({ oid, parts: parts.map(({ partNumber, etag }) => ({ partNumber, etag })) });
   const answer = await ask(complete, { method: 'POST', headers: LFS, body, timeout: 0 });
   if (!answer.ok)
@@ -118,11 +115,10 @@ async function uploadParts(
   await answer.body?.cancel();
 }
 
-/** Bytes to a signed address, which gets no token. */
-async function put(url: string, body: Blob, name: string): Promise<Headers> {
-  const answer = await ask(url, { method: 'PUT', body, timeout: 0 });
-  await answer.body?.cancel();
-  if (!answer.ok)
-    throw new HubError(`${name} could not be uploaded: the storage answered with status ${answer.status}. Push it again.`, answer.status);
-  return answer.headers;
+/** Bytes of a file to a signed address, which gets no token. */
+async function put(url: string, file: Addition, [from, to]: [number, number], report: (bytes: number) => void): Promise<Headers> {
+  const { status, headers } = await sendFile(url, { path: file.from, from, to }, report);
+  if (status < 200 || status > 299)
+    throw new HubError(`${file.path} could not be uploaded: the storage answered with status ${status}. Push it again.`, status);
+  return headers;
 }

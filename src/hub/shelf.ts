@@ -131,7 +131,8 @@ class HubShelf implements Shelf {
     // Small files together; a large one has several connections of its own.
     for (let i = 0; i < entries.length; ) {
       const many = entries.slice(i, i + 4).filter(([, entry], k) => k === 0 || sizeOf(entry) < 2 ** 23);
-      await Promise.all(many.map(([file, entry]) => this.bring(file, entry, progress)));
+      const ends = await Promise.allSettled(many.map(([file, entry]) => this.bring(file, entry, progress)));
+      for (const end of ends) if (end.status === 'rejected') throw end.reason;
       i += many.length;
     }
     progress.end();

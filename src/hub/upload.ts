@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
-import { openAsBlob } from 'node:fs';
-import { open, readdir, readFile } from 'node:fs/promises';
+import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FileError, HubError, OptionError } from '../core/errors';
 import { type Alias, show } from '../core/options';
@@ -70,7 +69,7 @@ async function additionsIn(folder: string, inside = ''): Promise<Addition[]> {
   for (const entry of await readdir(join(folder, inside), { withFileTypes: true })) {
     const path = inside ? `${inside}/${entry.name}` : entry.name;
     if (entry.isDirectory()) found.push(...(await additionsIn(folder, path)));
-    else if (entry.isFile()) found.push({ path, from: join(folder, path), size: (await openAsBlob(join(folder, path))).size });
+    else if (entry.isFile()) found.push({ path, from: join(folder, path), size: (await stat(join(folder, path))).size });
   }
   return found;
 }

@@ -182,6 +182,22 @@ print('true')`,
 });
 
 describe('what goes wrong', () => {
+  it.each([
+    ['at once', 5 * 2 ** 20],
+    ['in parts', 10_000],
+  ])('connections that break while a large file goes up %s', async (_, chunk) => {
+    server.chunk = chunk;
+    let cuts = 0;
+    server.fault = ({ method }) => (method === 'PUT' && cuts++ < 3 ? { cut: 0 } : undefined);
+    await model.push_to_hub('me/tiny');
+    expect(cuts).toBeGreaterThan(3);
+    const saved = scratch();
+    await model.save_pretrained(saved);
+    expect(sha256(server.files('models/me/tiny').get('model.safetensors') as Buffer)).toBe(
+      sha256(readFileSync(join(saved, 'model.safetensors'))),
+    );
+  });
+
   it('storage and Hub that fail for a moment', async () => {
     let failures = 0;
     server.fault = ({ url, method }, n) =>

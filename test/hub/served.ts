@@ -13,7 +13,7 @@ export interface Logged {
 export type Mishap =
   /** Another answer. */
   | { status: number; headers?: Record<string, string>; body?: string }
-  /** The connection ends after so many bytes. */
+  /** The connection ends after so many bytes; of what is sent here, with the first ones. */
   | { cut: number }
   /** Bytes stop coming after so many; the connection stays. */
   | { stall: number }
@@ -40,9 +40,13 @@ export class Served {
     const logged = { method, url, host: headers.host ?? '', ...(authorization && { authorization }), ...(range && { range }) };
     this.log.push(logged);
     const body: Buffer[] = [];
-    ask.on('data', (bytes) => body.push(bytes));
+    const mishap = this.fault?.(logged, this.log.filter((l) => l.url === url && l.method === method).length);
+    ask.on('error', () => {});
+    ask.on('data', (bytes) => {
+      if (mishap && 'cut' in mishap && method === 'PUT') ask.socket.destroy();
+      body.push(bytes);
+    });
     ask.on('end', () => {
-      const mishap = this.fault?.(logged, this.log.filter((l) => l.url === url && l.method === method).length);
       if (mishap && 'status' in mishap)
         return answer.writeHead(mishap.status, { 'content-type': 'application/json', ...mishap.headers }).end(mishap.body ?? '{}');
       this.mishap = mishap;
