@@ -12,7 +12,8 @@ const { task, batch, length, steps, rank, dtype, base, folder, trace, peft } = J
 
 const precision = dtype === 'bfloat16' ? 'bf16' : 'fp32';
 const name = 'HuggingFaceTB/SmolLM2-135M-Instruct';
-const quantization_config = base === 'nf4' ? new tb.BitsAndBytesConfig({ load_in_4bit: true, bnb_4bit_quant_type: 'nf4' }) : null;
+const nf4 = { load_in_4bit: true, bnb_4bit_quant_type: 'nf4', bnb_4bit_use_double_quant: task === 'qlora' };
+const quantization_config = base === 'nf4' ? new tb.BitsAndBytesConfig(nf4) : null;
 if (task === 'convert') {
   // The plain files that a 4-bit base is packed from.
   const whole = await tb.AutoModelForCausalLM.from_pretrained(name);
@@ -67,6 +68,7 @@ async function train() {
 const TASKS = {
   train,
   full: train,
+  qlora: train,
   /** The project's rows as they are: mixed lengths, loss on the answers alone. */
   async sft() {
     // In order, so that the steps after the first, the last of which begins anew, go through just the peer's rows.

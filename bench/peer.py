@@ -18,7 +18,13 @@ name = "SmolLM2-135M-Instruct.Q4_1.gguf"
 tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
 full = task["task"] == "full"
 # Trained weights stay fp32, since small updates vanish in bf16 ones; with bf16 products under autocast, as TRL trains by default.
-model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32 if full else getattr(torch, task["dtype"]))
+if task["task"] == "qlora":
+    from transformers import BitsAndBytesConfig
+
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=getattr(torch, task["dtype"]))
+    model = AutoModelForCausalLM.from_pretrained(task["folder"], quantization_config=nf4, dtype=getattr(torch, task["dtype"]), device_map="cpu")
+else:
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32 if full else getattr(torch, task["dtype"]))
 rows = [json.loads(line) for line in open(os.path.join(os.path.dirname(__file__), "..", "notebooks", "data", "fine-tuning-qa", "train.jsonl"))]
 n, length, steps = task["batch"], task["length"], task["steps"]
 
@@ -89,7 +95,7 @@ def generate():
     return time.time() - start
 
 
-if task["task"] in ("train", "full"):
+if task["task"] in ("train", "full", "qlora"):
     figures = {"tokensPerSecond": steps * n * length / train(packed())}
 elif task["task"] == "sft":
     figures = {"rowsPerSecond": steps * n / train(chats())}

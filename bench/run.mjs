@@ -2,6 +2,11 @@
 //                 -- full      the same, all weights trained
 //                 -- sft       the project's instruction rows as they are: rows a second
 //                 -- peft      every method beside LoRA on the same modules: time of a step, memory
+//                 -- qlora     train over NF4 weights with double quantisation, against PEFT and bitsandbytes
+//                 -- quantize  1 GB of bf16 weights to NF4 with double quantisation; what SmolLM2 takes once it is packed so
+//                 -- memory    what estimate_memory expects of five runs, beside their peaks
+//                 -- 7b        Llama-2-7B's shape with random weights: loading to NF4 and one QLoRA step (writes 13 GB to the cache once;
+//                              [--files remove] takes them away)
 //                 -- generate  64 tokens after 64, greedy
 //                 -- inspect   an adapter of Llama-2-7B's shape, r = 16 and r = 64
 //                 -- views     a notebook of ten runs of 50,000 steps in JupyterLab: size, first paint, long tasks, cost of live views
@@ -52,6 +57,10 @@ const TASKS = {
   train: 'tokensPerSecond',
   full: 'tokensPerSecond',
   sft: 'rowsPerSecond',
+  qlora: 'tokensPerSecond',
+  quantize: null,
+  memory: null,
+  '7b': null,
   peft: null,
   generate: 'tokensPerSecond',
   inspect: null,
@@ -117,6 +126,59 @@ async function methods({ method, rank, pairs, batch, length }, run, print) {
   }
 }
 
+/** Quantising, beside bitsandbytes, and the memory of what is quantised. */
+async function quantizing(pairs, print) {
+  await setUp(['dependencies', 'native', 'build', 'model', 'peers']);
+  side(process.execPath, ['bench/memory.mjs', 'convert'], 'our side');
+  const turns = Array.from({ length: pairs }, () => ({
+    ours: side(process.execPath, ['bench/quantize.mjs', 'speed'], 'our side'),
+    peer: side(join(root, '.venv-test/bin/python'), ['bench/quantize.py'], "the peer's side"),
+    memory: side(process.execPath, ['--expose-gc', 'bench/quantize.mjs', 'resident'], 'our side'),
+  }));
+  const ours = median(turns.map((turn) => turn.ours.gigabytesPerSecond));
+  const peer = median(turns.map((turn) => turn.peer.gigabytesPerSecond));
+  const ratio = median(turns.map((turn) => turn.ours.gigabytesPerSecond / turn.peer.gigabytesPerSecond));
+  print(
+    { name: 'quantize', unit: 'GB/s', ours, peer, ratio, pairs, cpu: cpu() },
+    `bf16 to NF4 twice: ${ours.toPrecision(3)} GB/s here, ${peer.toPrecision(3)} there, ratio ${ratio.toPrecision(3)}`,
+  );
+  const memory = medians(turns.map((turn) => turn.memory));
+  const MB = (bytes) => `${Math.round(bytes / 1e6)} MB`;
+  print(
+    { name: 'resident', ...memory, runs: pairs, cpu: cpu() },
+    `SmolLM2 so: ${MB(memory.packed)} packed, ${MB(memory.after - memory.floor)} more than the process's ${MB(memory.floor)}: ${memory.ratio.toFixed(2)} x`,
+  );
+}
+
+/** Expected memory of runs beside their peaks. */
+async function memories(print) {
+  await setUp(['dependencies', 'native', 'build', 'model']);
+  side(process.execPath, ['bench/memory.mjs', 'convert'], 'our side');
+  const { SETTINGS } = await import('./memory_settings.mjs');
+  for (const name of Object.keys(SETTINGS)) {
+    const found = side(process.execPath, ['bench/memory.mjs', name], name);
+    const MiB = (bytes) => Math.round(bytes / 2 ** 20);
+    const off = found.total / found.peak - 1;
+    print(
+      { name, ...found, cpu: cpu() },
+      `${name.padEnd(42)} ${MiB(found.total)} MiB expected (${MiB(found.low)} to ${MiB(found.high)}), ${MiB(found.peak)} measured: ${(100 * off).toFixed(1)} %; ${JSON.stringify(found.expected)}`,
+    );
+  }
+}
+
+/** A model of 7 billion parameters, from files to a step. */
+async function seven(files, steps, length, rank, print) {
+  await setUp(['dependencies', 'native', 'build', 'model']);
+  const run = (files) => side(process.execPath, ['bench/seven.mjs', JSON.stringify({ layers: 32, steps, length, rank, files })], '7b');
+  if (files === 'remove') return run('remove');
+  run('make');
+  const found = run();
+  print(
+    { name: '7b', ...found, cpu: cpu() },
+    `7B: ${found.weightGiB.toFixed(2)} GiB of weights in ${found.loadSeconds.toFixed(0)} s, peak ${found.loadPeakGiB.toFixed(2)} GiB; a QLoRA step of ${length} tokens ${found.secondsPerStep.toFixed(0)} s, peak ${found.stepPeakGiB.toFixed(2)} GiB in all`,
+  );
+}
+
 await main(async () => {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
@@ -133,6 +195,7 @@ await main(async () => {
       trace: { type: 'string' },
       tries: { type: 'string', default: '200' },
       method: { type: 'string' },
+      files: { type: 'string' },
     },
   });
   const [task] = positionals;
@@ -162,6 +225,9 @@ await main(async () => {
     return;
   }
   if (task === 'kernel') return kernels(Number(values.tries), print);
+  if (task === 'quantize') return quantizing(Number(values.pairs), print);
+  if (task === 'memory') return memories(print);
+  if (task === '7b') return seven(values.files, Number(values.steps ?? 1), Number(values.length), Number(values.rank), print);
   await setUp(['dependencies', 'native', 'build', 'model', ...(values.alone || ['profile', 'peft'].includes(task) ? [] : ['peers'])]);
   const file = join(mkdtempSync(join(tmpdir(), 'tunebook-bench-')), 'task.json');
   const machine = cpu();
@@ -171,7 +237,7 @@ await main(async () => {
   const [batch, length, rank] = [values.batch, values.length, values.rank].map(Number);
   const steps = Number(values.steps ?? (task === 'sft' ? 40 : 2));
   const trace = values.trace && resolve(values.trace);
-  const { base } = values;
+  const base = task === 'qlora' ? 'nf4' : values.base;
   const folder = join(cacheFolder(), 'bench', 'SmolLM2-135M-fp32');
   if (!['q4_1', 'nf4', 'bf16'].includes(base)) throw new SetupError(`--base ${base} is not one of q4_1, nf4, bf16`);
   const give = (given) => writeFileSync(file, JSON.stringify({ task, dtype, batch, length, steps, rank, base, folder, trace, ...given }));
@@ -216,6 +282,7 @@ await main(async () => {
   const setting = {
     train: `, ${batch} x ${length}, r = ${rank}, ${base}`,
     full: `, ${batch} x ${length}`,
+    qlora: `, ${batch} x ${length}, r = ${rank}, NF4 twice`,
     sft: `, batches of ${batch}, r = ${rank}, ${base}`,
     generate: '',
   }[task];

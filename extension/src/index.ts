@@ -6,7 +6,7 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { Signal } from '@lumino/signaling';
-import { ADAPTER_MIME, RUN_MIME } from '@tunebook/views';
+import { ADAPTER_MIME, QUANTIZATION_MIME, RUN_MIME } from '@tunebook/views';
 import { AdapterFactory, FileModelFactory } from './adapter/document';
 import { AdapterRenderer } from './adapter/renderer';
 import { addApi } from './api';
@@ -16,6 +16,7 @@ import { isOurs } from './kernel';
 import { keepKeys } from './keys';
 import { Missed } from './missed';
 import { serverPath } from './paths';
+import { QuantizationRenderer } from './quantization/renderer';
 import { hearOfRuns } from './run/known';
 import { collect, RunsPanel } from './run/panel';
 import { RunRenderer } from './run/renderer';
@@ -170,4 +171,16 @@ const adapters: JupyterFrontEndPlugin<void> = {
   },
 };
 
-export default [context, runs, adapters];
+/** Renders what `inspect_quantization` says of a model's weights. */
+const quantizations: JupyterFrontEndPlugin<void> = {
+  id: `${NAME}:quantizations`,
+  description: "Shows what packing a model's weights into few bits changes.",
+  autoStart: true,
+  requires: [IRenderMimeRegistry, IContext],
+  activate: (_: JupyterFrontEnd, registry: IRenderMimeRegistry, context: Context) => {
+    const createRenderer = () => new QuantizationRenderer(context);
+    registry.addFactory({ safe: true, mimeTypes: [QUANTIZATION_MIME], defaultRank: 10, createRenderer }, 10);
+  },
+};
+
+export default [context, runs, adapters, quantizations];

@@ -16,5 +16,8 @@ export function withPrecision<T>(wanted: Precision, f: () => T): T {
   }
 }
 
-/** The attribute by which our ops are told. */
-export const precisionAttribute = (): { bf16: number } => ({ bf16: current === 'bf16' ? 1 : 0 });
+/** The attribute by which our ops are told; of one whose weights say what is multiplied with them, in fp32 where they do not agree. */
+export function precisionAttribute(wanted: (Precision | undefined)[] = []): { bf16: number } {
+  const all = wanted.length ? wanted.map((one) => one ?? current) : [current];
+  return { bf16: all.every((one) => one === 'bf16') ? 1 : 0 };
+}

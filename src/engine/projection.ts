@@ -158,7 +158,7 @@ export const resultInput = (kept: tf.Tensor | undefined): tf.Tensor | Handle => 
 
 /** The attributes by which a native op is told of its projections, beside `others`. */
 export function projectionAttributes(projections: Projection[], others: Attributes = {}): Attributes {
-  const attributes: Attributes = { ...precisionAttribute(), ...others };
+  const attributes: Attributes = { ...precisionAttribute(projections.map(({ weight }) => weight?.products)), ...others };
   for (const [i, { weight, scale, dropout: rate = 0 }] of projections.entries()) {
     attributes[NAMES[i].kind] = weight?.format.code ?? F32;
     attributes[NAMES[i].scale] = { float: scale };

@@ -1,5 +1,7 @@
 import { ShapeError } from '../core/errors';
 import { execute, Handle, isNative, isOnGpu } from './backend';
+import { untouchedZeros } from './ops/memory';
+import type { Precision } from './precision';
 import * as tf from './tf';
 
 /**
@@ -16,6 +18,13 @@ export interface WeightFormat {
   readonly rowHead?: number;
   /** Bytes of a block at which its fp16 scales and minimums stand. */
   readonly halves?: readonly number[];
+  /** Bytes behind the last row, in which the whole matrix has something in common. */
+  tail?(rows: number, columns: number): number;
+  /** Whether native code packs it (`MatrixWriter`). */
+  readonly native?: true;
+  /** Of one with a tail: the format whose rows, packed one by one, `join` makes a matrix [rows, columns] of. */
+  readonly single?: WeightFormat;
+  join?(bytes: Uint8Array, shape: [rows: number, columns: number]): Uint8Array;
   /** Turns the bytes of rows of `columns` values (by default one row) into fp32. */
   decode(bytes: Uint8Array, count: number, columns?: number): Float32Array;
   /** Packs values [rows, columns], for formats that weights are turned into when they are loaded. */
@@ -28,6 +37,10 @@ export const F32 = 0;
 export const rowBytes = (format: WeightFormat, columns: number): number =>
   (columns / format.block) * format.blockBytes + (format.rowHead ?? 0);
 
+/** Bytes of a matrix. */
+export const matrixBytes = (format: WeightFormat, rows: number, columns: number): number =>
+  rows * rowBytes(format, columns) + (format.tail?.(rows, columns) ?? 0);
+
 /**
  * A frozen weight matrix [rows, columns], packed as its format says: a native handle on the native backend, bytes elsewhere,
  * never an fp32 copy that stays.
@@ -35,26 +48,48 @@ export const rowBytes = (format: WeightFormat, columns: number): number =>
 export class Weight {
   readonly handle?: Handle;
   private bytes?: Uint8Array;
+  /** What products with it multiply, whatever the precision around them; undefined: that precision. */
+  products?: Precision;
+  /** LLM.int8()'s threshold, where what goes into its products outside of training is rounded to 8 bits too (`int8Inputs`). */
+  inputThreshold?: number;
   /** On a GPU, after its first use. */
   private unpacked?: tf.Tensor2D;
 
   constructor(
     readonly format: WeightFormat,
     readonly shape: [rows: number, columns: number],
-    data: Uint8Array,
+    data: Uint8Array | Handle,
   ) {
     const [rows, columns] = shape;
     if (columns % format.block)
       throw new ShapeError(`${format.name} packs ${format.block} values along a row, which ${columns} columns do not divide into.`);
-    const expected = rows * rowBytes(format, columns);
-    if (data.byteLength !== expected)
-      throw new ShapeError(`A ${format.name} weight of [${shape}] has ${expected} bytes, but ${data.byteLength} were given.`);
-    if (isNative()) this.handle = Handle.create(data);
+    const expected = matrixBytes(format, rows, columns);
+    const given = data instanceof Handle ? data.bytes : data.byteLength;
+    if (given !== expected) throw new ShapeError(`A ${format.name} weight of [${shape}] has ${expected} bytes, but ${given} were given.`);
+    if (data instanceof Handle) this.handle = data;
+    else if (isNative()) this.handle = Handle.create(data);
     else this.bytes = data;
   }
 
+  /** One without values, for whoever asks for its size: it takes no memory, and where it is used after all its values are those of zeros. */
+  static hollow(format: WeightFormat, shape: [rows: number, columns: number]): Weight {
+    const weight = Object.assign(Object.create(Weight.prototype) as Weight, { format, shape });
+    let zeros: Handle | undefined;
+    const size = matrixBytes(format, ...shape);
+    return Object.defineProperties(weight, {
+      handle: {
+        get() {
+          if (isNative()) zeros ??= untouchedZeros(size);
+          return zeros;
+        },
+      },
+      packed: { value: () => new Uint8Array(size) },
+      dispose: { value: () => zeros?.dispose() },
+    });
+  }
+
   get byteSize(): number {
-    return this.handle?.bytes ?? this.bytes?.byteLength ?? 0;
+    return matrixBytes(this.format, ...this.shape);
   }
 
   /** Its packed bytes (a copy on the native backend). */

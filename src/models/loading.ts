@@ -8,7 +8,16 @@ import type { WeightFormat } from '../engine/weights';
 import { type Gguf, readGguf } from '../formats/gguf';
 import { readJson } from '../formats/json';
 import { GenerationConfig, readGenerationConfig } from '../generate/generation_config';
-import { FIND_ALIASES, FIND_DEFAULTS, type FindOptions, type ResolvedModel, resolveFile, resolveModel, splitFind } from '../hub/resolve';
+import {
+  FIND_ALIASES,
+  FIND_DEFAULTS,
+  type FindOptions,
+  findModel,
+  type ResolvedModel,
+  resolveFile,
+  resolveModel,
+  splitFind,
+} from '../hub/resolve';
 import { BitsAndBytesConfig, bf16, f32 } from '../quantize';
 import type { Architecture, GgufReader, Report } from './architecture';
 import * as architectures from './architectures';
@@ -17,7 +26,8 @@ import { checkMetadata, ggufGenerationConfig } from './gguf_metadata';
 import type { Head } from './head';
 import { lackedBy } from './lacking';
 import type { PretrainedModel } from './pretrained';
-import { FOLLOWS, ggufSource, safetensorsSource, type WeightSource } from './source';
+import { FOLLOWS, type WeightSource } from './source';
+import { ConfigSource, ggufSource, safetensorsSource } from './source_files';
 
 /** Options of from_pretrained. */
 export interface LoadOptions extends FindOptions {
@@ -113,6 +123,8 @@ export async function loadModel<M extends PretrainedModel>(
   const id = `load ${name}`;
   const report: Report = (done, of) => progress && emit('progress', { id, text: `Loading ${name}: block ${done} of ${of}` });
   const { model, source } = await (found.kind === 'gguf' ? loadGguf : loadFolder)(found.path, { head, own, name, prepare, report });
+  const how = source.packedBy ?? source.quantization;
+  if (how) model.config.quantization_config = how.toJson();
   if (progress)
     emit('progress', {
       id,
@@ -147,6 +159,36 @@ async function readModelGguf(path: string, name: string) {
   return { gguf, architecture, config, source: ggufSource(gguf, names(config), config.num_hidden_layers, architecture.layout) };
 }
 
+const TYPES: Record<string, string> = { float32: 'F32', float16: 'F16', bfloat16: 'BF16' };
+
+/**
+ * A model without its values, as it would be loaded: what it is made of and takes can be asked of it, and nothing else. `given`: its Hub id
+ * or path, or what its config.json says. Of a model that is not on this machine only its config.json is fetched.
+ */
+export async function outlineModel<M extends PretrainedModel>(
+  head: Head<M>,
+  given: string | Record<string, unknown>,
+  { dtype, quantization }: { dtype: string; quantization: BitsAndBytesConfig | null },
+): Promise<M> {
+  await startBackend();
+  const how = { head, own: { ...head.options }, report: () => {} };
+  const prepare = (source: WeightSource) => Object.assign(source, { quantization, format: DTYPES[dtype], hollow: true });
+  const found = typeof given === 'string' ? findModel(given) : undefined;
+  if (found) {
+    const load = found.kind === 'gguf' ? loadGguf : loadFolder;
+    return (await load(found.path, { ...how, name: found.name, prepare })).model;
+  }
+  const json = typeof given === 'string' ? await loadConfig(given, FIND_DEFAULTS) : given;
+  const name = typeof given === 'string' ? given : 'the config';
+  const architecture = architectureOf(json.model_type, name, ARCHITECTURES, json);
+  const config = architecture.config(json, name);
+  const said = String(json.dtype ?? json.torch_dtype ?? 'bfloat16');
+  const source = new ConfigSource(name, TYPES[said] ?? 'BF16', config.tie_word_embeddings, architecture.layout);
+  if (json.quantization_config) source.packedBy = BitsAndBytesConfig.fromJson(json.quantization_config, name);
+  const packedBy = source.packedBy && { quantization: source.packedBy };
+  return assemble(architecture, config, Object.assign(prepare(source), packedBy), { ...how, name, prepare });
+}
+
 /** What a model's config.json or GGUF file says, with its architecture's defaults. */
 export async function loadConfig(nameOrPath: string, find: FindOptions): Promise<ModelConfig> {
   const found = find.gguf_file === null ? await resolveFile(nameOrPath, 'config.json', find) : undefined;
@@ -162,7 +204,14 @@ export async function loadConfig(nameOrPath: string, find: FindOptions): Promise
 export async function weightsOf({ kind, path, name }: ResolvedModel): Promise<WeightSource> {
   if (kind === 'gguf') return (await readModelGguf(path, name)).source;
   const json = await readJson(join(path, 'config.json'));
-  return safetensorsSource(path, architectureOf(json.model_type, path, ARCHITECTURES, json).layout, json.transformers_weights);
+  return folderSource(path, json, architectureOf(json.model_type, path, ARCHITECTURES, json));
+}
+
+/** A folder's weights, with what its config.json says of how they are packed. */
+async function folderSource(folder: string, json: Record<string, unknown>, { layout }: Architecture): Promise<WeightSource> {
+  const { quantization_config: packed } = json;
+  const packedBy = packed ? BitsAndBytesConfig.fromJson(packed, folder) : null;
+  return Object.assign(await safetensorsSource(folder, layout, json.transformers_weights), { packedBy });
 }
 
 async function loadGguf<M extends PretrainedModel>(path: string, how: How<M>): Promise<Loaded<M>> {
@@ -177,7 +226,13 @@ async function loadFolder<M extends PretrainedModel>(folder: string, how: How<M>
   const json = await readJson(join(folder, 'config.json'));
   const architecture = architectureOf(json.model_type, folder, ARCHITECTURES, json);
   const config = architecture.config(json, how.name);
-  const source = how.prepare(await safetensorsSource(folder, architecture.layout, json.transformers_weights));
+  const source = how.prepare(await folderSource(folder, json, architecture));
+  if (source.packedBy && source.quantization) {
+    warnOnce(
+      `${folder} is packed by bitsandbytes already and stays so: its own quantization_config is what counts. For another, load the model's 16-bit files.`,
+    );
+    source.quantization = null;
+  }
   const generation_config = await readGenerationConfig(folder, () => GenerationConfig.fromModelConfig(json));
   const model = await assemble(architecture, config, source, how);
   const unread = source.unread().filter((tensor) => !FOLLOWS.test(tensor) && !how.head.elsewhere?.test(tensor));

@@ -57,10 +57,8 @@ const COMMON_KEYS: KeyTable = {
   problem_type: 'no effect',
   is_encoder_decoder: { refused: 'tunebook has no encoders' },
   per_layer_config: { refused: 'tunebook gives all layers the same sizes' },
-  quantization_config: {
-    refused:
-      "its weights are packed in a way that tunebook does not read. Load the model's 16-bit files, with quantization_config: new BitsAndBytesConfig({ load_in_4bit: true }) if they are to be packed",
-  },
+  /** Read with the weights. */
+  quantization_config: 'obeyed',
   attention_dropout: { ignored: 'tunebook drops no attention weights while it trains' },
   auto_map: { ignored: "code beside a model's files is never run; tunebook computes the architecture that model_type names" },
 };

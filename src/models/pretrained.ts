@@ -13,6 +13,7 @@ import type { Pushed } from '../hub/upload';
 import { type KeyValueCache, Module, Parameter, readParameters, writable } from '../nn';
 import type { ModelConfig } from './config';
 import type { Decoder, ForwardOptions } from './decoder';
+import { packedConfig, packedWritables } from './packed_files';
 import type { Task } from './task';
 
 /** Settings of older config.json files that generation_config.json has now, and the name of a file of weights that is not written. */
@@ -20,6 +21,9 @@ const BESIDE = [
   ...Object.keys(GENERATION_KEYS).filter((name) => !/^(bos|eos|pad)_token_id$|^use_cache$|^output_|^transformers_version$/.test(name)),
   ...['torch_dtype', 'transformers_weights'],
 ];
+
+/** JSON as transformers needs it, which takes no whole number for a threshold. */
+const asFloat = (json: string) => json.replace(/("llm_int8_threshold": \d+)(?=[,\s])/, '$1.0');
 
 /** A decoder with a head beside it. */
 export abstract class PretrainedModel<D extends Decoder = Decoder> extends Module {
@@ -95,15 +99,19 @@ export abstract class PretrainedModel<D extends Decoder = Decoder> extends Modul
 
   /**
    * Writes config.json, generation_config.json and model.safetensors as transformers does, in fp32; where that is larger than `max_shard_size`
-   * (bytes, or a text like '5GB'), as shards with an index.
+   * (bytes, or a text like '5GB'), as shards with an index. Matrices that are packed as bitsandbytes packs stay so.
    */
   async save_pretrained(folder: string, options: { max_shard_size?: number | string } = {}): Promise<void> {
     const { max_shard_size } = readOptions('save_pretrained', options, { max_shard_size: '50GB' as number | string });
     await mkdir(folder, { recursive: true });
-    await writeShards(folder, 'model', [...this.namedTensors()].map(writable), max_shard_size);
-    const { _name_or_path, ...config } = this.config;
-    const settings = Object.entries(config).filter(([name]) => !BESIDE.includes(name));
-    await writeText(join(folder, 'config.json'), sortedJson({ ...Object.fromEntries(settings), dtype: 'float32' }));
+    const { _name_or_path, quantization_config: how, ...config } = this.config;
+    const tensors = [...this.namedTensors()];
+    const { packed, others } = packedWritables(tensors, how);
+    await writeShards(folder, 'model', [...others.map(writable), ...packed], max_shard_size);
+    const quantization_config = packedConfig(this, tensors, how);
+    const all = Object.entries({ ...config, ...(quantization_config && { quantization_config }) });
+    const settings = all.filter(([name]) => !BESIDE.includes(name));
+    await writeText(join(folder, 'config.json'), asFloat(sortedJson({ ...Object.fromEntries(settings), dtype: 'float32' })));
     await writeText(join(folder, 'generation_config.json'), this.generation_config.toJson());
   }
 

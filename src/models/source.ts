@@ -1,18 +1,21 @@
-import { existsSync } from 'node:fs';
-import { join, relative } from 'node:path';
 import { FileError } from '../core/errors';
 import { warnOnce } from '../core/events';
+import { MatrixWriter } from '../engine/matrix_writer';
 import * as tf from '../engine/tf';
 import { Weight, type WeightFormat } from '../engine/weights';
-import type { Gguf } from '../formats/gguf';
-import { PICKLE } from '../formats/pickle';
-import { readSafetensors } from '../formats/safetensors';
-import { readIndex, within } from '../formats/shards';
 import { withFile } from '../formats/slices';
 import { Parameter } from '../nn';
-import { type BitsAndBytesConfig, checkScales, weightFormat, widened } from '../quantize';
+import { type BitsAndBytesConfig, checkScales, f32, weightFormat, weightFormats, widened, widenedType } from '../quantize';
+import { isBeside, readPacked } from '../quantize/bitsandbytes';
 
-interface Stored {
+/** Bytes of a matrix that are read at once. */
+const PIECE = 4 << 20;
+
+/** Bytes of the types that packed matrices may be stored as. */
+const STORAGE: Record<string, number> = { U8: 1, F16: 2, BF16: 2, F32: 4 };
+
+/** A tensor in a file. */
+export interface Stored {
   path: string;
   shape: number[];
   type: string;
@@ -69,8 +72,12 @@ export class WeightSource {
   }
   /** How matrices are packed on the way; null: as they are. */
   quantization: BitsAndBytesConfig | null = null;
+  /** How the files' matrices were packed, where bitsandbytes has packed them; null: it has not. */
+  packedBy: BitsAndBytesConfig | null = null;
   /** What other matrices are turned into; undefined: as they are. */
   format?: WeightFormat;
+  /** Makes matrices without their values, where only their sizes are asked for. */
+  hollow = false;
   private readonly made: { dispose(): void }[] = [];
 
   /** Loads by `f`; when it fails, what it had taken from here is freed. */
@@ -91,7 +98,7 @@ export class WeightSource {
   }
 
   /** A tensor by its name in the model, or as transformers takes it too: with its base model's prefix left out or said once more. */
-  private find(name: string): { key: string; at: Stored } | undefined {
+  protected find(name: string): { key: string; at: Stored } | undefined {
     const base = `${this.layout.base}.`;
     for (const key of [name, base + name, ...(name.startsWith(base) ? [name.slice(base.length)] : [])]) {
       const at = this.stored.get(key);
@@ -113,8 +120,12 @@ export class WeightSource {
   async numParameters(): Promise<number> {
     const tied = await this.same(this.embeddings, HEAD);
     let total = 0;
-    for (const [name, { shape }] of this.stored)
-      if (!FOLLOWS.test(name) && !(tied && name === HEAD)) total += shape.reduce((a, b) => a * b, 1);
+    const beside = (name: string) => this.packedBy && /(\.weight\.|\.SCB$|\.weight_format$)/.test(name);
+    // Two values of a packed matrix in a byte.
+    const packed = (name: string, { type }: Stored) => (this.packedBy && this.stored.has(`${name}.absmax`) ? 2 * STORAGE[type] : 1);
+    for (const [name, stored] of this.stored)
+      if (!FOLLOWS.test(name) && !(tied && name === HEAD) && !beside(name))
+        total += stored.shape.reduce((a, b) => a * b, packed(name, stored));
     return total;
   }
 
@@ -146,13 +157,18 @@ export class WeightSource {
     return total;
   }
 
-  private async read(name: string, shape: number[]): Promise<{ bytes: Uint8Array; type: string }> {
+  /** Where a tensor of this name and shape is, which counts as read then. */
+  private place(name: string, shape: number[]): Stored {
     const found = this.find(name);
     if (!found) throw this.missing(name);
-    const stored = found.at;
     this.unasked.delete(found.key);
-    if (stored.shape.join() !== shape.join())
-      throw new FileError(`${this.description}: tensor ${name} is [${stored.shape}], but config.json asks for [${shape}].`);
+    if (found.at.shape.join() !== shape.join())
+      throw new FileError(`${this.description}: tensor ${name} is [${found.at.shape}], but config.json asks for [${shape}].`);
+    return found.at;
+  }
+
+  private async read(name: string, shape: number[]): Promise<{ bytes: Uint8Array; type: string }> {
+    const stored = this.place(name, shape);
     let bytes = await withFile(stored.path, (read) => read(stored));
     const order = this.ways.rowOrder?.(name, shape[0]);
     if (order) {
@@ -174,25 +190,81 @@ export class WeightSource {
 
   /**
    * A matrix, packed as in the file, or as `quantization` says where the file has it in 16 or 32 bits: from the file to native
-   * memory, without a copy that stays here.
+   * memory, some rows at a time.
    */
   async weight(name: string, rows: number, columns: number): Promise<Weight> {
-    const turned = this.layout.turned?.test(name);
-    const { bytes: read, type } = await this.read(name, turned ? [columns, rows] : [rows, columns]);
-    const where = `${this.description}: tensor ${name}`;
-    const stored = weightFormat(type, where);
-    checkScales(stored, read, where);
-    const bytes = turned ? transposed(read, stored.blockBytes, columns, rows) : read;
-    const { quantization } = this;
-    const wanted = name === this.embeddings ? undefined : quantization?.formatOf(name);
-    const values = () => stored.decode(bytes, rows * columns, columns);
-    let [format, data] = [stored, bytes];
-    if (wanted && quantization) {
-      if (this.canPack(stored, wanted, columns)) [format, data] = [wanted, quantization.pack(wanted, values(), columns)];
-    } else if (this.format?.encode && this.format !== stored) [format, data] = [this.format, this.format.encode(values(), columns)];
-    const weight = new Weight(format, [rows, columns], data);
+    const weight = this.hollow
+      ? this.outline(name, rows, columns)
+      : ((await this.readPacked(name, [rows, columns])) ?? (await this.pack(name, rows, columns)));
     this.made.push(weight);
+    if (weight.format.rowHead) weight.inputThreshold = (this.quantization ?? this.packedBy)?.llm_int8_threshold;
+    else if (weight.format.block > 1) weight.products = (this.quantization ?? this.packedBy)?.products;
     return weight;
+  }
+
+  /** A tensor counts as read, and what bitsandbytes keeps beside it. */
+  private asked(key: string): void {
+    this.unasked.delete(key);
+    if (this.packedBy && this.hollow) for (const other of this.unasked) if (isBeside(key, other)) this.unasked.delete(other);
+  }
+
+  private outline(name: string, rows: number, columns: number): Weight {
+    const found = this.find(name);
+    if (found) this.asked(found.key);
+    const type = widenedType(found?.at.type ?? f32.name);
+    const kept = weightFormats.find((format) => format.name === type);
+    const format = kept ? this.formatFor(name, kept, columns) : (this.packedBy?.formatOf(name) ?? f32);
+    return Weight.hollow(columns % format.block ? f32 : format, [rows, columns]);
+  }
+
+  /** A matrix that bitsandbytes has packed. */
+  private async readPacked(name: string, shape: [rows: number, columns: number]): Promise<Weight | undefined> {
+    const key = this.find(name)?.key;
+    const beside = key && this.packedBy ? [...this.stored.keys()].filter((other) => isBeside(key, other)) : [];
+    if (!key || !beside.length) return undefined;
+    for (const other of [key, ...beside]) this.asked(other);
+    return readPacked(key, shape, beside, async (part) => {
+      const stored = this.stored.get(part);
+      if (!stored) throw new FileError(`${this.description}: ${key} is packed, but its ${part} is not there. Get the file again.`);
+      return { ...stored, bytes: await withFile(stored.path, (read) => read(stored)) };
+    });
+  }
+
+  /** A matrix in the format that it is to have, some of its rows at a time. */
+  private async pack(name: string, rows: number, columns: number): Promise<Weight> {
+    const turned = this.layout.turned?.test(name);
+    const at = this.place(name, turned ? [columns, rows] : [rows, columns]);
+    const where = `${this.description}: tensor ${name}`;
+    const stored = weightFormat(widenedType(at.type), where);
+    const writer = new MatrixWriter(this.formatFor(name, stored, columns), [rows, columns]);
+    try {
+      if (turned || this.ways.rowOrder?.(name, rows)) {
+        const { bytes } = await this.read(name, at.shape);
+        checkScales(stored, bytes, where);
+        writer.add(turned ? transposed(bytes, stored.blockBytes, columns, rows) : bytes, stored);
+      } else
+        await withFile(at.path, async (read) => {
+          const row = at.bytes / rows;
+          const some = Math.max(1, Math.floor(PIECE / row));
+          const piece = new Uint8Array(Math.min(some, rows) * row);
+          for (let first = 0; first < rows; first += some) {
+            const bytes = await read({ offset: at.offset + first * row, bytes: Math.min(some, rows - first) * row }, piece);
+            checkScales(stored, bytes, where);
+            writer.add(widened(bytes, at.type).bytes, stored);
+          }
+        });
+      return writer.finish();
+    } catch (error) {
+      writer.dispose();
+      throw error;
+    }
+  }
+
+  /** What a matrix is kept as that the files have as `stored`. */
+  private formatFor(name: string, stored: WeightFormat, columns: number): WeightFormat {
+    const wanted = name === this.embeddings ? undefined : this.quantization?.formatOf(name);
+    if (wanted) return this.canPack(stored, wanted, columns) ? wanted : stored;
+    return this.format?.encode ? this.format : stored;
   }
 
   private canPack(stored: WeightFormat, wanted: WeightFormat, columns: number): boolean {
@@ -215,7 +287,9 @@ export class WeightSource {
   /** A vector or matrix in fp32, frozen, outside any tidy scope. */
   async parameter(name: string, shape: number[]): Promise<Parameter> {
     const size = shape.reduce((a, b) => a * b, 1);
-    const none = this.ways.zeros?.test(name) && !this.has(name);
+    const found = this.find(name);
+    if (this.hollow && found) this.asked(found.key);
+    const none = this.hollow || (this.ways.zeros?.test(name) && !this.has(name));
     const values = async () => {
       const { bytes, type } = await this.read(name, shape);
       return weightFormat(type, name).decode(bytes, size, shape.at(-1) as number);
@@ -232,51 +306,4 @@ export interface GgufNames extends Ways {
   tensors: [string, string][];
   /** Tensors that are read with the metadata, or follow from it. */
   elsewhere: RegExp;
-}
-
-/** A GGUF file's tensors. One that the architecture has no place for is a FileError that names it. */
-export function ggufSource(gguf: Gguf, names: GgufNames, layers: number, layout?: Layout): WeightSource {
-  const stored = new Map<string, Stored>();
-  const placed = new Set<string>();
-  for (const [from, to] of names.tensors)
-    for (let i = 0; i < (from.includes('{}') ? layers : 1); i++) {
-      const tensor = gguf.tensors.get(from.replace('{}', String(i)));
-      if (!tensor) continue;
-      placed.add(tensor.name);
-      stored.set(to.replace('{}', String(i)), tensor);
-    }
-  const others = [...gguf.tensors.keys()].filter((name) => !placed.has(name) && !names.elsewhere.test(name));
-  if (others.length)
-    throw new FileError(
-      `${gguf.path} has ${others.length} tensors that tunebook has no place for in this architecture, such as ${others.slice(0, 3).join(', ')}: without them the model would answer wrongly.`,
-    );
-  return new WeightSource(gguf.path, stored, layout && { ...layout, turned: undefined }, names);
-}
-
-/**
- * The file of weights in a folder: model.safetensors where it is there, else the shards that model.safetensors.index.json lists, as in
- * transformers; or what config.json names (`transformers_weights`).
- */
-export async function safetensorsSource(folder: string, layout?: Layout, named?: unknown): Promise<WeightSource> {
-  const [whole, list] = ['model.safetensors', 'model.safetensors.index.json'];
-  const file = typeof named === 'string' ? named : existsSync(join(folder, whole)) || !existsSync(join(folder, list)) ? whole : list;
-  const path = within(folder, file, join(folder, 'config.json'));
-  const places = file.endsWith('.index.json') ? await readIndex(folder, file) : undefined;
-  const stored = new Map<string, Stored>();
-  for (const shard of places ? new Set(places.values()) : [path]) {
-    if (!existsSync(shard)) throw noFile(folder, shard);
-    // Where two shards hold a tensor, the index says which one counts.
-    for (const [name, tensor] of (await readSafetensors(shard)).tensors)
-      if (!stored.has(name) || places?.get(name) === shard) stored.set(name, { ...tensor, path: shard });
-  }
-  return new WeightSource(folder, stored, layout);
-}
-
-function noFile(folder: string, file: string): FileError {
-  const pickled = ['pytorch_model.bin', 'pytorch_model.bin.index.json'].find((name) => existsSync(join(folder, name)));
-  return new FileError(
-    pickled
-      ? `${folder} has its weights in ${pickled}: ${PICKLE}`
-      : `${folder} has no ${relative(folder, file)}: it is not a whole model. Download it again.`,
-  );
 }

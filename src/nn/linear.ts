@@ -1,4 +1,5 @@
 import { dropout } from '../engine/ops/dropout';
+import { int8Inputs } from '../engine/ops/int8_inputs';
 import { linear, product } from '../engine/ops/linear';
 import { numbered, type Projection, type ProjectionTensors } from '../engine/projection';
 import * as tf from '../engine/tf';
@@ -88,10 +89,15 @@ export class Linear extends Module implements Adaptable {
       : { tensors: { w, ...noPair, ...rest }, projection: { weight: frozen, scale: 0 } };
   }
 
+  /** LLM.int8()'s threshold, where what goes into the matrix's product is rounded in this pass. */
+  private get rounding(): number | undefined {
+    return this.weight instanceof Parameter || dropoutSeed() !== undefined ? undefined : this.weight.inputThreshold;
+  }
+
   /** Whether one op has room for all terms beside this layer; `alone`: its input is no other layer's. */
   private fits(alone: boolean): boolean {
     const { lowRank, scales, weight } = this;
-    if (lowRank.length > 1 || scales.length > 1) return false;
+    if (this.rounding !== undefined || lowRank.length > 1 || scales.length > 1) return false;
     const [l] = scales;
     return !l || (!(weight instanceof Parameter) && (scalesOut(l) || (alone && !lowRank.length)));
   }
@@ -114,14 +120,16 @@ export class Linear extends Module implements Adaptable {
   }
 
   forward(x: tf.Tensor): tf.Tensor {
-    const { lowRank, scales } = this;
+    const { lowRank, scales, rounding } = this;
     const inOneOp = this.fits(true);
-    const { tensors, projection } = this.told(lowRank[0], inOneOp ? scales[0] : undefined);
+    // A pair in the same op has the same input.
+    const [first, ...others] = rounding === undefined ? lowRank : [undefined, ...lowRank];
+    const { tensors, projection } = this.told(first, inOneOp ? scales[0] : undefined);
     if (inOneOp) return linear({ x, ...numbered([tensors]) }, projection);
     let input = x;
     for (const l of scales) if (!scalesOut(l)) input = tf.mul(input, flat(l));
-    let y = linear({ x: input, ...numbered([tensors]) }, projection);
-    for (const pair of lowRank.slice(1)) y = tf.add(y, product(Linear.down(input, pair), pair.b.tensor));
+    let y = linear({ x: rounding === undefined ? input : int8Inputs(input, rounding), ...numbered([tensors]) }, projection);
+    for (const pair of others) if (pair) y = tf.add(y, product(Linear.down(input, pair), pair.b.tensor));
     for (const l of scales) if (scalesOut(l)) y = tf.mul(y, flat(l));
     return y;
   }

@@ -1,11 +1,12 @@
 import { OptionError } from '../core/errors';
 import { emit } from '../core/events';
-import { show } from '../core/options';
+import { type Known, show } from '../core/options';
 import { take } from '../engine/backend';
+import { MatrixWriter } from '../engine/matrix_writer';
 import * as tf from '../engine/tf';
-import { Weight, type WeightFormat } from '../engine/weights';
+import type { Weight, WeightFormat } from '../engine/weights';
 import { type Adaptable, Embedding, type LowRank, type Matrix, type Module, Parameter, TiedLinear } from '../nn';
-import { bf16, f32 } from '../quantize';
+import { type BitsAndBytesConfig, bf16, f32 } from '../quantize';
 import type { BaseModel, Pack } from './method';
 import { isAdaptable } from './targets';
 
@@ -31,16 +32,41 @@ function whole({ weight, lowRank, scales = [] }: Layer, isTable: boolean): tf.Te
   return w;
 }
 
-/** What packs a matrix as `dtype` says. */
-export function packer(dtype: string): Pack {
+/** How merged matrices are kept. */
+export interface MergeOptions {
+  /** The type of merged matrices. Default: 'bfloat16'. */
+  dtype?: Known<'bfloat16' | 'float32'>;
+  /** How merged matrices are packed again, which loses what small updates add; null: not at all. Default: null. */
+  quantization_config?: BitsAndBytesConfig | null;
+}
+
+export const MERGE_DEFAULTS: Required<MergeOptions> = { dtype: 'bfloat16', quantization_config: null };
+
+/** What packs a matrix as `dtype` says, or, where a layer's path is given, as quantization_config does. */
+export function packer({
+  dtype = 'bfloat16',
+  quantization_config = null,
+}: MergeOptions = {}): (matrix: tf.Tensor2D, path?: string) => Promise<Weight> {
   if (!Object.hasOwn(FORMATS, dtype))
-    throw new OptionError(`Merged weights can be kept in ${Object.keys(FORMATS).map(show).join(' or ')}, not in ${show(dtype)}.`);
-  return (matrix) => packed(matrix, FORMATS[dtype]);
+    throw new OptionError(
+      `Merged weights can be kept in ${Object.keys(FORMATS).map(show).join(' or ')}, not in ${show(dtype)}; for fewer bits give quantization_config: new BitsAndBytesConfig({ load_in_4bit: true, bnb_4bit_quant_type: 'nf4' }).`,
+    );
+  return (matrix, path) => {
+    const wanted = path === undefined ? undefined : quantization_config?.formatOf(`${path}.weight`);
+    return packed(matrix, wanted && matrix.shape[1] % wanted.block === 0 ? wanted : FORMATS[dtype]);
+  };
 }
 
 async function packed(tensor: tf.Tensor2D, format: WeightFormat): Promise<Weight> {
-  const [rows, columns] = tensor.shape;
-  return new Weight(format, [rows, columns], format.encode?.((await take(tensor)) as Float32Array, columns) as Uint8Array);
+  const writer = new MatrixWriter(format, tensor.shape);
+  try {
+    const { buffer, byteOffset, byteLength } = await take(tensor);
+    writer.add(new Uint8Array(buffer, byteOffset, byteLength), f32);
+    return writer.finish();
+  } catch (error) {
+    writer.dispose();
+    throw error;
+  }
 }
 
 /** The matrices of a model with its adapters merged into them; `undo` and `keep` end that. */
@@ -55,16 +81,17 @@ export class Merged {
   }[] = [];
 
   /** Merges all that stands beside the model's layers. Where memory runs out in the middle, all is as before. */
-  static async into(model: Module, dtype = 'bfloat16'): Promise<Merged> {
-    const pack = packer(dtype);
+  static async into(model: Module, options: MergeOptions = {}): Promise<Merged> {
+    const pack = packer(options);
     const merged = new Merged();
     try {
-      const layers = [...model.namedModules()].flatMap(([, module]) => (isAdaptable(module) ? [module] : []));
-      const tables = layers.some((layer) => layer instanceof Embedding && layer.adapted);
+      const layers = [...model.namedModules()].flatMap(([path, module]) => (isAdaptable(module) ? [{ path, layer: module as Layer }] : []));
+      const tables = layers.some(({ layer }) => layer instanceof Embedding && layer.adapted);
       // A head that shares a table's matrix takes its own before the table's changes, or another takes its place.
       const shares = (layer: Layer) => layer instanceof TiedLinear && tables;
-      const wanted = layers.filter((layer) => hasTerms(layer) || shares(layer));
-      for (const layer of wanted.sort((a, b) => Number(shares(b)) - Number(shares(a)))) await merged.add(layer, pack);
+      const wanted = layers.filter(({ layer }) => hasTerms(layer) || shares(layer));
+      for (const { path, layer } of wanted.sort((a, b) => Number(shares(b.layer)) - Number(shares(a.layer))))
+        await merged.add(layer, (matrix) => pack(matrix, path));
       return merged;
     } catch (error) {
       merged.undo();
@@ -110,13 +137,13 @@ export class Merged {
 }
 
 /**
- * Merges what stands beside a model's layers into them for good. `keep` makes the model's own what an adapter has put in the place of
+ * Merges what stands beside a model's layers into them for good, in 16 or 32 bits or packed again. `keep` makes the model's own what an adapter has put in the place of
  * tensors, and gives what ends the adapters. Says how far the largest logit moved.
  */
-export async function mergeForGood(model: BaseModel, dtype: string, keep: (pack: Pack) => Promise<() => void>): Promise<void> {
+export async function mergeForGood(model: BaseModel, options: MergeOptions, keep: (pack: Pack) => Promise<() => void>): Promise<void> {
   const before = await probe(model);
-  const merged = await Merged.into(model, dtype);
-  const end = await keep(packer(dtype));
+  const merged = await Merged.into(model, options);
+  const end = await keep(packer(options));
   merged.keep();
   end();
   // A head that has become another than the table is saved as one of its own.
@@ -126,7 +153,9 @@ export async function mergeForGood(model: BaseModel, dtype: string, keep: (pack:
   const after = await probe(model);
   if (!before || !after) return;
   const drift = before.reduce((most, value, i) => Math.max(most, Math.abs(value - after[i])), 0);
-  const text = `Merged in ${dtype}: the logits of a probe of ${PROBE} tokens moved by ${drift.toPrecision(2)} at most.`;
+  const { dtype = 'bfloat16', quantization_config: packed } = options;
+  const how = packed ? `Merged and packed as ${packed.load_in_8bit ? 'int8' : packed.bnb_4bit_quant_type} again` : `Merged in ${dtype}`;
+  const text = `${how}: the logits of a probe of ${PROBE} tokens moved by ${drift.toPrecision(2)} at most.`;
   emit('progress', { id: 'merge', text, done: true });
 }
 

@@ -9,7 +9,7 @@ import { trainableText } from '../nn/printed';
 import { configIn, configOf } from './configs';
 import { refuseHeld, takeOff, worn } from './hold';
 import { pairsIn } from './lora';
-import { Merged, mergeForGood } from './merge';
+import { MERGE_DEFAULTS, Merged, type MergeOptions, mergeForGood } from './merge';
 import { type Adapter, type BaseModel, checkTask, type PeftConfig } from './method';
 import { Part } from './part';
 import { countOf } from './parts';
@@ -243,13 +243,13 @@ export class PeftModel<M extends BaseModel = BaseModel> extends SavedAdapters<M>
   }
 
   /**
-   * Merges the active adapters into the weights, in 16 or 32 bits (a 4-bit matrix is unpacked for it); `unmerge_adapter` takes that back.
-   * `dtype`: 'bfloat16' or 'float32'.
+   * Merges the active adapters into the weights, in 16 or 32 bits: a 4-bit matrix is unpacked for it, and packed again only where
+   * `quantization_config` says so. `unmerge_adapter` takes it back.
    */
-  async merge_adapter({ dtype = 'bfloat16' }: { dtype?: string } = {}): Promise<void> {
+  async merge_adapter(options: MergeOptions = {}): Promise<void> {
     if (this.merged) return;
     this.checkMergeable();
-    this.merged = await Merged.into(this.base_model, dtype);
+    this.merged = await Merged.into(this.base_model, readOptions('merge_adapter', options, MERGE_DEFAULTS));
   }
 
   /** Whether adapters are merged into the weights for now. */
@@ -264,12 +264,13 @@ export class PeftModel<M extends BaseModel = BaseModel> extends SavedAdapters<M>
 
   /**
    * Merges the active adapters into the weights for good and gives back the base model; says how far the largest logit moved, since
-   * merged weights are rounded. `dtype`: 'bfloat16' or 'float32'.
+   * merged weights are rounded. They are kept in 16 or 32 bits, and packed again only where `quantization_config` says so.
    */
-  async merge_and_unload({ dtype = 'bfloat16' }: { dtype?: string } = {}): Promise<M> {
+  async merge_and_unload(options: MergeOptions = {}): Promise<M> {
+    const how = readOptions('merge_and_unload', options, MERGE_DEFAULTS);
     this.checkMergeable();
     this.unmerge_adapter();
-    await mergeForGood(this.base_model, dtype, async (pack) => {
+    await mergeForGood(this.base_model, how, async (pack) => {
       for (const part of this.parts.attached) await part.keep(pack);
       return () => this.unload();
     });

@@ -20,10 +20,15 @@ export function weightFormat(name: string, where: string): WeightFormat {
   return format;
 }
 
-/** Values of floating-point types that are no kind of weight, as ones of the narrowest that holds them: of 8 bits as bf16, of 64 as fp32. */
+const WIDER: Record<string, WeightFormat> = { F64: f32, F8_E4M3: bf16, F8_E5M2: bf16 };
+
+/** The name of the narrowest kind of weight that holds what a floating-point type does: of 8 bits BF16, of 64 F32. */
+export const widenedType = (type: string): string => (Object.hasOwn(WIDER, type) ? WIDER[type].name : type);
+
+/** Values of floating-point types that are no kind of weight, as ones of the narrowest that holds them. */
 export function widened(bytes: Uint8Array, type: string): { bytes: Uint8Array; type: string } {
   if (type !== 'F64' && type !== 'F8_E4M3' && type !== 'F8_E5M2') return { bytes, type };
-  const format = type === 'F64' ? f32 : bf16;
+  const format = WIDER[type];
   const values = floats[type](bytes, type === 'F64' ? bytes.length / 8 : bytes.length);
   return { bytes: (format.encode as NonNullable<WeightFormat['encode']>)(values, values.length), type: format.name };
 }

@@ -1,9 +1,11 @@
+import { roundToEven } from '../engine/ops/int8_inputs';
 import type { WeightFormat } from '../engine/weights';
+import { floatToHalf, halfToFloat } from '../formats/floats';
 
 /**
  * LLM.int8()'s weights (Dettmers et al., 2022, https://arxiv.org/abs/2208.07339): every row's largest magnitude in fp32, then
- * a signed byte a value. value = byte * magnitude / 127. Products are made with fp32 inputs: there is nothing to keep apart
- * as an outlier.
+ * a signed byte a value. value = byte * magnitude / 127. As in bitsandbytes they are made of values in half precision, and outside of
+ * training what is multiplied with them is in 8 bits too (`int8Inputs`).
  */
 export const int8: WeightFormat = {
   name: 'INT8',
@@ -11,6 +13,7 @@ export const int8: WeightFormat = {
   block: 1,
   blockBytes: 1,
   rowHead: 4,
+  native: true,
   decode(bytes, count, columns = count) {
     const out = new Float32Array(count);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -23,20 +26,15 @@ export const int8: WeightFormat = {
   encode(values, columns) {
     const bytes = new Uint8Array((values.length / columns) * (columns + 4));
     const view = new DataView(bytes.buffer);
+    const halves = values.map((value) => halfToFloat(floatToHalf(value)));
     for (let row = 0, at = 0; row < values.length; row += columns, at += columns + 4) {
       let scale = 0;
-      for (let i = row; i < row + columns; i++) scale = Math.max(scale, Math.abs(values[i]));
+      for (let i = row; i < row + columns; i++) scale = Math.max(scale, Math.abs(halves[i]));
       view.setFloat32(at, scale, true);
       // In the order and precision of bitsandbytes: where a value falls between two bytes, rounding decides.
       const factor = Math.fround(Math.fround(1 / scale) * 127);
-      for (let i = 0; i < columns; i++) bytes[at + 4 + i] = scale ? roundToEven(Math.fround(values[row + i] * factor)) : 0;
+      for (let i = 0; i < columns; i++) bytes[at + 4 + i] = scale ? roundToEven(Math.fround(halves[row + i] * factor)) : 0;
     }
     return bytes;
   },
 };
-
-/** As numpy and C round: a half goes to the even neighbour. */
-function roundToEven(x: number): number {
-  const rounded = Math.round(x);
-  return Math.abs(x % 1) === 0.5 && rounded % 2 ? rounded - 1 : rounded;
-}

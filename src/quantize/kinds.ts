@@ -1,5 +1,5 @@
 // The kinds of frozen weight: one line each. What the native ops know of them stands in engine/native/kinds.h.
-export { fp4, nf4 } from './four_bit';
+export { fp4, fp4_dq, nf4, nf4_dq } from './four_bit';
 export { int8 } from './int8';
 export { bf16, f16, f32 } from './plain';
 export { q2_k } from './q2_k';

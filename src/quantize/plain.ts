@@ -13,10 +13,10 @@ function toBf16(values: Float32Array): Uint8Array {
 const toHalf = (values: Float32Array) => bytesOf(Uint16Array.from(values, floatToHalf));
 
 /** 32-bit floats. */
-export const f32: WeightFormat = { name: 'F32', code: 0, block: 1, blockBytes: 4, decode: floats.F32, encode: bytesOf };
+export const f32: WeightFormat = { name: 'F32', code: 0, block: 1, blockBytes: 4, native: true, decode: floats.F32, encode: bytesOf };
 
 /** IEEE half precision. */
-export const f16: WeightFormat = { name: 'F16', code: 1, block: 1, blockBytes: 2, decode: floats.F16, encode: toHalf };
+export const f16: WeightFormat = { name: 'F16', code: 1, block: 1, blockBytes: 2, native: true, decode: floats.F16, encode: toHalf };
 
 /** bfloat16: the upper half of a 32-bit float. */
-export const bf16: WeightFormat = { name: 'BF16', code: 30, block: 1, blockBytes: 2, decode: floats.BF16, encode: toBf16 };
+export const bf16: WeightFormat = { name: 'BF16', code: 30, block: 1, blockBytes: 2, native: true, decode: floats.BF16, encode: toBf16 };

@@ -26,6 +26,7 @@ const config = ({ text, grid, font }: ChartTheme) => ({
 });
 
 const SCHEMA = 'https://vega.github.io/schema/vega-lite/v6.json';
+/** A specification in the page's colours. */
 export const chart = (theme: ChartTheme, spec: ChartSpec): ChartSpec => ({ $schema: SCHEMA, config: config(theme), ...spec });
 
 /** Pixels for the panels of a chart beside each other, or under each other where a page is too narrow for that. */

@@ -40,6 +40,21 @@ export { betweenSpec, conditionSpec, layersSpec } from './expert_charts';
 export { type LayersOverlap, layersOverlap, type NamedUpdate } from './layers';
 export { ACTIONS, type Action, type Ask, type Known, type Live, RUN_COMM } from './live';
 export {
+  BARS,
+  parseQuantization,
+  QUANTIZATION_MIME,
+  QUANTIZATION_SCHEMA,
+  QUANTIZATION_SCHEMA_VERSION,
+  type QuantizationData,
+  type QuantizationPayload,
+  type QuantizedModule,
+  quantizationPayload,
+  quantizationRows,
+  quantizationSummary,
+  worstOf,
+} from './quantization';
+export { errorSpec, levelsSpec, quantizationSpec } from './quantization_charts';
+export {
   otherSeries,
   parseRun,
   RUN_MIME,

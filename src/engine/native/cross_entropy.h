@@ -73,7 +73,7 @@ void vocabularySlice(const Rows<P>& x, const Rows<P>& u, long rows, const Weight
   if (slice.low) std::memset(slice.low, 0, rows * rank * 4);
   for (long n = from, b = 0; n < to; n += kVocabulary, b++) {
     const long width = std::min(kVocabulary, to - n);
-    const Weight part{w.row(n), w.kind, width, dim};
+    const Weight part = w.part(n, width);
     packAll<P>(TransposedRight(part), width, keys);
     if (slice.mean) packAll<P>(PlainRight(part), dim, values);
     const Weight beside = dense(pair.b + n * rank, width, rank);

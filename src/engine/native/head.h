@@ -24,7 +24,7 @@ struct Head {
     x = states.data, labels = wanted.data;
     weight = {w.data, static_cast<int64_t>(call.attribute(0)), vocabulary, dim};
     const long rank = b.size / vocabulary;
-    if (w.bytes != Weight::rowBytes(weight.kind, dim) * vocabulary || wanted.size != rows || b.size != rank * vocabulary || u.size != rank * rows)
+    if (w.bytes != Weight::bytesOf(weight.kind, vocabulary, dim) || wanted.size != rows || b.size != rank * vocabulary || u.size != rank * rows)
       throw std::invalid_argument("cross-entropy: a weight of " + std::to_string(w.bytes) + " bytes, " + std::to_string(wanted.size) +
                                   " labels and a pair of " + std::to_string(u.size) + " and " + std::to_string(b.size) + " values do not fit " +
                                   std::to_string(rows) + " rows over [" + std::to_string(vocabulary) + ", " + std::to_string(dim) + "]");

@@ -5,7 +5,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "simd.h"
+#include "dynamic_map.h"
+#include "element.h"
 
 namespace tunebook {
 
@@ -16,19 +17,29 @@ struct Kind {
 
 // Single values of kBytes bytes, behind kRowHead bytes of every row. A kind says
 //   values(row, from, count, out): values [from, from + count) of a row.
+// It may say packRow(x, columns, row), by which rows are packed natively.
 template <int kBytesOfOne, int kHead = 0>
 struct Values {
-  static constexpr bool kKnown = true;
+  static constexpr bool kKnown = true, kNested = false;
   static constexpr int kBlock = 1, kBytes = kBytesOfOne, kRowHead = kHead;
 };
 
 // Blocks of kBlock values (a multiple of 16) along a row in kBytes bytes. A kind says
 //   lanes(block, first): values [first, first + kLanes) of a block, first a multiple of kLanes.
-// It may say dot(row, x, columns, sums), of one row with x, where that is faster than unpacking; sums[i] is the sum of x over its i-th 32.
+// It may say dot(row, x, columns, sums), of one row with x, where that is faster than unpacking; sums[i] is the sum of x over its i-th 32,
+// and pack(x, block), by which rows are packed natively.
 template <int kValues, int kBytesOfBlock>
 struct Blocks {
-  static constexpr bool kKnown = true;
+  static constexpr bool kKnown = true, kNested = false;
   static constexpr int kBlock = kValues, kBytes = kBytesOfBlock, kRowHead = 0;
+};
+
+// Blocks that begin with their scale in 8 bits (dynamic_map.h), as double quantisation makes them. Behind the last row, at a multiple
+// of 4 bytes, stand an offset and a magnitude for every 256 blocks of the matrix: scale = code's value * magnitude + offset. A kind says
+//   lanes(block, first, scale), and pack(x, scale, block), which leaves the scale's code to others.
+template <int kValues, int kBytesOfBlock>
+struct NestedBlocks : Blocks<kValues, kBytesOfBlock> {
+  static constexpr bool kNested = true;
 };
 
 inline uint16_t half(const uint8_t* p) {

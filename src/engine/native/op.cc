@@ -31,16 +31,33 @@ TF_Tensor* Call::fetch(int i) {
 }
 
 float* Call::output(int i, const Shape& shape) {
-  Status status;
   size_t bytes = sizeof(float);
   for (int64_t d : shape) bytes *= d;
-  TF_Tensor* tensor =
-      TF_AllocateOutput(context_, i, TF_FLOAT, shape.data(), static_cast<int>(shape.size()), bytes, status.value);
+  return static_cast<float*>(allocate(i, TF_FLOAT, shape, bytes));
+}
+
+uint8_t* Call::bytes(int i, int64_t size) {
+  void* data = allocate(i, TF_UINT8, {size}, size);
+  std::memset(data, 0, size);
+  return static_cast<uint8_t*>(data);
+}
+
+void Call::give(int i, TF_DataType type, const Shape& shape, void* data, size_t bytes, void (*free)(void*, size_t, void*)) {
+  Status status;
+  TF_Tensor* tensor = TF_NewTensor(type, shape.data(), static_cast<int>(shape.size()), data, bytes, free, nullptr);
+  held_.push_back(tensor);
+  TF_SetOutput(context_, i, tensor, status.value);
+  status.check();
+}
+
+void* Call::allocate(int i, TF_DataType type, const Shape& shape, size_t bytes) {
+  Status status;
+  TF_Tensor* tensor = TF_AllocateOutput(context_, i, type, shape.data(), static_cast<int>(shape.size()), bytes, status.value);
   if (TF_GetCode(status.value) == TF_RESOURCE_EXHAUSTED || (TF_GetCode(status.value) == TF_OK && bytes && !TF_TensorData(tensor)))
     throw OutOfMemory(bytes);
   status.check();
   held_.push_back(tensor);
-  return static_cast<float*>(TF_TensorData(tensor));
+  return TF_TensorData(tensor);
 }
 
 std::vector<double>* readAttributes(const Spec& spec, TF_OpKernelConstruction* construction) {

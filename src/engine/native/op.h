@@ -43,10 +43,15 @@ class Call {
     return in;
   }
   float* output(int i, const Shape& shape);
+  // Bytes that the process has, zeros.
+  uint8_t* bytes(int i, int64_t size);
+  // Makes an output of memory that is there; `free` is called for it when the tensor ends.
+  void give(int i, TF_DataType type, const Shape& shape, void* data, size_t bytes, void (*free)(void* data, size_t bytes, void*));
   double attribute(int i) const { return attributes_[i]; }
 
  private:
   TF_Tensor* fetch(int i);
+  void* allocate(int i, TF_DataType type, const Shape& shape, size_t bytes);
   TF_OpKernelContext* context_;
   const std::vector<double>& attributes_;
   std::vector<TF_Tensor*> held_;

@@ -108,11 +108,11 @@ inline void packAlong(int inner, int count, int width, uint32_t* panel, const Li
 
 // Values [from, from + count) of a row of w: where they stand, or in `part`.
 template <class K>
-inline const float* lineOf(const Weight& w, long row, size_t bytes, long from, int count, float* part) {
+inline const float* lineOf(const Weight& w, const ReaderOf<K>& reader, long row, size_t bytes, long from, int count, float* part) {
   const uint8_t* at = w.data + row * bytes;
   if constexpr (std::is_same_v<K, Kind<kPlain>>)
     if (!w.scaled()) return reinterpret_cast<const float*>(at) + from;
-  unpackRow<K>(at, from, count, part);
+  unpackRow<K>(reader, at, from, count, part);
   if (w.scaled()) w.scale(row, from, count, part);
   return part;
 }
@@ -130,7 +130,8 @@ struct TransposedRight : Right {
     withKind(w.kind, [&](auto kind) {
       using K = decltype(kind);
       const size_t bytes = rowBytesOf<K>(w.columns);
-      packAcross(inner, count, width, panel, [&](int j, int k, int length, float* part) { return lineOf<K>(w, n + j, bytes, k, length, part); });
+      const ReaderOf<K> reader(w);
+      packAcross(inner, count, width, panel, [&](int j, int k, int length, float* part) { return lineOf<K>(w, reader, n + j, bytes, k, length, part); });
     });
   }
 };
@@ -163,9 +164,10 @@ struct PlainRight : Right {
       const Ahead ahead(w, bytes, n, count);
       if constexpr (kHasBf16 && !std::is_same_v<T, float> && K::kBlock > 1)
         if (n % kLanes == 0 && count == width) return w.scaled() ? packVectors<K, true>(n, width, ahead, panel) : packVectors<K, false>(n, width, ahead, panel);
+      const ReaderOf<K> reader(w);
       packAlong<float>(inner, count, width, panel, [&](int k, float* part) {
         ahead(k);
-        return lineOf<K>(w, k, bytes, n, count, part);
+        return lineOf<K>(w, reader, k, bytes, n, count, part);
       });
     });
   }
@@ -174,8 +176,9 @@ struct PlainRight : Right {
   template <class K, bool kScaled>
   void packVectors(long n, int width, const Ahead& ahead, uint32_t* panel) const {
     const size_t bytes = rowBytesOf<K>(w.columns);
+    const ReaderOf<K> reader(w);
     const auto lanes = [&](long k, long j) INLINE {
-      const Vec v = K::lanes(w.data + k * bytes + j / K::kBlock * K::kBytes, j % K::kBlock);
+      const Vec v = reader.lanes(w.data + k * bytes + j / K::kBlock * K::kBytes, j % K::kBlock);
       if constexpr (!kScaled) return v;
       else return v * (w.rowScale ? w.rowScale[k] : 1) * (w.columnScale ? load(w.columnScale + j) : splat(1));
     };

@@ -48,7 +48,7 @@ struct Projection {
     const auto pairA = call.input<float>(input + 1), pairB = call.input<float>(input + 2), beside = call.input<float>(input + 3);
     rank = pairA.dim(0), in = pairA.dim(1), out = pairB.dim(0);
     const int64_t kind = call.attribute(attribute);
-    if (w.bytes != Weight::rowBytes(kind, in) * out || (beside.size && beside.size != out))
+    if (w.bytes != Weight::bytesOf(kind, out, in) || (beside.size && beside.size != out))
       throw std::invalid_argument("linear: a weight of " + std::to_string(w.bytes) + " bytes with a bias of " +
                                   std::to_string(beside.size) + " is not [" + std::to_string(out) + ", " + std::to_string(in) + "]");
     weight = {w.data, kind, out, in};

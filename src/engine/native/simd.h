@@ -208,4 +208,21 @@ inline float halfToFloat(uint16_t h) {
 #endif
 }
 
+// The nearest, of two as near the even one; beyond 65,504 infinity.
+inline uint16_t floatToHalf(float x) {
+#if defined(__F16C__)
+  return _cvtss_sh(x, 0);
+#else
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  if (magnitude >= 0x47800000) return sign | 0x7c00;
+  const auto nearest = [](uint32_t n, int shift) { return (n + ((1u << (shift - 1)) - 1) + (n >> shift & 1)) >> shift; };
+  if (magnitude >= 0x38800000) return sign | nearest(magnitude - 0x38000000, 13);
+  const int shift = 126 - static_cast<int>(magnitude >> 23);  // below 2^-14: multiples of 2^-24
+  return sign | (shift > 24 ? 0 : nearest((magnitude & 0x7fffff) | 0x800000, shift));
+#endif
+}
+
 }  // namespace tunebook

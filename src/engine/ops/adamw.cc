@@ -1,4 +1,5 @@
 // One AdamW step of many tensors at once, in place, and the sum of squares that gradient clipping needs; see adamw.ts.
+#include "../native/dynamic_map.h"
 #include "../native/many.h"
 #include "../native/op.h"
 
@@ -38,25 +39,10 @@ void step(Call& call) {
 // Moments in 8 bits: blocks of 256 codes behind their extreme value in fp32; see adamw.ts.
 constexpr int kBlock = 256, kBlockBytes = 4 + kBlock;
 
-// The values that codes stand for, ascending: 0, 1, and for every power of ten down to 10^-6 twice as many steps as for the
-// one below; mirrored where they are signed.
-struct Codes {
+struct Codes : DynamicMap {
   const bool isSigned;
-  float values[256], middles[255];
-  explicit Codes(bool withSign) : isSigned(withSign) {
-    int n = 0;
-    values[n++] = 0;
-    values[n++] = 1;
-    for (int i = 0; i < 7; i++) {
-      const int steps = isSigned ? 1 << i : 2 << i;
-      const auto edge = [&](int k) { return static_cast<float>(0.1 + 0.9 * k / steps); };
-      for (int k = 0; k < steps; k++) {
-        const float value = static_cast<float>(std::pow(10.0, i - 6) * ((edge(k) + edge(k + 1)) / 2));
-        values[n++] = value;
-        if (isSigned) values[n++] = -value;
-      }
-    }
-    std::sort(values, values + 256);
+  float middles[255];
+  explicit Codes(bool withSign) : DynamicMap(withSign), isSigned(withSign) {
     for (int i = 0; i < 255; i++) middles[i] = (values[i] + values[i + 1]) / 2;
   }
   uint8_t nearest(float x) const {

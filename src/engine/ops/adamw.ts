@@ -1,5 +1,6 @@
-import { execute, Handle, isNative, take } from '../backend';
+import { execute, type Handle, isNative, take } from '../backend';
 import * as tf from '../tf';
+import { emptyBytes, pagedBytes } from './memory';
 
 export interface AdamWHyper {
   lr: number;
@@ -62,12 +63,14 @@ const BLOCK = 256;
 export class PackedMoment {
   private readonly handle: Handle;
 
-  /** All zeros. `signed`: whether values may be negative. */
+  /** All zeros. `signed`: whether values may be negative; `folder`: where its pages may be written out to, if they may. */
   constructor(
     readonly shape: number[],
     private readonly signed: boolean,
+    folder?: string,
   ) {
-    this.handle = Handle.create(new Uint8Array(Math.ceil(this.size / BLOCK) * (4 + BLOCK)));
+    const bytes = Math.ceil(this.size / BLOCK) * (4 + BLOCK);
+    this.handle = folder === undefined ? emptyBytes(bytes) : pagedBytes(bytes, folder);
     this.write(tf.zeros(shape));
   }
 

@@ -11,7 +11,7 @@ void gather(Call& call) {
   const auto w = call.input<uint8_t>(1);
   const long rows = call.attribute(1), dim = call.attribute(2);
   const Weight table{w.data, static_cast<int64_t>(call.attribute(0)), rows, dim};
-  if (static_cast<size_t>(w.size) != Weight::rowBytes(table.kind, dim) * rows)
+  if (static_cast<size_t>(w.size) != Weight::bytesOf(table.kind, rows, dim))
     throw std::invalid_argument("embedding: a table of " + std::to_string(w.size) + " bytes is not [" + std::to_string(rows) + ", " + std::to_string(dim) + "]");
   Shape shape = ids.shape;
   shape.push_back(dim);

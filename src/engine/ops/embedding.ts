@@ -12,11 +12,13 @@ export function embedding(ids: tf.Tensor, table: Weight): tf.Tensor {
   if (isNative()) return execute('TunebookEmbedding', [ids, table.handle as Handle], { kind: table.format.code, rows, dim }, 1)[0];
   const bytes = table.packed();
   const size = rowBytes(table.format, dim);
+  const all = table.format.tail && table.format.decode(bytes, rows * dim, dim);
   const values = new Float32Array(ids.size * dim);
   ids.dataSync().forEach((id, i) => {
     if (id < 0 || id >= rows)
       throw new ShapeError(`embedding: token id ${id} is not in [0, ${rows}). Does the tokenizer belong to this model?`);
-    values.set(table.format.decode(bytes.subarray(id * size, (id + 1) * size), dim), i * dim);
+    const row = all?.subarray(id * dim, (id + 1) * dim) ?? table.format.decode(bytes.subarray(id * size, (id + 1) * size), dim);
+    values.set(row, i * dim);
   });
   return tf.tensor(values, [...ids.shape, dim]);
 }

@@ -4,19 +4,20 @@ import type { Entry, OptimizerKind } from './optimizer';
 
 const fp32 = { eightBit: false };
 const packed = { eightBit: true };
+const paged = { paged: true };
 
 /** AdamW (Loshchilov and Hutter, 2019, https://arxiv.org/abs/1711.05101) as PyTorch steps, all tensors in one op. */
 export const adamw = {
-  // Paging moves moments out of a GPU's memory: where there is none, it is plain AdamW.
+  // bitsandbytes pages moments between a GPU's memory and the machine's; here it is between memory and the disk.
   names: {
     adamw_torch_fused: fp32,
     adamw_torch: fp32,
     adamw_hf: fp32,
-    paged_adamw: fp32,
-    paged_adamw_32bit: fp32,
+    paged_adamw: { ...fp32, ...paged },
+    paged_adamw_32bit: { ...fp32, ...paged },
     adamw_8bit: packed,
     adamw_bnb_8bit: packed,
-    paged_adamw_8bit: packed,
+    paged_adamw_8bit: { ...packed, ...paged },
   },
   slots: (shape) => [
     { name: 'exp_avg', shape, signed: true },

@@ -9,7 +9,7 @@ const packed = { eightBit: true };
  * its momentum. Rates are a third to a tenth of AdamW's.
  */
 export const lion = {
-  names: { lion_32bit: fp32, paged_lion_32bit: fp32, lion_8bit: packed, paged_lion_8bit: packed },
+  names: { lion_32bit: fp32, paged_lion_32bit: { ...fp32, paged: true }, lion_8bit: packed, paged_lion_8bit: { ...packed, paged: true } },
   slots: (shape) => [{ name: 'exp_avg', shape, signed: true }],
   apply(entries, { lr, factor, weight_decay }, { adam_beta1: beta1, adam_beta2: beta2 }) {
     for (const { parameter, gradient, states } of entries) {

@@ -1,7 +1,10 @@
+import { mkdirSync } from 'node:fs';
 import { OptionError } from '../../core/errors';
+import { warnOnce } from '../../core/events';
 import { readOptions, show } from '../../core/options';
 import { isNative } from '../../engine/backend';
 import { PackedMoment } from '../../engine/ops/adamw';
+import { copyInto, pagedFloats } from '../../engine/ops/memory';
 import * as tf from '../../engine/tf';
 import type { Writable } from '../../formats/safetensors';
 import type { Parameter } from '../../nn';
@@ -15,38 +18,57 @@ export interface Slot {
   signed: boolean;
 }
 
-/** Tensors of fewer values keep fp32: bitsandbytes' limit. */
-const SMALLEST_PACKED = 4096;
+/** Tensors of fewer values keep fp32, in memory: bitsandbytes' limit for 8 bits, and four pages. */
+const SMALLEST = 4096;
 
-/** One remembered tensor: fp32, or 8 bits (on the native engine). It begins with zeros. */
+/** How what is remembered is kept. */
+export interface Kept {
+  /** In 8 bits. */
+  eightBit: boolean;
+  /** In pages of a file, which the system may write out. */
+  paged?: boolean;
+}
+
+/** One remembered tensor: fp32 or 8 bits, in memory or (in `folder`) paged; other than fp32 in memory on the native engine alone. */
 export class State {
   private tensor?: tf.Tensor;
   readonly packed?: PackedMoment;
+  /** Its fp32 values stay where they are. */
+  private readonly inPlace: boolean = false;
 
+  /** It begins with zeros. */
   constructor(
     readonly shape: number[],
     signed: boolean,
-    eightBit: boolean,
+    { eightBit, paged }: Kept,
+    folder: string,
   ) {
     const size = shape.reduce((a, b) => a * b, 1);
-    if (eightBit && isNative() && size >= SMALLEST_PACKED) this.packed = new PackedMoment(shape, signed);
-    else this.tensor = tf.keep(tf.zeros(shape));
+    const large = isNative() && size >= SMALLEST;
+    if (eightBit && large) this.packed = new PackedMoment(shape, signed, paged ? folder : undefined);
+    else if (paged && large) {
+      this.tensor = pagedFloats(size, folder);
+      this.inPlace = true;
+    } else this.tensor = tf.keep(tf.zeros(shape));
   }
 
-  /** Its fp32 tensor, where it is not packed. */
+  /** Its fp32 tensor, where it is not packed; a paged one is flat. */
   get full(): tf.Tensor {
     return this.tensor as tf.Tensor;
   }
 
   /** Its values as a tensor of the current scope. */
   read(): tf.Tensor {
-    return this.packed ? tf.tensor(this.packed.read(), this.shape) : tf.clone(this.full);
+    return this.packed ? tf.tensor(this.packed.read(), this.shape) : tf.reshape(this.full, this.shape);
   }
 
   /** Takes new values, and the tensor itself where it is fp32. */
   write(next: tf.Tensor): void {
     if (this.packed) this.packed.write(next);
-    else if (next !== this.tensor) {
+    else if (this.inPlace && next !== this.tensor) {
+      copyInto(this.full, next);
+      next.dispose();
+    } else if (next !== this.tensor) {
       this.tensor?.dispose();
       this.tensor = tf.keep(next);
     }
@@ -82,7 +104,7 @@ export interface Step {
 
 export type OptimizerOptions = Pick<
   TrainingOptions,
-  'optim' | 'optim_args' | 'adam_beta1' | 'adam_beta2' | 'adam_epsilon' | 'weight_decay'
+  'optim' | 'output_dir' | 'optim_args' | 'adam_beta1' | 'adam_beta2' | 'adam_epsilon' | 'weight_decay'
 >;
 
 /** The values of an optimizer's own options. */
@@ -90,8 +112,8 @@ export type OptimArgs = Record<string, number | boolean>;
 
 /** A way of stepping: what a file of this folder says, and the table in index.ts knows. */
 export interface OptimizerKind {
-  /** Values of `optim` that mean it, and whether what it remembers is kept in 8 bits then. */
-  names: Record<string, { eightBit: boolean }>;
+  /** Values of `optim` that mean it, and how what it remembers is kept then. */
+  names: Record<string, Kept>;
   /** What `optim_args` may have, with its defaults. */
   args?: OptimArgs;
   /** What it remembers of a parameter of this shape. */
@@ -135,14 +157,19 @@ export class Optimizer {
     private readonly parameters: Map<string, Parameter>,
     private readonly options: OptimizerOptions,
   ) {
-    const { eightBit } = kind.names[options.optim];
+    const kept = kind.names[options.optim];
+    if (kept.paged && !isNative())
+      warnOnce(
+        `optim = ${show(options.optim)}: only the native engine has paged memory; what the optimizer remembers stays in the process's.`,
+      );
+    if (kept.paged) mkdirSync(options.output_dir, { recursive: true });
     this.args = optimArgs(kind, options.optim_args);
     for (const [name, parameter] of parameters) {
       // It will be changed in place, and may share its memory with the array it was made from.
       parameter.assign(tf.keep(tf.mul(parameter.tensor, 1)));
       this.states.set(
         name,
-        kind.slots(parameter.shape, this.args).map(({ shape, signed }) => new State(shape, signed, eightBit)),
+        kind.slots(parameter.shape, this.args).map(({ shape, signed }) => new State(shape, signed, kept, options.output_dir)),
       );
     }
   }
