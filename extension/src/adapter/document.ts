@@ -73,10 +73,10 @@ class AdapterFile extends Panel {
     };
     if (this.isDisposed) return;
     this.node.replaceChildren(this.asking(data.base));
-    this.show(data);
+    this.display(data);
   }
 
-  private show(data: AdapterData): void {
+  private display(data: AdapterData): void {
     this.view?.dispose();
     this.view = new AdapterView(data, this.context);
     this.addWidget(this.view);
@@ -96,7 +96,7 @@ class AdapterFile extends Panel {
       await withBase(this.services, path, base === named ? undefined : base).then(
         (data) => {
           if (this.isDisposed) return;
-          this.show({ ...data, name: path });
+          this.display({ ...data, name: path });
           said.textContent = data.total === null ? trans.__('It was not found: give its name, folder or .gguf file.') : '';
         },
         (error: Error) => {
