@@ -15,6 +15,8 @@ export interface HeadAttributes {
   frozen?: Weight | tf.Tensor;
   /** int32 [rows] */
   labels: tf.Tensor;
+  /** Logits are kept between this and its negative: cap tanh(logit / cap); by default they are not. */
+  cap?: number;
 }
 
 const matrixOf = ({ weight }: HeadInputs, { frozen }: HeadAttributes) => (weight ?? frozen) as Weight | tf.Tensor;
@@ -34,6 +36,9 @@ export function checkHead(op: string, given: HeadInputs, attributes: HeadAttribu
     throw new ShapeError(`${op}: a pair of u [${u?.shape}] and b [${b?.shape}] does not fit x [${x.shape}] over [${vocabulary},${dim}].`);
 }
 
+/** cap tanh(x / cap) */
+export const capped = (x: tf.Tensor, cap: number): tf.Tensor => tf.mul(tf.tanh(tf.div(x, cap)), cap);
+
 /** Each row's cross-entropy, [rows], as a composition of tfjs's ops that holds all logits. */
 export function headLosses(given: HeadInputs, attributes: HeadAttributes): tf.Tensor {
   const { x, u, b } = given;
@@ -41,6 +46,7 @@ export function headLosses(given: HeadInputs, attributes: HeadAttributes): tf.Te
   const w = (isTensor(matrix) ? matrix : matrix.dequantize()) as tf.Tensor2D;
   let logits: tf.Tensor = tf.matMul(x as tf.Tensor2D, w, false, true);
   if (u && b) logits = tf.add(logits, tf.matMul(u as tf.Tensor2D, b as tf.Tensor2D, false, true));
+  if (attributes.cap) logits = capped(logits, attributes.cap);
   const target = tf.sum(tf.mul(logits, tf.oneHot(attributes.labels as tf.Tensor1D, w.shape[0])), -1);
   return tf.sub(tf.logSumExp(logits, -1), target);
 }
@@ -54,6 +60,11 @@ export function nativeHead(given: HeadInputs, attributes: HeadAttributes): { inp
   const packed = isTensor(matrix) ? undefined : matrix;
   return {
     inputs: [given.x, packed ? (packed.handle as Handle) : (matrix as tf.Tensor), attributes.labels, given.u ?? none, given.b ?? none],
-    attributes: { kind: packed?.format.code ?? F32, vocabulary: matrix.shape[0], ...precisionAttribute() },
+    attributes: {
+      kind: packed?.format.code ?? F32,
+      vocabulary: matrix.shape[0],
+      cap: { float: attributes.cap ?? 0 },
+      ...precisionAttribute(),
+    },
   };
 }

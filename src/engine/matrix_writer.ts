@@ -34,8 +34,8 @@ export class MatrixWriter {
     const native = this.handle && (from === format || format.native);
     const [given, as] =
       native || from === format ? [bytes, from] : [this.encode(from.decode(bytes, rows * columns, columns), columns), format];
-    const place = { kind: format.code, from: as.code, columns, first, rows, scales: this.scales ?? nothing() };
-    if (this.handle) packRows(this.handle, given, place);
+    if (this.handle)
+      packRows(this.handle, given, { kind: format.code, from: as.code, columns, first, rows, scales: this.scales ?? nothing() });
     else this.parts.push(given === bytes ? bytes.slice() : given);
   }
 

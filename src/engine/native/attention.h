@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cap.h"
 #include "gemm.h"
 
 namespace tunebook {
@@ -17,9 +18,17 @@ struct Dims {
   long qRow, kRow, oRow;  // floats from one token to the next in q, in k and v, and in the output
   float scale;
   long window;  // keys that a query sees, its own among them
+  float cap;    // what scores are kept within, or 0: cap tanh(score / cap)
   long group() const { return heads / groups; }
   // The first key that a query sees whose own key is number `visible`, counted from 1.
   long firstKey(long visible) const { return std::max(0L, visible - window); }
+};
+
+// Keeps scores within their cap, before they are scaled.
+struct Cap {
+  float by = 0, back = 0;  // scale / cap, and cap / scale; 0 where there is none
+  explicit Cap(const Dims& d) : by(d.cap > 0 ? d.scale / d.cap : 0), back(d.cap > 0 ? d.cap / d.scale : 0) {}
+  float operator()(float score) const { return by ? back * std::tanh(score * by) : score; }
 };
 
 // Queries that see the keys of the same sequence, up to their own place, and no others. `first` is its first token. More keys
@@ -212,7 +221,12 @@ struct Panel {
   const Sight* cuts;  // null where every column sees all keys
   long key;           // its first row
   int first;          // its first vector of columns
+  Cap cap;
   static Vec begin(int) { return Vec{}; }
+  template <int R, int V>
+  INLINE void keepWithin(Vec (&acc)[R][V]) const {
+    if (cap.by) eachOf<R, V>([&](auto r, auto v) INLINE { acc[r][v] = cap.back * tanhOf(acc[r][v] * cap.by); });
+  }
   // Hides what a column does not see, from row j on.
   template <int R, int V>
   INLINE void hide(Vec (&acc)[R][V], long j) const {
@@ -226,6 +240,7 @@ struct Scores : Panel {
   float *scores, *tops;
   template <int R, int V>
   INLINE void put(Vec (&acc)[R][V], long j, long, int) const {
+    keepWithin(acc);
     hide(acc, j);
     unrolled<V>([&](auto v) INLINE {
       float* at = tops + (first + v) * kLanes;
@@ -287,7 +302,7 @@ void forwardTile(const Columns& c, const Rows<P>& keys, const Rows<P>& values, c
   for (long key = begin; key < c.end(); key += kKeys<P>) {
     const long n = std::min<long>(kKeys<P>, c.end() - key);
     const Sight* cuts = sight.cuts(key, key + n) ? &sight : nullptr;
-    scoresOf<P>(keys, queries, key, n, [&](int p) { return Scores<P>{{cuts, key, p * kVectors}, scores, tops}; });
+    scoresOf<P>(keys, queries, key, n, [&](int p) { return Scores<P>{{cuts, key, p * kVectors, Cap(d)}, scores, tops}; });
     VecInt rise{};
     for (int v = 0; v < kVectorsWide; v++) rise |= load(tops + v * kLanes) > load(m + v * kLanes) + far;
     if (any(rise))

@@ -56,6 +56,7 @@ struct Block {
   using Kept = typename P::Kept;
   static constexpr long kRow = kColumns / P::kPack, kSize = kKeys<P> * kWide / P::kPack;
   typename P::T *p, *ds, *dsRight;
+  float* slopes = scratch(4, kKeys<P> * kWide);  // of what keeps scores within their cap, where there is one
   Block() : p(elements<P>(3, 3 * kSize)), ds(p + kSize), dsRight(P::kPack == 1 ? ds : ds + kSize) {}
   // Vector v of columns in row j.
   static Kept* at(typename P::T* rows, long j, int v) {
@@ -86,6 +87,12 @@ struct Probabilities : Panel {
   float scale;       // times log2(e)
   template <int R, int V>
   INLINE void put(Vec (&acc)[R][V], long j, long, int) const {
+    if (cap.by)
+      eachOf<R, V>([&](auto r, auto v) INLINE {
+        const Vec t = tanhOf(acc[r][v] * cap.by);
+        acc[r][v] = cap.back * t;
+        store(scoreAt<P>(block.slopes, j + r, first + v), 1.0f - t * t);
+      });
     hide(acc, j);
     unrolled<V>([&](auto v) INLINE {
       const Vec shift = load(lse + (first + v) * kLanes);
@@ -101,10 +108,12 @@ struct Slopes {
   const Block<P>& block;
   const float* negative;  // -delta
   int first;
+  bool capped;
   Vec begin(int v) const { return load(negative + (first + v) * kLanes); }
   template <int R, int V>
   INLINE void put(Vec (&acc)[R][V], long j, long, int) const {
     eachOf<R, V>([&](auto r, auto v) INLINE { acc[r][v] *= load(block.at(block.p, j + r, first + v)); });
+    if (capped) eachOf<R, V>([&](auto r, auto v) INLINE { acc[r][v] *= load(scoreAt<P>(block.slopes, j + r, first + v)); });
     block.put(block.ds, block.dsRight, acc, j, first);
   }
 };
@@ -117,8 +126,8 @@ void backwardBlock(const Back<P>& t, const Rows<P>& keys, const Rows<P>& values,
   const long n = std::min<long>(kKeys<P>, t.c.end() - key), dim = d.dim;
   const Block<P> block;
   const Sight* cuts = t.sight.cuts(key, key + n) ? &t.sight : nullptr;
-  scoresOf<P>(keys, t.q, key, n, [&](int p) { return Probabilities<P>{{cuts, key, p * kVectors}, block, t.lse, d.scale * kLog2e}; });
-  scoresOf<P>(values, t.dO, key, n, [&](int p) { return Slopes<P>{block, t.delta, p * kVectors}; });
+  scoresOf<P>(keys, t.q, key, n, [&](int p) { return Probabilities<P>{{cuts, key, p * kVectors, Cap(d)}, block, t.lse, d.scale * kLog2e}; });
+  scoresOf<P>(values, t.dO, key, n, [&](int p) { return Slopes<P>{block, t.delta, p * kVectors, d.cap > 0}; });
   const auto add = [&](const typename P::T* left, const typename P::T* along, float* sums) {
     constexpr long row = Block<P>::kRow;
     Product<P> products[kPanels];

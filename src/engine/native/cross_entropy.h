@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cap.h"
 #include "elementwise.h"
 #include "gemm.h"
 
@@ -56,7 +57,7 @@ struct Exponentials {
 
 template <class P>
 void vocabularySlice(const Rows<P>& x, const Rows<P>& u, long rows, const Weight& w, const Pair& pair, long from, long to,
-                     const int32_t* labels, float* target, const Slice& slice, const Exponentials<P>* kept) {
+                     const int32_t* labels, float* target, const Slice& slice, const Exponentials<P>* kept, float cap) {
   const long dim = w.columns, rank = pair.rank;
   const int lowWidth = widthFor(rank);
   typename P::T* keys = elements<P>(1, panelSize<P>(dim, kVocabulary));
@@ -85,6 +86,11 @@ void vocabularySlice(const Rows<P>& x, const Rows<P>& u, long rows, const Weight
       if (rank) multiplyPacked<P>(u.from(i), lowKeys, count, width, {logits, width, 1, 1, logits});
       for (long r = 0; r < count; r++) {
         float* line = logits + r * width;
+        if (cap > 0)
+          for (long j = 0; j < width; j += kLanes) {
+            const int part = std::min<long>(kLanes, width - j);
+            put(line + j, cap * tanhOf(some(line + j, part) * (1 / cap)), part);
+          }
         const long label = labels[i + r] - n;
         if (label >= 0 && label < width) target[i + r] = line[label];
         float top = slice.top[i + r];
@@ -101,12 +107,16 @@ void vocabularySlice(const Rows<P>& x, const Rows<P>& u, long rows, const Weight
         Vec sums{};
         long j = 0;
         for (; j + kLanes <= width; j += kLanes) {
-          const Vec e = P::exp(load(line + j) - top);
+          const Vec at = load(line + j), e = P::exp(at - top);
           sums += e;
-          store(line + j, e);
+          store(line + j, cap > 0 ? e * (1.0f - at * at * (1 / (cap * cap))) : e);
         }
         float total = sum(sums);
-        for (; j < width; j++) total += line[j] = std::exp(line[j] - top);
+        for (; j < width; j++) {
+          const float e = std::exp(line[j] - top);
+          total += e;
+          line[j] = e * capSlope(line[j], cap);
+        }
         slice.total[i + r] += total;
       }
       if (slice.mean) {
@@ -121,10 +131,10 @@ void vocabularySlice(const Rows<P>& x, const Rows<P>& u, long rows, const Weight
 }
 
 // What some rows of x add to vocabulary rows [from, to) of W's gradient, dW = p^T x with p = factor (exp(x W^T - lse) - onehot), each
-// row by its own. What kept exponentials are to be multiplied by for p is taken to x.
+// row by its own; `target` are the labels' logits. What kept exponentials are to be multiplied by for p is taken to x.
 template <class P>
 void weightSlice(const float* x, long rows, long dim, long from, long to, const int32_t* labels, const float* lse,
-                 const Factors& factors, const Exponentials<P>& kept, bool first, float* dw) {
+                 const Factors& factors, const float* target, float cap, const Exponentials<P>& kept, bool first, float* dw) {
   const int width = widthFor(dim);
   const long steps = stepsOf<P>(rows), blocks = (rows + kRowBlock - 1) / kRowBlock;
   float* scaled = scratch(5, rows * dim);
@@ -141,7 +151,7 @@ void weightSlice(const float* x, long rows, long dim, long from, long to, const 
     }
     before = tops;
     const long words = std::min(kVocabulary, to - n);
-    float* target = dw + n * dim;
+    float* sums = dw + n * dim;
     for (long i = 0; i < words; i += kRowBlock)
       for (long column = 0; column < dim; column += width) {
         Product<P> products[Exponentials<P>::kBlocks];
@@ -149,12 +159,12 @@ void weightSlice(const float* x, long rows, long dim, long from, long to, const 
           const int inner = std::min(kRowBlock, rows - k * kRowBlock);
           products[k] = {{kept.at(b, k), P::kTile * stepsOf<P>(inner), P::kTile, 1, inner}, panels + column * steps + k * stepsOf<P>(kRowBlock) * width};
         }
-        panelRows<P, Interleaved<P>>(products, blocks, i, std::min(words, i + kRowBlock), {target, dim, 1, 1, first ? nullptr : target}, column,
+        panelRows<P, Interleaved<P>>(products, blocks, i, std::min(words, i + kRowBlock), {sums, dim, 1, 1, first ? nullptr : sums}, column,
                                      std::min<long>(width, dim - column), width);
       }
   }
   for (long r = 0; r < rows; r++)
-    if (labels[r] >= from && labels[r] < to) axpy(-factors.of(r), x + r * dim, dw + labels[r] * dim, dim);
+    if (labels[r] >= from && labels[r] < to) axpy(-factors.of(r) * capSlope(target[r], cap), x + r * dim, dw + labels[r] * dim, dim);
 }
 
 inline void checkLabels(const int32_t* labels, long rows, long vocabulary) {
@@ -171,7 +181,7 @@ inline long vocabularyShare(long vocabulary, int shares) {
 // x [rows, dim], labels [rows] -> loss [rows], with the gradients that are asked for; u's only beside x's.
 template <class P>
 void crossEntropy(const float* x, long rows, const Weight& weight, const Pair& pair, const int32_t* labels, float* loss,
-                  const HeadGradients& to = {}) {
+                  const HeadGradients& to = {}, float cap = 0) {
   const long vocabulary = weight.rows, dim = weight.columns, rank = pair.rank;
   checkLabels(labels, rows, vocabulary);
   const int slices = threadCount();
@@ -199,7 +209,7 @@ void crossEntropy(const float* x, long rows, const Weight& weight, const Pair& p
     };
     forSlices([&](int s, long from, long end) {
       const Exponentials<P> kept = keep ? exponentials(s) : Exponentials<P>{};
-      vocabularySlice<P>(left, lowLeft, count, weight, pair, from, end, wanted, target.data(), slice(s), keep ? &kept : nullptr);
+      vocabularySlice<P>(left, lowLeft, count, weight, pair, from, end, wanted, target.data(), slice(s), keep ? &kept : nullptr, cap);
     });
     forRows(count, dim, [&](long r) {
       float highest = -INFINITY, sums = 0;
@@ -211,9 +221,10 @@ void crossEntropy(const float* x, long rows, const Weight& weight, const Pair& p
       const float factor = factors.of(r);
       float *out = to.x + (first + r) * dim, *lowOut = to.u + (first + r) * rank;
       unpack(weight, wanted[r], 0, dim, out);
-      for (long j = 0; j < dim; j++) out[j] *= -factor;
+      const float toLabel = -factor * capSlope(target[r], cap);
+      for (long j = 0; j < dim; j++) out[j] *= toLabel;
       if (low)
-        for (long j = 0; j < rank; j++) lowOut[j] = -factor * pair.b[wanted[r] * rank + j];
+        for (long j = 0; j < rank; j++) lowOut[j] = toLabel * pair.b[wanted[r] * rank + j];
       for (int s = 0; s < slices; s++) {
         const float by = factor * std::exp(slice(s).top[r] - highest) / sums;
         axpy(by, slice(s).mean + r * dim, out, dim);
@@ -222,8 +233,8 @@ void crossEntropy(const float* x, long rows, const Weight& weight, const Pair& p
     });
     if (keep)
       forSlices([&](int s, long from, long end) {
-        if (to.w) weightSlice<P>(x0, count, dim, from, end, wanted, lse.data(), factors, exponentials(s), first == 0, to.w);
-        if (to.b) weightSlice<P>(u0, count, rank, from, end, wanted, lse.data(), factors, exponentials(s), first == 0, to.b);
+        if (to.w) weightSlice<P>(x0, count, dim, from, end, wanted, lse.data(), factors, target.data(), cap, exponentials(s), first == 0, to.w);
+        if (to.b) weightSlice<P>(u0, count, rank, from, end, wanted, lse.data(), factors, target.data(), cap, exponentials(s), first == 0, to.b);
       });
   }
 }

@@ -3,9 +3,9 @@
 #include "cross_entropy.h"
 #include "op.h"
 
-// What an op's Spec says of it: 5 inputs, and 3 attributes.
+// What an op's Spec says of it: 5 inputs, and 4 attributes.
 #define HEAD_INPUTS "x: float", "w: T", "labels: int32", "u: float", "b: float"
-#define HEAD_ATTRIBUTES "kind: int", "vocabulary: int", "bf16: int"
+#define HEAD_ATTRIBUTES "kind: int", "vocabulary: int", "bf16: int", "cap: float"
 
 namespace tunebook {
 
@@ -15,12 +15,13 @@ struct Head {
   Pair pair;
   const int32_t* labels;
   long rows, dim, vocabulary;
+  float cap;  // what logits are kept within, or 0
 
   explicit Head(Call& call) {
     const auto states = call.input<float>(0), u = call.input<float>(3), b = call.input<float>(4);
     const auto w = call.input<uint8_t>(1);  // or floats
     const auto wanted = call.input<int32_t>(2);
-    rows = states.rows(), dim = states.dim(-1), vocabulary = call.attribute(1);
+    rows = states.rows(), dim = states.dim(-1), vocabulary = call.attribute(1), cap = call.attribute(3);
     x = states.data, labels = wanted.data;
     weight = {w.data, static_cast<int64_t>(call.attribute(0)), vocabulary, dim};
     const long rank = b.size / vocabulary;

@@ -12,11 +12,12 @@ struct Given {
     const long h = call.attribute(0), g = call.attribute(1), dim = qkv.dim(3), row = qkv.dim(2) * dim;
     if (g < 1 || h % g || qkv.dim(2) != h + 2 * g) throw std::invalid_argument("attention: heads do not fit");
     const long sees = call.attribute(3);
-    d = {h, g, dim, row, row, h * dim, static_cast<float>(call.attribute(2)), sees > 0 ? sees : std::numeric_limits<long>::max()};
+    d = {h, g, dim, row, row, h * dim, static_cast<float>(call.attribute(2)), sees > 0 ? sees : std::numeric_limits<long>::max(),
+         static_cast<float>(call.attribute(4))};
   }
   std::vector<Sequence> sequences(Call& call) const {
     const auto lengths = call.input<int32_t>(1);
-    return sequencesOf(lengths.data, lengths.size, call.attribute(5), qkv.dim(0) * qkv.dim(1));
+    return sequencesOf(lengths.data, lengths.size, call.attribute(6), qkv.dim(0) * qkv.dim(1));
   }
 };
 
@@ -39,9 +40,10 @@ void backward(Call& call) {
 // Decoding: one row of queries against the cache, a group of heads per task.
 void decodeGroup(const Dims& d, long keys, const float* q, const float* k, const float* v, float* o) {
   const long group = d.group();
+  const Cap cap(d);
   float* scores = scratch(2, group * keys);
   for (long t = 0; t < keys; t++)
-    for (long h = 0; h < group; h++) scores[h * keys + t] = dot(q + h * d.dim, k + t * d.kRow, d.dim);
+    for (long h = 0; h < group; h++) scores[h * keys + t] = cap(dot(q + h * d.dim, k + t * d.kRow, d.dim));
   std::memset(o, 0, group * d.dim * 4);
   for (long h = 0; h < group; h++) {
     softmaxRow(scores + h * keys, keys, keys, d.scale);
@@ -80,19 +82,19 @@ void cached(Call& call) {
 }
 
 void forwardAny(Call& call) {
-  withPrecision(call.attribute(4), [&](auto p) { forward<decltype(p)>(call); });
+  withPrecision(call.attribute(5), [&](auto p) { forward<decltype(p)>(call); });
 }
 
 void backwardAny(Call& call) {
-  withPrecision(call.attribute(4), [&](auto p) { backward<decltype(p)>(call); });
+  withPrecision(call.attribute(5), [&](auto p) { backward<decltype(p)>(call); });
 }
 
 const Spec spec{"TunebookAttention", {"qkv: float", "lengths: int32"}, {"o: float", "lse: float"},
-                {"heads: int", "groups: int", "scale: float", "window: int", "bf16: int", "prefixed: int"}};
+                {"heads: int", "groups: int", "scale: float", "window: int", "cap: float", "bf16: int", "prefixed: int"}};
 const Spec gradSpec{"TunebookAttentionGrad", {"qkv: float", "lengths: int32", "o: float", "lse: float", "grad: float"}, {"dqkv: float"},
-                    {"heads: int", "groups: int", "scale: float", "window: int", "bf16: int", "prefixed: int"}};
+                    {"heads: int", "groups: int", "scale: float", "window: int", "cap: float", "bf16: int", "prefixed: int"}};
 const Spec cachedSpec{"TunebookCachedAttention", {"qkv: float", "cache_k: float", "cache_v: float", "position: int32"}, {"o: float"},
-                      {"heads: int", "groups: int", "scale: float", "window: int"}};
+                      {"heads: int", "groups: int", "scale: float", "window: int", "cap: float"}};
 const Op<spec, forwardAny> op;
 const Op<gradSpec, backwardAny> gradOp;
 const Op<cachedSpec, cached> cachedOp;

@@ -12,6 +12,8 @@ interface Heads {
   scale: number;
   /** Keys that a query sees, its own and those right before it (https://arxiv.org/abs/2004.05150); by default all. */
   window?: number;
+  /** Scores are kept between this and its negative: cap tanh(score / cap) (https://arxiv.org/abs/2408.00118); by default they are not. */
+  cap?: number;
 }
 /** Sequences that stand one behind another. */
 export interface Layout {
@@ -30,16 +32,20 @@ export function positionsIn({ lengths = [], prefixed }: Layout): number[] {
   });
 }
 
-const attributes = ({ heads, groups, scale, window = 0 }: Heads) => ({ heads, groups, scale: { float: scale }, window });
+const attributes = ({ heads, groups, scale, window = 0, cap = 0 }: Heads) => ({
+  ...{ heads, groups, window },
+  ...{ scale: { float: scale }, cap: { float: cap } },
+});
 
 /** q [batch, queries, heads, dim], k and v [batch, keys, groups, dim] -> [batch, queries, heads dim], of tfjs's ops. */
-function attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, { scale, window }: Heads): tf.Tensor {
+function attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, { scale, window, cap }: Heads): tf.Tensor {
   const [, queries, heads] = q.shape;
   const [batch, keys, groups, dim] = k.shape;
   // [batch, heads, seq, dim], each group's keys repeated for its heads
   const spread = (t: tf.Tensor) =>
     tf.reshape(tf.mul(tf.expandDims(tf.transpose(t, [0, 2, 1, 3]), 2), tf.ones([1, 1, heads / groups, 1, 1])), [batch, heads, keys, dim]);
-  const scores = tf.mul(tf.matMul(tf.transpose(q, [0, 2, 1, 3]), spread(k), false, true), scale);
+  let scores = tf.mul(tf.matMul(tf.transpose(q, [0, 2, 1, 3]), spread(k), false, true), scale);
+  if (cap) scores = tf.mul(tf.tanh(tf.div(scores, cap)), cap);
   const own = tf.expandDims(tf.add(tf.range(0, queries), keys - queries), 1);
   let visible = tf.lessEqual(tf.range(0, keys), own); // [queries, keys]
   if (window) visible = tf.logicalAnd(visible, tf.greater(tf.range(0, keys), tf.sub(own, window)));
@@ -51,7 +57,8 @@ function attend(q: tf.Tensor4D, k: tf.Tensor4D, v: tf.Tensor4D, { scale, window 
 export const lengthsOf = ([batch, seq]: number[], { lengths }: Layout): tf.Tensor1D =>
   tf.tensor1d(lengths ?? Array<number>(batch).fill(seq), 'int32');
 
-export function checkLayout(tokens: number, { lengths, window }: Layout & { window?: number }): void {
+export function checkLayout(tokens: number, { lengths, window, cap = 0 }: Layout & { window?: number; cap?: number }): void {
+  if (!(cap >= 0)) throw new ShapeError(`attention: a cap of scores is a number above 0, but it is ${cap}.`);
   if (window !== undefined && !(Number.isInteger(window) && window > 0))
     throw new ShapeError(`attention: a window is a whole number of keys above 0, but it is ${window}.`);
   if (lengths && lengths.reduce((sum, n) => sum + n, 0) !== tokens)

@@ -27,6 +27,10 @@ interface Attributes extends QkvAttributes, Layout {
   scale: number;
   /** Keys that a query sees, its own among them; by default all up to its own. */
   window?: number;
+  /** What scores are kept within, see `attention`. */
+  cap?: number;
+  /** Whether x is added; by default it is. */
+  residual?: boolean;
 }
 
 const inputs = (given: Inputs, { q, k, v, o, cos, sin }: Attributes, lengths: tf.Tensor) => [
@@ -41,16 +45,19 @@ const inputs = (given: Inputs, { q, k, v, o, cos, sin }: Attributes, lengths: tf
   ...projectionInputs(given, 3, o),
   lengths,
 ];
-const attributes = ({ eps, q, k, v, o, scale, window = 0, prefixed }: Attributes): OpAttributes =>
-  projectionAttributes([q, k, v, o], { eps: { float: eps }, scale: { float: scale }, window, prefixed: prefixed ? 1 : 0 });
-const headsOf = (given: Inputs, { cos, scale, window, lengths, prefixed }: Attributes) => {
+const attributes = ({ eps, q, k, v, o, scale, window = 0, cap = 0, residual = true, prefixed }: Attributes): OpAttributes =>
+  projectionAttributes([q, k, v, o], {
+    ...{ eps: { float: eps }, scale: { float: scale }, cap: { float: cap } },
+    ...{ window, prefixed: prefixed ? 1 : 0, residual: residual ? 1 : 0 },
+  });
+const headsOf = (given: Inputs, { cos, scale, window, cap, lengths, prefixed }: Attributes) => {
   const [heads, groups] = [0, 1].map((i) => sizeOf(given, i)[0] / (2 * cos.shape[1]));
-  return { heads, groups, scale, window, lengths, prefixed };
+  return { heads, groups, scale, window, cap, lengths, prefixed };
 };
 
 /**
  * The attention half of a block with its norm and its residual connection:
- *   y = x + o(attention(qkv(rmsNorm(x))))
+ *   y = x + o(attention(qkv(rmsNorm(x)))), or without the residual connection what is added alone
  * x [batch, seq, hidden] -> [batch, seq, hidden]; see `qkv` and `attention`. Of what it computes queries, keys, values and what
  * attention gives are kept for the backward pass.
  */
@@ -69,7 +76,8 @@ export const attentionBlock = fusedOp<Inputs, Attributes>({
   },
   reference(given, attrs) {
     const packed = qkv.spec.reference(given, attrs) as tf.Tensor4D;
-    return tf.add(given.x, project(attention.spec.reference({ qkv: packed }, headsOf(given, attrs)), given, 3, attrs.o));
+    const y = project(attention.spec.reference({ qkv: packed }, headsOf(given, attrs)), given, 3, attrs.o);
+    return attrs.residual === false ? y : tf.add(given.x, y);
   },
   native: {
     keepsInputs: true,

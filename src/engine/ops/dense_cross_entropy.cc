@@ -11,7 +11,7 @@ void compute(Call& call) {
   if (given.size != 1 && given.size != head.rows)
     throw std::invalid_argument("cross-entropy: " + std::to_string(given.size) + " factors do not fit " + std::to_string(head.rows) + " rows");
   const Factors factors{given.data, given.size > 1};
-  const bool trained = call.attribute(3) != 0;
+  const bool trained = call.attribute(4) != 0;
   const long rank = head.pair.rank;
   std::vector<float> losses(head.rows);
   float* sum = call.output(0, {});
@@ -23,7 +23,7 @@ void compute(Call& call) {
   float* db = call.output(4, {head.vocabulary, rank});
   if (trained) to.w = dw;
   if (rank) to.u = du, to.b = db;
-  crossEntropy<P>(head.x, head.rows, head.weight, head.pair, head.labels, losses.data(), to);
+  crossEntropy<P>(head.x, head.rows, head.weight, head.pair, head.labels, losses.data(), to, head.cap);
   *sum = 0;
   for (long r = 0; r < head.rows; r++) *sum += factors.of(r) * losses[r];
 }

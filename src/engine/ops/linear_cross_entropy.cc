@@ -7,12 +7,12 @@ namespace {
 template <class P>
 void forward(Call& call) {
   const Head head(call);
-  const bool gradient = call.attribute(3) != 0;
+  const bool gradient = call.attribute(4) != 0;
   float* loss = call.output(0, {head.rows});
   HeadGradients to;
   float* dx = call.output(1, gradient ? Shape{head.rows, head.dim} : Shape{0});
   if (gradient) to.x = dx;
-  crossEntropy<P>(head.x, head.rows, head.weight, head.pair, head.labels, loss, to);
+  crossEntropy<P>(head.x, head.rows, head.weight, head.pair, head.labels, loss, to, head.cap);
 }
 
 void forwardAny(Call& call) {
