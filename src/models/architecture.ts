@@ -24,6 +24,8 @@ export interface Architecture<C extends ModelConfig = ModelConfig> {
   model_type: string;
   /** What transformers' classes begin with: 'Llama' of LlamaForCausalLM. */
   name: string;
+  /** transformers' classes by their ends ('ForCausalLM'), where they are called otherwise. */
+  classes?: Record<string, string>;
   /** What its parts are called in its files; by default as in Llama's. */
   layout?: Layout;
   /** What becomes of each key of config.json. */

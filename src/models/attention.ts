@@ -34,8 +34,8 @@ export interface Heads {
 
 /** What attends: queries, keys and values packed [batch, seq, heads + 2 groups, dim] -> [batch, seq, heads dim] */
 export function mixed(packed: tf.Tensor, its: Heads, { layout }: Tokens<object>, cache?: LayerCache, position = 0): tf.Tensor {
-  const { heads, groups, scale, window } = its;
-  const attributes = { heads, groups, scale, window };
+  const { heads, groups, scale, window, cap } = its;
+  const attributes = { heads, groups, scale, window, cap };
   return cache
     ? cache.attend(packed as tf.Tensor4D, position, attributes)
     : attention({ qkv: packed as tf.Tensor4D }, { ...attributes, ...layout });
@@ -79,13 +79,17 @@ export class Attention extends Module implements SelfAttention {
 
   forward(x: tf.Tensor, norm: RMSNorm, tokens: Tokens<Turns>, cache?: LayerCache, position = 0, residual = true): tf.Tensor {
     const { q_proj: q, k_proj: k, v_proj: v, o_proj: o, its } = this;
-    const { scale, window } = its;
+    const { scale, window, cap } = its;
     const { cos, sin } = tokens.turns[its.turn];
     const given = { x, gain: norm.gain };
     const tables = { eps: norm.eps, cos, sin };
     const fused = !this.q_norm && 2 * cos.shape[1] === its.dim;
-    const all = cache || !fused || !residual ? undefined : Linear.together({ q, k, v, o }, 'o');
-    if (all) return attentionBlock({ ...given, ...all.tensors }, { ...all.projections, ...tables, scale, window, ...tokens.layout });
+    const all = cache || !fused ? undefined : Linear.together({ q, k, v, o }, 'o');
+    if (all)
+      return attentionBlock(
+        { ...given, ...all.tensors },
+        { ...all.projections, ...tables, scale, window, cap, residual, ...tokens.layout },
+      );
     const inner = fused ? Linear.together({ q, k, v }) : undefined;
     const packed = inner
       ? qkv({ ...given, ...inner.tensors }, { ...inner.projections, ...tables })

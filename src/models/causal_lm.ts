@@ -1,5 +1,6 @@
 import { warnOnce } from '../core/events';
 import { readOptions } from '../core/options';
+import { capped } from '../engine/head';
 import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
 import { denseLosses } from '../engine/ops/dense_losses';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
@@ -46,6 +47,10 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
     super(config, decoder);
   }
 
+  override get tokenLayers() {
+    return [...super.tokenLayers, this.lm_head];
+  }
+
   static async load(decoder: Decoder, config: ModelConfig, source: WeightSource): Promise<CausalLM> {
     const tied = await isTied(config, source);
     const head = tied
@@ -56,7 +61,10 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
 
   /** Logits of hidden rows: [rows, hidden] -> [rows, vocabulary] */
   logits(hidden: tf.Tensor2D): tf.Tensor2D {
-    return tf.tidy(() => this.lm_head.forward(this.headed(hidden)) as tf.Tensor2D);
+    return tf.tidy(() => {
+      const logits = this.lm_head.forward(this.headed(hidden));
+      return (this.cap ? capped(logits, this.cap) : logits) as tf.Tensor2D;
+    });
   }
 
   /** Logits of every position: ids int32 [batch, seq] -> [batch, seq, vocabulary]. Large: training never builds them. */
@@ -73,8 +81,8 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
   losses(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, options?: ForwardOptions, gradient = false): tf.Tensor1D {
     const { x, matrix, pair, trained } = this.atHead(ids, positions, options);
     if (gradient && (trained || pair.u))
-      return denseLosses({ x, ...trained, ...pair }, { frozen: trained ? undefined : matrix, labels }) as tf.Tensor1D;
-    return linearCrossEntropy({ x, ...pair }, { frozen: matrix, labels, gradient }) as tf.Tensor1D;
+      return denseLosses({ x, ...trained, ...pair }, { frozen: trained ? undefined : matrix, labels, cap: this.cap }) as tf.Tensor1D;
+    return linearCrossEntropy({ x, ...pair }, { frozen: matrix, labels, gradient, cap: this.cap }) as tf.Tensor1D;
   }
 
   /**
@@ -104,8 +112,15 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
   loss(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, factor: number, options?: ForwardOptions): tf.Scalar {
     const { x, matrix, pair, trained } = this.atHead(ids, positions, options);
     if (trained || pair.u)
-      return denseCrossEntropy({ x, ...trained, ...pair }, { frozen: trained ? undefined : matrix, labels, factor }) as tf.Scalar;
-    return tf.mul(tf.sum(linearCrossEntropy({ x }, { frozen: matrix, labels, gradient: true })), factor) as tf.Scalar;
+      return denseCrossEntropy(
+        { x, ...trained, ...pair },
+        { frozen: trained ? undefined : matrix, labels, factor, cap: this.cap },
+      ) as tf.Scalar;
+    return tf.mul(tf.sum(linearCrossEntropy({ x }, { frozen: matrix, labels, gradient: true, cap: this.cap })), factor) as tf.Scalar;
+  }
+
+  private get cap(): number | undefined {
+    return this.decoder.logitRule.cap ?? undefined;
   }
 
   /** What logits are multiplied by, done to the states that they are made of. */

@@ -58,7 +58,7 @@ export abstract class Decoder<P extends object = object> extends Prompted {
   /** ids int32 [batch, seq] -> [batch, seq, hidden] */
   abstract embed(ids: tf.Tensor2D): tf.Tensor3D;
   /** What becomes of embeddings, and of a learned prompt before them, on their way to the first block. */
-  protected begin(x: tf.Tensor3D): tf.Tensor3D {
+  protected begin(x: tf.Tensor3D, _positions: number[]): tf.Tensor3D {
     return x;
   }
   get logitRule(): LogitRule {
@@ -134,7 +134,7 @@ export abstract class Decoder<P extends object = object> extends Prompted {
         return at && before ? tf.add(at, tf.scalar(before, 'int32')) : at;
       };
       const tokens = told();
-      let x: tf.Tensor = this.begin(embedded());
+      let x: tf.Tensor = this.begin(embedded(), positions);
       for (const [i, block] of this.blocks.entries()) {
         const last = i === this.blocks.length - 1;
         const run = (input: tf.Tensor) =>

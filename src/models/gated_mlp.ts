@@ -1,5 +1,5 @@
 import { add } from '../engine/ops/add';
-import { gatedMlp } from '../engine/ops/gated_mlp';
+import { gatedMlp, isGate } from '../engine/ops/gated_mlp';
 import * as tf from '../engine/tf';
 import { ACTIVATIONS, Linear, Module, printedActivation, type RMSNorm } from '../nn';
 
@@ -30,10 +30,11 @@ export class GatedMLP extends Module implements FeedForward {
 
   forward(x: tf.Tensor, norm: RMSNorm, residual = true): tf.Tensor {
     const { gate_proj: gate, up_proj: up, down_proj: down } = this;
-    const all = this.act === 'silu' && residual ? Linear.together({ gate, up, down }, 'down') : undefined;
-    if (all) return gatedMlp({ x, gain: norm.gain, ...all.tensors }, { ...all.projections, eps: norm.eps });
+    const { act } = this;
+    const all = isGate(act) ? Linear.together({ gate, up, down }, 'down') : undefined;
+    if (all && isGate(act)) return gatedMlp({ x, gain: norm.gain, ...all.tensors }, { ...all.projections, eps: norm.eps, act, residual });
     const n = norm.forward(x);
-    const y = down.forward(ACTIVATIONS[this.act](gate.forward(n), up.forward(n)));
+    const y = down.forward(ACTIVATIONS[act](gate.forward(n), up.forward(n)));
     return residual ? add({ a: x, b: y }, {}) : y;
   }
 }

@@ -136,14 +136,14 @@ export async function loadModel<M extends PretrainedModel>(
 
 /** The decoder, and the head beside it. */
 function assemble<M extends PretrainedModel>(
-  { name, decoder }: Architecture,
+  { name, classes, decoder }: Architecture,
   config: ModelConfig,
   source: WeightSource,
   { head, own, report }: How<M>,
 ): Promise<M> {
   return source.loading(async () => {
     const made = await decoder(config, source, report);
-    return head.load(made, { ...config, architectures: [name + head.suffix] }, source, own);
+    return head.load(made, { ...config, architectures: [classes?.[head.suffix] ?? name + head.suffix] }, source, own);
   });
 }
 

@@ -3,7 +3,7 @@ import { type Matrix, type Module, Parameter } from '../nn';
 import { BitsAndBytesConfig } from '../quantize';
 import { fourBitOf, isPacked, packedTensors } from '../quantize/bitsandbytes';
 
-type Named = [string, Matrix][];
+type Named = [name: string, tensor: Matrix, turned?: boolean][];
 
 /** The matrices that are saved as bitsandbytes saves them. */
 const packedIn = (tensors: Named) => tensors.flatMap(([name, t]) => (!(t instanceof Parameter) && isPacked(t) ? [[name, t] as const] : []));

@@ -79,7 +79,7 @@ export class PreNormDecoder extends Decoder<Turns> {
     // Where the file has one of two matrices that are tied, it is the other.
     const { embeddings } = source;
     const table = config.tie_word_embeddings && !source.has(embeddings) && source.has(HEAD) ? HEAD : embeddings;
-    const weight = await source.weight(table, config.vocab_size, hidden);
+    const weight = await source.table(table, config.vocab_size, hidden);
     const embed = new Embedding(weight, config.pad_token_id ?? undefined, build.embeddingScale);
     const ropes = build.ropes ?? { full: ropeOf(config) };
     const first = Object.keys(ropes)[0];

@@ -19,7 +19,7 @@ export interface PreNormConfig extends ModelConfig {
 }
 
 /** Keys of every decoder's config.json. */
-const COMMON_KEYS: KeyTable = {
+export const COMMON_KEYS: KeyTable = {
   model_type: 'obeyed',
   vocab_size: 'obeyed',
   hidden_size: 'obeyed',
@@ -89,7 +89,7 @@ export function preNormConfig<C extends PreNormConfig>(
   keys: KeyTable,
   defaults: Partial<C>,
   name: string,
-  rope: RopeDefaults = {},
+  { act = 'hidden_act', ...rope }: RopeDefaults & { act?: string } = {},
 ): C {
   const where = `The config.json of ${name}`;
   const settings = Object.entries(json).filter(([key]) => !Object.hasOwn(GENERATION_KEYS, key));
@@ -101,10 +101,10 @@ export function preNormConfig<C extends PreNormConfig>(
     name,
   );
   const heads = json.num_attention_heads as number;
-  const filled: Partial<PreNormConfig> = { hidden_act: 'silu', rms_norm_eps: 1e-6, tie_word_embeddings: false, ...defaults };
+  const filled: Partial<PreNormConfig> = { [act]: 'silu', rms_norm_eps: 1e-6, tie_word_embeddings: false, ...defaults };
   const given = said(
     json,
-    [...Object.keys(filled), 'head_dim', 'num_key_value_heads'].filter((key) => key !== 'sliding_window' && !key.endsWith('_token_id')),
+    [...Object.keys(filled), 'head_dim', 'num_key_value_heads'].filter((key) => !/^sliding_window$|_token_id$|_softcapping$/.test(key)),
   );
   // What was left out is the architecture's default; what was said to be null is as many as there are heads.
   const groups = json.num_key_value_heads === null ? heads : (filled.num_key_value_heads ?? heads);
@@ -117,14 +117,14 @@ export function preNormConfig<C extends PreNormConfig>(
   } as unknown as C;
   const rope_parameters = readRope(json, config.max_position_embeddings, where, rope);
   Object.assign(config, { rope_parameters, rope_theta: rope_parameters.rope_theta });
-  const { num_key_value_heads: kv, head_dim: dim, hidden_act: act } = config;
+  const { num_key_value_heads: kv, head_dim: dim, [act]: used } = config;
   if (heads % kv || dim % 2)
     throw new FileError(
       `The configuration of ${name} does not fit together: ${heads} heads over ${kv} key/value heads, each of ${dim} dimensions.`,
     );
-  if (!Object.hasOwn(ACTIVATIONS, act))
+  if (!Object.hasOwn(ACTIVATIONS, used as string))
     throw new FileError(
-      `${where} sets hidden_act to ${show(act)}, which tunebook does not have; it has ${Object.keys(ACTIVATIONS).join(', ')}.`,
+      `${where} sets ${act} to ${show(used)}, which tunebook does not have; it has ${Object.keys(ACTIVATIONS).join(', ')}.`,
     );
   return config;
 }

@@ -1,7 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { OptionError } from '../core/errors';
 import { sortedJson } from '../core/json';
-import { readOptions } from '../core/options';
+import { checkNumber, readOptions } from '../core/options';
 import type { Precision } from '../engine/precision';
 import * as tf from '../engine/tf';
 import { writeText } from '../formats/atomic';
@@ -10,10 +11,11 @@ import { GENERATION_KEYS, GenerationConfig } from '../generate/generation_config
 import { card, cardName } from '../hub/card';
 import { type GivenPush, pushSaved } from '../hub/push';
 import type { Pushed } from '../hub/upload';
-import { type KeyValueCache, Module, Parameter, readParameters, writable } from '../nn';
+import { type KeyValueCache, type Matrix, Module, Parameter, readParameters, writable } from '../nn';
 import type { ModelConfig } from './config';
 import type { Decoder, ForwardOptions } from './decoder';
 import { packedConfig, packedWritables } from './packed_files';
+import { withRows } from './resize';
 import type { Task } from './task';
 
 /** Settings of older config.json files that generation_config.json has now, and the name of a file of weights that is not written. */
@@ -22,12 +24,24 @@ const BESIDE = [
   ...['torch_dtype', 'transformers_weights'],
 ];
 
-/** JSON as transformers needs it, which takes no whole number for a threshold. */
-const asFloat = (json: string) => json.replace(/("llm_int8_threshold": \d+)(?=[,\s])/, '$1.0');
+/** Settings for which transformers takes no whole number. */
+const FLOATS =
+  /("(?:llm_int8_threshold|(?:attn|final)_logit_softcapping|rms_norm_eps|layer_norm_epsilon|initializer_range)": \d+)(?=[,\s])/g;
+const asFloat = (json: string) => json.replace(FLOATS, '$1.0');
+
+/** A layer with a row for each token; `resized` is told when these have become others. */
+type TokenLayer = Module & { readonly weight: Matrix; resized?(): void };
+
+/** Gives a layer's matrix so many rows. */
+async function resize(layer: TokenLayer, rows: number): Promise<void> {
+  if (layer.weight.shape[0] !== rows) layer.exchange('weight', await withRows(layer.weight, rows)).dispose();
+  layer.resized?.();
+}
 
 /** A decoder with a head beside it. */
 export abstract class PretrainedModel<D extends Decoder = Decoder> extends Module {
   readonly #decoder: D;
+  readonly #words: number;
   /** What `generate` does where a call says nothing else. */
   generation_config = new GenerationConfig();
 
@@ -51,6 +65,7 @@ export abstract class PretrainedModel<D extends Decoder = Decoder> extends Modul
     this.#decoder = decoder;
     const { architectures } = config as { architectures?: string[] };
     this.nameFamily.call(decoder, architectures?.[0]?.replace(/For[A-Z]\w*$/, '') ?? '');
+    this.#words = config.vocab_size;
     Object.assign(this, { [decoder.base_model_prefix]: decoder });
   }
 
@@ -93,6 +108,44 @@ export abstract class PretrainedModel<D extends Decoder = Decoder> extends Modul
   /** The trained tensors inside one of its modules. */
   parametersIn(module: Module): Parameter[] {
     return [...module.namedTensors()].flatMap(([, t]) => (t instanceof Parameter && t.requires_grad ? [t] : []));
+  }
+
+  /** The layers with a row for each token. */
+  get tokenLayers(): TokenLayer[] {
+    return [this.decoder.embeddings];
+  }
+
+  /** Whether they have other rows than the files that the model came from. */
+  get resized(): boolean {
+    return this.config.vocab_size !== this.#words;
+  }
+
+  /**
+   * Gives the embedding table (and the output head) a row for each of so many tokens, as after `tokenizer.add_tokens`: new ones are the
+   * mean of the others, as in transformers; what is tied stays tied. `pad_to_multiple_of` rounds the number up. Not beside adapters: resize first,
+   * then `get_peft_model`, which saves the resized matrices with the adapter.
+   */
+  async resize_token_embeddings(
+    new_num_tokens: number | null = null,
+    options: { pad_to_multiple_of?: number | null; mean_resizing?: boolean } = {},
+  ): Promise<Module> {
+    const owner = 'resize_token_embeddings';
+    const { pad_to_multiple_of: by, mean_resizing } = readOptions(owner, options, {
+      pad_to_multiple_of: null as number | null,
+      mean_resizing: true,
+    });
+    const wanted = new_num_tokens ?? this.config.vocab_size;
+    checkNumber(owner, 'new_num_tokens', wanted, { integer: true, min: 1 }, 'It is len(tokenizer): tokenizer.length.');
+    if (by !== null) checkNumber(owner, 'pad_to_multiple_of', by, { integer: true, min: 1 }, '8 and 64 are common.');
+    if (!mean_resizing)
+      throw new OptionError(`${owner}: mean_resizing = false would draw new rows at random, which tunebook does not do; leave it true.`);
+    const rows = by === null ? wanted : Math.ceil(wanted / by) * by;
+    for (const [path, module] of this.namedModules())
+      if (module.adapted)
+        throw new OptionError(`${owner}: ${path} has an adapter. Resize the model first, and put the adapter on it then (get_peft_model).`);
+    if (rows !== this.config.vocab_size) for (const layer of this.tokenLayers) await resize(layer, rows);
+    this.config.vocab_size = rows;
+    return this.decoder.embeddings;
   }
 
   readonly weightsFile = 'model.safetensors';

@@ -29,6 +29,8 @@ interface Ways {
   rowOrder?: (name: string, rows: number) => Uint32Array | undefined;
   /** Vectors that are zeros where they are missing. */
   zeros?: RegExp;
+  /** Vectors that a file has 1 more of. */
+  ones?: RegExp;
 }
 
 /** The output matrix, in all of transformers' models that predict tokens. */
@@ -45,8 +47,8 @@ export interface Layout {
 }
 export const LAYOUT: Layout = { base: 'model', embeddings: 'embed_tokens' };
 
-/** Buffers that older versions of transformers saved, and that follow from config.json. */
-export const FOLLOWS = /rotary_emb\.inv_freq$/;
+/** Buffers that older versions of transformers saved, and that follow from config.json (rotations, GPT-2's causal masks). */
+export const FOLLOWS = /rotary_emb\.inv_freq$|\.attn\.(bias|masked_bias)$/;
 
 /** A matrix [rows, columns] of values of so many bytes, turned. */
 function transposed(values: Uint8Array, size: number, rows: number, columns: number): Uint8Array {
@@ -79,6 +81,7 @@ export class WeightSource {
   /** Makes matrices without their values, where only their sizes are asked for. */
   hollow = false;
   private readonly made: { dispose(): void }[] = [];
+  private readonly tables = new Set<string>();
 
   /** Loads by `f`; when it fails, what it had taken from here is freed. */
   async loading<T>(f: () => Promise<T>): Promise<T> {
@@ -202,6 +205,12 @@ export class WeightSource {
     return weight;
   }
 
+  /** A table of rows that are looked up: never quantised here. */
+  table(name: string, rows: number, columns: number): Promise<Weight> {
+    this.tables.add(name);
+    return this.weight(name, rows, columns);
+  }
+
   /** A tensor counts as read, and what bitsandbytes keeps beside it. */
   private asked(key: string): void {
     this.unasked.delete(key);
@@ -262,7 +271,7 @@ export class WeightSource {
 
   /** What a matrix is kept as that the files have as `stored`. */
   private formatFor(name: string, stored: WeightFormat, columns: number): WeightFormat {
-    const wanted = name === this.embeddings ? undefined : this.quantization?.formatOf(name);
+    const wanted = this.tables.has(name) ? undefined : this.quantization?.formatOf(name);
     if (wanted) return this.canPack(stored, wanted, columns) ? wanted : stored;
     return this.format?.encode ? this.format : stored;
   }
@@ -292,7 +301,8 @@ export class WeightSource {
     const none = this.hollow || (this.ways.zeros?.test(name) && !this.has(name));
     const values = async () => {
       const { bytes, type } = await this.read(name, shape);
-      return weightFormat(type, name).decode(bytes, size, shape.at(-1) as number);
+      const found = weightFormat(type, name).decode(bytes, size, shape.at(-1) as number);
+      return this.ways.ones?.test(name) ? found.map((value) => value - 1) : found;
     };
     const made = new Parameter(tf.keep(tf.tensor(none ? new Float32Array(size) : await values(), shape)), false);
     this.made.push(made);

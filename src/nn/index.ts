@@ -1,7 +1,7 @@
 export { ACTIVATIONS, printedActivation } from './activations';
 export { KeyValueCache } from './key_value_cache';
-export { Embedding, RMSNorm } from './layers';
-export { type Adaptable, Linear, type LowRank, TiedLinear } from './linear';
+export { Embedding, LayerNorm, RMSNorm } from './layers';
+export { type Adaptable, Conv1D, Linear, type LowRank, TiedLinear } from './linear';
 export { dropoutSeed, training } from './mode';
 export { type Matrix, Module, Parameter } from './module';
 export { readParameters, writable, writeTensors } from './parameters';

@@ -1,6 +1,7 @@
 import { embedding } from '../engine/ops/embedding';
 import { gatherColumns } from '../engine/ops/gather_columns';
 import { gatherRows } from '../engine/ops/gather_rows';
+import { layerNorm } from '../engine/ops/layer_norm';
 import { product } from '../engine/ops/linear';
 import { rmsNorm } from '../engine/ops/rms_norm';
 import * as tf from '../engine/tf';
@@ -53,6 +54,25 @@ export class Embedding extends Module implements Adaptable {
     if (!(this.weight instanceof Parameter)) return embedding(ids, this.weight);
     const rows = gatherRows(this.weight.tensor as tf.Tensor2D, tf.reshape(ids, [-1]) as tf.Tensor1D, this.padding);
     return tf.reshape(rows, [...ids.shape, -1]);
+  }
+}
+
+/** Norm of mean and variance with a learned gain and shift: x [..., dim] -> [..., dim] */
+export class LayerNorm extends Module {
+  constructor(
+    readonly weight: Parameter,
+    readonly bias: Parameter,
+    private readonly eps: number,
+  ) {
+    super();
+  }
+
+  override printedOptions(): string {
+    return `(${this.weight.shape[0]},), eps=${this.eps}, elementwise_affine=True`;
+  }
+
+  forward(x: tf.Tensor): tf.Tensor {
+    return layerNorm({ x, weight: this.weight.tensor, bias: this.bias.tensor }, { eps: this.eps });
   }
 }
 

@@ -46,14 +46,24 @@ export class Linear extends Module implements Adaptable {
   /** What scales: [out, 1] or [1, in]. */
   scales: Parameter[] = [];
   /** Stands for the pair where there is none. */
-  private readonly noPair: { a: tf.Tensor; b: tf.Tensor };
+  private noPair: { a: tf.Tensor; b: tf.Tensor };
 
   constructor(
     readonly weight: Matrix,
     readonly bias?: Parameter,
   ) {
     super();
-    this.noPair = { a: tf.keep(tf.zeros([0, this.inFeatures])), b: tf.keep(tf.zeros([this.outFeatures, 0])) };
+    this.noPair = this.emptyPair();
+  }
+
+  private emptyPair() {
+    return { a: tf.keep(tf.zeros([0, this.inFeatures])), b: tf.keep(tf.zeros([this.outFeatures, 0])) };
+  }
+
+  /** Told when its matrix has become one of another size. */
+  resized(): void {
+    this.release();
+    this.noPair = this.emptyPair();
   }
 
   get outFeatures(): number {
@@ -151,6 +161,13 @@ export class Linear extends Module implements Adaptable {
   protected override release(): void {
     this.noPair.a.dispose();
     this.noPair.b.dispose();
+  }
+}
+
+/** A linear layer whose matrix files have as [in, out]. */
+export class Conv1D extends Linear {
+  override turned(field: string): boolean {
+    return field === 'weight';
   }
 }
 

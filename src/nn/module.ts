@@ -9,6 +9,8 @@ export class Parameter {
   constructor(
     public tensor: tf.Tensor,
     public requires_grad = true,
+    /** Files have it as [in, out], see `Module.turned`. */
+    readonly turned = false,
   ) {}
 
   get shape(): number[] {
@@ -78,6 +80,11 @@ export abstract class Module {
     this.own?.delete(field);
   }
 
+  /** Whether files have one of its matrices turned: [in, out] where it is [out, in] (transformers' Conv1D). */
+  turned(_field: string): boolean {
+    return false;
+  }
+
   /** What follows the family's name in transformers' name of its class: 'Attention' of LlamaAttention. */
   protected get role(): string | undefined {
     return undefined;
@@ -145,10 +152,10 @@ export abstract class Module {
     }
   }
 
-  /** The matrices and vectors of this module and all below it, with their names: ['model.norm.weight', parameter]. */
-  *namedTensors(): Generator<[string, Matrix]> {
+  /** The matrices and vectors of this module and all below it, with their names, and whether files have them turned. */
+  *namedTensors(): Generator<[name: string, tensor: Matrix, turned: boolean]> {
     for (const [path, module] of this.namedModules())
-      for (const [name, tensor] of module.ownTensors()) yield [path ? `${path}.${name}` : name, tensor];
+      for (const [name, tensor] of module.ownTensors()) yield [path ? `${path}.${name}` : name, tensor, module.turned(name)];
   }
 
   /**
@@ -160,7 +167,7 @@ export abstract class Module {
       for (const [name, tensor] of module.ownTensors()) {
         if (tensor instanceof Parameter) tensor.requires_grad = wanted;
         else if (wanted) {
-          module.swap(name, new Parameter(tf.keep(tensor.dequantize())));
+          module.swap(name, new Parameter(tf.keep(tensor.dequantize()), true, module.turned(name)));
           module.adopt(name);
         }
       }

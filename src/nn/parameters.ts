@@ -6,16 +6,22 @@ import { readSafetensors, type Writable, writeSafetensors } from '../formats/saf
 import { withFile } from '../formats/slices';
 import { type Matrix, Parameter } from './module';
 
+const valuesOf = async (tensor: Matrix, turned: boolean): Promise<Float32Array> => {
+  if (turned) return take(tf.tidy(() => tf.transpose(tensor instanceof Parameter ? tensor.tensor : tensor.dequantize())));
+  return tensor instanceof Parameter ? ((await tensor.tensor.data()) as Float32Array) : take(tensor.dequantize());
+};
+
+/** A tensor by its name, and whether files have it turned. */
+type Named = [name: string, tensor: Matrix, turned?: boolean];
+
 /** A tensor as files have it: in fp32, a frozen weight unpacked when its turn comes. */
-export const writable = ([name, tensor]: [string, Matrix]): Writable => ({
-  name,
-  shape: tensor.shape,
-  data: async () => (tensor instanceof Parameter ? ((await tensor.tensor.data()) as Float32Array) : take(tensor.dequantize())),
-});
+export const writable = ([name, tensor, said = false]: Named): Writable => {
+  const turned = tensor instanceof Parameter ? tensor.turned || said : said;
+  return { name, shape: turned ? tensor.shape.toReversed() : tensor.shape, data: () => valuesOf(tensor, turned) };
+};
 
 /** Writes tensors by name in fp32, one at a time. */
-export const writeTensors = (path: string, tensors: Iterable<[string, Matrix]>): Promise<void> =>
-  writeSafetensors(path, [...tensors].map(writable));
+export const writeTensors = (path: string, tensors: Iterable<Named>): Promise<void> => writeSafetensors(path, [...tensors].map(writable));
 
 /** Replaces the values of parameters by those of a file with just these names and shapes, beside those that `others` names. */
 export async function readParameters(path: string, parameters: Map<string, Parameter>, others?: ReadonlySet<string>): Promise<void> {
@@ -32,13 +38,15 @@ export async function readParameters(path: string, parameters: Map<string, Param
   await withFile(path, async (read) => {
     for (const [name, parameter] of parameters) {
       const stored = file.tensors.get(name) as NonNullable<ReturnType<typeof file.tensors.get>>;
-      if (stored.shape.join() !== parameter.shape.join())
+      const needed = parameter.turned ? parameter.shape.toReversed() : parameter.shape;
+      if (stored.shape.join() !== needed.join())
         throw new FileError(
-          `${path}: ${name} is [${stored.shape}], but the model needs [${parameter.shape}]. Is the base model the one it was trained on?`,
+          `${path}: ${name} is [${stored.shape}], but the model needs [${needed}]. Is the base model the one it was trained on?`,
         );
       if (!(stored.type in floats)) throw new FileError(`${path}: ${name} is stored as ${stored.type}; F32, F16 or BF16 is expected.`);
       const data = floats[stored.type as keyof typeof floats](await read(stored), parameter.tensor.size);
-      parameter.assign(tf.keep(tf.tensor(data, parameter.shape)));
+      const values = () => tf.tensor(data, needed);
+      parameter.assign(tf.keep(parameter.turned ? tf.tidy(() => tf.transpose(values())) : values()));
     }
   });
 }

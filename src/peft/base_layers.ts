@@ -6,18 +6,29 @@ import { floats } from '../formats/floats';
 import { readSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
 import { type Adaptable, type Matrix, type Module, Parameter } from '../nn';
+import type { BaseModel } from './method';
 import { isAdaptable } from './targets';
 
 /** Modules whose matrices PEFT saves with an adapter beside them (its EMBEDDING_LAYER_NAMES). */
 const EMBEDDINGS = /(^|\.)(embed_tokens|lm_head)$/;
 
-/** The names that the matrices of adapted embedding tables and output heads are saved under. */
-export function matrixNames(prefix: string, modules: ReadonlyMap<string, Module>): Map<string, Adaptable> {
-  return new Map(
-    [...modules].flatMap(([path, module]) =>
-      EMBEDDINGS.test(path) && isAdaptable(module) ? [[`${prefix}${path}.base_layer.weight`, module]] : [],
-    ),
+/** The names that the matrices of embedding tables and output heads are saved under: of adapted ones, and of the others (`plain`). */
+export function matrixNames(
+  prefix: string,
+  modules: ReadonlyMap<string, Module>,
+  model: BaseModel,
+  plain: boolean,
+): Map<string, Adaptable> {
+  const adapted = [...modules].flatMap(([path, module]): [string, Adaptable][] =>
+    EMBEDDINGS.test(path) && isAdaptable(module) ? [[`${prefix}${path}.base_layer.weight`, module]] : [],
   );
+  const layers: Module[] = plain ? (model.tokenLayers ?? []) : [];
+  const others = [...model.namedModules()].flatMap(([path, module]): [string, Adaptable][] =>
+    layers.includes(module) && isAdaptable(module) && !adapted.some(([, one]) => one === module)
+      ? [[`${prefix}${path}.weight`, module]]
+      : [],
+  );
+  return new Map([...adapted, ...others]);
 }
 
 function same(matrix: Matrix, values: tf.Tensor): boolean {
@@ -28,7 +39,7 @@ function same(matrix: Matrix, values: tf.Tensor): boolean {
  * Puts matrices that were saved with an adapter in the place of the model's where their values differ (the model's may be packed, or
  * the adapter was trained beside another table). Returns what puts the model's back.
  */
-export async function adoptMatrices(path: string, prefix: string, modules: ReadonlyMap<string, Module>): Promise<() => void> {
+export async function adoptMatrices(path: string, prefix: string, layers: ReadonlyMap<string, Adaptable>): Promise<() => void> {
   const { tensors } = await readSafetensors(path);
   const undo: (() => void)[] = [];
   const back = () => {
@@ -36,13 +47,13 @@ export async function adoptMatrices(path: string, prefix: string, modules: Reado
   };
   try {
     await withFile(path, async (read) => {
-      for (const [name, layer] of matrixNames(prefix, modules)) {
+      for (const [name, layer] of layers) {
         const stored = tensors.get(name);
         if (!stored) continue;
         const before = layer.owned('weight');
         if (stored.shape.join() !== before.shape.join())
           throw new FileError(
-            `${path}: ${name} is [${stored.shape}], but the model's is [${before.shape}]. Was the adapter trained with more tokens?`,
+            `${path}: ${name} is [${stored.shape}], but the model's is [${before.shape}]. Was the adapter trained with more tokens? Then first: await model.resize_token_embeddings(${stored.shape[0]}).`,
           );
         if (!(stored.type in floats)) throw new FileError(`${path}: ${name} is stored as ${stored.type}; F32, F16 or BF16 is expected.`);
         const values = floats[stored.type as keyof typeof floats](await read(stored), stored.shape[0] * stored.shape[1]);

@@ -16,7 +16,7 @@ export class Copies implements Term {
     private readonly words: readonly [string, string, string] = ['ModulesToSaveWrapper', 'original_module', 'modules_to_save'],
   ) {
     const copyOf = (own: Matrix) => tf.keep(own instanceof Parameter ? tf.clone(own.tensor) : own.dequantize());
-    this.copies = tensorsOf(module).map(([field, own]) => [field, new Parameter(copyOf(own))]);
+    this.copies = tensorsOf(module).map(([field, own]) => [field, new Parameter(copyOf(own), true, module.turned(field))]);
     this.parameters = Object.fromEntries(this.copies.map(([field, copy]) => [prefix + field, copy]));
   }
 

@@ -20,9 +20,9 @@ import { checkTargets, matcher, NO_TARGETS, type Targets, targetLayers, type Usu
 const QUERIES = ['q_proj', 'v_proj', 'down_proj'];
 const USUAL: Usual = {
   default: ['k_proj', 'v_proj', 'down_proj'],
-  ...{ qwen2: QUERIES, qwen3: QUERIES, gemma: QUERIES, gemma2: QUERIES, gemma3_text: QUERIES },
+  ...{ qwen2: QUERIES, qwen3: QUERIES, gemma: QUERIES, gemma2: QUERIES, gemma3_text: QUERIES, gpt2: ['c_attn', 'mlp.c_proj'] },
 };
-const USUAL_FEEDFORWARD = ['down_proj'];
+const USUAL_FEEDFORWARD: Usual = { default: ['down_proj'], gpt2: ['mlp.c_proj'] };
 
 /** Options of (IA)^3 under PEFT's names (peft 0.21), with its defaults. */
 export interface IA3Options extends CommonOptions, Pick<Targets, 'target_modules' | 'exclude_modules'> {
@@ -74,7 +74,8 @@ export class IA3Config extends PeftConfig<IA3Options> {
 
   override apply(model: BaseModel, { random, saved }: Applied): ModuleAdapter {
     const layers = targetLayers(model, { ...NO_TARGETS, ...this }, { owner: 'IA3Config', usual: USUAL, saved });
-    const inner = this.feedforward_modules ?? (this.target_modules === null ? USUAL_FEEDFORWARD : []);
+    const usual = USUAL_FEEDFORWARD[model.config.model_type ?? 'default'] ?? USUAL_FEEDFORWARD.default;
+    const inner = this.feedforward_modules ?? (this.target_modules === null ? usual : []);
     const isInner = matcher(inner, 'feedforward_modules');
     const terms = [...layers].map(([path, layer]) => {
       if (!(layer instanceof Linear) || path === 'lm_head')

@@ -8,6 +8,7 @@ const SANDWICH = [...BLOCK, 'pre_feedforward_layernorm', 'post_feedforward_layer
 const USUAL: Usual = {
   default: [...BLOCK, 'norm'],
   ...{ qwen2: ['post_attention_layernorm'], qwen3: ['post_attention_layernorm'], gemma2: SANDWICH, gemma3_text: SANDWICH },
+  gpt2: ['ln_1', 'ln_2', 'ln_f'],
 };
 
 const NORMS: Sort<Module> = {

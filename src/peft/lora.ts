@@ -21,7 +21,7 @@ import { endMatch } from './patterns';
 import { moduleDict, parameterDict } from './printed';
 import { checkTargets, type Targets, targetLayers, type Usual } from './targets';
 
-const USUAL: Usual = { default: ['q_proj', 'v_proj'] };
+const USUAL: Usual = { default: ['q_proj', 'v_proj'], gpt2: ['c_attn'] };
 
 /** Options of LoRA under PEFT's names (peft 0.21), with its defaults. */
 export interface LoraOptions extends CommonOptions, Targets {

@@ -6,7 +6,7 @@ import type { Random } from '../core/random';
 import { DISPLAY, optionsShown, type Shown } from '../core/shown';
 import type * as tf from '../engine/tf';
 import type { Weight } from '../engine/weights';
-import type { Module, Parameter } from '../nn';
+import type { Matrix, Module, Parameter } from '../nn';
 import { type Field, isUnused, SHARED_FIELDS } from './fields';
 import type { GgufPlaces } from './gguf';
 
@@ -19,6 +19,10 @@ export type BaseModel = Module & {
   readonly task_type?: string;
   /** How llama.cpp keeps its layers, where it does. */
   ggufPlaces?(): GgufPlaces | undefined;
+  /** The embedding table, and the output head where it has one. */
+  readonly tokenLayers?: (Module & { weight: Matrix })[];
+  /** Whether these have other rows than the model's files. */
+  readonly resized?: boolean;
 };
 
 /** What a method has put into a model. */
@@ -181,11 +185,12 @@ export abstract class PeftConfig<O extends CommonOptions = CommonOptions> {
   /** Makes a fresh adapter for the model; it is not attached yet. */
   abstract apply(model: BaseModel, how: Applied): Adapter;
 
-  /** adapter_config.json as PEFT writes it: keys sorted, two spaces. */
-  toJson(baseModel: string): string {
+  /** adapter_config.json as PEFT writes it: keys sorted, two spaces. `turned`: what it adapts has its matrices as [in, out] in files. */
+  toJson(baseModel: string, turned = false): string {
     const unused = Object.fromEntries(Object.entries(this.fields).flatMap(([name, f]) => (f.unwritten ? [] : [[name, f.unused]])));
     const base_model_name_or_path = this.base_model_name_or_path ?? baseModel;
-    return sortedJson({ ...unused, ...this, base_model_name_or_path, inference_mode: true });
+    const layout = turned && Object.hasOwn(unused, 'fan_in_fan_out') ? { fan_in_fan_out: true } : {};
+    return sortedJson({ ...unused, ...this, ...layout, base_model_name_or_path, inference_mode: true });
   }
 }
 

@@ -34,7 +34,7 @@ export class Part {
 
   /** It is not attached yet. */
   constructor(
-    model: BaseModel,
+    private readonly model: BaseModel,
     readonly config: PeftConfig,
     how: Applied,
   ) {
@@ -101,14 +101,14 @@ export class Part {
   async fill(folder: string, model: BaseModel): Promise<void> {
     if (isGguf(folder)) return readGgufAdapter(folder, this.adapters[0], placesOf(model));
     await this.read(folder);
-    this.restoreBase = await adoptMatrices(join(folder, FILE), PREFIX, this.adapters[0].modules);
+    this.restoreBase = await adoptMatrices(join(folder, FILE), PREFIX, this.beside(true));
   }
 
   /** Takes the values of a saved adapter. Missing and unexpected tensors are errors. */
   async read(folder: string): Promise<void> {
     if (!existsSync(join(folder, FILE)) && existsSync(join(folder, 'adapter_model.bin')))
       throw new FileError(`${folder} has its weights in adapter_model.bin: ${PICKLE}`);
-    await readParameters(join(folder, FILE), this.parameters, new Set(this.beside().keys()));
+    await readParameters(join(folder, FILE), this.parameters, new Set(this.beside(true).keys()));
   }
 
   /** Writes it as llama.cpp's tools do. */
@@ -116,18 +116,27 @@ export class Part {
     return writeGgufAdapter(path, this.config, this.adapters, placesOf(model), outtype);
   }
 
-  private beside() {
-    return matrixNames(PREFIX, this.adapters[0].modules);
+  private beside(plain: boolean) {
+    return matrixNames(PREFIX, this.adapters[0].modules, this.model, plain);
   }
 
-  /** Writes adapter_config.json, adapter_model.safetensors and README.md. `embeddings`: the matrices of an adapted table or head too. */
-  async save(folder: string, base: string, embeddings: boolean): Promise<void> {
+  /**
+   * Writes adapter_config.json, adapter_model.safetensors and README.md. `embeddings`: the matrices of an adapted table or head too, and of
+   * those that are not adapted where it is true, or 'auto' and they have been resized. What is tied to the table is not written twice.
+   */
+  async save(folder: string, base: string, embeddings: boolean | 'auto'): Promise<void> {
     const { config } = this;
     await mkdir(folder, { recursive: true });
     const tensors: [string, Matrix][] = [...this.parameters];
-    if (embeddings) for (const [key, layer] of this.beside()) tensors.push([key, layer.owned('weight')]);
+    const written = new Set<Matrix>();
+    for (const [key, layer] of embeddings ? this.beside(embeddings === true || this.model.resized === true) : []) {
+      const own = layer.owned('weight');
+      if (key.endsWith('.base_layer.weight') || !written.has(own)) tensors.push([key, own]);
+      written.add(own);
+    }
     await writeTensors(join(folder, FILE), tensors);
-    await writeText(join(folder, 'adapter_config.json'), config.toJson(base));
+    const turned = [...this.adapters[0].modules.values()].some((module) => module.turned('weight'));
+    await writeText(join(folder, 'adapter_config.json'), config.toJson(base, turned));
     await writeText(
       join(folder, 'README.md'),
       card(

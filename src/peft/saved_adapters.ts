@@ -35,7 +35,7 @@ export abstract class SavedAdapters<M extends BaseModel> extends Module {
       throw new OptionError(`save_pretrained: save_embedding_layers is ${show(save_embedding_layers)}; it can be true, false or 'auto'.`);
     const base = this.base_model.config._name_or_path;
     for (const name of selected_adapters ?? [...this.parts].map(([name]) => name))
-      await this.parts.get(name).save(placeOf(folder, name), base, Boolean(save_embedding_layers));
+      await this.parts.get(name).save(placeOf(folder, name), base, save_embedding_layers);
   }
 
   /**
