@@ -122,16 +122,38 @@ GGUF_NAMES = {
     "self_attn.qkv_proj": "attn_qkv",
     "mlp.gate_up_proj": "ffn_up",
 }
+GGUF_NAMES_OF = {
+    "gpt2": {
+        "transformer.wte": "token_embd",
+        "transformer.wpe": "position_embd",
+        "transformer.ln_f": "output_norm",
+        "ln_1": "attn_norm",
+        "ln_2": "ffn_norm",
+        "attn.c_attn": "attn_qkv",
+        "attn.c_proj": "attn_output",
+        "mlp.c_fc": "ffn_up",
+        "mlp.c_proj": "ffn_down",
+    },
+    **{
+        arch: {
+            "post_attention_layernorm": "post_attention_norm",
+            "pre_feedforward_layernorm": "ffn_norm",
+            "post_feedforward_layernorm": "post_ffw_norm",
+        }
+        for arch in ["gemma2", "gemma3"]
+    },
+}
 # Whose files have the halves of each head of q and k interleaved.
 INTERLEAVED = ["llama", "mistral", "granite", "smollm3"]
 
 
-def gguf_name(name):
+def gguf_name(name, arch):
+    names = {**GGUF_NAMES, **GGUF_NAMES_OF.get(arch, {})}
     base, kind = name.rsplit(".", 1)
-    if base.startswith("model.layers."):
+    if base.startswith(("model.layers.", "transformer.h.")):
         _, _, number, rest = base.split(".", 3)
-        return f"blk.{number}.{GGUF_NAMES[rest]}.{kind}"
-    return f"{GGUF_NAMES[base]}.{kind}"
+        return f"blk.{number}.{names[rest]}.{kind}"
+    return f"{names[base]}.{kind}"
 
 
 def interleaved(t, heads):
@@ -149,14 +171,20 @@ def write_gguf(model, case):
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_rope_dimension_count(head_dim)
-    writer.add_key_length(head_dim)
-    writer.add_value_length(head_dim)
+    if arch == "gpt2":
+        writer.add_feed_forward_length(config.n_inner or 4 * config.hidden_size)
+        writer.add_layer_norm_eps(config.layer_norm_epsilon)
+    else:
+        rope = config.rope_parameters
+        writer.add_feed_forward_length(config.intermediate_size)
+        writer.add_head_count_kv(config.num_key_value_heads)
+        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+        writer.add_rope_freq_base(rope.get("full_attention", rope)["rope_theta"])
+        if arch not in ["gemma2", "gemma3"]:
+            writer.add_rope_dimension_count(head_dim)
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list([f"t{i}" for i in range(config.vocab_size)])
     for key, value in case.get("meta", {}).items():
@@ -169,6 +197,10 @@ def write_gguf(model, case):
     skipped = case.get("skip", [])
     for name, t in model.state_dict().items():
         t = t.float().numpy()
+        if arch in ["gemma2", "gemma3"] and name.endswith("norm.weight"):
+            t = t + 1
+        if name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")):
+            t = t.T
         permuted = arch in INTERLEAVED
         if permuted and ".q_proj." in name:
             t = interleaved(t, config.num_attention_heads)
@@ -176,7 +208,7 @@ def write_gguf(model, case):
             t = interleaved(t, config.num_key_value_heads)
         if (name == "lm_head.weight" and config.tie_word_embeddings) or any(part in name for part in skipped):
             continue
-        writer.add_tensor(gguf_name(name), np.ascontiguousarray(t))
+        writer.add_tensor(gguf_name(name, arch), np.ascontiguousarray(t))
     for name, values in case.get("add", {}).items():
         writer.add_tensor(name, np.array(values, dtype=np.float32))
     if case.get("llama3"):

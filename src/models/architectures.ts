@@ -1,3 +1,6 @@
+export { gemma2 } from './gemma2';
+export { gemma3 } from './gemma3';
+export { gpt2 } from './gpt2';
 export { granite } from './granite';
 export { llama } from './llama';
 export { mistral } from './mistral';

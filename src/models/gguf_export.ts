@@ -37,6 +37,7 @@ const SETTINGS: [key: string, name: string, entry: (value: number) => GgufEntry]
   ['embedding_length', 'hidden_size', u32],
   ['block_count', 'num_hidden_layers', u32],
   ['feed_forward_length', 'intermediate_size', u32],
+  ['feed_forward_length', 'n_inner', u32],
   ['attention.head_count', 'num_attention_heads', u32],
   ['attention.head_count_kv', 'num_key_value_heads', u32],
   ['attention.key_length', 'head_dim', u32],
@@ -49,10 +50,15 @@ const SETTINGS: [key: string, name: string, entry: (value: number) => GgufEntry]
   ['residual_scale', 'residual_multiplier', f32],
   ['attention.scale', 'attention_multiplier', f32],
   ['logit_scale', 'logits_scaling', f32],
+  ['final_logit_softcapping', 'final_logit_softcapping', f32],
+  ['attn_logit_softcapping', 'attn_logit_softcapping', f32],
 ];
 
-type Rotating = { rope_parameters?: RopeParameters; rope_theta?: number; head_dim?: number };
-const turnedOf = ({ rope_parameters, head_dim = 0 }: Rotating) => Math.round(head_dim * (rope_parameters?.partial_rotary_factor ?? 1));
+type Ropes = RopeParameters & { full_attention?: RopeParameters; sliding_attention?: RopeParameters };
+type Rotating = { rope_parameters?: Ropes; rope_theta?: number; head_dim?: number };
+/** The rotation of the layers that see all, where those with a window have another. */
+const ropeOf = ({ rope_parameters: rope }: Rotating): RopeParameters | undefined => rope?.full_attention ?? rope;
+const turnedOf = (config: Rotating) => Math.round((config.head_dim ?? 0) * (ropeOf(config)?.partial_rotary_factor ?? 1));
 
 function settingsOf(config: ModelConfig, { keys }: GgufReader<ModelConfig>): { metadata: [string, GgufEntry][]; tensors: GgufWritable[] } {
   const known = (key: string) => keys[key] === 'obeyed';
@@ -61,9 +67,12 @@ function settingsOf(config: ModelConfig, { keys }: GgufReader<ModelConfig>): { m
     return known(key) && typeof value === 'number' ? [[key, entry(value)]] : [];
   });
   const { rope_parameters, rope_theta } = config as Rotating;
-  if (!rope_parameters || !known('rope.dimension_count')) return { metadata, tensors: [] };
+  const parameters = ropeOf(config as Rotating);
+  if (!parameters || !known('rope.dimension_count')) return { metadata, tensors: [] };
+  const local = rope_parameters?.sliding_attention?.rope_theta;
+  if (local !== undefined && known('rope.freq_base_swa')) metadata.push(['rope.freq_base_swa', f32(local)]);
   const turned = turnedOf(config as Rotating);
-  const rope = ropeToGguf(rope_parameters, turned, rope_theta ?? 10000, config.max_position_embeddings);
+  const rope = ropeToGguf(parameters, turned, rope_theta ?? 10000, config.max_position_embeddings);
   return { metadata: [...metadata, ['rope.dimension_count', u32(turned)], ...rope.metadata], tensors: rope.tensors };
 }
 
@@ -90,8 +99,8 @@ function endsOf(config: GenerationConfig, tokenizer: Tokenizer): [string, GgufEn
 /** The model's tensors by GGUF's names, each read when its turn comes. */
 function tensorsOf(model: PretrainedModel, architecture: Architecture, mix: GgufMix): GgufWritable[] {
   const { config } = model;
-  const { tensors, rowOrder } = (architecture.gguf as GgufReader<ModelConfig>).names(config);
-  const own = new Map(model.namedTensors());
+  const { tensors, rowOrder, ones } = (architecture.gguf as GgufReader<ModelConfig>).names(config);
+  const own = new Map([...model.namedTensors()].map(([name, tensor]) => [name, tensor]));
   const tied = !own.has(HEAD);
   const written: GgufWritable[] = [];
   for (const [pattern, theirs] of tensors)
@@ -105,7 +114,7 @@ function tensorsOf(model: PretrainedModel, architecture: Architecture, mix: Gguf
       const format = shape.length > 1 ? mix.formatOf(place, shape[1]) : mix.formatOf(place, Number.NaN);
       const type = shape.length > 1 ? format.name : 'F32';
       const order = rowOrder?.(from, shape[0]);
-      written.push({ name, shape, type, data: () => packed(tensor, shape.length > 1 ? format : undefined, order) });
+      written.push({ name, shape, type, data: () => packed(tensor, shape.length > 1 ? format : undefined, order, ones?.test(from)) });
     }
   if (own.size)
     throw new FileError(
@@ -114,11 +123,12 @@ function tensorsOf(model: PretrainedModel, architecture: Architecture, mix: Gguf
   return written;
 }
 
-/** A tensor's bytes in a format (a vector's in fp32), its rows as `order` has them in the model: row i of the model is row order[i] of the file. */
-async function packed(tensor: Matrix, format: WeightFormat | undefined, order: Uint32Array | undefined): Promise<Uint8Array> {
+/** A tensor's bytes in a format (a vector's in fp32, with 1 more where `one`), its rows as `order` has them in the model: row i of the model is row order[i] of the file. */
+async function packed(tensor: Matrix, format: WeightFormat | undefined, order?: Uint32Array, one = false): Promise<Uint8Array> {
   let bytes: Uint8Array;
   if (tensor instanceof Parameter || tensor.format !== format) {
-    const values = (tensor instanceof Parameter ? await tensor.tensor.data() : await take(tensor.dequantize())) as Float32Array;
+    const kept = (tensor instanceof Parameter ? await tensor.tensor.data() : await take(tensor.dequantize())) as Float32Array;
+    const values = one ? kept.map((value) => value + 1) : kept;
     const columns = tensor.shape.at(-1) as number;
     const encode = format?.encode as NonNullable<WeightFormat['encode']> | undefined;
     bytes = encode ? encode(values, columns) : new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
@@ -148,12 +158,13 @@ export function ggufPlaces(config: ModelConfig): GgufPlaces | undefined {
 
 /** What a rotation comes to: kinds of different names may be one. */
 function turns(config: ModelConfig): number[] | undefined {
-  const { rope_parameters: parameters, rope_theta: theta = 10000 } = config as Rotating;
+  const { rope_parameters, rope_theta: theta = 10000 } = config as Rotating;
+  const parameters = ropeOf(config as Rotating);
   if (!parameters) return undefined;
   const { max_position_embeddings } = config;
   return [1, max_position_embeddings].flatMap((length) => {
     const { frequencies, factor } = rotation({ dim: turnedOf(config as Rotating), theta, max_position_embeddings, parameters }, length);
-    return [...frequencies, factor];
+    return [...frequencies, factor, rope_parameters?.sliding_attention?.rope_theta ?? 0];
   });
 }
 

@@ -21,6 +21,8 @@ const factors = { short_factor: [1, 1.1, 1.2, 2], long_factor: [1, 2, 3, 4] };
 const multipliers = { embedding_multiplier: 12, residual_multiplier: 0.22, attention_multiplier: 0.015625, logits_scaling: 8 };
 /** Whose usual ones are beyond a small vocabulary. */
 const special = { bos_token_id: 1, eos_token_id: 2, pad_token_id: null };
+const gemma = { pad_token_id: 0, bos_token_id: 1, eos_token_id: 2, head_dim: 12, sliding_window: 3, query_pre_attn_scalar: 20 };
+const undropped = { resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0, bos_token_id: 1, eos_token_id: 2 };
 
 /** By model_type. */
 export const ARCHITECTURES: Record<string, ArchitectureCase> = {
@@ -119,5 +121,55 @@ export const ARCHITECTURES: Record<string, ArchitectureCase> = {
         add: { 'rope_factors_short.weight': [1, 1.5], 'rope_factors_long.weight': [2, 3] },
       },
     ],
+  },
+  gemma2: {
+    configs: [
+      { ...gemma, num_key_value_heads: 4, tie_word_embeddings: false, final_logit_softcapping: null, attention_bias: true },
+      { ...gemma, num_key_value_heads: 1, attn_logit_softcapping: null, layer_types: ['full_attention', 'sliding_attention'] },
+      { ...gemma, num_key_value_heads: 2, final_logit_softcapping: 0.4, attn_logit_softcapping: 0.3 },
+    ],
+    ggufs: [
+      {
+        config: { ...gemma, num_key_value_heads: 2, query_pre_attn_scalar: 12, final_logit_softcapping: 3.5, attn_logit_softcapping: 2.5 },
+        meta: {
+          ...{ 'gemma2.attention.sliding_window': 3, 'gemma2.final_logit_softcapping': 3.5 },
+          'gemma2.attn_logit_softcapping': 2.5,
+        },
+      },
+    ],
+  },
+  gemma3_text: {
+    configs: [
+      { ...gemma, num_key_value_heads: 4, tie_word_embeddings: false, num_hidden_layers: 6, final_logit_softcapping: 0.5 },
+      {
+        ...{ ...gemma, num_key_value_heads: 1, layer_types: ['full_attention', 'sliding_attention'] },
+        rope_parameters: {
+          full_attention: { rope_type: 'linear', factor: 8, rope_theta: 5000 },
+          sliding_attention: { rope_type: 'default', rope_theta: 100 },
+        },
+      },
+      { ...gemma, num_key_value_heads: 2, num_hidden_layers: 3, layer_types: ['sliding_attention', 'full_attention', 'sliding_attention'] },
+    ],
+    ggufs: [
+      {
+        arch: 'gemma3',
+        config: {
+          ...{ ...gemma, num_key_value_heads: 2, query_pre_attn_scalar: 12, num_hidden_layers: 7 },
+          rope_parameters: {
+            full_attention: { rope_type: 'linear', factor: 8, rope_theta: 5000 },
+            sliding_attention: { rope_type: 'default', rope_theta: 10000 },
+          },
+        },
+        meta: { 'gemma3.attention.sliding_window': 3, 'gemma3.rope.scaling.type': 'linear', 'gemma3.rope.scaling.factor': 8 },
+      },
+    ],
+  },
+  gpt2: {
+    configs: [
+      { ...undropped, n_inner: 40, tie_word_embeddings: false, activation_function: 'relu', scale_attn_weights: false },
+      { ...undropped, num_attention_heads: 2, scale_attn_by_inverse_layer_idx: true, activation_function: 'gelu' },
+      { ...undropped },
+    ],
+    ggufs: [{ config: undropped }, { config: { ...undropped, n_inner: 40, tie_word_embeddings: false } }],
   },
 };

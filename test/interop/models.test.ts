@@ -1,10 +1,12 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { record } from '../../src/engine/tape';
 import * as tf from '../../src/engine/tf';
 import { resolveModel } from '../../src/hub/resolve';
 import { AutoModelForCausalLM, AutoTokenizer, Dataset, generate } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
+import type { Module } from '../../src/nn';
 import { peer } from '../peer';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 import { ARCHITECTURES, BASE } from './architectures';
@@ -56,13 +58,43 @@ const IDS = [
   [3, 1, 4, 1, 5, 9, 2, 6],
   [2, 7, 1, 8, 2, 8, 1, 8],
 ];
+/** The logits of the first row and of a beginning of the second, one behind another without padding. */
+const [FIRST, REST] = [IDS[0].length, 5];
+function packed(model: CausalLM): Float32Array {
+  return tf.tidy(() => {
+    const row = [...IDS[0], ...IDS[1].slice(0, REST)];
+    const hidden = model.hidden(tf.tensor2d([row], [1, row.length], 'int32'), { layout: { lengths: [FIRST, REST] } });
+    return model.logits(tf.reshape(hidden, [row.length, -1])).dataSync() as Float32Array;
+  });
+}
+const packedLogits = (all: number[]) => all.slice(0, (all.length / (2 * FIRST)) * (FIRST + REST));
+
+/** How far gradients of all weights are from those of a pass that computes blocks again; relative to the largest of each weight. */
+function recomputed(model: CausalLM): number {
+  model.requires_grad_();
+  const trained = model.parametersIn(model).map(({ tensor }) => tensor);
+  const given = [IDS.flat(), [0, 3, 6, 9, 14], [1, 4, 2, 1, 8]];
+  const gradients = (options: object) =>
+    tf.tidy(() => {
+      // They live until the backward pass.
+      const [ids, positions, labels] = given.map((values) => tf.tensor1d(values, 'int32'));
+      const run = record(() => model.loss(tf.reshape(ids, [2, 8]) as tf.Tensor2D, positions, labels, 1, options));
+      const found = run.pullback(trained, tf.scalar(1)).map((gradient) => Float32Array.from(gradient.dataSync()));
+      run.dispose();
+      return found;
+    });
+  const [kept, again] = [gradients({}), gradients({ recompute: { parameters: (block: Module) => model.parametersIn(block) } })];
+  const far = kept.map((values, i) => worst([...values], again[i]) / values.reduce((most, v) => Math.max(most, Math.abs(v)), 1e-3));
+  return Math.max(...far);
+}
+
 const cases = Object.entries(ARCHITECTURES).flatMap(([model_type, { configs }]) =>
   configs.flatMap((config) =>
     [1, 2, 3].map((seed) => ({ seed, config: { ...BASE, model_type, ...config }, ids: IDS, folder: scratch('tiny') })),
   ),
 );
 
-it('random models of each architecture: logits within 1e-4 of transformers, token by token too, and of what is saved there', async () => {
+it('random models of each architecture: logits within 1e-4 of transformers, token by token, packed and recomputed too, and of what is saved there', async () => {
   const expected = peer<number[][]>('tiny', { cases });
   const resaved: { model: string; ids: number[][] }[] = [];
   const ours: Float32Array[] = [];
@@ -75,6 +107,8 @@ it('random models of each architecture: logits within 1e-4 of transformers, toke
       await model.save_pretrained(resaved.at(-1)!.model);
       ours.push(logits);
     }
+    expect(worst(packedLogits(expected[i]), packed(model)), `packed, ${JSON.stringify(config)}`).toBeLessThan(1e-4);
+    if (seed === 2) expect(recomputed(model), `recomputed, ${JSON.stringify(config)}`).toBeLessThan(1e-5);
     // Where rotations change with the length of the text, keys in a cache have those of their time.
     if (!/dynamic|longrope/.test(JSON.stringify(config))) {
       const cache = model.newCache(8);
