@@ -143,7 +143,64 @@ def facts(data):
     return [facts_of(folder, data["texts"]) for folder in data["folders"]]
 
 
+def trained(kind, texts):
+    """A small tokenizer of a kind, trained on some of the texts."""
+    from tokenizers import Tokenizer, decoders, normalizers, processors, trainers
+
+    if kind == "Unigram":
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace("\n", " ")])
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+        tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+        trainer = trainers.UnigramTrainer(vocab_size=3000, special_tokens=["<unk>", "<s>", "</s>"], unk_token="<unk>", show_progress=False)
+    elif kind == "WordPiece":
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece()
+        trainer = trainers.WordPieceTrainer(vocab_size=700, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"], show_progress=False)
+    else:
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def vocabularies(data):
+    """Ids and texts by Python's tokenizers, of vocabularies in folders or trained now; and what transformers makes of added tokens."""
+    from tokenizers import AddedToken
+    from transformers import PreTrainedTokenizerFast
+
+    results = []
+    for case in data["cases"]:
+        path = os.path.join(case["folder"], "tokenizer.json")
+        if case["train"]:
+            made = trained(case["train"], data["texts"])
+            made.save(path)
+            json.dump({}, open(os.path.join(case["folder"], "tokenizer_config.json"), "w"))
+        tokenizer = Tokenizer.from_file(path)
+        ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in data["texts"]]
+        decoded = [tokenizer.decode(one, skip_special_tokens=False) for one in ids]
+        offsets = [tokenizer.encode(text, add_special_tokens=False).offsets for text in data["some"]]
+        tokens = [AddedToken(**t) if isinstance(t, dict) else t for t in data["added"]["tokens"]]
+        wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False)
+        wrapped.pad_token = wrapped.convert_ids_to_tokens(0)
+        cut = []
+        for sides in data["sides"]:
+            wrapped.padding_side, wrapped.truncation_side = sides["padding_side"], sides["truncation_side"]
+            row = wrapped(data["some"][:6], padding=True, truncation=True, max_length=8, pad_to_multiple_of=4)
+            cut.append({"input_ids": row["input_ids"], "attention_mask": row["attention_mask"]})
+        counts = [wrapped.add_tokens(tokens), wrapped.add_special_tokens({"extra_special_tokens": data["added"]["special"]})]
+        added = [wrapped.encode(text, add_special_tokens=False) for text in data["wordy"]]
+        text = [wrapped.decode(one, skip_special_tokens=True) for one in added]
+        results.append({"ids": ids, "decoded": decoded, "counts": counts, "added": added, "text": text, "length": len(wrapped), "offsets": offsets, "cut": cut})
+    return results
+
+
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
-    result = {"gguf_tokenizers": gguf_tokenizers, "variants": variants, "splits": splits, "facts": facts}[task](json.load(open(source)))
+    result = {"gguf_tokenizers": gguf_tokenizers, "variants": variants, "splits": splits, "facts": facts, "vocabularies": vocabularies}[task](json.load(open(source)))
     json.dump(result, open(target, "w"))

@@ -1,5 +1,5 @@
 import { OptionError } from '../core/errors';
-import { mendDecoder, mendPreTokenizer, normalizer, preTokenizer } from './engine_mends';
+import { mendDecoder, mendPreTokenizer, mendUnigram, normalizer, preTokenizer } from './engine_mends';
 
 /** tokenizer.json, as far as it is read here: https://huggingface.co/docs/tokenizers. */
 export interface TokenizerJson {
@@ -29,12 +29,22 @@ export interface Part {
 /** What of the package is used; its types speak of ES modules only, though it brings a CommonJS build. */
 interface HubTokenizer {
   encode(text: string, options: { add_special_tokens: boolean }): { ids: (number | undefined)[] };
-  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
   token_to_id(token: string): number | undefined;
   id_to_token(id: number): string | undefined;
   pre_tokenizer: HubPreTokenizer | null;
   decoder: HubDecoder | null;
+  normalizer: ((text: string) => string) | null;
   post_processor: unknown;
+  model: HubModel;
+}
+/** Of kinds whose pieces have scores, as far as it is mended. */
+export interface HubModel {
+  scores?: number[];
+  unk_score?: number;
+  unk_token_id?: number;
+  tokens_to_ids: Map<string, number>;
+  trie?: { common_prefix_search(chars: string[], from: number): Iterable<string> };
+  tokenize?(text: string): string[];
 }
 export interface HubPreTokenizer {
   config?: Part;
@@ -43,6 +53,8 @@ export interface HubPreTokenizer {
   pre_tokenize_text(text: string): string[];
 }
 export interface HubDecoder {
+  (tokens: string[]): string;
+  end_of_word_suffix?: string;
   config: Part;
   decoders?: HubDecoder[];
   decode_chain(tokens: string[]): string[];
@@ -55,6 +67,8 @@ const hub = require('@huggingface/tokenizers') as {
 /** Text to ids and back by a tokenizer.json: @huggingface/tokenizers, held to what the Rust original computes. */
 export class Engine {
   private readonly hub: HubTokenizer;
+  /** What decoding makes of added tokens that are looked for in normalised text: they are normalised themselves. */
+  private readonly shown = new Map<number, string>();
 
   constructor(json: TokenizerJson, config: { eos_token?: string }) {
     const { normalizer: normal, pre_tokenizer: pre, post_processor = null, decoder = null, added_tokens = [] } = json;
@@ -71,6 +85,9 @@ export class Engine {
     );
     mendPreTokenizer(this.hub.pre_tokenizer);
     mendDecoder(this.hub.decoder);
+    mendUnigram(this.hub.model);
+    for (const { id, content, normalized } of added_tokens)
+      if (normalized && this.hub.normalizer) this.shown.set(id, this.hub.normalizer(content));
   }
 
   set postProcessor(part: Part) {
@@ -87,8 +104,11 @@ export class Engine {
 
   /** Ids without a token, as rows beyond the vocabulary have them, are passed over. */
   decode(ids: number[]): string {
-    const known = ids.filter((id) => this.hub.id_to_token(id) !== undefined);
-    return known.length ? this.hub.decode(known, { skip_special_tokens: false, clean_up_tokenization_spaces: false }) : '';
+    const { decoder } = this.hub;
+    const tokens = ids.flatMap((id) => this.shown.get(id) ?? this.hub.id_to_token(id) ?? []);
+    if (!decoder) return tokens.join(' ');
+    const text = tokens.length ? decoder(tokens) : '';
+    return decoder.end_of_word_suffix ? text.replaceAll(decoder.end_of_word_suffix, ' ') : text;
   }
 
   idOf(token: string): number | undefined {

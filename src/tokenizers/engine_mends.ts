@@ -1,4 +1,4 @@
-import type { HubDecoder, HubPreTokenizer, Part } from './engine';
+import type { HubDecoder, HubModel, HubPreTokenizer, Part } from './engine';
 
 // Where @huggingface/tokenizers does not compute what the Rust original does: its parts are written in words in which it does, or get
 // the function that does.
@@ -57,10 +57,22 @@ export function preTokenizer(part: Part): Part {
   }
 }
 
-/** A normalizer likewise: the package's Strip goes by JavaScript's white space. */
+/** Characters that Bert's normalizer puts apart. */
+const CHINESE = String.raw`[\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\u{2f800}-\u{2fa1f}]`;
+
+/** A normalizer likewise: the package's Strip goes by JavaScript's white space, and its BertNormalizer knows no characters beyond U+FFFF. */
 export function normalizer(part: Part): Part {
   const strip = (regex: string) => ({ type: 'Replace', pattern: { Regex: regex }, content: '' });
   if (part.type === 'Sequence') return { ...part, normalizers: (part.normalizers as Part[]).map(normalizer) };
+  if (part.type === 'BertNormalizer' && part.handle_chinese_chars !== false) {
+    const { clean_text = true, strip_accents, lowercase = true } = part;
+    const only = (what: object) => ({
+      ...{ type: 'BertNormalizer', clean_text: false, handle_chinese_chars: false, strip_accents: false, lowercase: false },
+      ...what,
+    });
+    const apart = { type: 'Replace', pattern: { Regex: CHINESE }, content: ' $& ' };
+    return { type: 'Sequence', normalizers: [only({ clean_text }), apart, only({ strip_accents: strip_accents ?? lowercase, lowercase })] };
+  }
   if (part.type !== 'Strip') return part;
   const ends = [part.strip_left && strip(String.raw`\A\s+`), part.strip_right && strip(String.raw`\s+\z`)].filter(Boolean);
   return { type: 'Sequence', normalizers: ends };
@@ -116,7 +128,8 @@ for (let byte = 0, extra = 256; byte < 256; byte++) {
 }
 const utf8 = (bytes: Uint8Array) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
 
-function bytesOf(token: string): Uint8Array {
+/** The bytes that a token of a byte-level vocabulary stands for. */
+export function bytesOf(token: string): Uint8Array {
   const bytes = Array.from(token, (c) => BYTES.get(c));
   return bytes.includes(undefined) ? Buffer.from(token) : Uint8Array.from(bytes as number[]);
 }
@@ -156,4 +169,40 @@ export function mendDecoder(decoder: HubDecoder | null): void {
   const mended = DECODERS[decoder.config.type];
   if (mended) decoder.decode_chain = (tokens) => mended(tokens, decoder.config);
   decoder.decoders?.forEach(mendDecoder);
+}
+
+/**
+ * The most probable pieces of a text, of equal ones those that the Rust original takes: it compares sums up to a place, where the package
+ * adds the next piece to them first.
+ */
+export function mendUnigram(model: HubModel): void {
+  const { scores, trie, unk_score = 0, unk_token_id: unknown, tokens_to_ids: ids } = model;
+  if (!scores || !trie) return;
+  model.tokenize = (text) => {
+    const chars = Array.from(text);
+    const best: ({ from: number; score: number; id?: number } | undefined)[] = [{ from: 0, score: 0 }];
+    for (let from = 0; from < chars.length; from++) {
+      const offer = (to: number, score: number, id?: number) => {
+        const total = score + (best[from]?.score ?? 0);
+        if (!best[to] || total > best[to].score) best[to] = { from, score: total, id };
+      };
+      let single = false;
+      for (const piece of trie.common_prefix_search(chars, from)) {
+        const [id, length] = [ids.get(piece) as number, Array.from(piece).length];
+        offer(from + length, scores[id], id);
+        single ||= length === 1;
+      }
+      if (!single) offer(from + 1, unk_score, unknown);
+    }
+    const pieces: string[] = [];
+    let last: number | undefined;
+    for (let to = chars.length; to > 0; ) {
+      const { from, id } = best[to] as { from: number; id?: number };
+      const piece = chars.slice(from, to).join('');
+      if (id === unknown && last === unknown && pieces.length) pieces[0] = piece + pieces[0];
+      else pieces.unshift(piece);
+      [to, last] = [from, id];
+    }
+    return pieces;
+  };
 }

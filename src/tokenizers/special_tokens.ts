@@ -1,5 +1,5 @@
 import { OptionError } from '../core/errors';
-import { show } from '../core/options';
+import { readOptions, show } from '../core/options';
 import { Callable } from './callable';
 import type { AddedToken, Part, TokenizerJson } from './engine';
 
@@ -52,6 +52,29 @@ export function withConfig(json: TokenizerJson, config: TokenizerConfig): Tokeni
   return { ...json, added_tokens: [...added.values()].sort((a, b) => a.id - b.id) };
 }
 
+/** A token to be added: its text, or that with how it is found, as Python's AddedToken. */
+export type NewToken = string | ({ content: string } & Partial<Omit<AddedToken, 'id'>>);
+
+/** The added tokens of a tokenizer, with new ones; as in Python, one that the vocabulary has keeps its id. */
+export function withAdded(json: TokenizerJson, tokens: NewToken[], special: boolean): AddedToken[] {
+  const { vocab } = json.model;
+  const ids = Array.isArray(vocab) ? new Map(vocab.map(([token], id) => [token, id])) : new Map(Object.entries(vocab));
+  const added = new Map((json.added_tokens ?? []).map((token) => [token.content, token]));
+  let next = Math.max(Array.isArray(vocab) ? vocab.length : ids.size, ...[...added.values()].map(({ id }) => id + 1));
+  for (const token of tokens) {
+    const content = contentOf(token);
+    if (typeof content !== 'string') throw new OptionError(`A token to be added must be a text, but got ${show(token)}.`);
+    if (!content) continue;
+    const known = added.get(content);
+    const plain = { single_word: false, lstrip: false, rstrip: false, normalized: !special };
+    const made = { ...plain, special, ...(typeof token === 'string' ? {} : token), content, ...(special ? { special } : {}) };
+    if (known && (Object.keys(plain) as (keyof typeof plain)[]).every((key) => known[key] === made[key]) && known.special === made.special)
+      continue;
+    added.set(content, { ...made, id: known?.id ?? ids.get(content) ?? next++ });
+  }
+  return [...added.values()].sort((a, b) => a.id - b.id);
+}
+
 /** The post-processor that puts tokens before and behind each text. */
 export function template(before: { token: string; id: number }[], after: { token: string; id: number }[]): Part {
   const special = (type_id: number) => (one: { token: string }) => ({ SpecialToken: { id: one.token, type_id } });
@@ -78,6 +101,53 @@ export abstract class SpecialTokenStore extends Callable {
   /** Called when a special token was set. */
   protected abstract specialsChanged(): void;
 
+  protected abstract json: TokenizerJson;
+  /** Takes another tokenizer.json. */
+  protected abstract remade(json: TokenizerJson): void;
+
+  /**
+   * Adds tokens that no text around them changes; returns how many are new. A model needs a row for each then:
+   * `await model.resize_token_embeddings(tokenizer.length)`. `special_tokens`: decoding leaves them out with skip_special_tokens.
+   */
+  add_tokens(new_tokens: NewToken | NewToken[], options: { special_tokens?: boolean } = {}): number {
+    const { special_tokens } = readOptions('add_tokens', options, { special_tokens: false });
+    const before = this.json.added_tokens ?? [];
+    const after = withAdded(this.json, [new_tokens].flat(), special_tokens);
+    if (after.length === before.length && after.every((token, i) => token === before[i])) return 0;
+    const count = after.filter((token) => !before.includes(token)).length;
+    this.remade({ ...this.json, added_tokens: after });
+    return count;
+  }
+
+  /**
+   * Sets named special tokens (pad_token, ...) and further ones (extra_special_tokens, also called additional_special_tokens), adding those
+   * that the vocabulary lacks; returns how many are new. `replace_extra_special_tokens`: further ones take the place of those there were.
+   */
+  add_special_tokens(
+    special_tokens: { [name in SpecialToken]?: NewToken } & {
+      extra_special_tokens?: NewToken[];
+      additional_special_tokens?: NewToken[];
+    },
+    options: { replace_extra_special_tokens?: boolean } = {},
+  ): number {
+    const { replace_extra_special_tokens: replace } = readOptions('add_special_tokens', options, { replace_extra_special_tokens: true });
+    const { extra_special_tokens, additional_special_tokens, ...named } = special_tokens;
+    const unknown = Object.keys(named).find((name) => !SPECIAL_TOKENS.includes(name as SpecialToken));
+    if (unknown !== undefined)
+      throw new OptionError(
+        `add_special_tokens: ${show(unknown)} is no special token; they are ${SPECIAL_TOKENS.join(', ')} and extra_special_tokens.`,
+      );
+    const extra = extra_special_tokens ?? additional_special_tokens;
+    const added = this.add_tokens([...(Object.values(named) as NewToken[]), ...(extra ?? [])], { special_tokens: true });
+    for (const [name, token] of Object.entries(named)) this.setSpecial(name as SpecialToken, contentOf(token));
+    if (extra) {
+      const kept = replace ? [] : extraTokens(this.config);
+      delete this.config.additional_special_tokens;
+      this.config.extra_special_tokens = [...new Set([...kept, ...extra.map((token) => contentOf(token) as string)])];
+    }
+    return added;
+  }
+
   getSpecial(name: SpecialToken): string | undefined {
     return contentOf(this.config[name]);
   }
@@ -87,7 +157,7 @@ export abstract class SpecialTokenStore extends Callable {
     else if (typeof token !== 'string') throw new OptionError(`${name} must be a text, but got ${show(token)}.`);
     else if (!this.has(token))
       throw new OptionError(
-        `${name} = ${show(token)}: the vocabulary has no such token, and the model no row for it. Take one that it has, as tokenizer.eos_token.`,
+        `${name} = ${show(token)}: the vocabulary has no such token, and the model no row for it. Take one that it has, as tokenizer.eos_token, or add it: tokenizer.add_special_tokens({ ${name}: ${show(token)} }), then model.resize_token_embeddings(tokenizer.length).`,
       );
     else this.config[name] = token;
     this.specialsChanged();

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { FileError, OptionError } from '../core/errors';
-import { checkNumber, readOptions, show } from '../core/options';
+import { checkNumber, show } from '../core/options';
 import { DISPLAY, optionsShown, type Shown } from '../core/shown';
 import { writeText } from '../formats/atomic';
 import type { GgufValue } from '../formats/gguf';
@@ -11,6 +11,7 @@ import type { GgufEntry } from '../formats/gguf_write';
 import { readJson } from '../formats/json';
 import { type GivenPush, pushSaved } from '../hub/push';
 import type { Pushed } from '../hub/upload';
+import { type CallOptions, call, type Encoded } from './call';
 import {
   type ChatMessage,
   type ChatOptions,
@@ -24,6 +25,7 @@ import { Engine, type TokenizerJson } from './engine';
 import { convertGguf } from './gguf';
 import { tokenizerEntries, valuesOf } from './gguf_write';
 import type { Rendered } from './jinja/template';
+import { type Offset, offsetsOf } from './offsets';
 import {
   contentOf,
   extraTokens,
@@ -39,34 +41,17 @@ export type { ChatMessage, ChatOptions, Message } from './chat_template';
 
 type Side = 'left' | 'right';
 
-/** What a tokenizer's call takes beside the text. */
-interface CallOptions {
-  /** Adds the tokens that the tokenizer puts around every text. */
-  add_special_tokens: boolean;
-  /** Cuts texts at `max_length`, on `truncation_side`. */
-  truncation: boolean;
-  /** Fills texts up to the longest of them, or to `max_length`, on `padding_side`. */
-  padding: boolean | 'longest' | 'max_length';
-  max_length: number | null;
-}
-
-/** What a call gives: the ids of a text, or a list of them for each of several, and which of them are no padding. */
-export interface BatchEncoding<Ids = number[]> {
-  input_ids: Ids;
-  attention_mask: Ids;
-}
-
 export interface Tokenizer {
-  (text: string, options?: Partial<CallOptions>): BatchEncoding;
-  (texts: string[], options?: Partial<CallOptions>): BatchEncoding<number[][]>;
+  /** See `called`. */
+  <T extends string | string[]>(texts: T, options?: Partial<CallOptions>): Encoded<T>;
 }
 
 /** Text to token ids and back, and a model's chat template; files and results as in transformers. */
 export class Tokenizer extends WithSpecialTokens {
-  private readonly engine: Engine;
-  private readonly json: TokenizerJson;
+  private engine: Engine;
+  protected json: TokenizerJson;
   protected readonly config: TokenizerConfig;
-  private readonly specials: Set<number>;
+  private specials: Set<number>;
   private templates?: ChatTemplates;
   private added?: ReadonlyMap<string, number>;
 
@@ -74,11 +59,21 @@ export class Tokenizer extends WithSpecialTokens {
     super();
     this.config = { ...config };
     this.json = withConfig(json as TokenizerJson, config);
-    this.engine = new Engine(this.json, { eos_token: this.eos_token });
-    this.specials = new Set(this.json.added_tokens?.filter(({ special }) => special).map(({ id }) => id));
+    [this.engine, this.specials] = this.made();
     this.templates = templatesOf(config.chat_template);
     if (config.add_bos_token !== undefined || config.add_eos_token !== undefined)
       this.addAround(config.add_bos_token ?? false, config.add_eos_token ?? false);
+  }
+
+  protected remade(json: TokenizerJson): void {
+    this.json = json;
+    [this.engine, this.specials] = this.made();
+    this.added = undefined;
+  }
+
+  private made(): [Engine, Set<number>] {
+    const specials = this.json.added_tokens?.filter(({ special }) => special).map(({ id }) => id);
+    return [new Engine(this.json, { eos_token: this.eos_token }), new Set(specials)];
   }
 
   /** Reads tokenizer.json, tokenizer_config.json and the chat templates of a folder. */
@@ -257,34 +252,21 @@ export class Tokenizer extends WithSpecialTokens {
     return this.engine.encode(text, add_special_tokens);
   }
 
-  /** `tokenizer('a text')`, as in transformers: its ids and their mask; of several texts a list of each. */
-  called(text: string | string[], options: Partial<CallOptions> = {}): BatchEncoding | BatchEncoding<number[][]> {
-    const { add_special_tokens, truncation, padding, max_length } = readOptions<CallOptions>('tokenizer', options, {
-      ...{ add_special_tokens: true, truncation: false, padding: false, max_length: null },
-    });
-    const limit = max_length ?? this.model_max_length;
-    if (max_length !== null) checkNumber('tokenizer', 'max_length', max_length, { integer: true, min: 1 }, 'It is a number of tokens.');
-    const rows = [text].flat().map((one) => this.encode(one, { add_special_tokens }));
-    const cut = (ids: number[]) => (this.truncation_side === 'left' ? ids.slice(-limit) : ids.slice(0, limit));
-    const kept = truncation ? rows.map((ids) => (ids.length > limit ? cut(ids) : ids)) : rows;
-    const width = padding === 'max_length' ? limit : padding ? Math.max(0, ...kept.map((ids) => ids.length)) : 0;
-    const pad = this.pad_token_id;
-    if (width && pad === undefined)
-      throw new OptionError('tokenizer: padding needs a pad_token, and none is set: tokenizer.pad_token = tokenizer.eos_token.');
-    if (padding === 'max_length' && max_length === null)
-      throw new OptionError("tokenizer: padding: 'max_length' needs max_length, the number of tokens of each row.");
-    const filled = <T>(items: T[], filler: T): T[] => {
-      const filling = Array<T>(Math.max(0, width - items.length)).fill(filler);
-      return this.padding_side === 'left' ? [...filling, ...items] : [...items, ...filling];
-    };
-    const input_ids = kept.map((ids) => filled(ids, pad as number));
-    const attention_mask = kept.map((ids) =>
-      filled(
-        ids.map(() => 1),
-        0,
-      ),
+  /**
+   * `tokenizer('a text')`, as in transformers: rows of ids of one text or several with attention_mask, padded and cut as asked for, and where each
+   * token stands in its text (in JavaScript's characters, of which Python counts 😀 as one and JavaScript as two).
+   */
+  called<T extends string | string[]>(texts: T, options: Partial<CallOptions> = {}): Encoded<T> {
+    return call(this, texts, options);
+  }
+
+  /** Where each of the tokens of a text stands in it; `ids` are without those put around it. */
+  offsets(text: string, ids: number[]): Offset[] {
+    return offsetsOf(
+      this.json,
+      text,
+      ids.map((id) => this.engine.tokenOf(id) ?? ''),
     );
-    return Array.isArray(text) ? { input_ids, attention_mask } : { input_ids: input_ids[0], attention_mask: attention_mask[0] };
   }
 
   /** The text of token ids, or of one. */

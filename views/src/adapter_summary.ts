@@ -56,8 +56,7 @@ export function adapterSummary(data: AdapterData): [string, string][] {
       'parameters trained',
       data.total === null
         ? thousands(trained)
-        : // Of base and adapter together, as PEFT counts them.
-          `${thousands(trained)} of ${thousands(data.total + trained)} (${((100 * trained) / (data.total + trained)).toFixed(4)} %)`,
+        : `${thousands(trained)} of ${thousands(data.total)} (${figure((100 * trained) / data.total)} %)`,
     ],
   ];
   if (dense.length) {
