@@ -1,8 +1,11 @@
 // What Jupyter reads to start the kernel of this clone.
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 import { root } from './native.cjs';
+
+/** What launchers show of it; the SVG is the one that is drawn, the others are made of it. */
+const LOGOS = ['logo-svg.svg', 'logo-64x64.png', 'logo-32x32.png'];
 
 const quoted = (path) => `'${path.replaceAll("'", "'\\''")}'`;
 
@@ -31,6 +34,7 @@ exec "$node" -r ${quoted(join(root, 'scripts/node.cjs'))} ${quoted(join(root, 'k
     interrupt_mode: 'message',
     metadata: { debugger: false },
   };
+  for (const name of LOGOS) copyFileSync(join(root, 'extension/kernelspec', name), join(folder, name));
   writeFileSync(join(folder, 'kernel.json'), `${JSON.stringify(spec, null, 2)}\n`);
 }
 

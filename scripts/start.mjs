@@ -2,9 +2,9 @@
 // npm start -- --headless: executes that notebook instead and prints its final table.
 // --with-tslab: installs the stock tslab kernel too; with --headless, the notebook is executed in that one.
 import { spawn } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { writeTslabKernelspec } from './kernelspec.mjs';
 import { checkMachine, main, root, SetupError, setUp } from './setup.mjs';
@@ -20,6 +20,14 @@ const foreground = (command, args, options = {}) =>
     child.on('error', reject);
     child.on('exit', (code, signal) => resolve(signal ? 130 : code));
   });
+
+/** A copy of a notebook for its reader to run and change; the one there is kept. What came with the clone stays as it is. */
+function ownCopy(notebook) {
+  const own = join('notebooks', 'mine', basename(notebook));
+  mkdirSync(join(root, 'notebooks', 'mine'), { recursive: true });
+  if (!existsSync(join(root, own))) copyFileSync(join(root, notebook), join(root, own));
+  return own;
+}
 
 const isFree = (port) =>
   new Promise((resolve) => {
@@ -52,11 +60,12 @@ await main(async () => {
     mkdirSync(join(root, 'notebooks', 'out'), { recursive: true });
     return foreground(join(bin, 'python'), [join(root, 'scripts/execute.py'), join(root, NOTEBOOK), output, kernel], { env });
   }
-  const args = [NOTEBOOK];
+  const notebook = ownCopy(NOTEBOOK);
+  const args = [notebook];
   if (values['no-browser']) args.push('--no-browser');
   if (values.port) args.push('--port', values.port);
   // Containers run as root, which Jupyter refuses without being told.
   if (process.getuid?.() === 0) args.push('--allow-root');
-  console.log(`\nOpening JupyterLab on ${NOTEBOOK} (Ctrl+C twice ends it)`);
+  console.log(`\nOpening JupyterLab on ${notebook}, your own copy (Ctrl+C twice ends it)`);
   return foreground(join(bin, 'jupyter-lab'), args, { env });
 });

@@ -95,6 +95,35 @@ def preference(data):
     return [preferred(case) for case in data["cases"]]
 
 
+def dft(data):
+    """Losses and gradient norms of steps by TRL's dft_loss with PEFT, from each of some given adapters."""
+    return [weighed(case) for case in data["cases"]]
+
+
+def weighed(data):
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(data["model"]), data["adapter"], is_trainable=True)
+    model.eval()  # there is no dropout
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=data["lr"], weight_decay=0)
+    steps = []
+    for batch in data["batches"]:
+        optimizer.zero_grad()
+        each = []
+        for text in batch:
+            ids = torch.tensor([text["input_ids"]])
+            logps = torch.log_softmax(model(ids).logits[0, :-1], -1).gather(1, ids[0, 1:, None])[:, 0]
+            each.append(logps[torch.tensor(text["trained"][1:])])
+        logps = torch.cat(each)
+        loss = -(logps.exp().detach() * logps).sum() / len(logps)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        steps.append([loss.item(), norm.item()])
+    return steps
+
+
 def preferred(data):
     """Losses, gradient norms and the share of pairs in order of each step, and an evaluation."""
     from peft import PeftModel

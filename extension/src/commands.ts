@@ -3,15 +3,19 @@ import type { ICommandPalette } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Action } from '@tunebook/views';
 import type { RunsPanel } from './run/panel';
+import { CATEGORY } from './start';
+import { icon } from './start/icon';
+
+export const SHOW_RUNS = 'tunebook:show-runs';
 
 /** The palette's commands: they act on the run that the side panel follows. */
 export function addCommands(app: JupyterFrontEnd, panel: RunsPanel, trans: TranslationBundle, palette: ICommandPalette | null): void {
-  const category = trans.__('Fine-tuning');
+  const category = CATEGORY;
   const add = (id: string, label: string, execute: () => void, isEnabled?: () => boolean) => {
-    app.commands.addCommand(id, { label, execute, isEnabled, describedBy: { args: { type: 'object', properties: {} } } });
+    app.commands.addCommand(id, { label, icon, execute, isEnabled, describedBy: { args: { type: 'object', properties: {} } } });
     palette?.addItem({ command: id, category });
   };
-  add('tunebook:show-runs', trans.__('Show Training Runs'), () => app.shell.activateById(panel.id));
+  add(SHOW_RUNS, trans.__('Show Training Runs'), () => app.shell.activateById(panel.id));
   const actions: [Action, string][] = [
     ['pause', trans.__('Pause Training')],
     ['resume', trans.__('Resume Training')],

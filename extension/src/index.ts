@@ -1,6 +1,8 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, IThemeManager } from '@jupyterlab/apputils';
 import { PageConfig } from '@jupyterlab/coreutils';
+import { IDocumentManager } from '@jupyterlab/docmanager';
+import { ILauncher } from '@jupyterlab/launcher';
 import { INotebookTracker, type NotebookPanel } from '@jupyterlab/notebook';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
@@ -10,7 +12,7 @@ import { ADAPTER_MIME, QUANTIZATION_MIME, RUN_MIME } from '@tunebook/views';
 import { AdapterFactory, FileModelFactory } from './adapter/document';
 import { AdapterRenderer } from './adapter/renderer';
 import { addApi } from './api';
-import { addCommands } from './commands';
+import { addCommands, SHOW_RUNS } from './commands';
 import { type Context, DEFAULT_SETTINGS, IContext, type ViewSettings } from './context';
 import { isOurs } from './kernel';
 import { keepKeys } from './keys';
@@ -22,6 +24,8 @@ import { collect, RunsPanel } from './run/panel';
 import { RunRenderer } from './run/renderer';
 import { readSaved, savedBeside } from './run/saved';
 import { RunStore } from './run/store';
+import { addStart } from './start';
+import { icon } from './start/icon';
 
 const NAME = '@tunebook/jupyterlab';
 
@@ -152,6 +156,7 @@ const adapters: JupyterFrontEndPlugin<void> = {
     docRegistry.addFileType({
       name: fileType,
       displayName: trans.__('LoRA adapter'),
+      icon,
       pattern: '^adapter_model\\.safetensors$',
       mimeTypes: ['application/octet-stream'],
       fileFormat: 'base64',
@@ -159,7 +164,7 @@ const adapters: JupyterFrontEndPlugin<void> = {
     });
     docRegistry.addModelFactory(new FileModelFactory());
     docRegistry.addWidgetFactory(
-      new AdapterFactory(serviceManager.contents, context, {
+      new AdapterFactory(serviceManager, context, {
         name: 'tunebook-adapter-inspector',
         label: trans.__('Adapter Inspector'),
         modelName: 'tunebook-file',
@@ -183,4 +188,21 @@ const quantizations: JupyterFrontEndPlugin<void> = {
   },
 };
 
-export default [context, runs, adapters, quantizations];
+/** What palette and launcher find: a new fine-tune, the runs, a saved adapter. */
+const start: JupyterFrontEndPlugin<void> = {
+  id: `${NAME}:start`,
+  description: 'Begins a fine-tune from a template, and opens runs and saved adapters, from the launcher and the palette.',
+  autoStart: true,
+  requires: [IContext],
+  optional: [ICommandPalette, ILauncher, INotebookTracker, IDocumentManager],
+  activate: (
+    app: JupyterFrontEnd,
+    { trans }: Context,
+    palette: ICommandPalette | null,
+    launcher: ILauncher | null,
+    notebooks: INotebookTracker | null,
+    documents: IDocumentManager | null,
+  ) => addStart({ app, trans, palette, launcher, notebooks, documents }, SHOW_RUNS),
+};
+
+export default [context, runs, adapters, quantizations, start];

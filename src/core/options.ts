@@ -9,6 +9,9 @@ export interface Alias {
   /** null: nothing became of it, for the reason in `why`. */
   to: string | null;
   why?: string;
+  /** It is refused, with what it would do, where its value is not `unused`. */
+  would?: string;
+  unused?: unknown;
   /** Turns the old option's value into the new one's. */
   convert?: (value: unknown) => unknown;
 }
@@ -45,6 +48,12 @@ export function readOptions<T extends object>(
       continue;
     }
     const alias = Object.hasOwn(aliases, name) ? aliases[name] : undefined;
+    if (alias?.would) {
+      if (value === alias.unused || value === null) continue;
+      throw new OptionError(
+        `${owner}: ${name} = ${show(value)} is an option of the Python original that tunebook does not have: it would ${alias.would}. Leave it out.`,
+      );
+    }
     if (alias && alias.to === null) {
       warnOnce(`${owner}: the option ${name} has no effect: ${alias.why}.`);
       continue;

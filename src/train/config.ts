@@ -1,4 +1,5 @@
 import { OptionError } from '../core/errors';
+import { warnOnce } from '../core/events';
 import { type Alias, checkNumber, readOptions, show } from '../core/options';
 import { SAMPLING } from '../data/order';
 import { checkBest } from './best';
@@ -6,6 +7,7 @@ import { namedTrackers, TRACKERS } from './callbacks';
 import { checkHubOptions, HUB_TRAINING_ALIASES, HUB_TRAINING_DEFAULTS } from './hub_options';
 import { OPTIMIZERS, optimArgs } from './optimizers';
 import type { TrainingOptions } from './options';
+import { TRAINING_OTHERS } from './other_options';
 import { rateFactor, SCHEDULES } from './schedules';
 
 export type { TrainingOptions } from './options';
@@ -64,6 +66,7 @@ export const TRAINING_ALIASES: Record<string, Alias> = {
   no_cuda: { to: null, why: 'the engine runs on the CPU' },
   use_cpu: { to: null, why: 'the engine runs on the CPU' },
   ...HUB_TRAINING_ALIASES,
+  ...TRAINING_OTHERS,
   group_by_length: { to: 'train_sampling_strategy', convert: (value) => (value ? 'group_by_length' : 'random') },
 };
 
@@ -119,6 +122,8 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   one('save_strategy', o.save_strategy, ['no', 'steps', 'epoch', 'best']);
   one('train_sampling_strategy', o.train_sampling_strategy, SAMPLING);
   checkBest(owner, o);
+  if (!o.remove_unused_columns)
+    warnOnce(`${owner}: remove_unused_columns = false has no effect: columns that are not learned from are never read.`);
   checkHubOptions(owner, o);
   if (o.fp16) throw new OptionError(`${owner}: fp16 = true is not supported. Leave it out, or use bf16: true.`);
   for (const name of namedTrackers(o.report_to)) one('report_to', name, ['none', 'all', ...Object.keys(TRACKERS)]);

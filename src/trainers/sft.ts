@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { DataError, OptionError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
-import { checkNumber, readOptions } from '../core/options';
+import { checkNumber, readOptions, show } from '../core/options';
 import { DISPLAY, optionsShown, type Shown } from '../core/shown';
 import { pack } from '../data/collate';
 import type { Dataset, Row } from '../data/dataset';
@@ -15,7 +15,8 @@ import { type ChatMessage, Tokenizer } from '../tokenizers/tokenizer';
 import type { CallbackLike } from '../train/callbacks/callback';
 import { type GivenOptions, TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
 import { withoutToken } from '../train/hub_options';
-import { sft } from '../train/objectives/sft';
+import * as kinds from '../train/objectives/kinds';
+import { SFT_OTHERS } from '../train/other_options';
 import { Trainer } from '../train/trainer';
 import { previewRows } from './preview';
 
@@ -33,6 +34,8 @@ export interface SFTOptions extends TrainingOptions {
   dataset_text_field: string;
   /** Fill rows up to max_length with whole texts; they do not see one another. A batch counts the filled rows. Default: false. */
   packing: boolean;
+  /** How a token's loss counts: each alike ('nll'), or as much as the model believes in the token ('dft'). Default: 'nll'. */
+  loss_type: keyof typeof kinds;
 }
 
 const DEFAULTS: SFTOptions = {
@@ -43,9 +46,12 @@ const DEFAULTS: SFTOptions = {
   completion_only_loss: null,
   dataset_text_field: 'text',
   packing: false,
+  loss_type: 'nll',
 };
 
-const ALIASES = { ...TRAINING_ALIASES, max_seq_length: { to: 'max_length' } };
+const OBJECTIVES = { ...kinds };
+
+const ALIASES = { ...TRAINING_ALIASES, ...SFT_OTHERS, max_seq_length: { to: 'max_length' } };
 
 export interface SFTConfig extends SFTOptions {}
 
@@ -61,6 +67,8 @@ export class SFTConfig {
         { integer: true, min: 2 },
         'It is the number of tokens a row may have; null for no limit.',
       );
+    if (!Object.hasOwn(OBJECTIVES, this.loss_type))
+      throw new OptionError(`SFTConfig: loss_type = ${show(this.loss_type)} is not one of ${Object.keys(OBJECTIVES).join(', ')}.`);
     if (this.packing && this.max_length === null)
       throw new OptionError('SFTConfig: packing needs max_length, the number of tokens that rows are packed into; it is null.');
   }
@@ -133,7 +141,7 @@ export class SFTTrainer<M extends CausalLM | PeftModel<CausalLM> = PeftModel<Cau
     super({
       model: model as M,
       args,
-      objective: sft,
+      objective: OBJECTIVES[args.loss_type],
       train: rows,
       eval: test?.examples,
       tokenizer: o.processing_class,

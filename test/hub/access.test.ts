@@ -8,7 +8,6 @@ import { AutoConfig, AutoModelForCausalLM, GenerationConfig } from '../../src/in
 import { scratch } from '../tiny';
 import { HubServer, sha256 } from './hub_server';
 import { loads } from './peer_process';
-import { python } from './python';
 import { Served } from './served';
 
 let server: HubServer;
@@ -55,21 +54,6 @@ describe('a token', () => {
     expect(sent()).toEqual(new Set(['Bearer hf_good']));
     expect(server.cdn.log.length).toBeGreaterThan(0);
     expect(server.cdn.log.every(({ authorization }) => authorization === undefined)).toBe(true);
-  });
-
-  it('is the one that Python takes', async () => {
-    writeFileSync(join(home, 'token'), 'hf_file\n');
-    const theirs = (env: Record<string, string>) =>
-      python<string | null>('import json; from huggingface_hub import get_token; print(json.dumps(get_token()))', {
-        HF_HOME: home,
-        ...env,
-      });
-    expect(await theirs({})).toBe('hf_file');
-    await expect(resolveModel('org/hidden')).rejects.toThrow(/does not know the token of the login/);
-    expect(sent()).toEqual(new Set(['Bearer hf_file']));
-    process.env.HF_TOKEN = 'hf_env';
-    expect(await theirs({ HF_TOKEN: 'hf_env' })).toBe('hf_env');
-    await expect(resolveModel('org/hidden')).rejects.toThrow(/does not know the token of HF_TOKEN.*settings\/tokens/);
   });
 
   it('is not sent where none is wanted', async () => {
@@ -267,24 +251,6 @@ describe('several processes', () => {
     expect(both[0].out).toBe(both[1].out);
     expect(server.cdn.log).toHaveLength(1);
     expect(readFileSync(join(both[0].out, 'model.safetensors')).equals(weights)).toBe(true);
-  });
-
-  it('one of them Python: each waits for the other', async () => {
-    let answers = 0;
-    // The first answer takes its time: half of it, then silence until the client asks again.
-    server.fault = ({ url }) => (url.startsWith('/blob/') && answers++ === 0 ? { stall: 2 ** 20 } : undefined);
-    const theirs = python<string>(
-      "import json; from huggingface_hub import hf_hub_download as h; print(json.dumps(h('org/open', 'model.safetensors')))",
-      {
-        ...env(),
-        HF_HUB_DOWNLOAD_TIMEOUT: '3',
-      },
-    );
-    while (!server.cdn.log.length) await new Promise((resolve) => setTimeout(resolve, 20));
-    const { path } = await resolveModel('org/open');
-    expect(join(path, 'model.safetensors')).toBe(await theirs);
-    // Python's broken request, and its second one: ours found the blob when the lock was free.
-    expect(server.cdn.log).toHaveLength(2);
   });
 
   it('one that is killed in the middle leaves what the next goes on with', async () => {

@@ -7,7 +7,6 @@ import { RANGES, RETRY } from '../../src/hub/settings';
 import { forgetCommits } from '../../src/hub/shelf';
 import { scratch } from '../tiny';
 import { blobId, HubServer, sha256 } from './hub_server';
-import { python } from './python';
 import { Served } from './served';
 
 let server: HubServer;
@@ -106,41 +105,6 @@ describe('the cache', () => {
     expect(readFileSync(join(dev, 'config.json'), 'utf8')).toContain('dev');
     await expect(load({ revision: 'nowhere' })).rejects.toThrow(/'org\/tiny' has no revision 'nowhere'.*\/tree\/main/);
     await expect(load({ revision: '../../x' })).rejects.toThrow(/it is a branch, a tag, or a commit/);
-  });
-
-  it('what Python downloaded is found here, and the other way round', async () => {
-    const code = (more: string) => `
-import json
-from huggingface_hub import snapshot_download, hf_hub_download, scan_cache_dir, try_to_load_from_cache, _CACHED_NO_EXIST
-${more}`;
-    const env = { HF_HOME: cache, HF_ENDPOINT: server.url };
-    const theirs = await python<string>(code(`print(json.dumps(snapshot_download('org/tiny', ignore_patterns=['*.bin'])))`), env);
-    server.forget();
-    expect((await load()).path).toBe(theirs);
-    expect(fetched()).toEqual([]);
-    rmSync(hub(), { recursive: true });
-    forgetCommits();
-    const { path: ours } = await load();
-    server.forget();
-    const seen = await python<{ path: string; repos: number; warnings: number; none: boolean; files: number }>(
-      code(`
-path = hf_hub_download('org/tiny', 'model.safetensors')
-cache = scan_cache_dir()
-none = try_to_load_from_cache('org/tiny', 'chat_template.jinja') is _CACHED_NO_EXIST
-repo = next(iter(cache.repos))
-print(json.dumps(dict(path=path, repos=len(cache.repos), warnings=len(cache.warnings), none=none, files=repo.nb_files)))`),
-      env,
-    );
-    expect(seen).toEqual({ path: join(ours, 'model.safetensors'), repos: 1, warnings: 0, none: false, files: 3 });
-    expect(server.log.filter(({ method }) => method === 'GET')).toEqual([]);
-    const offline = await python<string>(
-      code(`print(json.dumps(snapshot_download('org/tiny', allow_patterns=['config.json', 'model.safetensors'])))`),
-      {
-        ...env,
-        HF_HUB_OFFLINE: '1',
-      },
-    );
-    expect(offline).toBe(ours);
   });
 
   it('lists long trees by pages', async () => {

@@ -5,7 +5,6 @@ import { resolveModel, resolveTokenizer } from '../../src/hub/resolve';
 import { RANGES, RETRY } from '../../src/hub/settings';
 import { scratch } from '../tiny';
 import { KaggleServer } from './kaggle_server';
-import { python } from './python';
 
 let server: KaggleServer;
 let home: string;
@@ -69,25 +68,6 @@ describe('a model on Kaggle', () => {
     expect(server.api.log).toEqual([]);
     delete process.env.HF_HUB_OFFLINE;
     expect(readFileSync(join((await resolveModel(`${NAME}/1`)).path, 'model.safetensors'), 'utf8')).toBe('old');
-  });
-
-  it('is shared with kagglehub, both ways', async () => {
-    // kagglehub has no setting for another endpoint, but its table of endpoints has.
-    const code = (path: string) => `
-import json, kagglesdk.kaggle_env as env
-env._env_to_endpoint[env.KaggleEnv.TEST] = ${JSON.stringify(server.api.url)}
-import kagglehub
-print(json.dumps(kagglehub.model_download('metaresearch/llama-2/transformers/7b-hf'${path})))`;
-    const env = { HOME: home, KAGGLEHUB_CACHE: join(home, 'cache'), KAGGLE_API_ENVIRONMENT: 'TEST' };
-    await resolveModel(NAME);
-    server.forget();
-    expect(await python<string>(code(", path='model.safetensors'"), env)).toBe(join(folder(), 'model.safetensors'));
-    expect(server.storage.log).toEqual([]);
-    expect(await python<string>(code(''), { ...env, KAGGLEHUB_CACHE: join(home, 'theirs') })).toContain('theirs');
-    process.env.KAGGLEHUB_CACHE = join(home, 'theirs');
-    server.forget();
-    expect((await resolveModel(NAME)).path).toContain('theirs');
-    expect(server.storage.log).toEqual([]);
   });
 
   it.each([

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import type { Page } from 'playwright-core';
 import { expect, it } from 'vitest';
 import { parseRun, RUN_MIME, type RunData } from '../../views/src';
@@ -24,6 +24,8 @@ const textOf = ({ outputs }: Cell) => outputs.map(({ text }) => (Array.isArray(t
 const inCell = (place: number, what: string) => `.jp-Notebook .jp-Cell:nth-child(${place + 1} of .jp-Cell) ${what}`;
 const HEADING = '.tunebook-run .tunebook-heading';
 const later = (code: string) => code.replace('const trainer', 'const later').replace('trainer.train', 'later.train');
+/** Begins a command; its promise may last as long as the cells that it runs. */
+const command = (page: Page, id: string) => page.evaluate((name) => void (window as any).jupyterapp.commands.execute(name), id);
 const reload = (page: Page) => {
   page.once('dialog', (dialog) => dialog.accept());
   return page.reload();
@@ -95,7 +97,7 @@ browserIt('Stop and save under Run All: what waits is not run, and the text says
   lab.write('all.ipynb', [LOAD, trainCell('all', 100_000), "console.log('second')", 'await trainer.save_model()']);
   const { page, errors } = await lab.open('all.ipynb');
   await kernelIs(page, 'Idle');
-  await page.evaluate(() => (window as any).jupyterapp.commands.execute('notebook:run-all-cells'));
+  await command(page, 'notebook:run-all-cells');
   await textIs(page, inCell(1, HEADING), /all: training, step \d+ of/);
   await press(page, 'Stop and save', /stopped after step \d+; saved/i);
   await kernelIs(page, 'Idle');
@@ -104,9 +106,84 @@ browserIt('Stop and save under Run All: what waits is not run, and the text says
   expect(await page.locator('.jp-Notebook .jp-InputPrompt').allTextContents()).toEqual(['[1]:', '[2]:', '[ ]:', '[ ]:']);
   await page.screenshot({ path: join(shots, 'stopped-all.png') });
   await page.click(inCell(2, '.jp-InputArea-editor'));
-  await page.evaluate(() => (window as any).jupyterapp.commands.execute('notebook:run-all-below'));
+  await command(page, 'notebook:run-all-below');
   await textIs(page, inCell(2, '.jp-OutputArea'), /second/);
   await textIs(page, inCell(3, '.jp-InputPrompt'), /\[4\]/);
+  expect(errors).toEqual([]);
+  await page.close();
+});
+
+browserIt('launcher and palette find tunebook: a new fine-tune is a notebook of its own in the reader’s folder', async () => {
+  mkdirSync(join(lab.folder, 'mine'), { recursive: true });
+  const page = await lab.browser.newPage({ viewport: { width: 1280, height: 900 } });
+  await page.goto(`${lab.base}/lab?reset`);
+  await page.waitForSelector('.jp-Launcher', { timeout: 120_000 });
+  const section = page.locator('.jp-Launcher-section', { hasText: 'New Fine-Tune' });
+  await textIs(page, '.jp-Launcher-section:last-of-type', /New Fine-Tune/);
+  expect(await section.locator('.jp-LauncherCard-label').allTextContents()).toEqual([
+    'New Fine-Tune',
+    'Show Training Runs',
+    'Inspect Adapter…',
+  ]);
+  expect(await page.locator('.jp-LauncherCard[title*="tunebook"] img[src*="logo-svg.svg"]').count(), 'the kernel has a logo').toBe(2);
+  await page.screenshot({ path: join(shots, 'launcher.png') });
+  await page.evaluate(() => (window as any).jupyterapp.commands.execute('filebrowser:go-to-path', { path: 'mine' }));
+  await page.keyboard.press('Control+Shift+C');
+  const palette = page.locator('#modal-command-palette');
+  await palette.locator('input').fill('tunebook');
+  const found = palette.locator('.lm-CommandPalette-itemLabel');
+  await expect
+    .poll(() => found.allTextContents())
+    .toEqual(expect.arrayContaining(['New Fine-Tune', 'Show Training Runs', 'Stop Training and Save']));
+  await page.keyboard.press('Escape');
+  const open = (args: object) =>
+    page.evaluate((given) => (window as any).jupyterapp.commands.execute('tunebook:new-fine-tune', given), args);
+  for (const name of ['fine-tune', 'fine-tune-2']) {
+    await open({ cwd: 'mine' });
+    await page.waitForFunction((path) => (window as any).jupyterapp.shell.currentWidget.context?.path === path, `mine/${name}.ipynb`);
+  }
+  expect(cellsOf('mine/fine-tune.ipynb').length).toBeGreaterThan(8);
+  await kernelIs(page, 'Idle');
+  await page.close();
+});
+
+/** Notebook 01 with little to do in each of its cells. */
+const FIRST = (JSON.parse(readFileSync(resolve(__dirname, '../../notebooks/01-first-fine-tune.ipynb'), 'utf8')).cells as Source[])
+  .filter(({ cell_type }) => cell_type === 'code')
+  .map(({ source }) =>
+    [source]
+      .flat()
+      .join('')
+      .replace(/('What does rank mean in LoRA\?',)\n[\s\S]*?\n\];/, '$1\n];')
+      .replace('max_steps: 80', 'max_steps: 2')
+      .replace('eval_steps: 20', 'eval_steps: 2')
+      .replaceAll('max_new_tokens: 60', 'max_new_tokens: 6')
+      .replaceAll('(model, test,', '(model, test.select([0, 1]),')
+      .replaceAll('(trainer.model, test,', '(trainer.model, test.select([0, 1]),')
+      .replace('eval_dataset: test', 'eval_dataset: test.select([0, 1])'),
+  );
+interface Source {
+  cell_type: string;
+  source: string | string[];
+}
+
+browserIt('every cell of the first notebook can be run twice, and all of them again after %reset', async () => {
+  const twice = FIRST.flatMap((source) => [source, source]);
+  lab.write('twice.ipynb', [...twice, '%reset', ...FIRST]);
+  const { page, errors } = await lab.open('twice.ipynb');
+  await kernelIs(page, 'Idle');
+  await command(page, 'notebook:run-all-cells');
+  const prompts = () => page.locator('.jp-Notebook .jp-CodeCell .jp-InputPrompt').allTextContents();
+  const all = twice.length + 1 + FIRST.length;
+  await expect.poll(async () => (await prompts()).filter((text) => /\*/.test(text)).length, { timeout: 240_000, interval: 500 }).toBe(0);
+  await save(page, join(lab.folder, 'twice.ipynb'));
+  const cells = cellsOf('twice.ipynb');
+  expect(cells.map(({ execution_count }) => execution_count)).toEqual(Array.from({ length: all }, (_, i) => i + 1));
+  const outputs = cells.flatMap((cell) => cell.outputs);
+  expect(outputs.filter(({ output_type }) => output_type === 'error')).toEqual([]);
+  const said = outputs.filter(({ name }) => name === 'stderr').map(({ text }) => [text].flat().join(''));
+  for (const text of said)
+    expect(text, 'a second run has the same folder').toMatch(/^Warning: 'out\/qa-lora' holds a checkpoint of another run/);
   expect(errors).toEqual([]);
   await page.close();
 });

@@ -416,6 +416,16 @@ browserIt('the adapter inspector opens from the file browser, and its cells sele
   await page.click('role=tab[name="For experts"]');
   await page.selectOption('.tunebook-adapter select', 'model.layers.1.mlp.down_proj');
   await textIs(page, '.tunebook-adapter', /model\.layers\.1\.mlp\.down_proj has an update/);
+  // The base is found by a kernel: by the name that the adapter gives, or the one that the reader gives.
+  const ask = 'Compare with the base model';
+  const said = '.tunebook-document .tunebook-said';
+  await page.fill('.tunebook-document .tunebook-controls input', 'nowhere/at-all');
+  await page.click(`role=button[name="${ask}"]`);
+  await textIs(page, said, /cannot be read: .*nowhere\/at-all/);
+  await page.fill('.tunebook-document .tunebook-controls input', join(lab.folder, 'model'));
+  await page.click(`role=button[name="${ask}"]`);
+  await textIs(page, '.tunebook-document', /parameters trained[\d,]+ of [\d,]+ \(\d+\.\d{4} %\)/);
+  await textIs(page, '.tunebook-adapter', /changes its weight by [\d.]+ %/);
   await page.screenshot({ path: join(shots, 'inspector.png') });
   expect(errors).toEqual([]);
   await page.close();

@@ -11,6 +11,7 @@ import type { ForwardOptions } from '../../src/models/decoder';
 import type { LoraOptions } from '../../src/peft/lora';
 import { TRAINING_DEFAULTS, type TrainingOptions } from '../../src/train/config';
 import type { Objective } from '../../src/train/objective';
+import { dft } from '../../src/train/objectives/dft';
 import { Trainer } from '../../src/train/trainer';
 import { peer } from '../peer';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
@@ -117,6 +118,29 @@ it('an objective of pairs trains as it does in torch with PEFT, beside any head'
     const means = [0, 3].map((from) => ours[3].slice(from, from + 3).reduce((sum, v) => sum + v / 3, 0));
     expect(logs.map((entry) => entry['rewards/margins'])).toEqual(means.map((mean) => expect.closeTo(mean, 6)));
   }
+});
+
+it("loss_type 'dft' learns as TRL's does in torch with PEFT, beside any head", async () => {
+  const ours: number[][][] = [];
+  const cases: object[] = [];
+  const rows = pairs.map(({ chosen }) => chosen);
+  for (const lora of Object.values(ADAPTERS)) {
+    const { model, args } = await make({}, lora);
+    const adapter = scratch('adapter');
+    await model.save_pretrained(adapter);
+    const trainer = new Trainer({ model, args, objective: dft, train: rows, eval: rows.slice(0, 5), tokenizer, prompts: [] });
+    await trainer.train();
+    expect(Object.keys(await trainer.evaluate())).toContain('eval_loss');
+    const [loss, norm] = [trainer.run!.series.loss, trainer.run!.series.grad_norm];
+    ours.push(loss.map(([, value], i) => [value, norm[i][1]]));
+    const batches = Array.from({ length: 6 }, (_, step) => rows.slice((4 * step) % 12, ((4 * step) % 12) + 4));
+    cases.push({ model: folder, adapter, lr: 5e-3, batches });
+  }
+  const theirs = peer<number[][][]>('dft', { cases }, 'peer_train.py');
+  for (const [i, name] of Object.keys(ADAPTERS).entries())
+    for (const [step, figures] of theirs[i].entries())
+      for (const [k, figure] of figures.entries())
+        expect(Math.abs(ours[i][step][k] - figure), `${name}: ${step}, ${k}`).toBeLessThan(1e-3 * Math.max(1, figure));
 });
 
 it('a pair is never split, and what its step comes to depends on no split, recomputation or interruption', async () => {

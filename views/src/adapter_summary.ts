@@ -56,7 +56,8 @@ export function adapterSummary(data: AdapterData): [string, string][] {
       'parameters trained',
       data.total === null
         ? thousands(trained)
-        : `${thousands(trained)} of ${thousands(data.total)} (${figure((100 * trained) / data.total)} %)`,
+        : // Of base and adapter together, as PEFT counts them.
+          `${thousands(trained)} of ${thousands(data.total + trained)} (${((100 * trained) / (data.total + trained)).toFixed(4)} %)`,
     ],
   ];
   if (dense.length) {

@@ -1,9 +1,10 @@
 import { ABCWidgetFactory, Base64ModelFactory, type DocumentRegistry, DocumentWidget } from '@jupyterlab/docregistry';
-import type { Contents } from '@jupyterlab/services';
+import type { Contents, ServiceManager } from '@jupyterlab/services';
 import { Panel } from '@lumino/widgets';
 import { type AdapterData, inspectFile } from '@tunebook/views';
 import type { Context } from '../context';
-import { element } from '../dom';
+import { button, element, freshId } from '../dom';
+import { withBase } from './base';
 import { AdapterView } from './view';
 
 /** Larger files take too much of a page's memory; a notebook inspects them. */
@@ -13,8 +14,10 @@ const pause = () => new Promise<void>((resolve) => setTimeout(resolve));
 
 /** A saved adapter, opened from the file browser: read and computed in the page, whatever kernel there is or is not. */
 class AdapterFile extends Panel {
+  private view: AdapterView | undefined;
+
   constructor(
-    private readonly contents: Contents.IManager,
+    private readonly services: ServiceManager.IManager,
     private readonly file: DocumentRegistry.Context,
     private readonly context: Context,
   ) {
@@ -33,7 +36,7 @@ class AdapterFile extends Panel {
     const { trans } = this.context;
     const { path } = this.file;
     this.say(trans.__('Reading %1 …', path));
-    const { size } = await this.contents.get(path, { content: false });
+    const { size } = await this.services.contents.get(path, { content: false });
     if (size && size > LARGEST) {
       this.say(
         trans.__('This file has %1 MB, which is too much for a page. In a notebook: await inspect("…") reads it.', Math.round(size / 1e6)),
@@ -41,7 +44,7 @@ class AdapterFile extends Panel {
       return;
     }
     const fetched = async (file: string) => {
-      const response = await fetch(await this.contents.getDownloadUrl(file));
+      const response = await fetch(await this.services.contents.getDownloadUrl(file));
       if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
       return response;
     };
@@ -69,8 +72,43 @@ class AdapterFile extends Panel {
       ...found,
     };
     if (this.isDisposed) return;
-    this.node.replaceChildren();
-    this.addWidget(new AdapterView(data, this.context));
+    this.node.replaceChildren(this.asking(data.base));
+    this.display(data);
+  }
+
+  private display(data: AdapterData): void {
+    this.view?.dispose();
+    this.view = new AdapterView(data, this.context);
+    this.addWidget(this.view);
+  }
+
+  /** A page cannot read the base model, which lies wherever models are kept: a kernel can, once it is asked to. */
+  private asking(named: string): HTMLElement {
+    const { trans } = this.context;
+    const id = freshId();
+    const field = element('input', { type: 'text', id, size: 40, value: named, spellcheck: false });
+    const said = element('span', { role: 'status', className: 'tunebook-said' });
+    const ask = async () => {
+      act.disabled = true;
+      said.textContent = trans.__('A kernel reads the base model …');
+      const base = field.value.trim();
+      const { path } = this.file;
+      await withBase(this.services, path, base === named ? undefined : base).then(
+        (data) => {
+          if (this.isDisposed) return;
+          this.display({ ...data, name: path });
+          said.textContent = data.total === null ? trans.__('It was not found: give its name, folder or .gguf file.') : '';
+        },
+        (error: Error) => {
+          said.textContent = trans.__('The base model cannot be read: %1', error.message);
+        },
+      );
+      act.disabled = false;
+    };
+    const act = button(trans.__('Compare with the base model'), trans.__('How large each update is beside its weights'), ask);
+    field.onkeydown = ({ key }) => void (key === 'Enter' && ask());
+    const label = element('label', { for: id, textContent: trans.__('Base model') });
+    return element('div', { className: 'tunebook-controls' }, label, field, act, said);
   }
 }
 
@@ -87,7 +125,7 @@ export class FileModelFactory extends Base64ModelFactory {
 /** Opens adapter_model.safetensors with the inspector. */
 export class AdapterFactory extends ABCWidgetFactory<DocumentWidget> {
   constructor(
-    private readonly contents: Contents.IManager,
+    private readonly services: ServiceManager.IManager,
     private readonly context: Context,
     options: DocumentRegistry.IWidgetFactoryOptions,
   ) {
@@ -95,6 +133,6 @@ export class AdapterFactory extends ABCWidgetFactory<DocumentWidget> {
   }
 
   protected createNewWidget(file: DocumentRegistry.Context): DocumentWidget {
-    return new DocumentWidget({ content: new AdapterFile(this.contents, file, this.context), context: file });
+    return new DocumentWidget({ content: new AdapterFile(this.services, file, this.context), context: file });
   }
 }

@@ -4,6 +4,7 @@ import { Panel, Widget } from '@lumino/widgets';
 import { parseRun, RUN_MIME } from '@tunebook/views';
 import type { Context } from '../context';
 import { element, freshId } from '../dom';
+import { icon } from '../start/icon';
 import { runOutputs } from './known';
 import type { RunEntry, RunStore } from './store';
 import { RunView } from './view';
@@ -36,6 +37,7 @@ export class RunsPanel extends Panel {
     this.id = 'tunebook-runs';
     this.addClass('tunebook-runs');
     this.title.label = trans.__('Runs');
+    this.title.icon = icon;
     this.title.caption = trans.__('Training runs of this notebook');
     const id = freshId();
     this.choice = element('select', { id });

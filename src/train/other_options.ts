@@ -1,0 +1,39 @@
+import type { Alias } from '../core/options';
+
+const none = (why: string): Alias => ({ to: null, why });
+const lacks = (would: string, unused: unknown = null): Alias => ({ to: null, would, unused });
+
+/** Options of transformers' that tutorials set and this trainer does not have: those without effect here, with why, and those that are refused. */
+export const TRAINING_OTHERS: Record<string, Alias> = {
+  activation_checkpointing: { to: 'gradient_checkpointing' },
+  auto_find_batch_size: none('micro-batches are sized by the memory that is free (memory_limit)'),
+  dataloader_num_workers: none('rows are in memory as tokens before training begins'),
+  dataloader_pin_memory: none('rows are in memory as tokens before training begins'),
+  dataloader_persistent_workers: none('rows are in memory as tokens before training begins'),
+  ddp_find_unused_parameters: none('training runs on one machine'),
+  gradient_checkpointing_kwargs: none('blocks are recomputed in one way'),
+  label_names: none('an objective knows its labels'),
+  tf32: none('products are of fp32 or bf16 values (bf16)'),
+  torch_compile: none('ops are fused already'),
+  dataloader_drop_last: lacks('leave out the last batch of an epoch where it is not full', false),
+  label_smoothing_factor: lacks('spread a share of each label over all tokens', 0),
+  logging_strategy: lacks("log once an epoch, or never; logging_steps says how often the loss is logged ('steps')", 'steps'),
+  neftune_noise_alpha: lacks('add noise to embeddings while training (NEFTune)'),
+  torch_empty_cache_steps: none('there is no cache of a GPU to empty'),
+};
+
+/** The same of TRL's SFTConfig. */
+export const SFT_OTHERS: Record<string, Alias> = {
+  activation_offloading: none('activations are in the memory of the CPU'),
+  chat_template_path: lacks("take another model's chat template; set tokenizer.chat_template"),
+  dataset_kwargs: lacks('prepare rows in another way'),
+  dataset_num_proc: none('rows are prepared in one go'),
+  eos_token: lacks('end texts with another token; set tokenizer.eos_token'),
+  eval_packing: lacks('pack the rows of eval_dataset, or not; they are never packed, which changes no loss'),
+  model_init_kwargs: lacks('load the model; give from_pretrained these options and the trainer the model'),
+  packing_strategy: lacks("cut and pack texts in another way than 'bfd'", 'bfd'),
+  pad_to_multiple_of: none('rows are never padded'),
+  padding_free: none('rows are never padded'),
+  shuffle_dataset: lacks('shuffle rows once before the first epoch; each epoch has an order of its own (train_sampling_strategy)', false),
+  truncation_mode: lacks('keep the end of rows that are too long', 'keep_start'),
+};
