@@ -19,6 +19,14 @@ export type { Row };
 const [SHOWN, LONGEST] = [5, 300];
 const shortened = (text: string) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text);
 
+/** A conversation as a person reads it, a turn a line; undefined for what is none. */
+function conversationText(value: unknown): string | undefined {
+  const isTurn = (turn: unknown): turn is { role: string; content: string } =>
+    typeof (turn as { role?: unknown } | null)?.role === 'string' && typeof (turn as { content?: unknown }).content === 'string';
+  if (!Array.isArray(value) || !value.length || !value.every(isTurn)) return undefined;
+  return value.map(({ role, content }) => `${role}: ${content}`).join('\n');
+}
+
 /** Names that JavaScript, test tools and notebooks ask any object for: no columns, unless there are such. */
 const ASKED_OF_ALL = /^(then|toJSON|inspect|asymmetricMatch|nodeType|nodeName|tagName|outerHTML|hasAttribute|[$@_].*)$/;
 
@@ -86,7 +94,7 @@ export class Dataset<R extends Row = Row> implements Iterable<R> {
 
   [DISPLAY](): Shown {
     const first = this.rows.slice(0, SHOWN).map((row, i) => ({ '': i, ...row }));
-    const cell = (value: unknown) => shortened(cellText(value));
+    const cell = (value: unknown) => shortened(conversationText(value) ?? cellText(value));
     const size = `${this.length} rows${this.length > SHOWN ? `, of which the first ${SHOWN}` : ''}`;
     return { 'text/plain': this[inspect.custom](), 'text/html': `<p>${size}:</p>${tableHtml(first, cell)}` };
   }

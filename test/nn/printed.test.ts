@@ -50,6 +50,7 @@ it('models, tokenizers, datasets and trainers are printed as what they are to a 
   expect(table).toMatch(/^<p>8 rows, of which the first 5:<\/p><table>/);
   expect(table).not.toMatch(/<b>|object Object/);
   expect(table.match(/<tr>/g)).toHaveLength(6);
+  expect(table).toContain('user: q0<br>assistant: &lt;b&gt;');
   const generator = await pipeline('text-generation', model, { tokenizer });
   const answer = await generator([{ role: 'user', content: '<b>' }], { max_new_tokens: 3 });
   const trained = await trainer.train();
