@@ -69,7 +69,10 @@ export class Storage {
   tree(commit: string): Map<string, Entry> | undefined {
     try {
       const json = JSON.parse(readFileSync(this.treePath(commit), 'utf8')) as { format_version: number; files: Record<string, Entry> };
-      return json.format_version === TREE_VERSION ? new Map(Object.entries(json.files)) : undefined;
+      const files = new Map(Object.entries(json.files));
+      // Whoever wrote it may not have looked where names lead.
+      const sound = [...files].every(([file, entry]) => staysInside(file) && /^[0-9a-f]+$/.test(etagOf(entry)) && sizeOf(entry) >= 0);
+      return json.format_version === TREE_VERSION && sound ? files : undefined;
     } catch {
       return undefined;
     }

@@ -70,10 +70,19 @@ export function findModel(nameOrPath: string): ResolvedModel | undefined {
   // The cache may have a tokenizer alone.
   const whole = snapshot && existsSync(snapshot) && readdirSync(snapshot).some((file) => /\.(safetensors|gguf)$/.test(file));
   for (const path of [absolute(nameOrPath), packagedPath(nameOrPath), whole ? snapshot : undefined]) {
-    const found = path && at(path);
+    const found = path && existsSync(path) ? onlyOne(path) : undefined;
     if (found) return { name: nameOrPath, ...found };
   }
   return undefined;
+}
+
+/** The model in a folder; undefined where that is not clear. */
+function onlyOne(path: string): Found | undefined {
+  try {
+    return at(path);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Names of models that need no download: packaged ones, and those in the Hub's cache. */

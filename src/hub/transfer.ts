@@ -43,8 +43,13 @@ class Opener {
       this.direct = undefined;
     }
     const answer = await ask(url, { ...request, headers: { ...request?.headers, ...headers } });
+    const elsewhere = new URL(answer.url).origin !== new URL(url).origin;
+    if (!answer.ok && elsewhere) {
+      await answer.body?.cancel();
+      throw new Error(`${new URL(answer.url).host} answered with status ${answer.status}`);
+    }
     if (!answer.ok) throw await refuse(answer);
-    if (new URL(answer.url).origin !== new URL(url).origin) this.direct = answer.url;
+    if (elsewhere) this.direct = answer.url;
     return answer;
   }
 }
@@ -154,7 +159,7 @@ class Transfer {
         if (to === undefined) at = from;
         if (tries >= RETRY.times)
           throw new HubError(
-            `The connection broke ${tries + 1} times in a row while ${source.name} was fetched (${reasonOf(error)}). What has come is kept: call it again to go on.`,
+            `The transfer broke ${tries + 1} times in a row while ${source.name} was fetched (${reasonOf(error)}). What has come is kept: call it again to go on.`,
           );
         await rest(tries);
       }

@@ -145,11 +145,11 @@ describe('what goes wrong on the way', () => {
   it('a server that cuts for ever is given up, what came is kept, and the next call goes on', async () => {
     server.fault = ({ url }) => (onBlob(url) ? { cut: 0 } : undefined);
     await expect(load()).rejects.toThrow(
-      /The connection broke 6 times in a row while org\/tiny\/model.safetensors was fetched.*call it again/,
+      /The transfer broke 6 times in a row while org\/tiny\/model.safetensors was fetched.*call it again/,
     );
     let answers = 0;
     server.fault = ({ url }) => (onBlob(url) ? { cut: answers++ ? 0 : 300_000 } : undefined);
-    await expect(load()).rejects.toThrow(/The connection broke/);
+    await expect(load()).rejects.toThrow(/The transfer broke/);
     server.fault = undefined;
     server.forget();
     expect(await whole()).toBe(true);
@@ -213,6 +213,22 @@ describe('what goes wrong on the way', () => {
   it('a server without ranges sends the whole', async () => {
     server.fault = ({ url }) => (onBlob(url) ? { noRanges: true } : undefined);
     expect(await whole()).toBe(true);
+  });
+
+  it('an address of the storage whose time is over is asked for again', async () => {
+    const { most } = RANGES;
+    RANGES.most = 2 ** 16;
+    let answers = 0;
+    server.fault = ({ url }) => (onBlob(url) && ++answers % 7 === 0 ? { status: 403 } : undefined);
+    try {
+      expect(await whole()).toBe(true);
+    } finally {
+      RANGES.most = most;
+    }
+    const asked = fetched().filter((name) => name === 'model.safetensors').length;
+    // The Hub is asked at the beginning and after each refusal, not for each of the 20 ranges.
+    expect(answers).toBeGreaterThan(20);
+    expect(asked).toBeLessThan(20);
   });
 
   it('silence counts as a break', async () => {
@@ -283,6 +299,21 @@ describe('names that lead elsewhere', () => {
   it.each(['../x', 'a/b', '..'])('a commit %j', async (sha) => {
     server.fault = ({ url }) => (url.includes('/revision/') ? { status: 200, body: JSON.stringify({ sha }) } : undefined);
     await expect(load()).rejects.toThrow(/did not say which commit/);
+  });
+  it.each([
+    ['name', { '../../../x.gguf': { size: 1, blob_id: 'a'.repeat(40) } }],
+    ['ETag', { 'x.gguf': { size: 1, blob_id: '../../../x' } }],
+    ['size', { 'x.gguf': { size: -1, blob_id: 'a'.repeat(40) } }],
+  ])('a %s in a list that somebody else wrote into the cache: it is asked for anew', async (_, files) => {
+    await load();
+    const trees = join(folder(), 'trees');
+    const [list] = readdirSync(trees);
+    writeFileSync(join(trees, list), JSON.stringify({ format_version: 1, files }));
+    server.forget();
+    forgetCommits();
+    expect((await load()).kind).toBe('folder');
+    expect(server.log.some(({ url }) => url.includes('/tree/'))).toBe(true);
+    expect(readFileSync(join(trees, list), 'utf8')).not.toMatch(/x\.gguf/);
   });
   it('a shard', async () => {
     server.put('models/org/sharded', {

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { findModel, resolveModel } from '../../src/hub/resolve';
@@ -26,6 +26,10 @@ it("finds models in Python's cache", async () => {
   const found = { name: 'a/b', path: join(folder, 'snapshots', 'abc'), kind: 'folder' };
   expect(await resolveModel('a/b')).toEqual(found);
   expect(findModel('a/b')).toEqual(found);
+  // Of two GGUF files it is not clear which is meant.
+  for (const name of ['a.gguf', 'b.gguf']) writeFileSync(join(folder, 'snapshots', 'abc', name), '');
+  rmSync(join(folder, 'snapshots', 'abc', 'config.json'));
+  expect(findModel('a/b')).toBeUndefined();
   delete process.env.HF_HUB_CACHE;
 });
 
