@@ -52,14 +52,14 @@ function instructionSet() {
   let best = 'base';
   if (has('avx2 fma f16c bmi2')) best = 'v3';
   if (best === 'v3' && has('avx512f avx512bw avx512cd avx512dq avx512vl')) best = 'v4';
-  if (best === 'v4' && has('avx512_bf16')) best = 'v4-bf16';
+  if (best === 'v4' && has('avx512_bf16 avx512_vnni')) best = 'v4-bf16';
   const wanted = process.env.TUNEBOOK_ISA;
   return wanted && order.indexOf(wanted) >= 0 && order.indexOf(wanted) < order.indexOf(best) ? wanted : best;
 }
 const FLAGS = ['-O3', '-std=gnu++17', '-fPIC', '-fno-math-errno', '-fno-trapping-math', '-Wall', '-Wextra', '-DNAPI_VERSION=8'];
 const V3 = ['-mavx2', '-mfma', '-mf16c', '-mbmi2'];
 const V4 = [...V3, '-mavx512f', '-mavx512bw', '-mavx512cd', '-mavx512dq', '-mavx512vl'];
-const MARCH = { base: [], v3: V3, v4: V4, 'v4-bf16': [...V4, '-mavx512bf16'] };
+const MARCH = { base: [], v3: V3, v4: V4, 'v4-bf16': [...V4, '-mavx512bf16', '-mavx512vnni'] };
 
 /** TUNEBOOK_SANITIZE builds the ops with checks of addresses and undefined behaviour: scripts/sanitize.mjs runs the op tests so. */
 const sanitized = () => Boolean(process.env.TUNEBOOK_SANITIZE);

@@ -38,13 +38,14 @@ export interface BackendInfo {
 
 /** The addon with our ops. */
 interface Addon {
-  describe(): { threads: number; bf16: boolean };
+  describe(): { threads: number; bf16: boolean; grouped: number[] };
   peak(bf16: boolean, seconds: number): number;
   /** Gives back pages of TensorFlow's libraries that only starting them needed. */
   trim(): void;
 }
 
 let native: NodeBackend | undefined;
+let groupedKinds: ReadonlySet<number> = new Set();
 let addon: Addon | undefined;
 let info: BackendInfo | undefined;
 
@@ -78,7 +79,8 @@ function startNative(): BackendInfo {
     }
   });
   addon.trim();
-  const { threads, bf16 } = addon.describe();
+  const { threads, bf16, grouped } = addon.describe();
+  groupedKinds = new Set(grouped);
   return {
     name: 'tensorflow',
     native: true,
@@ -164,6 +166,9 @@ export function backend(): BackendInfo {
   if (!info) throw new Error('The engine has not started yet: load a model first, or `await startBackend()`.');
   return info;
 }
+
+/** Whether decoding has an order of its own for matrices of this kind (native/groups.h). */
+export const canBeGrouped = (code: number): boolean => groupedKinds.has(code);
 
 export const isNative = (): boolean => native !== undefined;
 

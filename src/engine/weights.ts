@@ -1,5 +1,5 @@
 import { ShapeError } from '../core/errors';
-import { execute, Handle, isNative, isOnGpu } from './backend';
+import { canBeGrouped, execute, Handle, isNative, isOnGpu } from './backend';
 import { untouchedZeros } from './ops/memory';
 import type { Precision } from './precision';
 import * as tf from './tf';
@@ -46,12 +46,14 @@ export const matrixBytes = (format: WeightFormat, rows: number, columns: number)
  * never an fp32 copy that stays.
  */
 export class Weight {
-  readonly handle?: Handle;
+  private native?: Handle;
   private bytes?: Uint8Array;
   /** What products with it multiply, whatever the precision around them; undefined: that precision. */
   products?: Precision;
   /** LLM.int8()'s threshold, where what goes into its products outside of training is rounded to 8 bits too (`int8Inputs`). */
   inputThreshold?: number;
+  /** Whether its rows stand in groups of 16, in the same memory: see `inGroups`. */
+  private grouped = false;
   /** On a GPU, after its first use. */
   private unpacked?: tf.Tensor2D;
 
@@ -66,9 +68,37 @@ export class Weight {
     const expected = matrixBytes(format, rows, columns);
     const given = data instanceof Handle ? data.bytes : data.byteLength;
     if (given !== expected) throw new ShapeError(`A ${format.name} weight of [${shape}] has ${expected} bytes, but ${given} were given.`);
-    if (data instanceof Handle) this.handle = data;
-    else if (isNative()) this.handle = Handle.create(data);
+    if (data instanceof Handle) this.native = data;
+    else if (isNative()) this.native = Handle.create(data);
     else this.bytes = data;
+  }
+
+  /** How often a matrix has been turned back to rows: who needs groups again looks whether that has changed. */
+  static turnedBack = 0;
+
+  /** Its bytes on the native backend, row by row as the format says. */
+  get handle(): Handle | undefined {
+    if (this.grouped) {
+      this.turn(true);
+      Weight.turnedBack++;
+    }
+    return this.native;
+  }
+
+  /**
+   * The same memory with 16 rows at a time side by side, as decoding reads it (native/groups.h), until somebody asks for `handle`; undefined
+   * where its kind has no such order.
+   */
+  inGroups(): Handle | undefined {
+    if (!this.native || !canBeGrouped(this.format.code)) return undefined;
+    if (!this.grouped) this.turn(false);
+    return this.native;
+  }
+
+  private turn(back: boolean): void {
+    const [rows, columns] = this.shape;
+    execute('TunebookGroup', [this.native as Handle], { kind: this.format.code, rows, columns, back: back ? 1 : 0 }, 0);
+    this.grouped = !back;
   }
 
   /** One without values, for whoever asks for its size: it takes no memory, and where it is used after all its values are those of zeros. */
@@ -100,20 +130,21 @@ export class Weight {
   /** The whole matrix in fp32 [rows, columns]: for merging and for backends without kernels of our own. */
   dequantize(): tf.Tensor2D {
     const [rows, dim] = this.shape;
-    if (!this.handle) {
+    const { handle } = this;
+    if (!handle) {
       const decode = () => tf.tensor2d(this.format.decode(this.packed(), rows * dim, dim), this.shape);
       if (!isOnGpu()) return decode();
       this.unpacked ??= tf.keep(decode());
       return this.unpacked.clone();
     }
     const all = tf.range(0, rows, 1, 'int32');
-    const [y] = execute('TunebookEmbedding', [all, this.handle], { kind: this.format.code, rows, dim }, 1);
+    const [y] = execute('TunebookEmbedding', [all, handle], { kind: this.format.code, rows, dim }, 1);
     all.dispose();
     return y as tf.Tensor2D;
   }
 
   dispose(): void {
-    this.handle?.dispose();
+    this.native?.dispose();
     this.unpacked?.dispose();
     this.bytes = undefined;
   }

@@ -2,9 +2,7 @@ import { OptionError } from '../core/errors';
 import { warnOnce } from '../core/events';
 import { readOptions } from '../core/options';
 import { Random } from '../core/random';
-import { take } from '../engine/backend';
-import * as tf from '../engine/tf';
-import type { KeyValueCache } from '../nn';
+import { type Decodes, startDecoding } from './decoding';
 import { CALL_NAMES, GenerationConfig, type GenerationSettings, generationSettings } from './generation_config';
 import { argmax, constrain, type Progress, sample } from './logits';
 import { type Prompt, promptIds } from './prompt';
@@ -26,13 +24,10 @@ export type GenerateOptions = GenerationSettings & Own;
 const OWN: Own = { seed: 42, generation_config: null, on_token: null, should_continue: null };
 
 /** What can continue a row of tokens. */
-export interface Generates {
+export interface Generates extends Decodes {
   /** How many tokens a text may have that is continued. */
   readonly positions: number;
   generation_config: GenerationConfig;
-  hidden(ids: tf.Tensor2D, options: { cache: KeyValueCache }): tf.Tensor3D;
-  logits(hidden: tf.Tensor2D): tf.Tensor2D;
-  newCache(capacity: number): KeyValueCache;
 }
 
 /** How many tokens there may be with the prompt's; max_length counts these too. */
@@ -89,15 +84,11 @@ async function write(model: Generates, o: GenerationSettings, own: Own, progress
   const { tokens, prompt, limit, eos } = progress;
   const random = Random.seeded(own.seed);
   const until = o.max_time === null ? Number.POSITIVE_INFINITY : performance.now() + 1000 * o.max_time;
-  const cache = model.newCache(limit);
+  const decoding = startDecoding(model, limit);
   try {
     let next = tokens;
     while (tokens.length < limit) {
-      const row: tf.Tensor = tf.tidy(() => {
-        const hidden = model.hidden(tf.tensor2d([next], [1, next.length], 'int32'), { cache });
-        return model.logits(tf.slice(hidden, [0, next.length - 1, 0], [1, 1, -1]).reshape([1, -1]));
-      });
-      const logits = await take(row);
+      const [logits] = await decoding.step([{ sequence: 0, tokens: next }]);
       constrain(logits, o, progress);
       const token = o.do_sample ? sample(logits, o, random) : argmax(logits);
       tokens.push(token);
@@ -109,6 +100,6 @@ async function write(model: Generates, o: GenerationSettings, own: Own, progress
     }
     return tokens.slice(prompt);
   } finally {
-    cache.dispose();
+    decoding.dispose();
   }
 }

@@ -1,6 +1,7 @@
 import { add } from '../engine/ops/add';
 import { attention, type LayerCache } from '../engine/ops/attention';
 import { attentionBlock } from '../engine/ops/attention_block';
+import type { PlannedBlock } from '../engine/ops/decode';
 import { qkv } from '../engine/ops/qkv';
 import { rope } from '../engine/ops/rope';
 import * as tf from '../engine/tf';
@@ -56,6 +57,10 @@ export interface SelfAttention extends Module {
    * alone.
    */
   forward(x: tf.Tensor, norm: RMSNorm, tokens: Tokens<Turns>, cache?: LayerCache, position?: number, residual?: boolean): tf.Tensor;
+  /** Which rotation queries and keys get. */
+  readonly turn: string;
+  /** As the decode op takes it. */
+  planned(): Pick<PlannedBlock, 'window' | 'norms' | 'q' | 'k' | 'v' | 'o'>;
 }
 
 /** Self-attention with grouped heads and rotary positions, its norm and its residual connection around it. */
@@ -75,6 +80,16 @@ export class Attention extends Module implements SelfAttention {
 
   protected override get role(): string {
     return 'Attention';
+  }
+
+  get turn(): string {
+    return this.its.turn;
+  }
+
+  planned(): ReturnType<SelfAttention['planned']> {
+    const { q_proj: q, k_proj: k, v_proj: v, o_proj: o } = this;
+    const norms = { queries: this.q_norm?.planned(), keys: this.k_norm?.planned() };
+    return { window: this.its.window, norms, q: q.planned(), k: k.planned(), v: v.planned(), o: o.planned() };
   }
 
   forward(x: tf.Tensor, norm: RMSNorm, tokens: Tokens<Turns>, cache?: LayerCache, position = 0, residual = true): tf.Tensor {
@@ -119,6 +134,14 @@ export class JoinedAttention extends Module implements SelfAttention {
 
   protected override get role(): string {
     return 'Attention';
+  }
+
+  get turn(): string {
+    return this.its.turn;
+  }
+
+  planned(): ReturnType<SelfAttention['planned']> {
+    return { window: this.its.window, norms: {}, q: this.qkv_proj.planned(), o: this.o_proj.planned() };
   }
 
   forward(x: tf.Tensor, norm: RMSNorm, tokens: Tokens<Turns>, cache?: LayerCache, position = 0, residual = true): tf.Tensor {

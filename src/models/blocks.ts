@@ -1,5 +1,6 @@
 import { add } from '../engine/ops/add';
 import type { LayerCache } from '../engine/ops/attention';
+import type { PlannedBlock } from '../engine/ops/decode';
 import { gatherRows } from '../engine/ops/gather_rows';
 import * as tf from '../engine/tf';
 import { Module, type RMSNorm } from '../nn';
@@ -10,6 +11,15 @@ import type { FeedForward } from './gated_mlp';
 /** The rows that are wanted of x [batch, seq, hidden]: [1, at, hidden], or all. */
 export const rowsAt = (x: tf.Tensor, at?: tf.Tensor1D): tf.Tensor =>
   at ? tf.expandDims(gatherRows(tf.reshape(x, [-1, x.shape[2] as number]), at), 0) : x;
+
+/** A block as the decode op takes it, but for its rotation, which its decoder knows. */
+function plannedBlock(
+  { self_attn, mlp }: { self_attn: SelfAttention; mlp: FeedForward },
+  norms: PlannedBlock['norms'],
+): Omit<PlannedBlock, 'rotation'> {
+  const attention = self_attn.planned();
+  return { ...attention, ...mlp.planned(), norms: { ...norms, ...attention.norms } };
+}
 
 /** Attention, then a feed-forward layer, each with a norm before it; what they make is added `times` over. */
 export class PreNormBlock extends Module {
@@ -25,6 +35,11 @@ export class PreNormBlock extends Module {
 
   protected override get role(): string {
     return 'DecoderLayer';
+  }
+
+  planned(): Omit<PlannedBlock, 'rotation'> {
+    const norms = { beforeAttention: this.input_layernorm.planned(), beforeMlp: this.post_attention_layernorm.planned() };
+    return plannedBlock(this, norms);
   }
 
   forward(x: tf.Tensor, tokens: Tokens<Turns>, cache?: LayerCache, position?: number, at?: tf.Tensor1D): tf.Tensor {
@@ -56,6 +71,15 @@ export class SandwichBlock extends Module {
 
   protected override get role(): string {
     return 'DecoderLayer';
+  }
+
+  planned(): Omit<PlannedBlock, 'rotation'> {
+    return plannedBlock(this, {
+      beforeAttention: this.input_layernorm.planned(),
+      afterAttention: this.post_attention_layernorm.planned(),
+      beforeMlp: this.pre_feedforward_layernorm.planned(),
+      afterMlp: this.post_feedforward_layernorm.planned(),
+    });
   }
 
   forward(x: tf.Tensor, tokens: Tokens<Turns>, cache?: LayerCache, position?: number, at?: tf.Tensor1D): tf.Tensor {

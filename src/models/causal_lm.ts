@@ -1,6 +1,7 @@
 import { warnOnce } from '../core/events';
 import { readOptions } from '../core/options';
 import { capped } from '../engine/head';
+import type { DecoderPlan } from '../engine/ops/decode';
 import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
 import { denseLosses } from '../engine/ops/dense_losses';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
@@ -65,6 +66,11 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
       const logits = this.lm_head.forward(this.headed(hidden));
       return (this.cap ? capped(logits, this.cap) : logits) as tf.Tensor2D;
     });
+  }
+
+  /** How the decode op runs it; a NotPlanned error where that cannot. */
+  plan(): DecoderPlan {
+    return this.decoder.plan(this.lm_head);
   }
 
   /** Logits of every position: ids int32 [batch, seq] -> [batch, seq, vocabulary]. Large: training never builds them. */

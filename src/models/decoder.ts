@@ -1,9 +1,10 @@
 import { OptionError } from '../core/errors';
 import { type LayerCache, type Layout, positionsIn } from '../engine/ops/attention';
+import { type DecoderPlan, NotPlanned } from '../engine/ops/decode';
 import { type Precision, withPrecision } from '../engine/precision';
 import { checkpoint, record } from '../engine/tape';
 import * as tf from '../engine/tf';
-import { KeyValueCache, type Module, type Parameter, Prompted, training } from '../nn';
+import { KeyValueCache, type Linear, type Module, type Parameter, Prompted, training } from '../nn';
 
 export interface ForwardOptions {
   cache?: KeyValueCache;
@@ -68,6 +69,10 @@ export abstract class Decoder<P extends object = object> extends Prompted {
   protected abstract tables(positions: number[]): P;
   /** What comes after the last block: [batch, seq, hidden] -> the same */
   protected abstract finish(x: tf.Tensor): tf.Tensor3D;
+  /** How the decode op runs it with this head; a NotPlanned error where that cannot. */
+  plan(_head: Linear): DecoderPlan {
+    throw new NotPlanned(`${this.constructor.name} has no plan`);
+  }
   /** An empty cache of one block for so many positions. */
   protected abstract layerCache(capacity: number): LayerCache;
 

@@ -1,4 +1,5 @@
 import { add } from '../engine/ops/add';
+import type { PlannedBlock } from '../engine/ops/decode';
 import { gatedMlp, isGate } from '../engine/ops/gated_mlp';
 import * as tf from '../engine/tf';
 import { ACTIVATIONS, Linear, Module, printedActivation, type RMSNorm } from '../nn';
@@ -7,6 +8,8 @@ import { ACTIVATIONS, Linear, Module, printedActivation, type RMSNorm } from '..
 export interface FeedForward extends Module {
   /** x [..., hidden], not yet normed -> x + mlp(norm(x)) [..., hidden]; without `residual` what would be added alone. */
   forward(x: tf.Tensor, norm: RMSNorm, residual?: boolean): tf.Tensor;
+  /** As the decode op takes it. */
+  planned(): Pick<PlannedBlock, 'gate' | 'up' | 'down'>;
 }
 
 /** A feed-forward layer with a gate (Shazeer, 2020, https://arxiv.org/abs/2002.05202), its norm and its residual connection around it. */
@@ -26,6 +29,10 @@ export class GatedMLP extends Module implements FeedForward {
 
   override printedParts(): [string, string][] {
     return [['act_fn', printedActivation(this.act)]];
+  }
+
+  planned(): ReturnType<FeedForward['planned']> {
+    return { gate: this.gate_proj.planned(), up: this.up_proj.planned(), down: this.down_proj.planned() };
   }
 
   forward(x: tf.Tensor, norm: RMSNorm, residual = true): tf.Tensor {
@@ -55,6 +62,10 @@ export class JoinedGatedMLP extends Module implements FeedForward {
 
   override printedParts(): [string, string][] {
     return [['activation_fn', printedActivation(this.act)]];
+  }
+
+  planned(): ReturnType<FeedForward['planned']> {
+    return { up: this.gate_up_proj.planned(), down: this.down_proj.planned() };
   }
 
   forward(x: tf.Tensor, norm: RMSNorm, residual = true): tf.Tensor {

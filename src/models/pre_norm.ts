@@ -1,6 +1,7 @@
 import { LayerCache } from '../engine/ops/attention';
-import type * as tf from '../engine/tf';
-import { Embedding, Linear, RMSNorm, type RopeConfig, rotaryTables, rotation, STILL } from '../nn';
+import type { DecoderPlan } from '../engine/ops/decode';
+import * as tf from '../engine/tf';
+import { Embedding, Linear, plannedActivation, RMSNorm, type RopeConfig, rotaryTables, rotation, STILL } from '../nn';
 import type { Report } from './architecture';
 import { Attention, JoinedAttention, type Turns } from './attention';
 import { PreNormBlock, SandwichBlock } from './blocks';
@@ -122,6 +123,28 @@ export class PreNormDecoder extends Decoder<Turns> {
   protected override begin(x: tf.Tensor3D): tf.Tensor3D {
     const { inputScale = 1 } = this.build;
     return inputScale === 1 ? x : x.mul(inputScale);
+  }
+
+  override plan(head: Linear): DecoderPlan {
+    const { config, build, prompt } = this;
+    const names = Object.keys(this.ropes);
+    const { embeddingScale = 1, inputScale = 1, cap, logits = {} } = build;
+    return {
+      ...{ hidden: config.hidden_size, inner: config.intermediate_size, heads: config.num_attention_heads },
+      ...{ groups: config.num_key_value_heads, dim: config.head_dim, activation: plannedActivation(build.act ?? config.hidden_act) },
+      rotations: (length) => names.map((name) => rotation(this.ropes[name], length)),
+      grows: Object.values(this.ropes).some(({ parameters }) => /dynamic|longrope/.test(parameters.rope_type ?? '')),
+      embed: this.embed_tokens.planned(),
+      blocks: this.layers.map((layer) => {
+        const rotation = names.indexOf(layer.self_attn.turn);
+        return { ...layer.planned(), rotation: rotation < 0 ? undefined : rotation };
+      }),
+      last: this.norm.planned(),
+      head: head.planned(),
+      scales: { embeddings: embeddingScale * inputScale, residual: build.residualScale, scores: build.scale, logits: logits.times },
+      caps: { scores: cap ?? undefined, logits: logits.cap ?? undefined },
+      prompt: prompt && (() => (inputScale === 1 ? prompt.rows() : tf.mul(prompt.rows(), inputScale))),
+    };
   }
 
   protected tables(positions: number[]): Turns {

@@ -1,3 +1,4 @@
+import { type DecoderPlan, NotPlanned } from '../engine/ops/decode';
 import { geglu } from '../engine/ops/geglu';
 import { swiglu } from '../engine/ops/swiglu';
 import * as tf from '../engine/tf';
@@ -66,3 +67,17 @@ const CLASSES: Readonly<Record<string, string>> = {
 
 /** An activation as transformers prints it: 'SiLUActivation()'. */
 export const printedActivation = (name: string): string => CLASSES[name] ?? `${name[0].toUpperCase()}${name.slice(1)}Activation()`;
+
+const PLANNED: [DecoderPlan['activation'], RegExp][] = [
+  ['silu', /^(silu|swish)$/],
+  ['gelu', /^gelu(_python)?$/],
+  ['gelu_tanh', /^gelu_(new|fast|accurate|pytorch_tanh|python_tanh)$/],
+  ['relu', /^relu$/],
+];
+
+/** A `hidden_act` as the decode op calls it. */
+export function plannedActivation(name: string): DecoderPlan['activation'] {
+  const [found] = PLANNED.find(([, names]) => names.test(name)) ?? [];
+  if (!found) throw new NotPlanned(`the decode op has no activation '${name}'`);
+  return found;
+}

@@ -1,4 +1,4 @@
-export { ACTIVATIONS, printedActivation } from './activations';
+export { ACTIVATIONS, plannedActivation, printedActivation } from './activations';
 export { KeyValueCache } from './key_value_cache';
 export { Embedding, LayerNorm, RMSNorm } from './layers';
 export { type Adaptable, Conv1D, Linear, type LowRank, TiedLinear } from './linear';

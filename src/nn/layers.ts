@@ -1,3 +1,4 @@
+import { NotPlanned, type PlannedLayer, type PlannedNorm } from '../engine/ops/decode';
 import { embedding } from '../engine/ops/embedding';
 import { gatherColumns } from '../engine/ops/gather_columns';
 import { gatherRows } from '../engine/ops/gather_rows';
@@ -48,6 +49,12 @@ export class Embedding extends Module implements Adaptable {
 
   override printedOptions(): string {
     return `${this.weight.shape.join(', ')}${this.padding === undefined ? '' : `, padding_idx=${this.padding}`}`;
+  }
+
+  /** The table as the decode op takes it. */
+  planned(): PlannedLayer {
+    if (this.lowRank.length) throw new NotPlanned('an adapter stands beside the embedding table');
+    return { weight: this.weight instanceof Parameter ? this.weight.tensor : this.weight };
   }
 
   private rows(ids: tf.Tensor): tf.Tensor {
@@ -102,5 +109,10 @@ export class RMSNorm extends Module {
 
   forward(x: tf.Tensor): tf.Tensor {
     return rmsNorm({ x, weight: this.gain }, { eps: this.eps });
+  }
+
+  /** As the decode op takes it. */
+  planned(): PlannedNorm {
+    return { kind: 'rms', gain: this.weight.tensor, eps: this.eps, offset: this.plus };
   }
 }

@@ -1,3 +1,4 @@
+import type { PlannedLayer } from '../engine/ops/decode';
 import { dropout } from '../engine/ops/dropout';
 import { int8Inputs } from '../engine/ops/int8_inputs';
 import { linear, product } from '../engine/ops/linear';
@@ -156,6 +157,17 @@ export class Linear extends Module implements Adaptable {
   private static down(x: tf.Tensor, pair: LowRank): tf.Tensor {
     const { dropout: rate, seed } = dropoutOf(pair);
     return tf.mul(product(rate ? dropout({ x }, { rate, seed }) : x, pair.a.tensor), pair.scale);
+  }
+
+  /** This layer with all its terms, as the decode op takes it. */
+  planned(): PlannedLayer {
+    const { weight, bias, scales, lowRank } = this;
+    return {
+      weight: weight instanceof Parameter ? weight.tensor : weight,
+      bias: bias?.tensor,
+      scales: scales.map((l) => ({ vector: l.tensor, out: scalesOut(l) })),
+      pairs: lowRank.map(({ a, b, scale }) => ({ a: a.tensor, b: b.tensor, scale })),
+    };
   }
 
   protected override release(): void {

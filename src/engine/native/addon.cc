@@ -3,6 +3,7 @@
 #include <node_api.h>
 
 #include "element.h"
+#include "groups.h"
 #include "peak.h"
 #include "pool.h"
 #include "trim.h"
@@ -16,6 +17,16 @@ static napi_value describe(napi_env env, napi_callback_info) {
   napi_get_boolean(env, tunebook::kHasBf16, &bf16);
   napi_set_named_property(env, result, "lanes", lanes);
   napi_set_named_property(env, result, "bf16", bf16);
+  napi_value grouped;
+  napi_create_array(env, &grouped);
+  uint32_t count = 0;
+  for (int64_t code = 0; code < tunebook::kKindCodes; code++)
+    if (tunebook::withGrouped(code, [](auto, auto) {})) {
+      napi_value number;
+      napi_create_int64(env, code, &number);
+      napi_set_element(env, grouped, count++, number);
+    }
+  napi_set_named_property(env, result, "grouped", grouped);
   return result;
 }
 

@@ -30,6 +30,16 @@ TF_Tensor* Call::fetch(int i) {
   return tensor;
 }
 
+std::shared_ptr<void> Call::keep() {
+  auto* kept = new std::vector<TF_Tensor*>;
+  kept->swap(held_);
+  return std::shared_ptr<void>(kept, [](void* all) {
+    auto* tensors = static_cast<std::vector<TF_Tensor*>*>(all);
+    for (TF_Tensor* tensor : *tensors) TF_DeleteTensor(tensor);
+    delete tensors;
+  });
+}
+
 float* Call::output(int i, const Shape& shape) {
   size_t bytes = sizeof(float);
   for (int64_t d : shape) bytes *= d;

@@ -1,6 +1,7 @@
 // How an op's file registers its kernels with TensorFlow, through the C API: one binary works across TensorFlow versions.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -47,6 +48,8 @@ class Call {
   uint8_t* bytes(int i, int64_t size);
   // Makes an output of memory that is there; `free` is called for it when the tensor ends.
   void give(int i, TF_DataType type, const Shape& shape, void* data, size_t bytes, void (*free)(void* data, size_t bytes, void*));
+  // The inputs fetched so far, alive as long as what is returned.
+  std::shared_ptr<void> keep();
   double attribute(int i) const { return attributes_[i]; }
 
  private:

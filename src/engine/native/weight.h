@@ -16,10 +16,18 @@ inline bool callOne(int64_t code, std::integer_sequence<int64_t, kNext...>, cons
   return (call(std::integral_constant<int64_t, kNext>{}) || ...);
 }
 
-// Calls f with the kind of this number, as a type of its own.
+constexpr int64_t kKindCodes = 1016;  // all are below
+
+// Calls f with the kind of this number, as a type of its own; false where there is none.
+template <class F>
+inline bool isKind(int64_t code, const F& f) {
+  return callOne<0>(code, std::make_integer_sequence<int64_t, 40>{}, f) || callOne<1000>(code, std::make_integer_sequence<int64_t, kKindCodes - 1000>{}, f);
+}
+
+// The same, where there must be one.
 template <class F>
 inline void withKind(int64_t code, const F& f) {
-  if (callOne<0>(code, std::make_integer_sequence<int64_t, 40>{}, f) || callOne<1000>(code, std::make_integer_sequence<int64_t, 16>{}, f)) return;
+  if (isKind(code, f)) return;
   throw std::invalid_argument("unknown kind of weight: " + std::to_string(code));
 }
 
