@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { record } from '../../src/engine/tape';
 import * as tf from '../../src/engine/tf';
+import { startDecoding } from '../../src/generate/decoding';
 import { resolveModel } from '../../src/hub/resolve';
 import { AutoModelForCausalLM, AutoTokenizer, Dataset, generate } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
@@ -45,8 +46,8 @@ it('SmolLM2: logits within 2e-3 of transformers, greedy continuations the same, 
   for (const [i, { difference, made: expected, margins }] of theirs.entries()) {
     expect(difference, TEXTS[i]).toBeLessThan(2e-3);
     const at = made[i].findIndex((id, j) => id !== expected[j]);
-    // Where the two best logits are that close, either is right, and what follows differs.
-    if (at >= 0) expect(margins[at], `${TEXTS[i]}: position ${at}`).toBeLessThan(4e-3);
+    // Decoding multiplies by 4 bits in whole numbers. Where the two best logits are as close as that moves them, what follows differs.
+    if (at >= 0) expect(margins[at], `${TEXTS[i]}: position ${at}`).toBeLessThan(0.6);
   }
   model.dispose();
 });
@@ -109,6 +110,17 @@ it('random models of each architecture: logits within 1e-4 of transformers, toke
     }
     expect(worst(packedLogits(expected[i]), packed(model)), `packed, ${JSON.stringify(config)}`).toBeLessThan(1e-4);
     if (seed === 2) expect(recomputed(model), `recomputed, ${JSON.stringify(config)}`).toBeLessThan(1e-5);
+    const decoding = startDecoding(model, 8);
+    // GPT-2 has no plan yet.
+    expect(decoding.whyNot === undefined, `${decoding.whyNot}: ${JSON.stringify(config)}`).toBe(config.model_type !== 'gpt2');
+    // All at once, and two texts token by token.
+    const [whole] = await decoding.step([{ sequence: 2, tokens: IDS[1] }]);
+    expect(worst(expected[i].slice(15 * whole.length), whole), `decoded: ${JSON.stringify(config)}`).toBeLessThan(1e-4);
+    if (!/dynamic|longrope/.test(JSON.stringify(config)))
+      for (let at = 0; at < 8; at++)
+        for (const [text, got] of (await decoding.step(IDS.map((ids, sequence) => ({ sequence, tokens: [ids[at]] })))).entries())
+          expect(worst(expected[i].slice((8 * text + at) * got.length).slice(0, got.length), got)).toBeLessThan(1e-4);
+    decoding.dispose();
     // Where rotations change with the length of the text, keys in a cache have those of their time.
     if (!/dynamic|longrope/.test(JSON.stringify(config))) {
       const cache = model.newCache(8);

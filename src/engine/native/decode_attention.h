@@ -12,13 +12,27 @@ struct Query {
   const float* q;  // [dim], scaled
   float* sums;     // [wide]
   long first, end;  // keys that it sees
-  float top, total;
+  float top;
+  Vec totals;  // by lanes
+  float total() const { return sum(totals); }
 };
 
 struct KeysOf {
   long sequence, layer, group;
   float cap;  // scores become cap tanh(score / cap), where it is not 0
 };
+
+constexpr float kUnseen = -1e30f;
+
+inline float largestOf(Vec v) {
+#if defined(__AVX512F__)
+  return _mm512_mask_reduce_max_ps(0xffff, reinterpret_cast<__m512>(v));
+#else
+  float most = v[0];
+  for (int i = 1; i < kLanes; i++) most = std::max(most, v[i]);
+  return most;
+#endif
+}
 
 inline float capped(float score, float cap) { return cap * std::tanh(score / cap); }
 
@@ -52,23 +66,31 @@ void attendTiles(const KeyValues& cache, const KeysOf& at, Query* queries, long 
     for (int c = 0; c < C; c++) {
       Query& query = queries[c];
       float* share = shares[c];
-      const int from = std::clamp<long>(query.first - key, 0, kTile), to = std::clamp<long>(query.end - key, from, kTile);
-      if (from == to) {
+      const long from = query.first - key, to = query.end - key;
+      if (from >= kTile || to <= 0) {
         std::fill(share, share + kTile, 0.0f);
         continue;
       }
       if (at.cap > 0)
-        for (int i = from; i < to; i++) share[i] = capped(share[i], at.cap);
-      float top = query.top;
-      for (int i = from; i < to; i++) top = std::max(top, share[i]);
+        for (int i = 0; i < kTile; i++) share[i] = capped(share[i], at.cap);
+      Vec scores[kVecs];
+      unrolled<kVecs>([&](auto e) INLINE { scores[e] = load(share + e * kLanes); });
+      if (from > 0 || to < kTile)
+        for (int i = 0; i < kTile; i++)
+          if (i < from || i >= to) scores[i / kLanes][i % kLanes] = kUnseen;
+      Vec tops = scores[0];
+      unrolled<kVecs>([&](auto e) INLINE { tops = scores[e] > tops ? scores[e] : tops; });
+      const float top = std::max(query.top, largestOf(tops));
       if (top > query.top) {
         const float shrink = std::exp(query.top - top);
-        query.top = top, query.total *= shrink;
+        query.top = top, query.totals *= shrink;
         for (long j = 0; j < wide; j += kLanes) store(query.sums + j, load(query.sums + j) * shrink);
       }
-      for (int e = 0; e < kTile; e += kLanes) store(share + e, exp(load(share + e) - top));
-      for (int i = 0; i < kTile; i++) share[i] = i >= from && i < to ? share[i] : 0;
-      for (int i = 0; i < kTile; i++) query.total += share[i];
+      unrolled<kVecs>([&](auto e) INLINE {
+        const Vec part = scores[e] > kUnseen ? exp(scores[e] - top) : Vec{};
+        query.totals += part;
+        store(share + e * kLanes, part);
+      });
     }
     for (long j = 0; j < wide; j += kLanes) {
       Vec sums[C];
@@ -87,7 +109,7 @@ inline void attend(const KeyValues& cache, const KeysOf& at, Query* queries, int
   long first = queries[0].first, end = queries[0].end;
   for (int c = 0; c < count; c++) {
     first = std::min(first, queries[c].first), end = std::max(end, queries[c].end);
-    queries[c].top = -1e30f, queries[c].total = 0;
+    queries[c].top = kUnseen, queries[c].totals = Vec{};
     std::fill(queries[c].sums, queries[c].sums + cache.shape().wide(), 0.0f);
   }
   // By the tile's own number, so that who attends to a position is known when it is stored.

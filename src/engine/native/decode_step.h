@@ -23,11 +23,11 @@ struct StepInput {
 
 enum Activation { kSilu, kGeluTanh, kGelu, kRelu };
 
-inline Vec tanhOf(Vec x) { return 1.0f - 2.0f / (exp(x * 2.0f) + 1.0f); }
+inline Vec tanhBy(Vec x) { return 1.0f - 2.0f / (exp(x * 2.0f) + 1.0f); }
 inline Vec activated(long kind, Vec x) {
   switch (kind) {
     case kSilu: return x / (1.0f + exp(-x));
-    case kGeluTanh: return x * 0.5f * (1.0f + tanhOf((x + x * x * x * 0.044715f) * 0.7978845608028654f));
+    case kGeluTanh: return x * 0.5f * (1.0f + tanhBy((x + x * x * x * 0.044715f) * 0.7978845608028654f));
     case kGelu:
       for (int i = 0; i < kLanes; i++) x[i] *= 0.5f * (1 + std::erf(x[i] * 0.7071067811865476f));
       return x;
@@ -253,7 +253,7 @@ class DecodeStep {
 
   Query query(long m, const DecoderBlock& b, const float* q, float* sums) const {
     const long end = row(m).position + 1;
-    return {q, sums, b.window ? std::max<long>(0, end - b.window) : 0, end, 0, 0};
+    return {q, sums, b.window ? std::max<long>(0, end - b.window) : 0, end, kUnseen, Vec{}};
   }
 
   // One row: each thread sees some of the keys, the one that has the row's own position stores it.
@@ -271,9 +271,9 @@ class DecodeStep {
     together_.wait();
     std::fill(own.mixed.begin(), own.mixed.begin() + size, 0.0f);
     for (long h = 0; h < p_.heads; h++) {
-      float top = -1e30f, total = 0;
+      float top = kUnseen, total = 0;
       for (const Own& part : own_) top = std::max(top, part.queries[h].top);
-      for (const Own& part : own_) total += part.queries[h].total * std::exp(part.queries[h].top - top);
+      for (const Own& part : own_) total += part.queries[h].total() * std::exp(part.queries[h].top - top);
       for (const Own& part : own_) axpy(std::exp(part.queries[h].top - top) / total, part.queries[h].sums, &own.mixed[h * p_.dim], p_.dim);
     }
   }
@@ -289,7 +289,8 @@ class DecodeStep {
     for (int c = 0; c < item.count; c++) {
       const auto [m, h] = place(c);
       float* to = &own_[0].mixed[(m * p_.heads + h) * p_.dim];
-      for (long i = 0; i < p_.dim; i++) to[i] = own.queries[c].sums[i] / own.queries[c].total;
+      const float inverse = 1 / own.queries[c].total();
+      for (long i = 0; i < p_.dim; i++) to[i] = own.queries[c].sums[i] * inverse;
     }
   }
 

@@ -2,6 +2,10 @@
 #include <map>
 #include <mutex>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "../native/decode_step.h"
 
 namespace tunebook {
@@ -33,6 +37,20 @@ Registry& registry() {
   return *instance;
 }
 
+// Asks for pages of 2 MiB: decoding reads all weights once a token, and looking small pages up takes a quarter of that.
+void intoLargePages([[maybe_unused]] const uint8_t* data, [[maybe_unused]] size_t bytes) {
+#if defined(__linux__)
+  constexpr int kCollapse = 25;  // MADV_COLLAPSE, since Linux 6.1; where it is unknown, or a page is not all ours, nothing happens
+  constexpr uintptr_t kPage = 2 << 20;
+  const auto from = reinterpret_cast<uintptr_t>(data), to = from + bytes;
+  if (bytes < 65536) return;
+  for (uintptr_t page = from / kPage * kPage; page < to; page += kPage) {
+    static std::atomic<uintptr_t> last{0};  // weights follow one another
+    if (last.exchange(page) != page) madvise(reinterpret_cast<void*>(page), kPage, kCollapse);
+  }
+#endif
+}
+
 // Rows that stand one behind another into groups of 16, or back, in place.
 void group(Call& call) {
   const auto w = call.input<uint8_t>(0);
@@ -52,6 +70,7 @@ void group(Call& call) {
       std::memcpy(at, made, kGroup * row);
     });
   });
+  if (!back) intoLargePages(w.data, w.bytes);
   if (!known) throw std::invalid_argument("group: a matrix of kind " + std::to_string(kind) + " cannot stand in groups");
 }
 
