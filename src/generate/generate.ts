@@ -2,9 +2,9 @@ import { OptionError } from '../core/errors';
 import { warnOnce } from '../core/events';
 import { readOptions } from '../core/options';
 import { Random } from '../core/random';
-import { type Decodes, startDecoding } from './decoding';
+import { type Continued, type Decodes, startDecoding } from './decoding';
 import { CALL_NAMES, GenerationConfig, type GenerationSettings, generationSettings } from './generation_config';
-import { argmax, constrain, type Progress, sample } from './logits';
+import { argmax, constrain, constrains, type Progress, sample } from './logits';
 import { type Prompt, promptIds } from './prompt';
 
 interface Own {
@@ -85,12 +85,17 @@ async function write(model: Generates, o: GenerationSettings, own: Own, progress
   const random = Random.seeded(own.seed);
   const until = o.max_time === null ? Number.POSITIVE_INFINITY : performance.now() + 1000 * o.max_time;
   const decoding = startDecoding(model, limit);
+  const free = !o.do_sample && !constrains(o);
+  const choose = async (parts: Continued[]) => {
+    if (free) return (await decoding.likeliest(parts))[0];
+    const [logits] = await decoding.step(parts);
+    constrain(logits, o, progress);
+    return o.do_sample ? sample(logits, o, random) : argmax(logits);
+  };
   try {
     let next = tokens;
     while (tokens.length < limit) {
-      const [logits] = await decoding.step([{ sequence: 0, tokens: next }]);
-      constrain(logits, o, progress);
-      const token = o.do_sample ? sample(logits, o, random) : argmax(logits);
+      const token = await choose([{ sequence: 0, tokens: next }]);
       tokens.push(token);
       own.on_token?.(token);
       if (eos.has(token)) break;

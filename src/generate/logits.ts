@@ -49,6 +49,16 @@ export function constrain(logits: Float32Array, o: GenerationSettings, { tokens,
   if (o.begin_suppress_tokens && tokens.length === prompt) out(logits, o.begin_suppress_tokens);
 }
 
+/** Whether `constrain` may change anything: otherwise the likeliest token is the model's own. */
+export const constrains = (o: GenerationSettings): boolean =>
+  Boolean(
+    (o.repetition_penalty && o.repetition_penalty !== 1) ||
+      o.no_repeat_ngram_size ||
+      o.bad_words_ids?.length ||
+      o.min_length ||
+      o.min_new_tokens,
+  ) || Boolean(o.forced_eos_token_id !== null || o.suppress_tokens || o.begin_suppress_tokens);
+
 export function argmax(values: Float32Array): number {
   let best = 0;
   for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
