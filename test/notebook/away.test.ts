@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import type { Page } from 'playwright-core';
+import type { Dialog, Page } from 'playwright-core';
 import { expect, it } from 'vitest';
 import { parseRun, RUN_MIME, type RunData } from '../../views/src';
 import { executablePath, kernelIs, LOAD, press, runCells, save, shots, textIs, trainCell, useLab } from './lab';
@@ -26,10 +26,12 @@ const HEADING = '.tunebook-run .tunebook-heading';
 const later = (code: string) => code.replace('const trainer', 'const later').replace('trainer.train', 'later.train');
 /** Begins a command; its promise may last as long as the cells that it runs. */
 const command = (page: Page, id: string) => page.evaluate((name) => void (window as any).jupyterapp.commands.execute(name), id);
-const reload = (page: Page) => {
-  page.once('dialog', (dialog) => dialog.accept());
-  return page.reload();
-};
+async function reload(page: Page): Promise<void> {
+  const accept = (dialog: Dialog) => void dialog.accept(); // of what is not saved, where it asks
+  page.on('dialog', accept);
+  await page.reload();
+  page.off('dialog', accept);
+}
 
 browserIt('what happens while a page is away is brought into the cells and the file, and goes on there', async () => {
   lab.write('away.ipynb', [
