@@ -40,7 +40,7 @@ export interface BackendInfo {
 interface Addon {
   describe(): { threads: number; bf16: boolean; grouped: number[] };
   peak(bf16: boolean, seconds: number): number;
-  /** Gives back pages of TensorFlow's libraries that only starting them needed. */
+  /** Gives back pages of TensorFlow's libraries that only starting them needed, and memory that was freed. */
   trim(): void;
 }
 

@@ -2,7 +2,7 @@ import { dirname, join } from 'node:path';
 import { FileError, OptionError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
 import { type Alias, type Known, readOptions, show } from '../core/options';
-import { startBackend } from '../engine/backend';
+import { isNative, nativeAddon, startBackend } from '../engine/backend';
 import { mebibytes } from '../engine/memory';
 import type { WeightFormat } from '../engine/weights';
 import { type Gguf, readGguf } from '../formats/gguf';
@@ -123,6 +123,7 @@ export async function loadModel<M extends PretrainedModel>(
   const id = `load ${name}`;
   const report: Report = (done, of) => progress && emit('progress', { id, text: `Loading ${name}: block ${done} of ${of}` });
   const { model, source } = await (found.kind === 'gguf' ? loadGguf : loadFolder)(found.path, { head, own, name, prepare, report });
+  if (isNative()) nativeAddon().trim();
   const how = source.packedBy ?? source.quantization;
   if (how) model.config.quantization_config = how.toJson();
   if (progress)

@@ -9,7 +9,7 @@ import { type BitsAndBytesConfig, checkScales, f32, weightFormat, weightFormats,
 import { isBeside, readPacked } from '../quantize/bitsandbytes';
 
 /** Bytes of a matrix that are read at once. */
-const PIECE = 4 << 20;
+const PIECE = 1 << 20;
 
 /** Bytes of the types that packed matrices may be stored as. */
 const STORAGE: Record<string, number> = { U8: 1, F16: 2, BF16: 2, F32: 4 };
@@ -80,6 +80,8 @@ export class WeightSource {
   format?: WeightFormat;
   /** Makes matrices without their values, where only their sizes are asked for. */
   hollow = false;
+  /** What rows are read into, again and again. */
+  private piece = new Uint8Array(0);
   private readonly made: { dispose(): void }[] = [];
   private readonly tables = new Set<string>();
 
@@ -255,7 +257,9 @@ export class WeightSource {
         await withFile(at.path, async (read) => {
           const row = at.bytes / rows;
           const some = Math.max(1, Math.floor(PIECE / row));
-          const piece = new Uint8Array(Math.min(some, rows) * row);
+          const size = Math.min(some, rows) * row;
+          if (this.piece.length < size) this.piece = new Uint8Array(size);
+          const { piece } = this;
           for (let first = 0; first < rows; first += some) {
             const bytes = await read({ offset: at.offset + first * row, bytes: Math.min(some, rows - first) * row }, piece);
             checkScales(stored, bytes, where);

@@ -27,9 +27,12 @@ function train(folder: string, optim: string, more: number): Promise<{ code: num
       const train_dataset = tb.Dataset.from_list([{ input_ids: [1, 2, 3, 4, 5, 6, 7, 8] }, { input_ids: [8, 7, 6, 5, 4, 3, 2, 1] }]);
       const taken = Number(readFileSync('/proc/self/status', 'utf8').match(/VmData:\\s+(\\d+)/)[1]) * 1024;
       execFileSync('prlimit', ['--pid', String(process.pid), '--data=' + (taken + ${more})]);
-      const trainer = new tb.SFTTrainer({ model, processing_class: tokenizer, train_dataset, args });
+      let mapped = 0;
+      const count = () => {
+        mapped = readFileSync('/proc/self/maps', 'utf8').split('\\n').filter((line) => / rw-s .*tunebook-paged.*deleted/.test(line)).length;
+      };
+      const trainer = new tb.SFTTrainer({ model, processing_class: tokenizer, train_dataset, args, callbacks: [{ on_step_end: count }] });
       await trainer.train();
-      const mapped = readFileSync('/proc/self/maps', 'utf8').split('\\n').filter((line) => / rw-s .*tunebook-paged.*deleted/.test(line)).length;
       console.log('trained ' + trainer.run.series.loss.length + ' mapped ' + mapped);
     })().catch((error) => { console.log(error.name + ': ' + error.message); process.exit(1); });`;
   const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'pipe'] });

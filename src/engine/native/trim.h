@@ -3,6 +3,7 @@
 #pragma once
 #if defined(__linux__)
 #include <link.h>
+#include <malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -12,6 +13,9 @@
 namespace tunebook {
 
 inline void trimLibraries() {
+#if defined(__GLIBC__)
+  malloc_trim(0);  // and what was freed, which the C library keeps
+#endif
 #if defined(__linux__)
   dl_iterate_phdr(
       [](dl_phdr_info* info, size_t, void*) {
