@@ -237,6 +237,39 @@ const shown = (payload: unknown, mime: string = RUN_MIME) => ({
   outputs: [{ output_type: 'display_data', metadata: {}, data: { [mime]: payload, 'text/plain': 'x' } }],
 });
 
+browserIt('help where one types, and the pages of the same docstrings in the Help menu', async () => {
+  lab.write('help.ipynb', [LOAD, 'new SFTConfig({ optim: "" })']);
+  const { page, errors } = await lab.open('help.ipynb');
+  await runCells(page, 1);
+  await textIs(page, '.jp-OutputArea-output', /Loaded model/);
+  const put = async (column: number) => {
+    await page.click('.jp-Notebook .jp-Cell >> nth=1 >> .cm-content');
+    await page.keyboard.press('Home');
+    for (let i = 0; i < column; i++) await page.keyboard.press('ArrowRight');
+  };
+  await put(6);
+  await page.keyboard.press('Shift+Tab');
+  await textIs(page, '.jp-Tooltip', /Options of supervised fine-tuning[\s\S]*learning_rate: number = 2e-5/);
+  await page.screenshot({ path: join(shots, 'tooltip.png') });
+  await page.keyboard.press('Escape');
+  await put('new SFTConfig({ optim: "'.length);
+  await page.keyboard.press('Tab');
+  await textIs(page, '.jp-Completer', /adafactor[\s\S]*adamw_8bit/);
+  await page.keyboard.press('Escape');
+  await page.click('.lm-MenuBar-itemLabel:text("Help")');
+  await page.click('.lm-Menu-itemLabel:text("tunebook API")');
+  await page.click('.tunebook-page a:has-text("SFTConfig")');
+  await textIs(page, '.tunebook-page', /The peak of the learning rate/);
+  expect(await faults(page, '.tunebook-api')).toEqual([]);
+  await page.screenshot({ path: join(shots, 'api.png') });
+  await page.click('.tunebook-page a:has-text("01-first-fine-tune")');
+  await textIs(page, '.tunebook-api [role=status]', /is part of tunebook’s repository/);
+  await page.click('.tunebook-api >> role=button[name="Back"]');
+  await textIs(page, '.tunebook-page h1', /tunebook/);
+  expect(errors).toEqual([]);
+  await page.close();
+});
+
 browserIt('themes, keyboard and screen readers', async () => {
   lab.write('look.ipynb', [
     shown(runPayload({ ...longRun(200), id: 'x', status: 'finished', name: 'look' })),
