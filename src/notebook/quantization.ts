@@ -49,6 +49,7 @@ export class QuantizationReport {
     return this.data.modules;
   }
 
+  /** The report as an output for readers of all kinds: HTML, a picture where there is one, text. */
   bundle(): Bundle {
     const { data } = this;
     return bundleOf({
@@ -69,6 +70,7 @@ export class QuantizationReport {
     return this.bundle()['text/plain'];
   }
 
+  /** Shows it: in a notebook as an output, elsewhere as text. */
   show(): void {
     if (inNotebook()) new Display(`tunebook-quantization-${Date.now()}`).show(this.bundle());
     else console.log(this);

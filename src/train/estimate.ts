@@ -82,6 +82,7 @@ export class MemoryEstimate {
     ];
   }
 
+  /** What takes memory, part by part, as text: at least, as expected, at most. */
   rows(): { part: string; low: string; expected: string; high: string }[] {
     return Object.entries(this.parts).map(([part, { low, expected, high }]) => ({
       part,
@@ -99,6 +100,7 @@ export class MemoryEstimate {
     return `${this.name}: ${this.parameters.toLocaleString('en-US')} parameters, ${this.trained.toLocaleString('en-US')} of them trained.`;
   }
 
+  /** The rows as a table of plain text, with the verdict. */
   toString(): string {
     const rows = [{ part: '', low: 'low', expected: 'expected', high: 'high' }, ...this.rows()];
     const wide = (name: keyof (typeof rows)[0]) => Math.max(...rows.map((row) => row[name].length));
