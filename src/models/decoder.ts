@@ -5,6 +5,7 @@ import { type Precision, withPrecision } from '../engine/precision';
 import { checkpoint, record } from '../engine/tape';
 import * as tf from '../engine/tf';
 import { KeyValueCache, type Linear, type Module, type Parameter, Prompted, training } from '../nn';
+import { type EmbeddingNoise, noisy } from './noise';
 
 export interface ForwardOptions {
   cache?: KeyValueCache;
@@ -12,6 +13,8 @@ export interface ForwardOptions {
   layout?: Layout;
   /** The flat indices into [batch * seq] whose final states are wanted; numbers, where no tensor of theirs lives until the backward pass. */
   at?: tf.Tensor1D | number[];
+  /** Added to what is embedded; not to a learned prompt. */
+  noise?: EmbeddingNoise;
   /** Keep only block inputs for the backward pass; `parameters` are the trained tensors inside the blocks. */
   recompute?: { parameters: (block: Module) => Parameter[] };
 }
@@ -111,11 +114,12 @@ export abstract class Decoder<P extends object = object> extends Prompted {
   /** Final states: ids int32 [batch, seq] -> [batch, seq, hidden], or [1, at, hidden] where `at` is given. */
   states(ids: tf.Tensor2D, options: ForwardOptions = {}): tf.Tensor3D {
     const prompt = options.cache?.length ? undefined : this.prompt;
-    if (!prompt) return this.run(ids.shape[1], () => this.embed(ids), options);
-    const { cache, layout: given, at } = options;
+    const { cache, layout: given, at, noise } = options;
+    const embedded = () => (noise ? noisy(this.embed(ids), noise, given) : this.embed(ids));
+    if (!prompt) return this.run(ids.shape[1], embedded, options);
     const [batch, seq] = ids.shape;
     return tf.tidy(() => {
-      const x = () => tf.concat([tf.expandDims(prompt.rows(), 0), tf.reshape(this.embed(ids), [1, batch * seq, -1])], 1) as tf.Tensor3D;
+      const x = () => tf.concat([tf.expandDims(prompt.rows(), 0), tf.reshape(embedded(), [1, batch * seq, -1])], 1) as tf.Tensor3D;
       const layout = cache ? undefined : behind(prompt.length, ids.shape, given);
       const states = this.run(prompt.length + batch * seq, x, { ...options, layout }, prompt.length);
       return at ? states : (tf.reshape(tf.slice(states, [0, prompt.length, 0]), [batch, seq, -1]) as tf.Tensor3D);

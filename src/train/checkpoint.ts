@@ -113,7 +113,7 @@ async function loadOptimizer(folder: string, step: number, optimizer: Optimizer)
 
 /** Settings that change what a step does, and may change while a run goes on. */
 const SETTINGS =
-  `learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay adam_beta1 adam_beta2 adam_epsilon optim optim_args max_grad_norm
+  `learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay adam_beta1 adam_beta2 adam_epsilon optim optim_args neftune_noise_alpha max_grad_norm
   r lora_alpha lora_dropout use_rslora`.split(/\s+/);
 
 const plain = (value: unknown) => (typeof value === 'string' ? value : show(value));

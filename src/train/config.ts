@@ -29,6 +29,7 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   adam_epsilon: 1e-8,
   optim: 'adamw_torch_fused',
   optim_args: null,
+  neftune_noise_alpha: null,
   max_grad_norm: 1,
   logging_steps: 10,
   logging_first_step: false,
@@ -121,6 +122,8 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   one('eval_strategy', o.eval_strategy, ['no', 'steps', 'epoch']);
   one('save_strategy', o.save_strategy, ['no', 'steps', 'epoch', 'best']);
   one('train_sampling_strategy', o.train_sampling_strategy, SAMPLING);
+  if (o.neftune_noise_alpha !== null)
+    checkNumber(owner, 'neftune_noise_alpha', o.neftune_noise_alpha, { above: 0 }, '5 to 15 are usual; null adds no noise.');
   checkBest(owner, o);
   if (!o.remove_unused_columns)
     warnOnce(`${owner}: remove_unused_columns = false has no effect: columns that are not learned from are never read.`);

@@ -10,6 +10,7 @@ import { type Module, training } from '../nn';
 import type { PeftModel } from '../peft/model';
 import type { Plan } from './micro_batches';
 import { addUp, kept, type Objective, weightOf } from './objective';
+import type { TrainingOptions } from './options';
 
 /** A model with an adapter that is trained, or one whose own tensors are. */
 export type TrainedModel = PeftModel<PretrainedModel> | PretrainedModel;
@@ -17,8 +18,8 @@ export type TrainedModel = PeftModel<PretrainedModel> | PretrainedModel;
 export interface StepOptions {
   plan: Plan;
   precision: Precision;
-  /** These decide what dropout drops. */
-  seed: number;
+  /** `seed` decides what dropout drops and noise adds. */
+  args: Pick<TrainingOptions, 'seed' | 'neftune_noise_alpha'>;
   step: number;
   /** Awaited between micro-batches. */
   between?: () => Promise<void>;
@@ -39,7 +40,7 @@ export async function stepGradients<E, M extends TrainedModel>(
   model: M,
   objective: Objective<E, M>,
   rows: E[],
-  { plan, precision, seed, step, between }: StepOptions,
+  { plan, precision, args: { seed, neftune_noise_alpha: alpha }, step, between }: StepOptions,
 ): Promise<StepGradients> {
   const parameters = [...model.namedParameters()];
   const factor = 1 / weightOf(objective, rows);
@@ -55,7 +56,8 @@ export async function stepGradients<E, M extends TrainedModel>(
       const pass = () => {
         const batch = { ...collate(group, objective.texts), rows: group };
         const bits = Random.seeded(seed, step, i).bits();
-        const forward = { layout: batch.layout, ...(recompute && { recompute }) };
+        const noised = alpha ? { noise: { alpha, seed: bits } } : {};
+        const forward = { layout: batch.layout, ...(recompute && { recompute }), ...noised };
         let figures: ReturnType<typeof kept> = {};
         const recorded = training(bits, () =>
           record(() => {

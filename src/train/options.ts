@@ -39,6 +39,8 @@ export interface TrainingOptions extends HubTrainingOptions {
   optim: Known<OptimizerName>;
   /** Options of the optimizer's own: 'momentum=0.9, nesterov=true' or an object, of sgd; null: none. Default: null. */
   optim_args: string | Record<string, number | boolean> | null;
+  /** Noise added to embeddings while training (NEFTune): 5 is usual; null: none. Default: null. */
+  neftune_noise_alpha: number | null;
   /** Gradients whose norm is larger are scaled down to it; 0 leaves them as they are. Default: 1. */
   max_grad_norm: number;
   /** Steps from one line of the log to the next; below 1 a share of all steps. The plot has every step. Default: 10. */

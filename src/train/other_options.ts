@@ -18,7 +18,6 @@ export const TRAINING_OTHERS: Record<string, Alias> = {
   dataloader_drop_last: lacks('leave out the last batch of an epoch where it is not full', false),
   label_smoothing_factor: lacks('spread a share of each label over all tokens', 0),
   logging_strategy: lacks("log once an epoch, or never; logging_steps says how often the loss is logged ('steps')", 'steps'),
-  neftune_noise_alpha: lacks('add noise to embeddings while training (NEFTune)'),
   torch_empty_cache_steps: none('there is no cache of a GPU to empty'),
 };
 

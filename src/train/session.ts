@@ -125,7 +125,7 @@ export class Session<M extends TrainedModel, E> {
       model,
       objective,
       chosen.map((i) => train[i]),
-      { plan: this.plan, precision: this.precision, seed: args.seed, step: run.step, between: () => call('on_substep_end') },
+      { plan: this.plan, precision: this.precision, args, step: run.step, between: () => call('on_substep_end') },
     );
     let norm: number;
     try {

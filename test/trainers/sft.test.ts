@@ -207,7 +207,12 @@ it('rows that stand one behind another, their common beginning once, have the lo
   const trained = get_peft_model(model, new LoraConfig({ r: 4, target_modules: 'all-linear', init_lora_weights: false }));
   const gradientsOf = async (tokens: number) => {
     const plan = { tokens, recompute: false };
-    const { gradients } = await stepGradients(trained, sft, examples, { plan, precision: 'fp32', seed: 0, step: 0 });
+    const { gradients } = await stepGradients(trained, sft, examples, {
+      plan,
+      precision: 'fp32',
+      args: { seed: 0, neftune_noise_alpha: null },
+      step: 0,
+    });
     return [...gradients.values()].map((gradient) => gradient.dataSync());
   };
   const [once, each] = [await gradientsOf(10_000), await gradientsOf(1)];
