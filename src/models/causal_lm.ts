@@ -146,7 +146,7 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
   /**
    * Writes the model with its tokenizer, chat template and end tokens as a GGUF file for llama.cpp, and an Ollama Modelfile beside it, under
    * Unsloth's name of it. `path`: a folder, or the file itself (*.gguf). `quantization_method`: 'f32', 'f16', 'bf16', 'q8_0' (the default), 'q6_k', 'q5_k_m',
-   * 'q4_k_m', 'q4_k_s' or 'q4_0'; matrices that are packed so already stay as they are. A FileError says what llama.cpp's format cannot hold.
+   * 'q4_k_m', 'q4_k_s', 'q4_0', 'q4_1', 'q5_0', 'q5_1', 'q3_k' or 'q2_k'; matrices that are packed so already stay as they are. A FileError says what llama.cpp's format cannot hold.
    * Returns the file's path.
    */
   save_pretrained_gguf(path: string, tokenizer: Tokenizer, options: Partial<GgufExport> = {}): Promise<string> {

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { FileError } from '../core/errors';
-import { emit } from '../core/events';
+import { emit, warnOnce } from '../core/events';
 import { show } from '../core/options';
 import { take } from '../engine/backend';
 import type { WeightFormat } from '../engine/weights';
@@ -24,8 +24,8 @@ import { HEAD } from './source';
 
 export interface GgufExport {
   /**
-   * How matrices are packed: 'f32', 'f16', 'bf16', 'q8_0', 'q6_k', 'q5_k_m', 'q4_k_m', 'q4_k_s', 'q4_0' (llama.cpp's mixes). Norms and biases stay
-   * fp32.
+   * How matrices are packed: 'f32', 'f16', 'bf16', 'q8_0', 'q6_k', 'q5_k_m', 'q4_k_m', 'q4_k_s', 'q4_0', 'q4_1', 'q5_0', 'q5_1',
+   * 'q3_k', 'q2_k' (llama.cpp's mixes). Norms and biases stay fp32.
    */
   quantization_method: string;
 }
@@ -53,6 +53,16 @@ const SETTINGS: [key: string, name: string, entry: (value: number) => GgufEntry]
   ['final_logit_softcapping', 'final_logit_softcapping', f32],
   ['attn_logit_softcapping', 'attn_logit_softcapping', f32],
 ];
+
+/** Architectures that llama.cpp knows under another's name. */
+const WRITTEN_AS: Record<string, string> = { mistral: 'llama' };
+
+/** How an architecture's files are written: by whose reader, and under which name. */
+function writtenAs(model_type: string): { reader: GgufReader<ModelConfig>; name: string } | undefined {
+  const type = WRITTEN_AS[model_type] ?? model_type;
+  const reader = ARCHITECTURES[type]?.gguf;
+  return reader && { reader, name: reader.architecture ?? type };
+}
 
 type Ropes = RopeParameters & { full_attention?: RopeParameters; sliding_attention?: RopeParameters };
 type Rotating = { rope_parameters?: Ropes; rope_theta?: number; head_dim?: number };
@@ -118,7 +128,7 @@ function tensorsOf(model: PretrainedModel, architecture: Architecture, mix: Gguf
     }
   if (own.size)
     throw new FileError(
-      `GGUF has no place in the architecture ${config.model_type} for ${own.size} tensors of the model, such as ${[...own.keys()].slice(0, 3).join(', ')}.`,
+      `GGUF has no place in the architecture ${config.model_type} for ${own.size} tensors of the model, such as ${[...own.keys()].slice(0, 3).join(', ')}. Save it with save_pretrained instead.`,
     );
   return written;
 }
@@ -153,7 +163,7 @@ export function ggufPlaces(config: ModelConfig): GgufPlaces | undefined {
   const matrices = named
     .filter(([name]) => name.endsWith('.weight'))
     .map(([name, theirs]) => [name.slice(0, -'.weight'.length), theirs] as const);
-  return { architecture: architecture.gguf.architecture ?? architecture.model_type, tensors: new Map(matrices), rowOrder };
+  return { architecture: writtenAs(config.model_type)?.name ?? config.model_type, tensors: new Map(matrices), rowOrder };
 }
 
 /** What a rotation comes to: kinds of different names may be one. */
@@ -162,7 +172,8 @@ function turns(config: ModelConfig): number[] | undefined {
   const parameters = ropeOf(config as Rotating);
   if (!parameters) return undefined;
   const { max_position_embeddings } = config;
-  return [1, max_position_embeddings].flatMap((length) => {
+  // Beyond them too: a base may grow with the text.
+  return [1, max_position_embeddings, 4 * max_position_embeddings].flatMap((length) => {
     const { frequencies, factor } = rotation({ dim: turnedOf(config as Rotating), theta, max_position_embeddings, parameters }, length);
     return [...frequencies, factor, rope_parameters?.sliding_attention?.rope_theta ?? 0];
   });
@@ -175,13 +186,30 @@ const near = (a: unknown, b: unknown): boolean =>
       ? a.length === b.length && a.every((one, i) => near(one, b[i]))
       : JSON.stringify(a || null) === JSON.stringify(b || null);
 
+/** How many tokens each layer sees; 0 for all: files say it in several ways. */
+function windows(config: ModelConfig): number[] {
+  const { sliding_window: window, use_sliding_window: on = true, max_window_layers: first = 0, layer_types: types } = config;
+  return Array.from({ length: config.num_hidden_layers }, (_, layer) => {
+    const slides = Array.isArray(types) ? types[layer] === 'sliding_attention' : on && layer >= (first as number);
+    return slides && typeof window === 'number' ? window : 0;
+  });
+}
+
+/** Which layers know no positions, likewise. */
+function unturned({ no_rope_layers: layers, no_rope_layer_interval: interval, num_hidden_layers }: ModelConfig): number[] {
+  const of = (layer: number) => (Array.isArray(layers) ? !layers[layer] : typeof interval === 'number' && (layer + 1) % interval === 0);
+  return Array.from({ length: num_hidden_layers }, (_, layer) => Number(of(layer)));
+}
+
 /** Settings that stand elsewhere in a file, or are told apart by their meaning. */
-const ELSEWHERE = /^(rope_|bos_|eos_|pad_|transformers_weights|model_type|tie_word|vocab_size|architectures)/;
+const ELSEWHERE =
+  /^(rope_|original_max_position|no_rope_|sliding_window|use_sliding_window|max_window_layers|layer_types|bos_|eos_|pad_|transformers_weights|model_type|tie_word|vocab_size|architectures)/;
 
 /** Reads the metadata back as it will be read, and refuses to write what would be another model. */
 async function checkKept(
   model: PretrainedModel,
   architecture: Architecture,
+  reader: GgufReader<ModelConfig>,
   metadata: Map<string, GgufEntry>,
   tensors: GgufWritable[],
 ): Promise<void> {
@@ -196,12 +224,14 @@ async function checkKept(
     const gguf: Gguf = await readGguf(path);
     for (const { name, shape, type } of tensors)
       if (!gguf.tensors.has(name)) gguf.tensors.set(name, { name, shape, type, path, offset: 0, bytes: 0 });
-    const json = { model_type: architecture.model_type, ...(await (architecture.gguf as GgufReader<ModelConfig>).config(gguf)) };
+    const json = { model_type: WRITTEN_AS[architecture.model_type] ?? architecture.model_type, ...(await reader.config(gguf)) };
     const read = ARCHITECTURES[json.model_type as string].config(json, path);
     const lost = Object.keys(architecture.keys).filter(
       (key) => architecture.keys[key] === 'obeyed' && !ELSEWHERE.test(key) && !near(model.config[key], read[key]),
     );
     if (!near(turns(model.config), turns(read))) lost.push('rope_parameters');
+    if (!near(windows(model.config), windows(read))) lost.push('sliding_window');
+    if (!near(unturned(model.config), unturned(read))) lost.push('no_rope_layers');
     if (lost.length)
       throw new FileError(
         `GGUF cannot hold what the model's configuration says: ${lost.map((key) => `${key} = ${show(model.config[key])} would be read as ${show(read[key])}`).join('; ')}. Save it with save_pretrained instead.`,
@@ -224,14 +254,18 @@ export async function saveGguf(
   const { config } = model;
   const mix = ggufMix(quantization_method);
   const architecture = ARCHITECTURES[config.model_type];
-  if (!architecture?.gguf)
+  const { reader, name } = writtenAs(config.model_type) ?? {};
+  if (!architecture?.gguf || !reader || !name)
     throw new FileError(
       `llama.cpp's files of the architecture ${config.model_type} are not written by tunebook. Save it with save_pretrained instead.`,
     );
   const base = basename(config._name_or_path).replace(/\.gguf$/, '') || 'model';
   const file = path.endsWith('.gguf') ? resolve(path) : join(resolve(path), `${base}.${mix.name}.gguf`);
-  const name = architecture.gguf.architecture ?? architecture.model_type;
-  const settings = settingsOf(config, architecture.gguf);
+  const settings = settingsOf(config, reader);
+  if (WRITTEN_AS[config.model_type] && config.sliding_window)
+    warnOnce(
+      `llama.cpp has no windows in models of ${config.model_type}: on texts of more than ${config.sliding_window} tokens it answers otherwise than tunebook.`,
+    );
   const metadata = new Map<string, GgufEntry>([
     ['general.architecture', text(name)],
     ['general.type', text('model')],
@@ -244,7 +278,7 @@ export async function saveGguf(
     ...endsOf(model.generation_config, tokenizer),
   ]);
   const tensors = [...settings.tensors, ...tensorsOf(model, architecture, mix)];
-  await checkKept(model, architecture, metadata, tensors);
+  await checkKept(model, architecture, reader, metadata, tensors);
   await mkdir(dirname(file), { recursive: true });
   const id = `gguf ${file}`;
   const told = tensors.map((tensor, i) => ({

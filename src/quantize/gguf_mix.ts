@@ -1,7 +1,7 @@
 import { nearest, OptionError } from '../core/errors';
 import { show } from '../core/options';
 import type { WeightFormat } from '../engine/weights';
-import { bf16, f16, f32, q4_0, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0 } from './kinds';
+import { bf16, f16, f32, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0 } from './kinds';
 
 /** Where a matrix stands in a model, by its name in GGUF. */
 interface Place {
@@ -40,6 +40,11 @@ const MIXES: Record<string, Mix> = {
   q4_k_m: { fileType: 15, usual: q4_k, more: medium },
   q4_k_s: { fileType: 14, usual: q4_k, more: small },
   q4_0: { fileType: 2, usual: q4_0, more: small },
+  q4_1: { fileType: 3, usual: q4_1, more: small },
+  q5_0: { fileType: 8, usual: q5_0, more: small },
+  q5_1: { fileType: 9, usual: q5_1, more: small },
+  q3_k: { fileType: 11, usual: q3_k, more: small },
+  q2_k: { fileType: 10, usual: q2_k, more: small },
 };
 /** As Unsloth calls some of them. */
 const ALIASES: Record<string, string> = {
@@ -50,8 +55,10 @@ const ALIASES: Record<string, string> = {
   q5_k: 'q5_k_m',
 };
 
-/** What rows that a kind's blocks do not divide are packed in, as in llama.cpp. */
+/** What rows that a kind's blocks do not divide are packed in: as in llama.cpp, but for its IQ4_NL. */
 const INSTEAD = new Map<WeightFormat, WeightFormat>([
+  [q2_k, q4_0],
+  [q3_k, q4_0],
   [q4_k, q5_0],
   [q5_k, q5_1],
   [q6_k, q8_0],
