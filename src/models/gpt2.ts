@@ -42,7 +42,7 @@ const KEYS: KeyTable = {
   ...obeyed(...Object.keys(CALLED), 'num_attention_heads', 'n_inner', 'activation_function', 'layer_norm_epsilon'),
   ...obeyed('scale_attn_weights', 'scale_attn_by_inverse_layer_idx'),
   /** Of transformers' own arithmetic, of another head, and what older files had. */
-  ...none('reorder_and_upcast_attn', 'n_ctx', 'task_specific_params'),
+  ...none('reorder_and_upcast_attn', 'n_ctx', 'task_specific_params', 'rope_scaling'),
   ...none('summary_type', 'summary_use_proj', 'summary_activation', 'summary_proj_to_labels', 'summary_first_dropout'),
   ...{ resid_pdrop: dropped, embd_pdrop: dropped, attn_pdrop: dropped },
   add_cross_attention: { refused: 'tunebook has no encoders' },

@@ -95,6 +95,7 @@ export function call<T extends string | string[]>(tokenizer: Callable, texts: T,
     throw new OptionError(`tokenizer: max_length = ${most} is no multiple of pad_to_multiple_of = ${by}: cut rows would not be either.`);
   const specials: [number[], number[]] = options.add_special_tokens ? around(tokenizer) : [[], []];
   const several: string[] = typeof texts === 'string' ? [texts] : texts;
+  if (!Array.isArray(several)) throw new OptionError(`tokenizer takes a text or a list of texts, but got ${show(texts)}.`);
   const rows = several.map((text) =>
     rowOf(tokenizer, text, specials, truncation ? most : Number.POSITIVE_INFINITY, options.return_offsets_mapping),
   );

@@ -193,7 +193,7 @@ describe('the decode op is its reference composition', () => {
           blocks: made.blocks.map((block) => ({ ...block, v: { weight: normal([32, 64], 0.1) }, o: other(q4_0, 64, 64) })),
         }),
       },
-      0.02,
+      0.03,
     ));
   const other = (format: WeightFormat, out: number, into: number): PlannedLayer => ({
     weight: new Weight(format, [out, into], format.encode!(normal([out * into], 0.1).dataSync() as Float32Array, into)),

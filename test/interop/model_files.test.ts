@@ -251,7 +251,7 @@ const FOLDERS: FolderCase[] = [
   { what: 'a stale index beside a whole file', shards: { whole: true, missing: ['a.safetensors', 'b.safetensors'] } },
   { what: 'an index that is silent about a tensor', shards: { unlisted: ['model.norm.weight'] } },
   { what: 'a missing shard', shards: { missing: ['b.safetensors'] }, refused: /no b.safetensors: it is not a whole model/ },
-  { what: 'weights that are code', pickled: true, refused: /pytorch_model.bin, whose reading would run code.*save_pretrained/ },
+  { what: 'weights that are code', pickled: true, refused: /pytorch_model.bin: reading a PyTorch pickle runs whatever code it holds.*save_pretrained/ },
   { what: 'weights by a name of their own', json: { transformers_weights: 'model.safetensors' } },
 ];
 
@@ -447,7 +447,7 @@ const GGUFS: GgufCase[] = [
   ),
   { what: 'experts', meta: { 'llama.expert_count': 8 }, refused: /llama.expert_count to 8/ },
   { what: 'a setting of the future', meta: { 'llama.swirl': 'left' }, refused: /llama.swirl to 'left'/ },
-  { what: 'a part of a model', meta: { 'split.count': 3 }, refused: /split.count to 3: it is one part of several/ },
+  { what: 'a part of a model', meta: { 'split.count': 3 }, refused: /one of 3 parts of a model/ },
   { what: 'an adapter', meta: { 'general.type': 'adapter' }, refused: /general.type to 'adapter': a model is expected/ },
   {
     what: 'somebody’s own notes',
