@@ -43,6 +43,7 @@ type Side = 'left' | 'right';
 
 export interface Tokenizer {
   /** See `called`. */
+  // biome-ignore lint/style/useShorthandFunctionType: joined with the class of the same name
   <T extends string | string[]>(texts: T, options?: Partial<CallOptions>): Encoded<T>;
 }
 

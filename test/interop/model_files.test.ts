@@ -251,7 +251,11 @@ const FOLDERS: FolderCase[] = [
   { what: 'a stale index beside a whole file', shards: { whole: true, missing: ['a.safetensors', 'b.safetensors'] } },
   { what: 'an index that is silent about a tensor', shards: { unlisted: ['model.norm.weight'] } },
   { what: 'a missing shard', shards: { missing: ['b.safetensors'] }, refused: /no b.safetensors: it is not a whole model/ },
-  { what: 'weights that are code', pickled: true, refused: /pytorch_model.bin: reading a PyTorch pickle runs whatever code it holds.*save_pretrained/ },
+  {
+    what: 'weights that are code',
+    pickled: true,
+    refused: /pytorch_model.bin: reading a PyTorch pickle runs whatever code it holds.*save_pretrained/,
+  },
   { what: 'weights by a name of their own', json: { transformers_weights: 'model.safetensors' } },
 ];
 
