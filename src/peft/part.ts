@@ -116,8 +116,11 @@ export class Part {
     return writeGgufAdapter(path, this.config, this.adapters, placesOf(model), outtype);
   }
 
-  private beside(plain: boolean) {
-    return matrixNames(PREFIX, this.adapters[0].modules, this.model, plain);
+  /** The base model's matrices that are saved beside its own values; a table or head that is trained whole is among these. */
+  private beside(plain: boolean): ReturnType<typeof matrixNames> {
+    const names = matrixNames(PREFIX, this.adapters[0].modules, this.model, plain);
+    for (const name of this.parameters.keys()) names.delete(name);
+    return names;
   }
 
   /**

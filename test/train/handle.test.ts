@@ -180,7 +180,8 @@ it('samples are taken at every checkpoint where prompts are given', async () => 
     [4, 'What is 3 plus 3?'],
     [8, 'What is 3 plus 3?'],
   ]);
-  await expect(make({ sample_prompts: 'What?' })).rejects.toThrow(/sample_prompts must be a list of texts, but is 'What\?'/);
+  expect((await make({ sample_prompts: 'What?' })).args.sample_prompts).toEqual(['What?']); // one may stand alone
+  await expect(make({ sample_prompts: [7] })).rejects.toThrow(/sample_prompts must be a list of texts, but is \[7\]/);
 });
 
 it('overfitting is noted once, when evaluation loss rises twice while training loss falls', () => {
