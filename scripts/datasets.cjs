@@ -7,7 +7,7 @@ const { cacheFolder, findPython, run, SetupError } = require('./native.cjs');
 const VADER = {
   command: (python) => [
     python,
-    ['-m', 'pip', 'download', '--quiet', '--disable-pip-version-check', '--no-deps', '--no-binary=:all:', 'vaderSentiment==3.3.2'],
+    ['-m', 'pip', 'download', '--quiet', '--disable-pip-version-check', '--no-deps', '--no-binary=vaderSentiment', 'vaderSentiment==3.3.2'],
   ],
   sha256: '5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9',
   inner: 'vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz',

