@@ -12,6 +12,8 @@ import { checkMachine, findChromium, main, root, setUp } from './setup.mjs';
 const DEEP = ['test/deep/**'];
 const PEERS = ['test/interop/**', 'test/notebook/**', 'test/pack.test.ts'];
 const SLOW = [...PEERS, 'test/kernel/**'];
+/** Where the readers are not what is looked for. */
+const FEW = { TUNEBOOK_FUZZ_ROUNDS: '300' };
 const STAGES = {
   all: [
     'dependencies',
@@ -62,7 +64,7 @@ function onNode({ version, path }) {
   const jupyter = join(root, 'test-results', `node-${version}`);
   writeKernelspec(join(jupyter, 'kernels', 'tunebook'), path);
   const left = [...PEERS, ...DEEP, ...(tier === 'deep' ? [] : ['test/kernel/python.test.ts'])];
-  const env = { PATH: `${dirname(path)}${delimiter}${process.env.PATH}`, JUPYTER_PATH: jupyter };
+  const env = { ...FEW, PATH: `${dirname(path)}${delimiter}${process.env.PATH}`, JUPYTER_PATH: jupyter };
   vitest(`quick tier and kernel on Node ${version}`, path, left, env, ['--reporter=dot', '--silent=passed-only']);
 }
 
@@ -74,7 +76,7 @@ await main(async () => {
     one(check('lint and format', ...bin('@biomejs/biome/bin/biome', 'check', '.')));
     one(check('types of the tests', ...bin('typescript/bin/tsc', '-p', 'test')));
     const left = [...(tier === 'fast' ? SLOW : []), ...(tier === 'deep' ? [] : DEEP)];
-    vitest('tests', process.execPath, left, { TUNEBOOK_CHROMIUM: findChromium() ?? '' });
+    vitest('tests', process.execPath, left, { ...(tier === 'fast' ? FEW : {}), TUNEBOOK_CHROMIUM: findChromium() ?? '' });
   }
   if (tier !== 'fast') {
     if (!nodes().length) console.log('\nnpm has no other Node for this platform: all ran on this one alone.');
