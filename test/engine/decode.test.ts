@@ -189,15 +189,18 @@ describe('the decode op is its reference composition', () => {
     check(
       {
         format: q8_0,
-        plan: (made) => ({
-          blocks: made.blocks.map((block) => ({ ...block, v: { weight: normal([32, 64], 0.1) }, o: other(q4_0, 64, 64) })),
+        plan: (made, owned) => ({
+          blocks: made.blocks.map((block) => ({ ...block, v: { weight: normal([32, 64], 0.1) }, o: other(q4_0, 64, 64, owned) })),
         }),
       },
       0.03,
     ));
-  const other = (format: WeightFormat, out: number, into: number): PlannedLayer => ({
-    weight: new Weight(format, [out, into], format.encode!(normal([out * into], 0.1).dataSync() as Float32Array, into)),
-  });
+  const other = (format: WeightFormat, out: number, into: number, owned: Weight[]): PlannedLayer => {
+    const values = normal([out * into], 0.1).dataSync() as Float32Array;
+    const weight = new Weight(format, [out, into], format.encode!(values, into));
+    owned.push(weight);
+    return { weight };
+  };
 });
 
 it('sequences of different lengths go on together, are copied and cut, and see nothing of each other', () => {
