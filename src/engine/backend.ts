@@ -333,14 +333,16 @@ export async function take(tensor: tf.Tensor): Promise<Float32Array> {
   }
 }
 
-/** What TensorFlow says of an op that failed, without its own wrapping; where memory is short, with what takes less. */
+const outOfMemory = (what: string): MemoryError =>
+  new MemoryError(
+    `Out of memory: ${what}. What takes less: a smaller per_device_train_batch_size or max_length, gradient_checkpointing: true, or a 4-bit base model (quantization_config).`,
+  );
+
+/** What TensorFlow says of an op that failed, without its own wrapping; where memory is short, there or in JavaScript, with what takes less. */
 export function plainError(error: Error): Error {
+  if (error instanceof RangeError && /allocation failed/.test(error.message)) return outOfMemory(error.message);
   const [, status, text] = error.message.match(/^Invalid TF_Status: (\d+)\s+Message: ([\s\S]*)/) ?? [];
   if (!status) return error;
   const OUT_OF_MEMORY = '8';
-  return status === OUT_OF_MEMORY
-    ? new MemoryError(
-        `Out of memory: ${text.trim()}. What takes less: a smaller per_device_train_batch_size or max_length, gradient_checkpointing: true, or a 4-bit base model (quantization_config).`,
-      )
-    : new Error(text.trim());
+  return status === OUT_OF_MEMORY ? outOfMemory(text.trim()) : new Error(text.trim());
 }

@@ -3,6 +3,7 @@ import { FileError, InterruptedError, type TrainingError } from '../core/errors'
 import { emit } from '../core/events';
 import { turn } from '../core/interrupt';
 import { figuresHtml, shownAs } from '../core/shown';
+import { plainError } from '../engine/backend';
 import { memoryUsage } from '../engine/memory';
 import { globalNorm } from '../engine/ops/adamw';
 import type { Precision } from '../engine/precision';
@@ -79,8 +80,7 @@ export class Session<M extends TrainedModel, E> {
       if (handle.endWanted) throw new InterruptedError('Ended by a second interrupt, without saving.');
       return await this.finish(began);
     } catch (error) {
-      if (error instanceof RunError) throw await this.rescued(error);
-      throw error;
+      throw error instanceof RunError ? await this.rescued(error) : plainError(error as Error);
     }
   }
 

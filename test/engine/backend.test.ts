@@ -31,6 +31,9 @@ it('errors say what takes less where memory is short', () => {
   const error = plainError(raw);
   expect(error).toBeInstanceOf(MemoryError);
   expect(error.message).toMatch(/^Out of memory: an op asked for 12345 MiB.*smaller per_device_train_batch_size/);
+  expect(plainError(new RangeError('Array buffer allocation failed')).message).toMatch(
+    /^Out of memory: Array buffer allocation failed\. What takes less/,
+  );
   expect(plainError(new Error('something else')).message).toBe('something else');
 });
 it('native bytes are counted', () => {
