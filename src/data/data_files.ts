@@ -26,7 +26,7 @@ export async function configsOf(readme: string): Promise<Config[]> {
   if (head === undefined) return [];
   let found: unknown;
   try {
-    found = (parse(head, { maxAliasCount: 10 }) as { configs?: unknown } | null)?.configs;
+    found = (parse(head, { maxAliasCount: 10, logLevel: 'error' }) as { configs?: unknown } | null)?.configs;
   } catch (error) {
     throw new FileError(`${readme}: its head is not YAML (${(error as Error).message.split('\n')[0]}).`);
   }
