@@ -8,17 +8,18 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { Signal } from '@lumino/signaling';
-import { ADAPTER_MIME, QUANTIZATION_MIME, RUN_MIME } from '@tunebook/views';
+import { ADAPTER_MIME, parseAdapter, parseQuantization, QUANTIZATION_MIME, RUN_MIME } from '@tunebook/views';
 import { AdapterFactory, FileModelFactory } from './adapter/document';
-import { AdapterRenderer } from './adapter/renderer';
+import { AdapterView } from './adapter/view';
 import { addApi } from './api';
+import { ViewRenderer } from './charts/renderer';
 import { addCommands, SHOW_RUNS } from './commands';
 import { type Context, DEFAULT_SETTINGS, IContext, type ViewSettings } from './context';
 import { isOurs } from './kernel';
 import { keepKeys } from './keys';
 import { Missed } from './missed';
 import { serverPath } from './paths';
-import { QuantizationRenderer } from './quantization/renderer';
+import { QuantizationView } from './quantization/view';
 import { hearOfRuns } from './run/known';
 import { collect, RunsPanel } from './run/panel';
 import { RunRenderer } from './run/renderer';
@@ -149,7 +150,8 @@ const adapters: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IRenderMimeRegistry, IContext],
   activate: (app: JupyterFrontEnd, registry: IRenderMimeRegistry, context: Context) => {
-    registry.addFactory({ safe: true, mimeTypes: [ADAPTER_MIME], defaultRank: 10, createRenderer: () => new AdapterRenderer(context) }, 10);
+    const createRenderer = () => new ViewRenderer(ADAPTER_MIME, parseAdapter, (data) => new AdapterView(data, context));
+    registry.addFactory({ safe: true, mimeTypes: [ADAPTER_MIME], defaultRank: 10, createRenderer }, 10);
     const { docRegistry, serviceManager } = app;
     const fileType = 'tunebook-adapter';
     const { trans } = context;
@@ -183,7 +185,7 @@ const quantizations: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IRenderMimeRegistry, IContext],
   activate: (_: JupyterFrontEnd, registry: IRenderMimeRegistry, context: Context) => {
-    const createRenderer = () => new QuantizationRenderer(context);
+    const createRenderer = () => new ViewRenderer(QUANTIZATION_MIME, parseQuantization, (data) => new QuantizationView(data, context));
     registry.addFactory({ safe: true, mimeTypes: [QUANTIZATION_MIME], defaultRank: 10, createRenderer }, 10);
   },
 };

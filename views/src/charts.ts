@@ -52,12 +52,41 @@ export function heatmapSpec(
     const uses = isDense(m) ? `uses ${usedRank(m.singular)} of ${m.rank}` : shapeOf(m);
     return { module: m.name, layer: layer < 0 ? '-' : layer, kind, size: sizeOf(m), uses, selected: m.name === selected };
   });
+  const title = known ? '|dW| / |W|' : normName(modules);
+  return gridSpec(theme, kindsOf(modules), values, width, {
+    size: { field: 'size', title, format: known ? '.3~p' : '.3~g' },
+    tooltip: [
+      { field: 'module', title: 'module' },
+      { field: 'size', title, format: known ? '.3~p' : '.4~g' },
+      { field: 'uses', title: 'directions' },
+    ],
+  });
+}
+
+interface Cell {
+  layer: number | string;
+  kind: string;
+  selected: boolean;
+}
+
+/** Layer by kind of module: a cell for each, coloured by its size, the selected one framed. A page of `width` pixels holds it. */
+export function gridSpec(
+  theme: ChartTheme,
+  kinds: readonly string[],
+  values: readonly Cell[],
+  width: number,
+  { size: { field, title, format }, tooltip }: { size: { field: string; title: string; format: string }; tooltip: object[] },
+): ChartSpec {
   const layers = new Set(values.map(({ layer }) => layer)).size;
-  const kinds = kindsOf(modules);
   const longest = 10 + 6.5 * Math.max(0, ...kinds.map((kind) => kind.length));
   const beside = width >= 58 * kinds.length + 170;
   const step = clamp(Math.floor((width - (beside ? 170 : 60)) / Math.max(1, kinds.length)), 16, Math.max(58, longest));
   const axis = { orient: 'top', labelAngle: step < longest ? -90 : 0, labelLimit: 0 };
+  const legend = {
+    title,
+    format,
+    ...(beside ? {} : { orient: 'bottom', gradientLength: 240, labelOverlap: 'greedy', labelSeparation: 8 }),
+  };
   // Two lines, one of which is seen on whatever colour lies beneath.
   const frame = (stroke: string, strokeWidth: number) => ({
     transform: [{ filter: 'datum.selected' }],
@@ -72,7 +101,10 @@ export function heatmapSpec(
       y: { field: 'layer', type: 'ordinal', title: 'layer', sort: 'ascending' },
     },
     layer: [
-      { mark: { type: 'rect', cursor: 'pointer' }, encoding: sizes(known ? '|dW| / |W|' : normName(modules), known, beside) },
+      {
+        mark: { type: 'rect', cursor: 'pointer' },
+        encoding: { color: { field, type: 'quantitative', scale: { scheme: 'viridis' }, legend }, tooltip },
+      },
       frame('#000', 4),
       frame('#fff', 2),
     ],
@@ -81,27 +113,6 @@ export function heatmapSpec(
 
 /** What a module's size is, where no weight is beside it. */
 export const normName = (modules: readonly AdapterModule[]): string => (modules.some(isDense) ? '|dW|' : 'norm');
-
-/** Colour and words of a cell. */
-const sizes = (title: string, known: boolean, beside: boolean) => {
-  return {
-    color: {
-      field: 'size',
-      type: 'quantitative',
-      scale: { scheme: 'viridis' },
-      legend: {
-        title,
-        format: known ? '.3~p' : '.3~g',
-        ...(beside ? {} : { orient: 'bottom', gradientLength: 240, labelOverlap: 'greedy', labelSeparation: 8 }),
-      },
-    },
-    tooltip: [
-      { field: 'module', title: 'module' },
-      { field: 'size', title, format: known ? '.3~p' : '.4~g' },
-      { field: 'uses', title: 'directions' },
-    ],
-  };
-};
 
 /** Singular values of modules on a logarithmic axis, beside how much of the energy the first of them hold. */
 export function spectrumSpec(modules: readonly AdapterModule[], theme: ChartTheme, width = 1000): ChartSpec {

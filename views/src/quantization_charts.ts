@@ -1,5 +1,5 @@
 import { kindsOf, placeOf } from './adapter';
-import { type ChartSpec, type ChartTheme, chart, clamp } from './charts';
+import { type ChartSpec, type ChartTheme, chart, clamp, gridSpec } from './charts';
 import { BARS, type QuantizationData, type QuantizedModule } from './quantization';
 
 const body = (spec: ChartSpec): ChartSpec => {
@@ -17,48 +17,12 @@ export function errorSpec(
     const { layer, kind } = placeOf(name);
     return { module: name, layer: layer < 0 ? '-' : layer, kind, error, largest, selected: name === selected };
   });
-  const kinds = kindsOf(modules);
-  const layers = new Set(values.map(({ layer }) => layer)).size;
-  const longest = 10 + 6.5 * Math.max(0, ...kinds.map((kind) => kind.length));
-  const beside = width >= 58 * kinds.length + 170;
-  const step = clamp(Math.floor((width - (beside ? 170 : 60)) / Math.max(1, kinds.length)), 16, Math.max(58, longest));
-  const frame = (stroke: string, strokeWidth: number) => ({
-    transform: [{ filter: 'datum.selected' }],
-    mark: { type: 'rect', fill: null, stroke, strokeWidth },
-  });
-  const legend = {
-    title: '|W - Q| / |W|',
-    format: '.3~p',
-    ...(beside ? {} : { orient: 'bottom', gradientLength: 240, labelOverlap: 'greedy', labelSeparation: 8 }),
-  };
-  return chart(theme, {
-    width: { step },
-    height: { step: layers > 40 ? 9 : 14 },
-    data: { values },
-    encoding: {
-      x: {
-        field: 'kind',
-        type: 'nominal',
-        sort: kinds,
-        title: null,
-        axis: { orient: 'top', labelAngle: step < longest ? -90 : 0, labelLimit: 0 },
-      },
-      y: { field: 'layer', type: 'ordinal', title: 'layer', sort: 'ascending' },
-    },
-    layer: [
-      {
-        mark: { type: 'rect', cursor: 'pointer' },
-        encoding: {
-          color: { field: 'error', type: 'quantitative', scale: { scheme: 'viridis' }, legend },
-          tooltip: [
-            { field: 'module', title: 'module' },
-            { field: 'error', title: 'error', format: '.3~p' },
-            { field: 'largest', title: 'largest change', format: '.3~g' },
-          ],
-        },
-      },
-      frame('#000', 4),
-      frame('#fff', 2),
+  return gridSpec(theme, kindsOf(modules), values, width, {
+    size: { field: 'error', title: '|W - Q| / |W|', format: '.3~p' },
+    tooltip: [
+      { field: 'module', title: 'module' },
+      { field: 'error', title: 'error', format: '.3~p' },
+      { field: 'largest', title: 'largest change', format: '.3~g' },
     ],
   });
 }

@@ -11,8 +11,8 @@ import {
   overlapSpec,
   placeOf,
 } from '@tunebook/views';
+import { Place } from '../charts/place';
 import { element } from '../dom';
-import { Place } from './place';
 
 /** For experts: spectra of all layers, how well updates are conditioned, what layers share, growth, what another adapter shares. */
 export class ExpertPage {

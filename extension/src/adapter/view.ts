@@ -1,4 +1,3 @@
-import { Widget } from '@lumino/widgets';
 import {
   type AdapterData,
   type AdapterModule,
@@ -17,15 +16,16 @@ import {
   stableRank,
   usedRank,
 } from '@tunebook/views';
+import { Place } from '../charts/place';
+import { ChartView } from '../charts/view';
 import type { Context } from '../context';
 import { button, download, element, fileName, freshId, table, tabs } from '../dom';
 import { background, themeNow } from '../theme';
 import { blockDrawing } from './block';
 import { ExpertPage } from './expert';
-import { Place } from './place';
 
 /** An adapter: a page for learners, one for experts, and all figures as a table. */
-export class AdapterView extends Widget {
+export class AdapterView extends ChartView {
   private readonly heatmap = new Place();
   private readonly spectrum = new Place();
   private readonly choice: HTMLSelectElement;
@@ -38,17 +38,13 @@ export class AdapterView extends Widget {
   private readonly dense: AdapterModule[];
   private selected: AdapterModule | undefined;
   private page: HTMLElement | undefined;
-  private drawnWidth = 0;
-  private readonly sizes: ResizeObserver;
 
   constructor(
     private readonly data: AdapterData,
-    private readonly context: Context,
+    context: Context,
   ) {
-    super();
+    super(context);
     const { trans } = context;
-    this.addClass('tunebook-view');
-    this.addClass('tunebook-adapter');
     this.dense = data.modules.filter(isDense);
     const shown = this.dense.length ? this.dense : data.modules;
     this.selected = shown.reduce<AdapterModule | undefined>((best, m) => (!best || sizeOf(m) > sizeOf(best) ? m : best), undefined);
@@ -84,7 +80,7 @@ export class AdapterView extends Widget {
       trans.__('Views of the adapter'),
       (panel) => {
         this.page = panel;
-        if (this.isAttached) void this.draw();
+        this.redraw();
       },
     );
     const tools = element(
@@ -101,37 +97,17 @@ export class AdapterView extends Widget {
       element('div', { className: 'tunebook-bar' }, bar, tools),
       element('div', { className: 'tunebook-pages' }, this.learner, this.expert.node, this.figures),
     );
-    context.restyled.connect(this.redraw, this);
-    this.sizes = new ResizeObserver(() => {
-      if (Math.abs(this.width() - this.drawnWidth) > 8) this.redraw();
-    });
-    this.sizes.observe(this.node);
-  }
-
-  protected override onAfterAttach(): void {
-    void this.draw();
-  }
-
-  /** Pixels for a chart; as many as a page has where it is not seen yet. */
-  private width(): number {
-    return this.node.clientWidth || 1000;
   }
 
   private select(name: string): void {
     this.selected = this.data.modules.find((m) => m.name === name) ?? this.selected;
-    void this.draw();
+    this.redraw();
   }
 
-  private redraw(): void {
-    void this.draw();
-  }
-
-  private async draw(): Promise<void> {
+  protected override async draw(width: number): Promise<void> {
     const { data, selected } = this;
     const { trans } = this.context;
     const theme = themeNow();
-    const width = this.width();
-    this.drawnWidth = width;
     if (this.page === this.figures) this.drawFigures();
     else if (this.page === this.learner) {
       const known = data.modules.every(({ weight }) => weight);
@@ -232,12 +208,8 @@ export class AdapterView extends Widget {
     if (picture) download(`${fileName(this.data.name)}.png`, await onBackground(picture));
   }
 
-  override dispose(): void {
-    if (this.isDisposed) return;
-    this.context.restyled.disconnect(this.redraw, this);
-    this.sizes.disconnect();
-    for (const place of [this.heatmap, this.spectrum, this.expert]) place.dispose();
-    super.dispose();
+  protected override get places(): ChartView['places'] {
+    return [this.heatmap, this.spectrum, this.expert];
   }
 }
 

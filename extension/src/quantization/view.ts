@@ -1,4 +1,3 @@
-import { Widget } from '@lumino/widgets';
 import {
   errorSpec,
   figure,
@@ -9,13 +8,14 @@ import {
   quantizationSummary,
   worstOf,
 } from '@tunebook/views';
-import { Place } from '../adapter/place';
+import { Place } from '../charts/place';
+import { ChartView } from '../charts/view';
 import type { Context } from '../context';
 import { element, freshId, table, tabs } from '../dom';
 import { themeNow } from '../theme';
 
 /** The error of every layer, the levels over the values of a chosen one, and all figures as a table. */
-export class QuantizationView extends Widget {
+export class QuantizationView extends ChartView {
   private readonly errors = new Place();
   private readonly levels = new Place();
   private readonly choice: HTMLSelectElement;
@@ -24,17 +24,13 @@ export class QuantizationView extends Widget {
   private readonly figures: HTMLElement;
   private selected: QuantizedModule | undefined;
   private page: HTMLElement | undefined;
-  private drawnWidth = 0;
-  private readonly sizes: ResizeObserver;
 
   constructor(
     private readonly data: QuantizationData,
-    private readonly context: Context,
+    context: Context,
   ) {
-    super();
+    super(context);
     const { trans } = context;
-    this.addClass('tunebook-view');
-    this.addClass('tunebook-adapter');
     this.selected = worstOf(data);
     const id = freshId();
     this.choice = element('select', { id }, ...data.modules.map(({ name }) => element('option', { value: name, textContent: name })));
@@ -69,7 +65,7 @@ export class QuantizationView extends Widget {
       trans.__('Views of the quantisation'),
       (panel) => {
         this.page = panel;
-        if (this.isAttached) void this.draw();
+        this.redraw();
       },
     );
     const notes = data.notes.map((note) => element('p', { className: 'tunebook-age', textContent: note }));
@@ -79,36 +75,17 @@ export class QuantizationView extends Widget {
       element('div', { className: 'tunebook-bar' }, bar),
       element('div', { className: 'tunebook-pages' }, this.layers, this.figures),
     );
-    context.restyled.connect(this.redraw, this);
-    this.sizes = new ResizeObserver(() => {
-      if (Math.abs(this.width() - this.drawnWidth) > 8) this.redraw();
-    });
-    this.sizes.observe(this.node);
-  }
-
-  protected override onAfterAttach(): void {
-    void this.draw();
-  }
-
-  private width(): number {
-    return this.node.clientWidth || 1000;
   }
 
   private select(name: string): void {
     this.selected = this.data.modules.find((m) => m.name === name) ?? this.selected;
-    void this.draw();
+    this.redraw();
   }
 
-  private redraw(): void {
-    void this.draw();
-  }
-
-  private async draw(): Promise<void> {
+  protected override async draw(width: number): Promise<void> {
     const { data, selected } = this;
     if (this.page !== this.layers || !selected) return;
     const { trans } = this.context;
-    const width = this.width();
-    this.drawnWidth = width;
     this.choice.value = selected.name;
     this.about.textContent = trans.__(
       'Packing changes %1 by %2 % of its norm, no value by more than %3. Lines are the levels that its values are rounded to.',
@@ -130,11 +107,7 @@ export class QuantizationView extends Widget {
     );
   }
 
-  override dispose(): void {
-    if (this.isDisposed) return;
-    this.context.restyled.disconnect(this.redraw, this);
-    this.sizes.disconnect();
-    for (const place of [this.errors, this.levels]) place.dispose();
-    super.dispose();
+  protected override get places(): ChartView['places'] {
+    return [this.errors, this.levels];
   }
 }

@@ -14,23 +14,7 @@ struct Fp16 {
 };
 
 inline Vec load(const Fp16* p) { return fp16At(reinterpret_cast<const uint8_t*>(p)); }
-inline uint16_t fp16Of(float x) {
-#if defined(__F16C__)
-  return _cvtss_sh(x, 0);
-#else
-  uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
-  if (magnitude >= 0x47800000) return sign | (magnitude > 0x7f800000 ? 0x7e00 : 0x7c00);
-  if (magnitude < 0x38800000) {  // below the smallest normal number
-    float value;
-    std::memcpy(&value, &magnitude, 4);
-    return sign | static_cast<uint32_t>(std::lrint(std::ldexp(value, 24)));
-  }
-  return sign | ((magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13);
-#endif
-}
-inline void setTo(Fp16& to, float x) { to.bits = fp16Of(x); }
+inline void setTo(Fp16& to, float x) { to.bits = floatToHalf(x); }
 
 struct CacheShape {
   long layers, groups, dim;
