@@ -16,7 +16,7 @@ await main(async () => {
   );
   if (libraries.some((path) => !path.includes('/')))
     throw new SetupError(`${compiler} has no sanitizer libraries: use g++ with libasan and libubsan.`);
-  const tests = ['ops', 'updates', 'backend', 'decode'].map((name) => `test/engine/${name}.test.ts`);
+  const tests = ['ops', 'attention', 'heads', 'updates', 'backend', 'decode'].map((name) => `test/engine/${name}.test.ts`);
   const result = spawnSync(process.execPath, [join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...tests], {
     cwd: root,
     stdio: 'inherit',

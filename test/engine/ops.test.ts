@@ -1,9 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { add } from '../../src/engine/ops/add';
-import { attention, LayerCache, positionsIn } from '../../src/engine/ops/attention';
+import { positionsIn } from '../../src/engine/ops/attention';
 import { attentionBlock } from '../../src/engine/ops/attention_block';
-import { denseCrossEntropy } from '../../src/engine/ops/dense_cross_entropy';
-import { denseLosses } from '../../src/engine/ops/dense_losses';
 import { dropout } from '../../src/engine/ops/dropout';
 import { embedding } from '../../src/engine/ops/embedding';
 import { gatedMlp } from '../../src/engine/ops/gated_mlp';
@@ -15,7 +13,6 @@ import { linear } from '../../src/engine/ops/linear';
 import { linearCrossEntropy } from '../../src/engine/ops/linear_cross_entropy';
 import { qkv } from '../../src/engine/ops/qkv';
 import { rmsNorm } from '../../src/engine/ops/rms_norm';
-import { rope } from '../../src/engine/ops/rope';
 import { swiglu } from '../../src/engine/ops/swiglu';
 import { withPrecision } from '../../src/engine/precision';
 import { record } from '../../src/engine/tape';
@@ -93,125 +90,6 @@ describe('native ops agree with their references', () => {
         },
         shift ? 1e-4 : 1e-6,
       ));
-  for (const [growth, what] of [
-    [0, 'as they come'],
-    [0.3, 'that grow from key to key'],
-    [-0.3, 'that fall from key to key'],
-  ] as const)
-    it(`attention with scores of up to some hundreds, ${what}, against fp64`, () => {
-      const [tokens, heads, dim, scale] = [150, 2, 32, 32 ** -0.5];
-      const factors = Float32Array.from({ length: tokens }, (_, t) => Math.max(0.1, growth < 0 ? 40 + growth * t : growth * t));
-      const grow = tf.concat([tf.ones([tokens, heads, 1]), tf.tensor(factors, [tokens, 1, 1]), tf.ones([tokens, 1, 1])], 1);
-      const qkv = tf.mul(normal([1, tokens, heads + 2, dim], growth ? 1 : 6), growth ? grow : 1);
-      return checkExact(
-        attention,
-        { qkv },
-        { heads, groups: 1, scale },
-        ({ qkv: x }) => {
-          const y = new Float64Array(tokens * heads * dim);
-          const at = (t: number, h: number) => x.subarray((t * (heads + 2) + h) * dim, (t * (heads + 2) + h + 1) * dim);
-          for (let t = 0; t < tokens; t++)
-            for (let h = 0; h < heads; h++) {
-              const q = at(t, h);
-              const scores = Array.from({ length: t + 1 }, () => 0);
-              for (let j = 0; j <= t; j++) for (let i = 0, k = at(j, heads); i < dim; i++) scores[j] += k[i] * q[i] * scale;
-              const top = Math.max(...scores);
-              const p = scores.map((s) => Math.exp(s - top));
-              const total = p.reduce((sum, v) => sum + v, 0);
-              for (let j = 0; j <= t; j++)
-                for (let i = 0, v = at(j, heads + 1); i < dim; i++) y[(t * heads + h) * dim + i] += (p[j] / total) * v[i];
-            }
-          return y;
-        },
-        5e-5,
-      );
-    });
-  for (const [batch, seq, heads, dim] of [
-    [1, 1, 1, 2],
-    [2, 5, 3, 64],
-    [1, 33, 2, 10],
-  ])
-    it(`rope [${batch}, ${seq}, ${heads}, ${dim}]`, () =>
-      checkOp(
-        rope,
-        () => ({
-          x: normal([batch, seq, heads, dim]),
-          ...rotaryTables(
-            { frequencies: Array.from({ length: dim / 2 }, (_, i) => 1 / (i + 1)), factor: 1 },
-            Array.from({ length: seq }, (_, i) => 3 + i),
-          ),
-        }),
-        {},
-        { skip: ['cos', 'sin'] },
-      ));
-  for (const precision of ['fp32', 'bf16'] as const)
-    for (const [batch, seq, heads, groups, dim] of [
-      [1, 1, 1, 1, 4],
-      [2, 7, 4, 2, 8],
-      [1, 70, 9, 3, 64],
-      [1, 130, 2, 1, 33],
-      [2, 49, 3, 3, 16],
-      [1, 70, 2, 1, 128],
-      [1, 37, 2, 2, 256],
-    ])
-      it(`attention in ${precision}: qkv [${batch}, ${seq}, ${heads} + 2 x ${groups}, ${dim}]`, () =>
-        checkOp(
-          attention,
-          () => ({ qkv: normal([batch, seq, heads + 2 * groups, dim]) }),
-          { heads, groups, scale: dim ** -0.5 },
-          { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
-        ));
-  for (const precision of ['fp32', 'bf16'] as const)
-    for (const [batch, lengths] of [
-      [1, [5, 1, 60, 49]],
-      [1, [1, 1, 1]],
-      [2, [100, 28]],
-    ] as const)
-      it(`attention in ${precision} over rows of ${lengths} tokens one behind another`, () =>
-        checkOp(
-          attention,
-          () => ({ qkv: normal([batch, lengths.reduce((sum: number, n) => sum + n, 0) / batch, 8, 24]) }),
-          { heads: 4, groups: 2, scale: 0.2, lengths: [...lengths] },
-          { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
-        ));
-  for (const precision of ['fp32', 'bf16'] as const)
-    for (const [lengths, window] of [[[24, 41, 38, 1]], [[1, 60, 130]], [[150, 5, 90]], [[70, 40, 100], 50], [[30, 3], 4]] as const)
-      it(`attention in ${precision} over rows of ${lengths} tokens that all go on from the first, window ${window}`, () =>
-        checkOp(
-          attention,
-          () => ({ qkv: normal([1, lengths.reduce((sum: number, n) => sum + n, 0), 8, 24]) }),
-          { heads: 4, groups: 2, scale: 0.2, lengths: [...lengths], prefixed: true, window },
-          { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
-        ));
-  for (const precision of ['fp32', 'bf16'] as const)
-    for (const [seq, window, lengths] of [
-      [40, 1, undefined],
-      [130, 7, undefined],
-      [300, 100, undefined],
-      [300, 257, [1, 299]],
-      [60, 500, undefined],
-    ] as const)
-      it(`attention in ${precision} over ${lengths ?? seq} tokens with a window of ${window}`, () =>
-        checkOp(
-          attention,
-          () => ({ qkv: normal([1, seq, 8, 24]) }),
-          { heads: 4, groups: 2, scale: 0.2, window, lengths: lengths && [...lengths] },
-          { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
-        ));
-  for (const precision of ['fp32', 'bf16'] as const)
-    for (const [lengths, cap, window, prefixed] of [
-      [[1], 0.5],
-      [[130], 0.5],
-      [[70, 40, 100], 2, 50],
-      [[70, 40, 100], 30, 50, true],
-    ] as const)
-      it(`attention in ${precision} over ${lengths} tokens with scores within ${cap}, window ${window}, prefixed ${prefixed}`, () =>
-        checkOp(
-          attention,
-          () => ({ qkv: normal([1, lengths.reduce((sum: number, n) => sum + n, 0), 8, 24], 2) }),
-          { heads: 4, groups: 2, scale: 0.2, cap, window, lengths: [...lengths], prefixed },
-          { precision, tolerance: precision === 'bf16' ? 1e-2 : 2e-5 },
-        ));
   for (const format of [undefined, ...weightFormats])
     for (const [rows, wanted, out, rank] of [
       [1, 64, 40, 0],
@@ -429,97 +307,6 @@ describe('native ops agree with their references', () => {
       const made = linear.spec.native?.backward(tf.ones([5, 6]), [u], { scale: 1 }, asked);
       expect(made?.map((t) => t?.shape ?? null)).toEqual([[5, 8], null, null, [6, 2]]);
     }));
-  for (const [rows, dim, vocabulary, format] of [
-    [1, 32, 5, f32],
-    [7, 64, 1000, q8_0],
-    [50, 32, 777, q4_1],
-    [70, 24, 777, undefined],
-  ] as const)
-    it(`linearCrossEntropy [${rows}, ${dim}] over ${vocabulary} ${format?.name ?? 'of a tensor'}`, async () => {
-      const weight = format ? randomWeight(format, vocabulary, dim) : normal([vocabulary, dim], 0.3);
-      const labels = tf.tensor1d(
-        Array.from({ length: rows }, (_, i) => (i * 37) % vocabulary),
-        'int32',
-      );
-      await checkOp(
-        linearCrossEntropy,
-        () => ({ x: normal([rows, dim], 2) }),
-        { frozen: weight, labels, gradient: true },
-        { tolerance: 5e-5 },
-      );
-      await checkOp(
-        linearCrossEntropy,
-        () => ({ x: normal([rows, dim], 2) }),
-        { frozen: weight, labels, gradient: true, cap: 1.5 },
-        { tolerance: 5e-5 },
-      );
-      weight.dispose();
-      labels.dispose();
-    });
-  for (const precision of ['fp32', 'bf16'] as const) {
-    for (const [rows, dim, vocabulary, scale] of [
-      [1, 8, 5, 0.5], // with sure predictions the gradient is what cancellation leaves
-      [7, 33, 600, 2],
-      [300, 32, 777, 2],
-      [1100, 24, 2000, 2],
-      [70, 24, 4000, 12], // logits of some hundred: blocks of the vocabulary differ by more than fp32 has exponents for
-    ])
-      it(`denseCrossEntropy and denseLosses in ${precision}: [${rows}, ${dim}] of ${scale} over ${vocabulary}`, async () => {
-        const labels = tf.tensor1d(
-          Array.from({ length: rows }, (_, i) => (i * 37) % vocabulary),
-          'int32',
-        );
-        const given = () => ({ x: normal([rows, dim], scale), weight: normal([vocabulary, dim]) });
-        const options = { precision, tolerance: precision === 'bf16' ? 2e-2 : 5e-5 };
-        await checkOp(denseCrossEntropy, given, { labels, factor: 1 / rows }, options);
-        await checkOp(denseLosses, given, { labels }, options);
-        await checkOp(denseCrossEntropy, given, { labels, factor: 1 / rows, cap: scale }, options);
-        labels.dispose();
-      });
-  }
-  for (const precision of ['fp32', 'bf16'] as const)
-    for (const [rows, dim, vocabulary, rank, scale, format] of [
-      [1, 32, 5, 1, 1, f32],
-      [7, 33, 600, 3, 1, undefined],
-      [50, 64, 777, 8, 1, q4_1],
-      [300, 64, 777, 16, 1, nf4],
-      [1100, 32, 2000, 40, 0.5, q8_0],
-      [70, 32, 4000, 5, 8, bf16], // blocks of the vocabulary differ by more than fp32 has exponents for
-    ] as const)
-      it(`a low-rank pair of ${rank} beside a head in ${precision}: [${rows}, ${dim}] over ${vocabulary} ${format?.name ?? 'trained'}`, async () => {
-        const labels = tf.tensor1d(
-          Array.from({ length: rows }, (_, i) => (i * 37) % vocabulary),
-          'int32',
-        );
-        const frozen = format && randomWeight(format, vocabulary, dim);
-        const given = (): Record<string, tf.Tensor> => ({
-          x: normal([rows, dim], 2),
-          ...(frozen ? {} : { weight: normal([vocabulary, dim], 0.3) }),
-          u: normal([rows, rank], scale),
-          b: normal([vocabulary, rank], scale),
-        });
-        // matrices are rounded to bf16 too, and of one row's sure prediction cancellation leaves little
-        const tolerance = precision === 'bf16' ? (rows > 1 ? 3e-2 : 6e-2) : 5e-5;
-        await checkOp(denseCrossEntropy, given, { frozen, labels, factor: 1 / rows }, { precision, tolerance });
-        await checkOp(denseLosses, given, { frozen, labels }, { precision, tolerance });
-        await checkOp(denseLosses, given, { frozen, labels, cap: 3 }, { precision, tolerance: 2 * tolerance });
-        if (frozen)
-          await checkOp(linearCrossEntropy, given, { frozen, labels, gradient: false }, { precision, tolerance, skip: ['x', 'u', 'b'] });
-        frozen?.dispose();
-        labels.dispose();
-      });
-  it('a head that does not fit is refused with its shapes', () =>
-    withoutLeaks(() => {
-      const [x, weight, labels] = [normal([2, 4]), normal([5, 4]), tf.tensor1d([1, 2], 'int32')];
-      const [u, b] = [normal([2, 3]), normal([5, 3])];
-      const sum = (given: object, more: object = {}) => denseCrossEntropy({ x, ...given }, { labels, factor: 1, ...more });
-      expect(() => sum({})).toThrow(/either a frozen matrix or a trained one/);
-      expect(() => sum({ weight }, { frozen: weight })).toThrow(/either a frozen matrix or a trained one/);
-      expect(() => sum({ weight: u })).toThrow(/x \[2,4\] and int32 labels \[2\] do not fit a weight of \[2,3\]/);
-      expect(() => sum({ weight, u })).toThrow(/a pair of u \[2,3\] and b \[undefined\] does not fit/);
-      expect(() => sum({ weight, u, b: normal([4, 3]) })).toThrow(/a pair of u \[2,3\] and b \[4,3\] does not fit/);
-      expect(() => linearCrossEntropy({ x, u, b }, { frozen: weight, labels, gradient: true })).toThrow(/denseCrossEntropy does/);
-    }));
   it('gatherRows adds up the gradients of a row that is asked for twice', () =>
     withoutLeaks(() => {
       const x = normal([4, 3]) as tf.Tensor2D;
@@ -614,22 +401,4 @@ describe('native ops agree with their references', () => {
       own.dispose();
       shared.dispose();
     }));
-  for (const [window, cap] of [[undefined], [20], [1], [20, 0.5]])
-    it(`attention through a cache equals attention over everything, window ${window}, cap ${cap}`, () =>
-      withoutLeaks(() => {
-        const [groups, dim, seq] = [2, 16, 60];
-        const all = normal([1, seq, 8, dim]) as tf.Tensor4D;
-        const attributes = { heads: 4, groups, scale: 0.25, window, cap };
-        const expected = attention({ qkv: all }, attributes);
-        const cache = new LayerCache(64, groups, dim);
-        const parts = [
-          [0, 50],
-          [50, 1],
-          [51, 7],
-          [58, 2],
-        ].map(([from, n]) => cache.attend(tf.slice(all, [0, from, 0, 0], [1, n, -1, -1]), from, attributes));
-        expect(tf.max(tf.abs(tf.sub(tf.concat(parts, 1), expected))).dataSync()[0]).toBeLessThan(1e-5);
-        expect(() => cache.attend(all, 10, attributes)).toThrow(/holds 64 positions, but 70/);
-        cache.dispose();
-      }));
 });
