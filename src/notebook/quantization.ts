@@ -144,10 +144,16 @@ export async function inspect_quantization(
   const charts = new ChartThread();
   const found: { module: QuantizedModule; bytes: number }[] = [];
   const kinds = new Set<string>();
+  /** Columns of matrices that cannot be packed so. */
+  const odd: number[] = [];
   try {
     for (const [path, layer] of outline.namedModules()) {
       const format = layer instanceof Linear && !(layer.weight instanceof Parameter) ? how.formatOf(`${path}.weight`) : undefined;
-      if (!format || !(layer instanceof Linear) || layer.inFeatures % format.block) continue;
+      if (!format || !(layer instanceof Linear)) continue;
+      if (layer.inFeatures % format.block) {
+        odd.push(layer.inFeatures);
+        continue;
+      }
       const plain = await source.weight(`${path}.weight`, layer.outFeatures, layer.inFeatures);
       try {
         if (plain.format.block > 1) kinds.add(plain.format.name);
@@ -159,11 +165,20 @@ export async function inspect_quantization(
     const modules = found.map(({ module }) => module);
     const format = how.formatOf('x.weight') as NonNullable<ReturnType<BitsAndBytesConfig['formatOf']>>;
     const four = fourBitOf(format);
+    const kind = four?.levels ?? 'int8';
+    const left = `${kind} packs ${format.block} values along a row; matrices with ${[...new Set(odd)].join(', ')} columns stay as they are`;
+    if (!modules.length)
+      throw new OptionError(
+        `inspect_quantization: nothing of '${name}' would be packed. ${odd.length ? `${left}. load_in_8bit packs rows of any length.` : 'It has no linear layer that is not left out.'}`,
+      );
     const data: QuantizationData = {
       name: basename(name),
-      format: four ? `${four.levels}${four.double ? ' with double quantisation' : ''}` : 'int8',
+      format: `${kind}${four?.double ? ' with double quantisation' : ''}`,
       createdAt: new Date().toISOString(),
-      notes: [...kinds].map((kind) => `The files have these weights as ${kind}: errors are against that.`),
+      notes: [
+        ...[...kinds].map((kind) => `The files have these weights as ${kind}: errors are against that.`),
+        ...(odd.length ? [`${left} (${odd.length} of ${odd.length + modules.length}).`] : []),
+      ],
       bytes: found.reduce((sum, { bytes }) => sum + bytes, 0),
       plainBytes: modules.reduce((sum, m) => sum + 2 * m.outFeatures * m.inFeatures, 0),
       levels: four ? Array.from(LEVELS[four.levels]).sort((a, b) => a - b) : [],

@@ -1,10 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Page } from 'playwright-core';
 import { expect, it } from 'vitest';
 import { Random } from '../../src/core/random';
 import { ADAPTER_MIME, adapterPayload, parseRun, RUN_MIME, type RunData, runPayload } from '../../views/src';
+import { tinyLlama } from '../tiny';
 import { adapter } from '../views/adapters';
 import { hostile } from '../views/hostile';
 import { longRun, runData } from '../views/runs';
@@ -278,14 +279,17 @@ browserIt('themes, keyboard and screen readers', async () => {
     shown(runPayload({ ...longRun(200), id: 'x', status: 'finished', name: 'look' })),
     LOAD,
     `${trainCell('look', 30).replace('await trainer.train();', '')}await trainer.train();\nawait inspect(trainer.model)`,
+    "import { inspect_quantization } from 'tunebook';\nawait inspect_quantization('wide')",
   ]);
+  cpSync(await tinyLlama(8, { hidden_size: 64, intermediate_size: 128 }), join(lab.folder, 'wide'), { recursive: true });
   const { page, errors } = await lab.open('look.ipynb');
-  await runCells(page, 3);
+  await runCells(page, 4);
+  await page.waitForSelector('.tunebook-view:has(.tunebook-heading:text("Quantisation of wide")) .tunebook-chart svg', { timeout: 60_000 });
   await page.waitForSelector('.tunebook-adapter .tunebook-chart svg', { timeout: 60_000 });
   await page.waitForSelector('.tunebook-run .js-plotly-plot .trace', { timeout: 60_000, state: 'attached' });
   await page.click('[data-id="tunebook-runs"]');
   await page.waitForSelector('.tunebook-runs .js-plotly-plot .trace', { timeout: 60_000, state: 'attached' });
-  const tabsOf = ['Plot', 'Samples', 'Figures', 'For learners', 'For experts'];
+  const tabsOf = ['Plot', 'Samples', 'Figures', 'For learners', 'For experts', 'Layers'];
   for (const theme of ['JupyterLab Light', 'JupyterLab Dark', 'JupyterLab Dark High Contrast']) {
     await page.evaluate((name) => (window as any).jupyterapp.commands.execute('apputils:change-theme', { theme: name }), theme);
     await page.waitForTimeout(1500);

@@ -51,5 +51,14 @@ it('a loaded model says how it is packed; what is packed in its files already is
   await model.save_pretrained(`${folder}-packed`);
   model.dispose();
   await expect(inspect_quantization(`${folder}-packed`)).rejects.toThrow(/packed in its files already.*16-bit files/);
+  // What has rows of another length stays as it is, and is told.
+  const some = await inspect_quantization(await tinyLlama(3, { hidden_size: 64, intermediate_size: 96 }));
+  expect(some.modules.length).toBe(12);
+  expect(some.data.notes).toEqual([
+    expect.stringMatching(/packs 64 values along a row; matrices with 96 columns stay as they are \(2 of 14\)/),
+  ]);
+  await expect(inspect_quantization(await tinyLlama(3))).rejects.toThrow(
+    /nothing of .* would be packed. .* with 32, 48 columns .*load_in_8bit/,
+  );
   await expect(inspect_quantization(folder, { quantization: {} })).rejects.toThrow(/packs nothing. Set load_in_4bit/);
 });
