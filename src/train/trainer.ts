@@ -2,6 +2,7 @@ import { inspect } from 'node:util';
 import { InterruptedError, OptionError } from '../core/errors';
 import { emit } from '../core/events';
 import { DISPLAY, figuresHtml, optionsShown, type Shown, shownAs } from '../core/shown';
+import { plainError } from '../engine/backend';
 import type { Precision } from '../engine/precision';
 import type { GivenPush } from '../hub/push';
 import type { Pushed } from '../hub/upload';
@@ -193,6 +194,8 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
     const free = hold(this.base);
     try {
       return await this.carryOut(resume);
+    } catch (error) {
+      throw plainError(error as Error); // the optimizer's state, too, may be what memory is short of
     } finally {
       free();
     }
