@@ -1,26 +1,15 @@
 #!/usr/bin/env node
-// npx tunebook setup: builds the native engine (about a minute, once for each machine) and tests it.
+// npx tunebook: the commands of src/cli, on a Node that can run them.
 'use strict';
-const { untried } = require('./node.cjs');
-const { SetupError, ensureNative, instructionSet } = require('./native.cjs');
-const { selfTest } = require('./selftest.cjs');
+require('./node.cjs');
+const { existsSync } = require('node:fs');
+const { join } = require('node:path');
 
-const [command] = process.argv.slice(2);
-if (command !== 'setup') {
-  console.log('usage: npx tunebook setup\n\nBuilds the native engine for this CPU. Needs Python 3.10+ (for pip) and a C++ compiler.');
-  process.exit(command ? 2 : 0);
-}
-
-async function setUp() {
-  if (untried()) console.log(untried());
-  await ensureNative((text) => console.log(text));
-  console.log('self-test');
-  await selfTest();
-  console.log(`The native engine is ready (${instructionSet()}).`);
-}
-
-setUp().catch((error) => {
-  if (!(error instanceof SetupError)) throw error;
-  console.error(error.message);
+const main = join(__dirname, '..', 'lib', 'cli', 'main.js');
+if (!existsSync(main)) {
+  console.error('This clone is not built yet: run `npm start` (or `npm run build`) in it first.');
   process.exit(1);
-});
+}
+require(main)
+  .main(process.argv.slice(2))
+  .then((code) => process.exit(code));

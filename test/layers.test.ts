@@ -20,6 +20,7 @@ const ROWS = [
   ['train'],
   ['trainers'],
   ['notebook'],
+  ['cli'],
 ];
 const src = resolve(__dirname, '../src');
 const rowOf = (folder: string) => ROWS.findIndex((row) => row.includes(folder));

@@ -10,6 +10,7 @@ import { HUB_DEFAULTS, type HubOptions } from '../hub/settings';
 import { type Choice, chooseFiles, configsOf, README, readmeOf, type SplitPaths } from './data_files';
 import { Dataset } from './dataset';
 import { isGlob, matchGlob } from './glob';
+import { came } from './origin';
 import { formatOf, ROW_DEFAULTS, ROW_FORMATS, type Row, type RowFormat, type RowOptions, readRows } from './rows';
 import { takeSplit } from './slice';
 import { splitOf } from './splits';
@@ -144,7 +145,9 @@ export async function load_dataset(
 ): Promise<DatasetDict | Dataset> {
   const options = readOptions('load_dataset', given, DEFAULTS);
   const splits = await loadSplits(nameOrPath, options);
-  return split === undefined || split === null ? splitsShown(splits) : takeSplit(nameOrPath, splits, split);
+  const from = (rows: Dataset, part: string) => came(rows, { dataset: nameOrPath, name: options.name, split: part });
+  for (const [part, rows] of Object.entries(splits)) from(rows, part);
+  return split === undefined || split === null ? splitsShown(splits) : from(takeSplit(nameOrPath, splits, split), split);
 }
 
 async function loadSplits(nameOrPath: string, options: Choice & RowOptions & HubOptions): Promise<DatasetDict> {

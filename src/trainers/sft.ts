@@ -10,7 +10,7 @@ import { type Example, type Prepared, prepareSft } from '../data/sft';
 import type { CausalLM } from '../models/causal_lm';
 import { takeOff } from '../peft/hold';
 import type { PeftConfig } from '../peft/method';
-import { get_peft_model, PeftModel } from '../peft/model';
+import { baseOf, get_peft_model, PeftModel } from '../peft/model';
 import { type ChatMessage, Tokenizer } from '../tokenizers/tokenizer';
 import type { CallbackLike } from '../train/callbacks/callback';
 import { type GivenOptions, TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
@@ -19,6 +19,8 @@ import * as kinds from '../train/objectives/kinds';
 import { SFT_OTHERS } from '../train/other_options';
 import { Trainer } from '../train/trainer';
 import { previewRows } from './preview';
+import { partsOf, splitConfig } from './run_config';
+import { readYaml, readYamlFile, runYaml, takeEnv } from './run_yaml';
 
 /** Options of supervised fine-tuning: those of every training run, and what is learned of a row. */
 export interface SFTOptions extends TrainingOptions {
@@ -52,6 +54,9 @@ const DEFAULTS: SFTOptions = {
 const OBJECTIVES = { ...kinds };
 
 const ALIASES = { ...TRAINING_ALIASES, ...SFT_OTHERS, max_seq_length: { to: 'max_length' } };
+
+/** All names that SFTConfig takes, older ones too. */
+export const SFT_NAMES = [...Object.keys(DEFAULTS), ...Object.keys(ALIASES)];
 
 export interface SFTConfig extends SFTOptions {}
 
@@ -105,6 +110,8 @@ export interface SFTTrainerOptions {
  * be learned marked, and says what was cut or dropped.
  */
 export class SFTTrainer<M extends CausalLM | PeftModel<CausalLM> = PeftModel<CausalLM>> extends Trainer<M, Example> {
+  private readonly rows: { train_dataset: Dataset; eval_dataset: Dataset | null };
+
   constructor(options: Partial<SFTTrainerOptions> & Record<string, unknown>) {
     const o = readOptions<SFTTrainerOptions>(
       'SFTTrainer',
@@ -148,7 +155,41 @@ export class SFTTrainer<M extends CausalLM | PeftModel<CausalLM> = PeftModel<Cau
       prompts,
       callbacks: o.callbacks ?? [],
     });
+    this.rows = { train_dataset, eval_dataset };
     emit('show', previewRows(train.examples, o.processing_class));
+  }
+
+  /** A trainer of a configuration as `trl sft` takes it (model_name_or_path, dataset_name, use_peft, max_steps, ...); model and rows are loaded. */
+  static async fromConfig(
+    config: Record<string, unknown>,
+    beside: Pick<Partial<SFTTrainerOptions>, 'callbacks'> = {},
+  ): Promise<SFTTrainer> {
+    const { run, training } = splitConfig('sft', config, SFT_NAMES);
+    const args = new SFTConfig(training);
+    const parts = await partsOf(run, args.eval_strategy !== 'no');
+    return new SFTTrainer({ ...parts, args, ...beside });
+  }
+
+  /** A trainer of a configuration in YAML: a file's path, or the text that `toYaml` gives. */
+  static async fromYaml(yaml: string): Promise<SFTTrainer> {
+    const isText = /[:{]\s/.test(yaml);
+    const where = isText ? 'The configuration' : yaml;
+    return SFTTrainer.fromConfig(takeEnv(isText ? readYaml(yaml, where) : readYamlFile(yaml), where));
+  }
+
+  /** The run in YAML, with TRL's keys, for `npx tunebook sft --config` and `fromYaml`: the model, the rows, the adapter and what was set of the options. */
+  toYaml(): string {
+    const base = baseOf<CausalLM>(this.model);
+    const { _name_or_path: name, quantization_config } = base.config as {
+      _name_or_path: string;
+      quantization_config?: Record<string, unknown>;
+    };
+    const peft_config = this.model instanceof PeftModel ? this.model.active_peft_config : null;
+    const set = Object.entries(withoutToken(this.args)).filter(
+      ([option, value]) => JSON.stringify(value) !== JSON.stringify((DEFAULTS as unknown as Record<string, unknown>)[option]),
+    );
+    const { hub_token: _, ...args } = Object.fromEntries(set);
+    return runYaml({ model: { name, quantization: quantization_config }, peft_config, ...this.rows, args });
   }
 }
 
