@@ -11,8 +11,10 @@ export {
   TunebookError,
 } from './core/errors';
 export { on } from './core/events';
+export { concatenate_datasets, interleave_datasets } from './data/combine';
 export { Dataset } from './data/dataset';
-export { type DatasetDict, load_dataset } from './data/load_dataset';
+export { IterableDataset } from './data/iterable_dataset';
+export { type DatasetDict, type IterableDatasetDict, load_dataset } from './data/load_dataset';
 export { type BackendInfo, backend, startBackend } from './engine/backend';
 export { memoryUsage } from './engine/memory';
 export { Profile, peakGflops, profiled } from './engine/profile';

@@ -10,6 +10,26 @@ import { writeText } from '../formats/atomic';
 import { card } from '../hub/card';
 import { type GivenPush, pushSaved } from '../hub/push';
 import type { Pushed } from '../hub/upload';
+import {
+  type ColumnOf,
+  type Columns,
+  checkColumns,
+  columnNames,
+  columnsOf,
+  compareValues,
+  filterOptions,
+  type MapOptions,
+  type Merged,
+  mapOptions,
+  mergedBatch,
+  mergedRow,
+  namesOf,
+  only,
+  renamed,
+  without,
+} from './columns';
+import { IterableDataset } from './iterable_dataset';
+import { partition, type SplitOptions } from './partition';
 import type { Row } from './rows';
 import { splitFiles } from './splits';
 
@@ -17,6 +37,7 @@ export type { Row };
 
 /** Rows that a notebook shows, and characters of each value. */
 const [SHOWN, LONGEST] = [5, 300];
+const jsonLines = (rows: readonly object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 const shortened = (text: string) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text);
 
 /** A conversation as a person reads it, a turn a line; undefined for what is none. */
@@ -46,19 +67,27 @@ const BY_INDEX: ProxyHandler<Dataset> = {
 
 /**
  * Rows in memory, with the methods of Hugging Face's datasets that notebooks use: `dataset[0]` is a row, `dataset.at(-1)` the last one,
- * `dataset['question']` a column. A DataError says what there is where there is no such row or column.
+ * `dataset['question']` a column. A DataError says what there is where there is no such row or column. Each method gives another dataset.
  */
-export class Dataset<R extends Row = Row> implements Iterable<R> {
+export class Dataset<R extends object = Row> implements Iterable<R> {
   readonly [index: number]: R;
 
   constructor(private readonly rows: readonly R[]) {
     // biome-ignore lint/correctness/noConstructorReturn: rows and columns are found by index
-    return new Proxy(this as Dataset<Row>, BY_INDEX) as unknown as Dataset<R>;
+    return new Proxy(this as unknown as Dataset<Row>, BY_INDEX) as unknown as Dataset<R>;
   }
 
   /** A dataset of rows in memory: objects with the columns as keys. */
-  static from_list<R extends Row>(rows: R[]): Dataset<R> {
+  static from_list<R extends object>(rows: R[]): Dataset<R> {
     return new Dataset(rows);
+  }
+  /** A dataset of columns: lists of values, all of one length. */
+  static from_dict<R extends object>(columns: Columns<R>): Dataset<R> {
+    return new Dataset(mergedBatch([], columns, 0, []) as R[]);
+  }
+  /** A dataset of what a generator function yields. */
+  static from_generator<R extends object>(generator: () => Iterable<R>): Dataset<R> {
+    return new Dataset([...generator()]);
   }
 
   /** How many rows there are. */
@@ -71,9 +100,7 @@ export class Dataset<R extends Row = Row> implements Iterable<R> {
   }
   /** The names of all columns that a row has, in the order in which they come. */
   get column_names(): string[] {
-    const names = new Set<string>();
-    for (const row of this.rows) for (const name of Object.keys(row)) names.add(name);
-    return [...names];
+    return columnNames(this.rows);
   }
   [Symbol.iterator](): Iterator<R> {
     return this.rows[Symbol.iterator]();
@@ -103,17 +130,136 @@ export class Dataset<R extends Row = Row> implements Iterable<R> {
   select(indices: Iterable<number>): Dataset<R> {
     return new Dataset([...indices].map((i) => this.at(i)));
   }
-  /** A dataset of what `f` makes of each row (and its number); the rows themselves stay as they are. */
-  map<T extends Row>(f: (row: R, i: number) => T): Dataset<T> {
-    return new Dataset(this.rows.map(f));
+  /** The first n rows. */
+  take(n: number): Dataset<R> {
+    return new Dataset(this.rows.slice(0, n));
+  }
+  /** All rows but the first n. */
+  skip(n: number): Dataset<R> {
+    return new Dataset(this.rows.slice(n));
+  }
+  /** The rows n times, one after another. */
+  repeat(n: number): Dataset<R> {
+    checkNumber('repeat', 'n', n, { integer: true, min: 0 }, 'It is how often the rows come.');
+    return new Dataset(Array.from({ length: n }, () => this.rows).flat());
+  }
+  /** One of so many parts of the rows: one piece of them, or every num_shards-th row with `contiguous: false`. */
+  shard({ num_shards, index, contiguous = true }: { num_shards: number; index: number; contiguous?: boolean }): Dataset<R> {
+    checkNumber('shard', 'num_shards', num_shards, { integer: true, min: 1 }, 'It is the number of parts.');
+    checkNumber('shard', 'index', index, { integer: true, min: 0, below: num_shards }, 'Parts are counted from 0.');
+    if (!contiguous) return new Dataset(this.rows.filter((_, i) => i % num_shards === index));
+    const [each, more] = [Math.floor(this.length / num_shards), this.length % num_shards];
+    const from = each * index + Math.min(index, more);
+    return new Dataset(this.rows.slice(from, from + each + (index < more ? 1 : 0)));
+  }
+
+  /**
+   * A dataset of rows with what `f` makes of each (and its number) merged in, as in Python: its columns are added or take the place of those of
+   * the same names; `remove_columns` are left out. With `batched` f gets columns of values and gives such, of any length.
+   */
+  map<T extends object, Gone extends ColumnOf<R> = never>(
+    f: (row: R, i: number) => T | null | undefined,
+    options?: Partial<MapOptions<Gone>> & { batched?: false } & Record<string, unknown>,
+  ): Dataset<Merged<R, T, Gone>>;
+  map<T extends object, Gone extends ColumnOf<R> = never>(
+    f: (batch: Columns<R>, indices: number[]) => Columns<T>,
+    options: Partial<MapOptions<Gone>> & { batched: true } & Record<string, unknown>,
+  ): Dataset<Merged<R, T, Gone>>;
+  map(f: (row: never, i: never) => unknown, options?: object): Dataset<object> {
+    const { batched, batch_size, remove_columns } = mapOptions(options);
+    const gone = namesOf(remove_columns);
+    if (gone.length) checkColumns('map', gone, this.column_names);
+    if (!batched) return new Dataset(this.rows.map((row, i) => mergedRow(row, f(row as never, i as never), i, gone)));
+    const made: Row[] = [];
+    const size = batch_size ?? this.length;
+    for (let from = 0; from < this.length; from += size) {
+      const rows = this.rows.slice(from, from + size);
+      const numbers = rows.map((_, i) => from + i);
+      for (const row of mergedBatch(rows, f(columnsOf(rows) as never, numbers as never), from, gone)) made.push(row);
+    }
+    return new Dataset(made);
   }
   /** The rows for which `f` is true. */
-  filter(f: (row: R, i: number) => boolean): Dataset<R> {
+  filter<T extends R>(f: (row: R, i: number) => row is T, options?: Record<string, unknown>): Dataset<T>;
+  filter(f: (row: R, i: number) => boolean, options?: Record<string, unknown>): Dataset<R>;
+  filter(f: (row: R, i: number) => boolean, options?: Record<string, unknown>): Dataset<R> {
+    filterOptions(options);
     return new Dataset(this.rows.filter(f));
   }
   /** All rows in an order that the seed draws: the same seed gives the same order. */
   shuffle({ seed = 42 }: { seed?: number } = {}): Dataset<R> {
     return new Dataset(Random.seeded(seed).shuffled(this.rows));
+  }
+  /** All rows by the values of a column, or of several: by the first, among equals by the next. `reverse`: descending, for all or each of them. */
+  sort(column_names: ColumnOf<R> | ColumnOf<R>[], { reverse = false }: { reverse?: boolean | boolean[] } = {}): Dataset<R> {
+    const names = namesOf(column_names);
+    checkColumns('sort', names, this.column_names);
+    const signs = names.map((_, i) => ((Array.isArray(reverse) ? reverse[i] : reverse) ? -1 : 1));
+    const compare = (a: R, b: R) => {
+      for (const [i, name] of names.entries()) {
+        const order = compareValues((a as Row)[name], (b as Row)[name]) * signs[i];
+        if (order) return order;
+      }
+      return 0;
+    };
+    return new Dataset([...this.rows].sort(compare));
+  }
+
+  /** The rows with these columns alone. */
+  select_columns<K extends ColumnOf<R>>(column_names: K | K[]): Dataset<string extends K ? Row : Pick<R, K & keyof R>> {
+    const names = namesOf(column_names);
+    checkColumns('select_columns', names, this.column_names);
+    return new Dataset(this.rows.map((row) => only(row, names))) as never;
+  }
+  /** The rows without these columns. */
+  remove_columns<K extends ColumnOf<R>>(column_names: K | K[]): Dataset<string extends K ? Row : Omit<R, K>> {
+    const names = namesOf(column_names);
+    checkColumns('remove_columns', names, this.column_names);
+    return new Dataset(this.rows.map((row) => without(row, names))) as never;
+  }
+  /** The rows with a column under another name. */
+  rename_column<K extends ColumnOf<R>, N extends string>(
+    from: K,
+    to: N,
+  ): Dataset<string extends K ? Row : Omit<R, K> & Record<N, R[K & keyof R]>> {
+    return this.rename_columns({ [from]: to }) as never;
+  }
+  /** The rows with columns under other names: { old: 'new' }. */
+  rename_columns(names: Readonly<Record<string, string>>): Dataset<Row> {
+    const there = this.column_names;
+    checkColumns('rename_columns', Object.keys(names), there);
+    const after = there.map((name) => (Object.hasOwn(names, name) ? names[name] : name));
+    const twice = after.find((name, i) => after.indexOf(name) !== i);
+    if (twice !== undefined) throw new DataError(`rename_columns: two columns would be called ${show(twice)}.`);
+    return new Dataset(this.rows.map((row) => renamed(row, names)));
+  }
+  /** The rows with one more column, of as many values. */
+  add_column<N extends string, T>(name: N, values: readonly T[]): Dataset<Merged<R, Record<N, T>>> {
+    if (this.column_names.includes(name)) throw new DataError(`add_column: the dataset has a column ${show(name)} already.`);
+    if (values.length !== this.length)
+      throw new DataError(`add_column: ${show(name)} has ${values.length} values, and the dataset ${this.length} rows.`);
+    return new Dataset(this.rows.map((row, i) => ({ ...row, [name]: values[i] }))) as never;
+  }
+  /** The different values of a column, in the order in which they come. */
+  unique<K extends ColumnOf<R>>(column: K): (K extends keyof R ? R[K] : unknown)[] {
+    checkColumns('unique', [column], this.column_names);
+    return [...new Set(this.rows.map((row) => (row as Row)[column] ?? null))] as never;
+  }
+  /** The rows as a stream: for a mixture with others, say. */
+  to_iterable_dataset(): IterableDataset<R> {
+    return new IterableDataset(() => this.rows);
+  }
+  /** The rows as a list of objects. */
+  to_list(): R[] {
+    return [...this.rows];
+  }
+  /** The rows as columns of values. */
+  to_dict(): Columns<R> {
+    return columnsOf(this.rows) as Columns<R>;
+  }
+  /** Writes the rows as JSON Lines, which load_dataset reads here and in Python. */
+  async to_json(path: string): Promise<void> {
+    await writeText(path, jsonLines(this.rows));
   }
 
   /**
@@ -129,24 +275,23 @@ export class Dataset<R extends Row = Row> implements Iterable<R> {
       throw new OptionError(`push_to_hub: split is ${show(split)}; it can be 'train', 'validation' or 'test'.`);
     const save = async (folder: string) => {
       await mkdir(join(folder, 'data'));
-      await writeText(join(folder, 'data', `${split}.jsonl`), this.rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+      await this.to_json(join(folder, 'data', `${split}.jsonl`));
       const about = `Rows of ${this.column_names.map((name) => `\`${name}\``).join(', ')}.`;
       await writeText(join(folder, 'README.md'), card({ tags: ['tunebook'] }, about));
     };
     return pushSaved(repo_id, options, `${split} rows`, save, 'dataset');
   }
 
-  /** Two datasets; `test_size` is a share below 1 or a number of rows. */
-  train_test_split({ test_size = 0.25, seed = 42 }: { test_size?: number; seed?: number } = {}): { train: Dataset<R>; test: Dataset<R> } {
-    checkNumber(
-      'train_test_split',
-      'test_size',
-      test_size,
-      { above: 0, below: this.length },
-      `Give a share below 1, or a number of rows below ${this.length}.`,
-    );
-    const count = test_size < 1 ? Math.ceil(this.length * test_size) : Math.floor(test_size);
-    const rows = Random.seeded(seed).shuffled(this.rows);
-    return { test: new Dataset(rows.slice(0, count)), train: new Dataset(rows.slice(count)) };
+  /**
+   * Two datasets: `test_size` (a quarter by default) and `train_size` are shares below 1 or numbers of rows; `stratify_by_column` gives both the
+   * same shares of a column's values.
+   */
+  train_test_split(options: Partial<SplitOptions<ColumnOf<R>>> & Record<string, unknown> = {}): { train: Dataset<R>; test: Dataset<R> } {
+    const valuesOf = (column: string) => {
+      checkColumns('train_test_split', [column], this.column_names);
+      return this.rows.map((row) => (row as Row)[column] ?? null);
+    };
+    const { train, test } = partition(this.length, valuesOf, options);
+    return { train: this.select(train), test: this.select(test) };
   }
 }

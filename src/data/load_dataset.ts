@@ -10,13 +10,17 @@ import { HUB_DEFAULTS, type HubOptions } from '../hub/settings';
 import { type Choice, chooseFiles, configsOf, README, readmeOf, type SplitPaths } from './data_files';
 import { Dataset } from './dataset';
 import { isGlob, matchGlob } from './glob';
+import { IterableDataset } from './iterable_dataset';
 import { came } from './origin';
+import { streamRows } from './row_stream';
 import { formatOf, ROW_DEFAULTS, ROW_FORMATS, type Row, type RowFormat, type RowOptions, readRows } from './rows';
-import { takeSplit } from './slice';
+import { streamedSplit, takeSplit } from './slice';
 import { splitOf } from './splits';
 
 /** Splits by name: `const { train, test } = await load_dataset('fine-tuning-qa')`. */
-export type DatasetDict = Record<string, Dataset>;
+export type DatasetDict<R extends object = Row> = Record<string, Dataset<R>>;
+/** Streams of rows by the name of their split: `await load_dataset('rows.jsonl', { streaming: true })`. */
+export type IterableDatasetDict<R extends object = Row> = Record<string, IterableDataset<R>>;
 
 /** Splits as Hugging Face's datasets print them; in a notebook with the first rows of each. */
 function splitsShown(splits: DatasetDict): DatasetDict {
@@ -89,25 +93,44 @@ function anywhere(given: Choice['data_files'], data_dir: string | null, format: 
   );
 }
 
-async function readSplits(splits: SplitPaths, folder: string, options: RowOptions, format?: RowFormat): Promise<DatasetDict> {
+/** Paths of files by split, and how they are read. */
+interface Found {
+  splits: SplitPaths;
+  format?: RowFormat;
+}
+
+const inFolder = (splits: SplitPaths, folder: string): SplitPaths =>
+  new Map([...splits].map(([split, files]) => [split, files.map((file) => resolve(folder, file))]));
+
+async function readSplits({ splits, format }: Found, options: RowOptions): Promise<DatasetDict> {
   const made: DatasetDict = {};
   for (const [split, files] of splits) {
     const rows: Row[] = [];
-    for (const file of files) for (const row of await readRows(resolve(folder, file), options, format ?? formatOf(file))) rows.push(row);
+    for (const file of files) for (const row of await readRows(file, options, format ?? formatOf(file))) rows.push(row);
     made[split] = new Dataset(rows);
   }
   return made;
 }
 
-async function fromFolder(folder: string, name: string, options: Choice & RowOptions): Promise<DatasetDict> {
+const streamSplits = ({ splits, format }: Found, options: RowOptions): IterableDatasetDict =>
+  Object.fromEntries(
+    [...splits].map(([split, files]) => [
+      split,
+      new IterableDataset(async function* () {
+        for (const file of files) yield* streamRows(file, options, format ?? formatOf(file));
+      }),
+    ]),
+  );
+
+async function fromFolder(folder: string, name: string, options: Choice): Promise<Found> {
   const files = filesBelow(folder);
   const configs = files.includes(README) ? await configsOf(readmeOf(folder)) : [];
   const splits = chooseFiles(files, configs, options, name);
   if (!splits.size) throw new OptionError(`${folder} holds no file of rows (.jsonl, .json, .csv, .tsv, .parquet or .txt).`);
-  return readSplits(splits, folder, options);
+  return { splits: inFolder(splits, folder) };
 }
 
-async function fromHub(name: string, options: Choice & RowOptions & HubOptions): Promise<DatasetDict> {
+async function fromHub(name: string, options: Choice & HubOptions): Promise<Found> {
   const hub = Object.fromEntries(Object.keys(HUB_DEFAULTS).map((key) => [key, options[key as keyof HubOptions]])) as unknown as HubOptions;
   const choice = { ...options, data_dir: options.data_dir ?? (options.subfolder || null) };
   let splits: SplitPaths = new Map();
@@ -128,39 +151,59 @@ async function fromHub(name: string, options: Choice & RowOptions & HubOptions):
     const configs = await configsOf(readmeOf(folder));
     folder = await resolveDataset(name, (files) => choose(files, configs), hub);
   }
-  return readSplits(splits, folder, options);
+  return { splits: inFolder(splits, folder) };
 }
 
 /**
  * Loads a data set: one that comes with tunebook ('fine-tuning-qa') or that it fetches ('film-sentiment', 'shop-sentiment', 'spam-assassin'), a file (.jsonl,
  * .json, .csv, .tsv, .parquet, .txt, also .gz), a folder laid out as on the Hub (splits by the names of files, or by the configs of its README.md; `name` is
  * one of these), the Hub's 'owner/name', or 'json', 'csv', 'parquet' or 'text' with `data_files`: paths or patterns ('data/*.csv'), or those of each split.
- * Without `split` the splits by name, as in Hugging Face's datasets; `split` is one of them or a part ('train[:10%]', 'train+test').
+ * Without `split` the splits by name, as in Hugging Face's datasets; `split` is one of them or a part ('train[:10%]', 'train+test'). With `streaming`
+ * rows are read while they are asked for, from files of any size. `load_dataset<{ text: string }>(...)` says which columns there are.
  */
-export async function load_dataset(nameOrPath: string, options: { split: string } & LoadDatasetOptions): Promise<Dataset>;
-export async function load_dataset(nameOrPath: string, options?: { split?: null } & LoadDatasetOptions): Promise<DatasetDict>;
+export async function load_dataset<R extends object = Row>(
+  nameOrPath: string,
+  options: { split: string; streaming: true } & LoadDatasetOptions,
+): Promise<IterableDataset<R>>;
+export async function load_dataset<R extends object = Row>(
+  nameOrPath: string,
+  options: { split?: null; streaming: true } & LoadDatasetOptions,
+): Promise<IterableDatasetDict<R>>;
+export async function load_dataset<R extends object = Row>(
+  nameOrPath: string,
+  options: { split: string; streaming?: false } & LoadDatasetOptions,
+): Promise<Dataset<R>>;
+export async function load_dataset<R extends object = Row>(
+  nameOrPath: string,
+  options?: { split?: null; streaming?: false } & LoadDatasetOptions,
+): Promise<DatasetDict<R>>;
 export async function load_dataset(
   nameOrPath: string,
-  { split, ...given }: { split?: string | null } & LoadDatasetOptions = {},
-): Promise<DatasetDict | Dataset> {
+  { split, streaming = false, ...given }: { split?: string | null; streaming?: boolean } & LoadDatasetOptions = {},
+): Promise<DatasetDict | Dataset | IterableDatasetDict | IterableDataset> {
   const options = readOptions('load_dataset', given, DEFAULTS);
-  const splits = await loadSplits(nameOrPath, options);
+  const found = await findFiles(nameOrPath, options);
+  if (streaming) {
+    const splits = streamSplits(found, options);
+    return split === undefined || split === null ? splits : streamedSplit(nameOrPath, splits, split);
+  }
+  const splits = await readSplits(found, options);
   const from = (rows: Dataset, part: string) => came(rows, { dataset: nameOrPath, name: options.name, split: part });
   for (const [part, rows] of Object.entries(splits)) from(rows, part);
   return split === undefined || split === null ? splitsShown(splits) : from(takeSplit(nameOrPath, splits, split), split);
 }
 
-async function loadSplits(nameOrPath: string, options: Choice & RowOptions & HubOptions): Promise<DatasetDict> {
+async function findFiles(nameOrPath: string, options: Choice & RowOptions & HubOptions): Promise<Found> {
   const format = ROW_FORMATS.find((one) => one === nameOrPath);
   if (format && (options.data_files !== null || !existsSync(resolve(nameOrPath))))
-    return readSplits(anywhere(options.data_files, options.data_dir, format), '.', options, format);
+    return { splits: anywhere(options.data_files, options.data_dir, format), format };
   if (OTHER_FORMATS.includes(nameOrPath) && !existsSync(resolve(nameOrPath)))
     throw new OptionError(
       `load_dataset reads ${ROW_FORMATS.join(', ')}, not ${nameOrPath}. Save the rows as Parquet; in Python: load_dataset(${show(nameOrPath)}, ...).to_parquet('rows.parquet')`,
     );
   const path = await find(nameOrPath);
   if (path && statSync(path).isDirectory()) return fromFolder(path, nameOrPath, options);
-  if (path) return readSplits(new Map([[splitOf(path) ?? 'train', [path]]]), dirname(path), options);
+  if (path) return { splits: new Map([[splitOf(path) ?? 'train', [path]]]) };
   if (nameOrPath.includes('/') && !formatOf(basename(nameOrPath))) return fromHub(nameOrPath, options);
   const names = datasetNames();
   const guess = nearest(nameOrPath, names);

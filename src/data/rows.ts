@@ -25,14 +25,14 @@ export const ROW_DEFAULTS: RowOptions = { field: null, delimiter: null };
 const ENDINGS: Record<string, RowFormat> = {
   ...{ jsonl: 'json', ndjson: 'json', json: 'json', csv: 'csv', tsv: 'csv', parquet: 'parquet', txt: 'text' },
 };
-const endingOf = (path: string): string => path.toLowerCase().match(/\.(\w+?)(\.gz)?$/)?.[1] ?? '';
+export const endingOf = (path: string): string => path.toLowerCase().match(/\.(\w+?)(\.gz)?$/)?.[1] ?? '';
 
 /** How a file is read, by the end of its name; undefined for what holds no rows. */
 export const formatOf = (path: string): RowFormat | undefined =>
   Object.hasOwn(ENDINGS, endingOf(path)) ? ENDINGS[endingOf(path)] : undefined;
 
 /** The mark between the fields of a table of separated values: by its first two lines, where no JSON begins there. */
-function separatorOf(text: string): string | undefined {
+export function separatorOf(text: string): string | undefined {
   const [head = '', first = ''] = text.replace(/^\ufeff/, '').split(/\r\n|\n|\r/, 2);
   if (/^\s*[{[]/.test(head)) return undefined;
   return [',', ';', '\t'].find((mark) => head.includes(mark) && first.split(mark).length >= head.split(mark).length);
@@ -81,24 +81,28 @@ function rowsOfJson(text: string, path: string, field: string | null): Row[] {
   return rows;
 }
 
-/** A .jsonl file: an object a line. Lines may end as on any system; blank ones are passed over, byte order marks of joined files too. */
-function rowsOfLines(text: string, path: string): Row[] {
-  return linesOf(text).flatMap((line, i) => {
-    if (!line.trim()) return [];
-    const where = `${path}, line ${i + 1}`;
-    if (line.includes('\0'))
-      throw new DataError(`${where} holds NUL bytes, which are no text: the file was not written to its end, or is of another kind.`);
-    let row: unknown;
-    try {
-      row = JSON.parse(line.replace(/^\ufeff/, ''));
-    } catch (error) {
-      if (!i) refuseCsv(text, path);
-      throw new DataError(`${where} is not JSON (${(error as Error).message}). Each line must be one object.`);
-    }
-    if (!isRow(row)) throw new DataError(`${where} is ${show(row)}, but each line must be one object.`);
-    return [row];
-  });
+/** The object on a line of a .jsonl file; undefined for a blank one. Byte order marks of joined files are passed over. */
+export function rowOfLine(line: string, i: number, path: string, text = line): Row | undefined {
+  if (!line.trim()) return undefined;
+  const where = `${path}, line ${i + 1}`;
+  if (line.includes('\0'))
+    throw new DataError(`${where} holds NUL bytes, which are no text: the file was not written to its end, or is of another kind.`);
+  let row: unknown;
+  try {
+    row = JSON.parse(line.replace(/^\ufeff/, ''));
+  } catch (error) {
+    if (!i) refuseCsv(text, path);
+    throw new DataError(`${where} is not JSON (${(error as Error).message}). Each line must be one object.`);
+  }
+  if (!isRow(row)) throw new DataError(`${where} is ${show(row)}, but each line must be one object.`);
+  return row;
 }
+
+/** A .jsonl file: an object a line. Lines may end as on any system. */
+const rowsOfLines = (text: string, path: string): Row[] =>
+  linesOf(text)
+    .map((line, i) => rowOfLine(line, i, path, text))
+    .filter((row) => row !== undefined);
 
 /** A text file: a row a line. */
 function rowsOfText(text: string): Row[] {

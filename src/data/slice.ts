@@ -1,6 +1,8 @@
 import { OptionError } from '../core/errors';
 import { show } from '../core/options';
+import { concatenate_datasets } from './combine';
 import { Dataset } from './dataset';
+import type { IterableDataset } from './iterable_dataset';
 
 /** A border of a slice: a number of rows or a share of them, from the end where it is negative. */
 function borderOf(text: string | undefined, rows: number, otherwise: number): number {
@@ -25,4 +27,20 @@ export function takeSplit(name: string, splits: Record<string, Dataset>, wanted:
     return set.select(Array.from({ length: Math.max(0, last - first) }, (_, i) => first + i));
   });
   return parts.length === 1 ? parts[0] : new Dataset(parts.flatMap((part) => [...part]));
+}
+
+/** 'train' or 'train+test' of streams; what a part would be is not known before all rows are read. */
+export function streamedSplit(name: string, splits: Record<string, IterableDataset>, wanted: string): IterableDataset {
+  const parts = String(wanted)
+    .split('+')
+    .map((part) => part.trim());
+  for (const part of parts) {
+    if (part.includes('['))
+      throw new OptionError(
+        `load_dataset: split = ${show(wanted)} takes a part of a stream, whose number of rows is not known. Take rows of the whole: split: ${show(part.split('[')[0])}, then dataset.take(1000) or dataset.skip(1000).`,
+      );
+    if (!Object.hasOwn(splits, part))
+      throw new OptionError(`${name} has no split ${show(part)}; it has ${Object.keys(splits).join(', ')}.`);
+  }
+  return parts.length === 1 ? splits[parts[0]] : concatenate_datasets(parts.map((part) => splits[part]));
 }

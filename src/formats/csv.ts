@@ -7,20 +7,33 @@ const MISSING = new Set(',#N/A,#N/A N/A,#NA,-1.#IND,-1.#QNAN,-NaN,-nan,1.#IND,1.
 const NUMBER = /^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i;
 const FLAG = /^(true|false)$/i;
 
+/** A quoted field that is not closed where the text ends: its line. */
+class Unclosed extends Error {
+  constructor(readonly line: number) {
+    super();
+  }
+}
+
+/** One line of a table, or several where a quoted field has line ends in it. */
+interface CsvRecord {
+  line: number;
+  fields: string[];
+}
+
 /** The fields of each record of RFC 4180's CSV, with the line that it begins on. Lines end with LF, CRLF or CR; blank ones are passed over. */
-function records(text: string, separator: string, path: string): { line: number; fields: string[]; quoted: boolean[] }[] {
-  const found: { line: number; fields: string[]; quoted: boolean[] }[] = [];
-  let [at, line] = [0, 1];
+function records(text: string, separator: string, firstLine = 1): CsvRecord[] {
+  const found: CsvRecord[] = [];
+  let [at, line] = [0, firstLine];
   while (at < text.length) {
-    const record = { line, fields: [] as string[], quoted: [] as boolean[] };
+    const record = { line, fields: [] as string[] };
+    let quotedFirst = false;
     for (let more = true; more; ) {
       const isQuoted = text[at] === '"';
       let field = '';
       if (isQuoted) {
         const from = line;
         for (at++; ; at++) {
-          if (at >= text.length)
-            throw new DataError(`${path}, line ${from}: a quoted field is not closed. A quote inside a field is written twice ("").`);
+          if (at >= text.length) throw new Unclosed(from);
           if (text[at] === '"' && text[at + 1] !== '"') break;
           if (text[at] === '"') at++;
           if (text[at] === '\n' || (text[at] === '\r' && text[at + 1] !== '\n')) line++;
@@ -31,53 +44,142 @@ function records(text: string, separator: string, path: string): { line: number;
       const from = at;
       while (at < text.length && text[at] !== separator && text[at] !== '\n' && text[at] !== '\r') at++;
       record.fields.push(field + text.slice(from, at));
-      record.quoted.push(isQuoted);
+      if (record.fields.length === 1) quotedFirst = isQuoted;
       more = text[at] === separator;
       if (more) at++;
     }
     if (text[at] === '\r' && text[at + 1] === '\n') at++;
     at++;
     line++;
-    if (record.fields.length > 1 || record.fields[0] !== '' || record.quoted[0]) found.push(record);
+    if (record.fields.length > 1 || record.fields[0] !== '' || quotedFirst) found.push(record);
   }
   return found;
 }
 
-/** A column's values: numbers or flags where all that are not missing are such, else texts. */
-function typed(column: (string | null)[]): Cell[] {
+type Kind = 'number' | 'flag' | 'text';
+
+/** What a column holds: numbers or flags where all that are not missing are such, else texts. */
+function kindOf(column: (string | null)[]): Kind {
   const there = column.filter((value) => value !== null);
-  if (there.length && there.every((value) => FLAG.test(value))) return column.map((value) => value && value.toLowerCase() === 'true');
-  const whole = (value: string) => !/^\s*[+-]?\d+\s*$/.test(value) || Number.isSafeInteger(Number(value));
-  if (there.length && there.every((value) => NUMBER.test(value) && whole(value)))
-    return column.map((value) => (value === null ? null : Number(value)));
-  return column;
+  if (there.length && there.every(isKind.flag)) return 'flag';
+  return there.length && there.every(isKind.number) ? 'number' : 'text';
 }
+const isKind: Record<Kind, (value: string) => boolean> = {
+  flag: (value) => FLAG.test(value),
+  number: (value) => NUMBER.test(value) && (!/^\s*[+-]?\d+\s*$/.test(value) || Number.isSafeInteger(Number(value))),
+  text: () => true,
+};
+const cast = (value: string | null, kind: Kind): Cell =>
+  value === null || kind === 'text' ? value : kind === 'flag' ? value.toLowerCase() === 'true' : Number(value);
+
+/** The names of columns by the first record; the same name again gets a number behind it, as in pandas. */
+function namesOf({ fields }: CsvRecord): string[] {
+  const seen = new Map<string, number>();
+  return fields.map((field, i) => {
+    const name = field === '' ? `Unnamed: ${i}` : field;
+    const times = seen.get(name) ?? 0;
+    seen.set(name, times + 1);
+    return times ? `${name}.${times}` : name;
+  });
+}
+
+function valuesOf({ line, fields }: CsvRecord, columns: number, separator: string, path: string): (string | null)[] {
+  if (fields.length > columns)
+    throw new DataError(
+      `${path}, line ${line} has ${fields.length} fields, but the first line names ${columns} columns. A field with ${JSON.stringify(separator)} in it must stand in quotes.`,
+    );
+  return Array.from({ length: columns }, (_, i) => (fields[i] === undefined || MISSING.has(fields[i]) ? null : fields[i]));
+}
+
+const unclosed = (path: string, { line }: Unclosed) =>
+  new DataError(`${path}, line ${line}: a quoted field is not closed. A quote inside a field is written twice ("").`);
 
 /**
  * Rows of a CSV text whose first line has the columns' names, with the types that pandas finds: numbers, true and false, null for what is
  * missing, and texts. A DataError names the line of what is no CSV.
  */
 export function readCsv(text: string, path: string, separator = ','): Record<string, Cell>[] {
-  const [head, ...rest] = records(text, separator, path);
-  if (!head) return [];
-  const seen = new Map<string, number>();
-  const names = head.fields.map((field, i) => {
-    const name = field === '' ? `Unnamed: ${i}` : field;
-    const times = seen.get(name) ?? 0;
-    seen.set(name, times + 1);
-    return times ? `${name}.${times}` : name;
-  });
-  const columns: (string | null)[][] = names.map(() => []);
-  for (const { line, fields } of rest) {
-    if (fields.length > names.length)
-      throw new DataError(
-        `${path}, line ${line} has ${fields.length} fields, but the first line names ${names.length} columns. A field with ${JSON.stringify(separator)} in it must stand in quotes.`,
-      );
-    for (const [i, column] of columns.entries()) {
-      const field = fields[i];
-      column.push(field === undefined || MISSING.has(field) ? null : field);
-    }
+  let all: CsvRecord[];
+  try {
+    all = records(text, separator);
+  } catch (error) {
+    throw error instanceof Unclosed ? unclosed(path, error) : error;
   }
-  const values = columns.map(typed);
-  return rest.map((_, row) => Object.fromEntries(names.map((name, i) => [name, values[i][row]])));
+  const [head, ...rest] = all;
+  if (!head) return [];
+  const names = namesOf(head);
+  const rows = rest.map((record) => valuesOf(record, names.length, separator, path));
+  const kinds = names.map((_, i) => kindOf(rows.map((row) => row[i])));
+  return rows.map((row) => Object.fromEntries(names.map((name, i) => [name, cast(row[i], kinds[i])])));
+}
+
+/** Rows that say what the columns of a stream hold. */
+const SAMPLE = 1000;
+/** A field of more characters than this is a quote that was never closed. */
+const LONGEST = 1 << 24;
+
+/** A CSV file that comes line by line. What its columns hold is told by the first 1,000 rows. */
+export class CsvReader {
+  private pending?: { text: string; line: number };
+  private line = 0;
+  private names?: string[];
+  private kinds?: Kind[];
+  private kept: { line: number; values: (string | null)[] }[] = [];
+
+  constructor(
+    private readonly path: string,
+    private readonly separator: string,
+  ) {}
+
+  add(text: string): void {
+    this.line++;
+    const { pending } = this;
+    const record = pending ? { ...pending, text: `${pending.text}\n${text}` } : { text, line: this.line };
+    this.pending = record;
+    if (pending && !text.includes('"') && record.text.length < LONGEST) return;
+    try {
+      for (const one of records(record.text, this.separator, record.line)) this.put(one);
+    } catch (error) {
+      if (!(error instanceof Unclosed)) throw error;
+      if (record.text.length < LONGEST) return;
+      throw unclosed(this.path, error);
+    }
+    this.pending = undefined;
+  }
+
+  private put(record: CsvRecord): void {
+    if (!this.names) this.names = namesOf(record);
+    else this.kept.push({ line: record.line, values: valuesOf(record, this.names.length, this.separator, this.path) });
+  }
+
+  /** The rows that are whole so far; none before their columns' types are told. */
+  take(): Record<string, Cell>[] {
+    return this.kinds || this.kept.length >= SAMPLE ? this.rows() : [];
+  }
+
+  /** The last rows. */
+  finish(): Record<string, Cell>[] {
+    if (this.pending) throw unclosed(this.path, new Unclosed(this.pending.line));
+    return this.rows();
+  }
+
+  private rows(): Record<string, Cell>[] {
+    const { kept, names = [] } = this;
+    this.kept = [];
+    this.kinds ??= names.map((_, i) => kindOf(kept.slice(0, SAMPLE).map(({ values }) => values[i])));
+    const { kinds } = this;
+    return kept.map(({ line, values }) =>
+      Object.fromEntries(
+        names.map((name, i) => {
+          const value = values[i];
+          if (value !== null && !isKind[kinds[i]](value))
+            throw new DataError(
+              `${this.path}, line ${line}: ${JSON.stringify(value)} in the column ${JSON.stringify(name)}, whose first ${SAMPLE} rows hold ${kinds[i] === 'flag' ? 'true and false' : 'numbers'} alone. ` +
+                'A stream cannot go back: load the file without streaming, or as Parquet.',
+            );
+          return [name, cast(value, kinds[i])];
+        }),
+      ),
+    );
+  }
 }

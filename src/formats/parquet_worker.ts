@@ -46,7 +46,7 @@ function plain(value: unknown): unknown {
   return value === undefined ? null : value;
 }
 
-async function read(handle: FileHandle, tell: (parsed: Parsed) => void): Promise<void> {
+async function read(handle: FileHandle, tell: (parsed: Parsed) => void | Promise<void>): Promise<void> {
   const [{ parquetMetadataAsync, parquetReadObjects }, { compressors }] = await libraries;
   const { size: byteLength } = await handle.stat();
   const file = {
@@ -78,17 +78,31 @@ async function read(handle: FileHandle, tell: (parsed: Parsed) => void): Promise
     const rowEnd = rowStart + Number(num_rows);
     const rows = await parquetReadObjects({ file, metadata, rowStart, rowEnd, compressors: bounded });
     if (rows.length !== rowEnd - rowStart) throw new Error(`of ${rowEnd - rowStart} rows there are ${rows.length}`);
-    tell({ rows: rows.map((row) => plain(row) as Record<string, unknown>) });
+    await tell({ rows: rows.map((row) => plain(row) as Record<string, unknown>) });
     rowStart = rowEnd;
   }
 }
 
-parentPort?.on('message', async (path: string) => {
+/** A file to read; `paced`: the next group of rows only after another message. */
+export type Order = { path: string; paced?: boolean } | 'more';
+
+let more = () => {};
+const told = () =>
+  new Promise<void>((resolve) => {
+    more = resolve;
+  });
+
+parentPort?.on('message', async (order: Order) => {
+  if (order === 'more') return more();
   const tell = (parsed: Parsed) => parentPort?.postMessage(parsed);
   try {
-    const handle = await open(path, 'r');
+    const handle = await open(order.path, 'r');
     try {
-      await read(handle, tell);
+      await read(handle, (parsed) => {
+        const asked = order.paced ? told() : undefined;
+        tell(parsed);
+        return asked;
+      });
     } finally {
       await handle.close();
     }

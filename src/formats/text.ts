@@ -19,21 +19,54 @@ function looksUtf16(bytes: Uint8Array): boolean {
   });
 }
 
-/** Bytes of a file as text: UTF-8, without its byte order mark. Anything else is a FileError that says how to convert it. */
-export function decodeText(bytes: Uint8Array, path: string): string {
+/** Fails where a file's first bytes are of another encoding. */
+function refuseOthers(bytes: Uint8Array, path: string): void {
   const other = OTHERS.find(([, mark]) => mark.every((byte, i) => bytes[i] === byte))?.[0] ?? (looksUtf16(bytes) ? 'UTF-16' : undefined);
   if (other)
     throw new FileError(`${path} is ${other}, but UTF-8 is expected. Save it as UTF-8: \`iconv -f ${other} -t UTF-8 FILE > NEW_FILE\`.`);
+}
+
+const notUtf8 = (path: string, line: number) =>
+  new FileError(
+    `${path} is not UTF-8 text (line ${line} holds bytes that are no character). If it was saved in an older encoding, convert it: ` +
+      '`iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW_FILE`.',
+  );
+
+/** Bytes of a file as text: UTF-8, without its byte order mark. Anything else is a FileError that says how to convert it. */
+export function decodeText(bytes: Uint8Array, path: string): string {
+  refuseOthers(bytes, path);
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
     const read = new TextDecoder().decode(bytes);
-    const line = read.slice(0, read.indexOf('\ufffd')).split('\n').length;
-    throw new FileError(
-      `${path} is not UTF-8 text (line ${line} holds bytes that are no character). If it was saved in an older encoding, convert it: ` +
-        '`iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW_FILE`.',
-    );
+    throw notUtf8(path, read.slice(0, read.indexOf('\ufffd')).split('\n').length);
   }
+}
+
+/** The lines of a file that comes in pieces, those of a piece at once; the last is what stands behind the last line end. As `linesOf`. */
+export async function* lineBlocks(pieces: AsyncIterable<Uint8Array>, path: string): AsyncGenerator<string[]> {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  let line = 1;
+  let rest: string | undefined;
+  const decode = (bytes?: Uint8Array) => {
+    try {
+      return decoder.decode(bytes, { stream: bytes !== undefined });
+    } catch {
+      throw notUtf8(path, line + new TextDecoder().decode(bytes).split('\ufffd', 1)[0].split('\n').length - 1);
+    }
+  };
+  for await (const bytes of pieces) {
+    if (rest === undefined) refuseOthers(bytes, path);
+    let text = (rest ?? '') + decode(bytes);
+    // The LF of a CRLF may come with the next piece.
+    const held = text.endsWith('\r') ? '\r' : '';
+    if (held) text = text.slice(0, -1);
+    const lines = linesOf(text);
+    rest = (lines.pop() as string) + held;
+    line += lines.length;
+    if (lines.length) yield lines;
+  }
+  if (rest !== undefined) yield linesOf(rest + decode());
 }
 
 /** A text file in UTF-8, with or without a byte order mark. */

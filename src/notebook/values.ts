@@ -21,7 +21,7 @@ interface Offered {
 
 const MODULES = /^(target_modules|exclude_modules|modules_to_save|feedforward_modules|llm_int8_skip_modules|rank_pattern|alpha_pattern)$/;
 const COLUMNS = /^(dataset_text_field)$/;
-const COLUMN_METHODS = /\.(remove_columns|select_columns|rename_column|unique|sort)$/;
+const COLUMN_METHODS = /\.(remove_columns|select_columns|rename_columns?|unique|sort)$/;
 const ADAPTERS = /\.(set_adapter|delete_adapter)$/;
 
 /** The value of a dotted name; undefined where there is none, or where reading it fails. */

@@ -1,0 +1,71 @@
+"""What Hugging Face's datasets and TRL make of rows. usage: peer_data.py TASK INPUT OUTPUT"""
+
+import json
+import sys
+
+from datasets import ClassLabel, Dataset, concatenate_datasets, interleave_datasets
+
+
+def methods(data):
+    """Rows after each of some calls on the same rows."""
+    rows = Dataset.from_list(data["rows"])
+
+    def double(batch):
+        return {"n": [x for x in batch["n"] for _ in range(2)]}
+
+    def split(**options):
+        labelled = rows.cast_column("label", ClassLabel(names=data["labels"]))
+        parts = labelled.train_test_split(**options, stratify_by_column="label")
+        return [[sum(1 for x in parts[part]["label"] if x == label) for label in range(len(data["labels"]))] for part in parts]
+
+    three = [Dataset.from_list([{"x": f"{name}{i}"} for i in range(n)]) for name, n in zip("abc", data["lengths"])]
+    streams = [one.to_iterable_dataset() for one in three]
+
+    def mixed(sources, **options):
+        return [row["x"] for row in interleave_datasets(sources, **options)]
+
+    def sizes(**options):
+        parts = rows.train_test_split(**options)
+        return [len(parts["train"]), len(parts["test"])]
+
+    made = {
+        "merged": rows.map(lambda row: {"n": row["n"] + 1, "text": row["label"] + "!"}),
+        "removed": rows.map(lambda row: {"n": 1 - row["n"]}, remove_columns=["n", "label"]),
+        "none": rows.map(lambda row: None),
+        "batched": rows.map(lambda batch: {"n": [x * 10 for x in batch["n"]]}, batched=True, batch_size=3),
+        "doubled": rows.map(double, batched=True, remove_columns=rows.column_names),
+        "sorted": rows.sort("n"),
+        "descending": rows.sort(["label", "n"], reverse=[False, True]),
+        "renamed": rows.rename_column("n", "number"),
+        "only": rows.select_columns("label"),
+        "shard": rows.shard(num_shards=3, index=1),
+        "striped": rows.shard(num_shards=3, index=1, contiguous=False),
+        "joined": concatenate_datasets([rows.take(2), rows.skip(5)]),
+    }
+    return {
+        "rows": {name: one.to_list() for name, one in made.items()},
+        "stratified": [split(**options, seed=1) for options in data["splits"]],
+        "sizes": [sizes(**options, seed=1) for options in data["sizes"]],
+        "first": [row["n"] for row in rows.train_test_split(test_size=0.3, shuffle=False)["test"]],
+        "mixed": [mixed(three, stopping_strategy=how) for how in data["strategies"]],
+        "streamed": [mixed(streams, stopping_strategy=how) for how in data["strategies"]],
+    }
+
+
+def pack(data):
+    """TRL's pack_dataset on lists of token ids."""
+    from trl.data_utils import pack_dataset
+
+    def packed(case):
+        rows = Dataset.from_dict({"input_ids": case["rows"], "labels": case["labels"]})
+        return pack_dataset(rows, case["most"], case["strategy"]).to_dict()
+
+    return [packed(case) for case in data["cases"]]
+
+
+if __name__ == "__main__":
+    task, source, target = sys.argv[1:]
+    with open(source) as file:
+        result = globals()[task](json.load(file))
+    with open(target, "w") as file:
+        json.dump(result, file)
