@@ -28,7 +28,7 @@ export { classification_report } from './evaluate/report';
 export { bootstrap, type Interval, type McNemar, mcnemar } from './evaluate/statistics';
 export { generate } from './generate/generate';
 export { GenerationConfig } from './generate/generation_config';
-export { TextStreamer } from './generate/streamer';
+export { AsyncTextIteratorStreamer, TextStreamer } from './generate/streamer';
 export { AutoConfig, AutoModelForCausalLM, AutoTokenizer } from './models/auto';
 export { AutoModelForSequenceClassification } from './models/sequence_classification';
 export { AdapterReport, type InspectOptions, inspect } from './notebook/inspect';

@@ -17,7 +17,7 @@ export class TextStreamer {
 
   constructor(
     private readonly tokenizer: Tokenizer,
-    private readonly write: (text: string) => void = (text) => process.stdout.write(text),
+    protected readonly write: (text: string) => void = (text) => process.stdout.write(text),
   ) {}
 
   /** Takes the next token, and writes what is certain by now. */
@@ -36,10 +36,15 @@ export class TextStreamer {
 
   /** Writes the rest, and a line end; the streamer is ready for another text. */
   end(): void {
+    this.write(`${this.rest()}\n`);
+  }
+
+  /** What is not yet written; the streamer is ready for another text. */
+  protected rest(): string {
     const rest = this.text().slice(this.shown);
     this.tokens = [];
     this.shown = 0;
-    this.write(`${rest}\n`);
+    return rest;
   }
 
   private text(): string {
@@ -67,5 +72,37 @@ export class TextStreamer {
     const shift = text.length - this.text().length;
     for (const token of this.tokens) token.end -= shift;
     this.shown -= shift;
+  }
+}
+
+/** The same as text to go through: `for await (const text of streamer)` beside a generation that it was given to (transformers' AsyncTextIteratorStreamer). */
+export class AsyncTextIteratorStreamer extends TextStreamer implements AsyncIterable<string> {
+  private readonly ready: string[] = [];
+  private over = false;
+  private wake = () => {};
+
+  constructor(tokenizer: Tokenizer) {
+    super(tokenizer, (text) => {
+      this.ready.push(text);
+      this.wake();
+    });
+  }
+
+  /** Gives the rest, and ends the iteration. */
+  override end(): void {
+    const rest = this.rest();
+    this.over = true;
+    if (rest) this.write(rest);
+    else this.wake();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<string, void, void> {
+    while (!this.over || this.ready.length) {
+      while (this.ready.length) yield this.ready.shift() as string;
+      if (this.over) return;
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+    }
   }
 }

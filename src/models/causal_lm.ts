@@ -6,8 +6,8 @@ import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
 import { denseLosses } from '../engine/ops/dense_losses';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
 import * as tf from '../engine/tf';
-import { type GenerateOptions, generate } from '../generate/generate';
-import type { Prompt } from '../generate/prompt';
+import { type Generated, type GenerateOptions, generate } from '../generate/generate';
+import type { Prompt, Prompts } from '../generate/prompt';
 import { Linear, Parameter, TiedLinear } from '../nn';
 import type { GgufPlaces } from '../peft/gguf';
 import type { Tokenizer } from '../tokenizers/tokenizer';
@@ -158,8 +158,8 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
     return ggufPlaces(this.config);
   }
 
-  /** Continues a row of token ids; returns the new ones. See `generate`. */
-  generate(input_ids: Prompt, options: Partial<GenerateOptions> = {}): Promise<number[]> {
+  /** Continues a row of token ids, or several; returns the new ones. See `generate`. */
+  generate<P extends Prompt | Prompts, O extends Partial<GenerateOptions>>(input_ids: P, options?: O): Promise<Generated<P, O>> {
     return generate(this, input_ids, options);
   }
 }

@@ -4,7 +4,7 @@ import { add } from '../engine/ops/add';
 import { LayerCache } from '../engine/ops/attention';
 import * as tf from '../engine/tf';
 import type { Gguf } from '../formats/gguf';
-import { GENERATION_KEYS } from '../generate/generation_config';
+import { GENERATION_KEYS } from '../generate/generation_fields';
 import { ACTIVATIONS, Conv1D, Embedding, LayerNorm, Module } from '../nn';
 import type { Architecture, Report } from './architecture';
 import { type Heads, mixed } from './attention';

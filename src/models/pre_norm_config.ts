@@ -1,6 +1,6 @@
 import { FileError } from '../core/errors';
 import { show } from '../core/options';
-import { GENERATION_KEYS } from '../generate/generation_config';
+import { GENERATION_KEYS } from '../generate/generation_fields';
 import { ACTIVATIONS, type RopeParameters } from '../nn';
 import { checkSizes, type ModelConfig } from './config';
 import { type KeyTable, warnOfUnknown } from './keys';

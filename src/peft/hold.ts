@@ -1,4 +1,5 @@
 import { OptionError } from '../core/errors';
+import type { DecoderPlan } from '../engine/ops/decode';
 
 /** Base models that a training run is on, be it paused. */
 const held = new WeakSet<object>();
@@ -21,6 +22,11 @@ export function refuseHeld(model: object, what: string): void {
 /** An adapter that stands beside a base model, and can be taken off for now: `back` undoes that, `free` ends it for good. */
 interface Wearer {
   stepAside(): { back(): void; free(because: string): void };
+  readonly active_adapters: string[];
+  /** Runs f with these adapters in the place of the active ones. */
+  wearing<T>(names: readonly string[], f: () => T): T;
+  /** What `make` plans with all of these, each one's pairs in the slot of its place among them. */
+  together(names: readonly string[], make: () => DecoderPlan): DecoderPlan;
 }
 
 /** What each base model wears. */

@@ -2,6 +2,7 @@ import { OptionError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
 import { readOptions, show } from '../core/options';
 import { Random } from '../core/random';
+import type { DecoderPlan } from '../engine/ops/decode';
 import { resolveAdapter } from '../hub/resolve';
 import { HUB_DEFAULTS, type HubOptions } from '../hub/settings';
 import { type LowRank, Module, type Parameter } from '../nn';
@@ -9,24 +10,23 @@ import { trainableText } from '../nn/printed';
 import { configIn, configOf } from './configs';
 import { refuseHeld, takeOff, worn } from './hold';
 import { pairsIn } from './lora';
-import { MERGE_DEFAULTS, Merged, type MergeOptions, mergeForGood } from './merge';
+import { MergingAdapters } from './merging';
 import { type Adapter, type BaseModel, checkTask, type PeftConfig } from './method';
 import { Part } from './part';
 import { countOf } from './parts';
 import { peftPrinted } from './printed';
-import { DEFAULT, SavedAdapters } from './saved_adapters';
+import { DEFAULT } from './saved_adapters';
+import { planTogether } from './slots';
 
 export type { BaseModel } from './method';
 
 type Find = Partial<HubOptions> & Record<string, unknown>;
 
-/** What a model's `generate` takes and gives, where it has one. */
-type Generates<M> = M extends { generate(...given: infer A): infer R } ? (...given: A) => R : never;
+/** A model's `generate`, where it has one. */
+type Generates<M> = M extends { generate: infer G } ? G : never;
 
 /** A frozen base model with one or more adapters, of any methods, by name; those that are active answer and are trained. */
-export class PeftModel<M extends BaseModel = BaseModel> extends SavedAdapters<M> {
-  private merged?: Merged;
-
+export class PeftModel<M extends BaseModel = BaseModel> extends MergingAdapters<M> {
   /** Puts a fresh adapter beside the modules that the config names, in the place of what the model wears. */
   static attach<M extends BaseModel>(model: M, config: PeftConfig, seed: number): PeftModel<M> {
     const before = takeOff(model);
@@ -136,6 +136,23 @@ export class PeftModel<M extends BaseModel = BaseModel> extends SavedAdapters<M>
     this.parts.activate(wanted);
   }
 
+  /** Runs f with these adapters in the place of the active ones: for rows of a batch that each go through another. */
+  wearing<T>(names: readonly string[], f: () => T): T {
+    this.refuseMixing(names);
+    return this.parts.wearing(names, f);
+  }
+
+  /** How the decode op is told of several adapters at once: see `Wearer`. */
+  together(names: readonly string[], make: () => DecoderPlan): DecoderPlan {
+    this.refuseMixing(names);
+    return planTogether(this.parts, names, make);
+  }
+
+  private refuseMixing(names: readonly string[]): void {
+    for (const name of names) this.parts.get(name);
+    this.refuseMerged('adapter_names');
+  }
+
   /** Takes an adapter off and frees it. */
   delete_adapter(name: string): void {
     this.parts.get(name);
@@ -159,10 +176,6 @@ export class PeftModel<M extends BaseModel = BaseModel> extends SavedAdapters<M>
     const terms = [...this.parts].reduce((n, [, part]) => n + part.terms, 0);
     this.parts.add(name, new Part(this.base_model, config, { random: Random.seeded(seed), saved, terms }));
     worn.set(this.base_model, this);
-  }
-
-  private refuseMerged(what: string): void {
-    if (this.merged) throw new OptionError(`${what}: adapters are merged into the weights. Call unmerge_adapter() first.`);
   }
 
   /** LoRA's pairs of the active adapters, by the paths of their modules. Its old name: `attached` has what every method has put there. */
@@ -216,9 +229,10 @@ export class PeftModel<M extends BaseModel = BaseModel> extends SavedAdapters<M>
     return trainableText(trainable, all);
   }
 
-  /** Continues a row of token ids with the adapters, as the model's own `generate` does. */
-  generate(...given: Parameters<Generates<M>>): ReturnType<Generates<M>> {
-    return (this.base_model as unknown as { generate: Generates<M> }).generate(...given) as ReturnType<Generates<M>>;
+  /** Continues rows of token ids with the adapters, as the model's own `generate` does. */
+  get generate(): Generates<M> {
+    const model = this.base_model as unknown as { generate(...given: unknown[]): unknown };
+    return model.generate.bind(model) as Generates<M>;
   }
 
   /** Runs f with the adapters off: the base model as it was, but for a table or head that one brought (see from_pretrained). */
@@ -235,55 +249,10 @@ export class PeftModel<M extends BaseModel = BaseModel> extends SavedAdapters<M>
   /** Takes all adapters off the base model and frees them. */
   unload(): M {
     refuseHeld(this.base_model, 'unload');
-    this.merged?.undo();
-    this.merged = undefined;
+    this.unmerge_adapter();
     for (const [name] of [...this.parts].toReversed()) this.delete_adapter(name);
     if (worn.get(this.base_model) === this) worn.delete(this.base_model);
     return this.base_model;
-  }
-
-  /**
-   * Merges the active adapters into the weights, in 16 or 32 bits: a 4-bit matrix is unpacked for it, and packed again only where
-   * `quantization_config` says so. `unmerge_adapter` takes it back.
-   */
-  async merge_adapter(options: MergeOptions = {}): Promise<void> {
-    if (this.merged) return;
-    this.checkMergeable();
-    this.merged = await Merged.into(this.base_model, readOptions('merge_adapter', options, MERGE_DEFAULTS));
-  }
-
-  /** Whether adapters are merged into the weights for now. */
-  get isMerged(): boolean {
-    return this.merged !== undefined;
-  }
-
-  unmerge_adapter(): void {
-    this.merged?.undo();
-    this.merged = undefined;
-  }
-
-  /**
-   * Merges the active adapters into the weights for good and gives back the base model; says how far the largest logit moved, since
-   * merged weights are rounded. They are kept in 16 or 32 bits, and packed again only where `quantization_config` says so.
-   */
-  async merge_and_unload(options: MergeOptions = {}): Promise<M> {
-    const how = readOptions('merge_and_unload', options, MERGE_DEFAULTS);
-    this.checkMergeable();
-    this.unmerge_adapter();
-    await mergeForGood(this.base_model, how, async (pack) => {
-      for (const part of this.parts.attached) await part.keep(pack);
-      return () => this.unload();
-    });
-    return this.base_model;
-  }
-
-  private checkMergeable(): void {
-    refuseHeld(this.base_model, 'merge');
-    if (this.parts.isOff) throw new OptionError('Adapters are disabled; merge them outside of disable_adapter.');
-    for (const name of this.parts.active) {
-      const { unmergeable } = this.parts.get(name);
-      if (unmergeable) throw new OptionError(`The adapter ${show(name)} cannot be merged: ${unmergeable}`);
-    }
   }
 }
 

@@ -52,6 +52,17 @@ export class Parts {
     if (!this.off) this.attach();
   }
 
+  /** Runs f with these in the place of the active ones; nothing of it may take time. */
+  wearing<T>(names: readonly string[], f: () => T): T {
+    const before = this.names;
+    this.activate([...names]);
+    try {
+      return f();
+    } finally {
+      this.activate(before);
+    }
+  }
+
   turnOff(): void {
     if (this.off++ === 0) this.detach();
   }

@@ -5,7 +5,8 @@ import { on } from '../../src/core/events';
 import { Random } from '../../src/core/random';
 import * as tf from '../../src/engine/tf';
 import { readGguf } from '../../src/formats/gguf';
-import { GenerationConfig, generationSettings } from '../../src/generate/generation_config';
+import { GenerationConfig } from '../../src/generate/generation_config';
+import { generationSettings } from '../../src/generate/generation_settings';
 import { candidates, constrain } from '../../src/generate/logits';
 import { resolveModel } from '../../src/hub/resolve';
 import { AutoModelForCausalLM, generate, get_peft_model, LoraConfig, PeftModel, pipeline } from '../../src/index';
@@ -48,6 +49,7 @@ it('processes logits as transformers does', async () => {
     { suppress_tokens: [1, 5], begin_suppress_tokens: [6] },
     { forced_eos_token_id: 17 },
     { forced_eos_token_id: [17, 18], suppress_tokens: [17] },
+    { exponential_decay_length_penalty: [1, 1.5], eos_token_id: [7, 9] },
     { do_sample: true },
     { do_sample: true, top_k: 0 },
     { do_sample: true, top_k: 5, temperature: 0.3 },
@@ -58,6 +60,14 @@ it('processes logits as transformers does', async () => {
     ...[0.1, 0.5, 0.9].map((typical_p) => ({ do_sample: true, top_k: 0, typical_p })),
     { do_sample: true, top_k: 0, epsilon_cutoff: 0.01 },
     { do_sample: true, top_k: 0, eta_cutoff: 0.01 },
+    // Beams keep two tokens at least, or one more than there are end tokens.
+    ...[
+      { top_k: 1 },
+      { top_k: 0, top_p: 0.01 },
+      { top_k: 0, min_p: 0.99 },
+      { top_k: 0, typical_p: 0.05 },
+      { top_k: 0, epsilon_cutoff: 0.9 },
+    ].flatMap((rule) => [258, [258, 3, 4, 5]].map((eos_token_id) => ({ do_sample: true, num_beams: 2, eos_token_id, ...rule }))),
     {
       do_sample: true,
       top_k: 40,
@@ -88,7 +98,7 @@ it('processes logits as transformers does', async () => {
       for (const [id, value] of theirs[i].entries()) expect(row[id], `${what}: ${id}`).toBeCloseTo(value ?? Number.NEGATIVE_INFINITY, 5);
       continue;
     }
-    const { ids, shares } = candidates(row, o);
+    const { ids, shares } = candidates(row, o, o.num_beams === 1 ? 1 : Array.isArray(o.eos_token_id) ? o.eos_token_id.length + 1 : 2);
     expect(
       [...ids].sort((a, b) => a - b),
       what,
@@ -214,9 +224,7 @@ it('takes what the model’s files and the call say as transformers does, and st
 
 it('what it lacks is refused where a call asks for it, and named where a file does', async () => {
   const lacking = {
-    num_beams: 4,
     guidance_scale: 1.5,
-    stop_strings: ['x'],
     encoder_repetition_penalty: 2,
     top_h: 0.4,
     cache_implementation: 'quantized',
@@ -246,6 +254,19 @@ it('what it lacks is refused where a call asks for it, and named where a file do
   plain.generation_config.temperature = 0;
   await expect(generate(plain, prompt, { do_sample: true })).rejects.toThrow(/model's generation_config: temperature/);
   await expect(generate(plain, prompt, { eos_token_id: 'end' as never })).rejects.toThrow(/eos_token_id is 'end'; it is a token id/);
+  for (const [options, text] of [
+    [{ num_return_sequences: 2 }, /num_return_sequences is 2; the likeliest answer is one/],
+    [{ num_beams: 2, num_return_sequences: 3 }, /no more answers than beams: num_beams is 2/],
+    [{ num_beams: 2, early_stopping: 'soon' }, /early_stopping is 'soon'; it is true, false or 'never'/],
+    [{ num_beams: 0 }, /num_beams must be a whole number of at least 1/],
+    [{ stop_strings: [''] }, /stop_strings is .*; it is a text or a list of texts/],
+    [{ stop_strings: 'x' }, /stop_strings needs the tokenizer/],
+    [{ num_beams: 2, streamer: { put() {}, end() {} } }, /a streamer writes one answer/],
+    [{ exponential_decay_length_penalty: [3] }, /it is \[start, factor\]/],
+  ] as const)
+    await expect(generate(plain, prompt, options as object)).rejects.toThrow(text);
+  await expect(generate(plain, { input_ids: [prompt, prompt], attention_mask: [[1]] })).rejects.toThrow(/attention_mask has not the shape/);
+  await expect(generate(plain, { input_ids: [prompt, ['a']] as never })).rejects.toThrow(/a row of token ids or a list of rows/);
   await expect(generate(plain, prompt, { bad_words_ids: [3] as never })).rejects.toThrow(/list of lists/);
   expect(() => new GenerationConfig({ max_new_token: 3 })).toThrow(/Did you mean max_new_tokens/);
   for (const model of [plain, other]) model.dispose();

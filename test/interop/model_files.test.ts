@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { on } from '../../src/core/events';
 import * as tf from '../../src/engine/tf';
-import { GENERATION_KEYS } from '../../src/generate/generation_config';
+import { GENERATION_KEYS } from '../../src/generate/generation_fields';
 import { AutoModelForCausalLM } from '../../src/index';
 import { ARCHITECTURES } from '../../src/models/loading';
 import { GGUF_KEYS, ggufNames } from '../../src/models/pre_norm_gguf';
