@@ -200,7 +200,34 @@ def vocabularies(data):
     return results
 
 
+def sentencepieces(data):
+    """Trains SentencePiece models into folders; what sentencepiece makes of texts, and transformers where the folder has a tokenizer_config.json."""
+    import sentencepiece
+    from transformers import AutoTokenizer
+
+    results = []
+    for case in data["cases"]:
+        path = os.path.join(case["folder"], case["file"])
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(data["train"]), model_writer=open(path, "wb"), minloglevel=2, num_threads=1, **case["options"]
+        )
+        model = sentencepiece.SentencePieceProcessor(model_file=path)
+        ids = [model.encode(text) for text in data["texts"]]
+        result = {"ids": ids, "decoded": [model.decode(one) for one in ids], "pieces": model.get_piece_size(), "theirs": None}
+        if case.get("config"):
+            json.dump(case["config"], open(os.path.join(case["folder"], "tokenizer_config.json"), "w"))
+            tokenizer = AutoTokenizer.from_pretrained(case["folder"])
+            result["theirs"] = [tokenizer.encode(text) for text in data["texts"]]
+        results.append(result)
+    return results
+
+
+def saved_json(data):
+    """Ids by Python's tokenizers, of tokenizer.json files."""
+    return [[e.ids for e in Tokenizer.from_file(path).encode_batch(data["texts"], add_special_tokens=False)] for path in data["files"]]
+
+
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
-    result = {"gguf_tokenizers": gguf_tokenizers, "variants": variants, "splits": splits, "facts": facts, "vocabularies": vocabularies}[task](json.load(open(source)))
+    result = {"gguf_tokenizers": gguf_tokenizers, "variants": variants, "splits": splits, "facts": facts, "vocabularies": vocabularies, "sentencepieces": sentencepieces, "saved_json": saved_json}[task](json.load(open(source)))
     json.dump(result, open(target, "w"))

@@ -112,7 +112,7 @@ async function isAdapter(shelf: Shelf, subfolder: string): Promise<FileError> {
 
 const TOKENIZER = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'chat_template.jinja'];
 /** What a tokenizer is made of where there is no tokenizer.json. */
-const OLDER = ['tokenizer.model', 'vocab.json', 'merges.txt', 'vocab.txt', 'spiece.model'];
+const OLDER = ['tokenizer.model', 'spiece.model', 'spm.model', 'vocab.json', 'merges.txt', 'vocab.txt'];
 
 /** The files of a tokenizer, or the GGUF file that has one inside. */
 export async function takeTokenizer(shelf: Shelf, subfolder: string, gguf_file: string | null): Promise<Found> {

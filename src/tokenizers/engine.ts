@@ -1,5 +1,5 @@
 import { OptionError } from '../core/errors';
-import { mendDecoder, mendPreTokenizer, mendUnigram, normalizer, preTokenizer } from './engine_mends';
+import { mendDecoder, mendNormalizer, mendPreTokenizer, mendUnigram, normalizer, preTokenizer } from './engine_mends';
 
 /** tokenizer.json, as far as it is read here: https://huggingface.co/docs/tokenizers. */
 export interface TokenizerJson {
@@ -33,12 +33,13 @@ interface HubTokenizer {
   id_to_token(id: number): string | undefined;
   pre_tokenizer: HubPreTokenizer | null;
   decoder: HubDecoder | null;
-  normalizer: ((text: string) => string) | null;
+  normalizer: HubNormalizer | null;
   post_processor: unknown;
   model: HubModel;
 }
 /** Of kinds whose pieces have scores, as far as it is mended. */
 export interface HubModel {
+  config?: { byte_fallback?: unknown };
   scores?: number[];
   unk_score?: number;
   unk_token_id?: number;
@@ -51,6 +52,12 @@ export interface HubPreTokenizer {
   pattern?: RegExp | null;
   tokenizers?: HubPreTokenizer[];
   pre_tokenize_text(text: string): string[];
+}
+export interface HubNormalizer {
+  (text: string): string;
+  config: Part;
+  normalizers?: HubNormalizer[];
+  normalize(text: string): string;
 }
 export interface HubDecoder {
   (tokens: string[]): string;
@@ -83,6 +90,7 @@ export class Engine {
       },
       config,
     );
+    mendNormalizer(this.hub.normalizer);
     mendPreTokenizer(this.hub.pre_tokenizer);
     mendDecoder(this.hub.decoder);
     mendUnigram(this.hub.model);

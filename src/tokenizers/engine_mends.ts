@@ -1,4 +1,5 @@
-import type { HubDecoder, HubModel, HubPreTokenizer, Part } from './engine';
+import { byClusters, byLongest, readCharsmap } from './charsmap';
+import type { HubDecoder, HubModel, HubNormalizer, HubPreTokenizer, Part } from './engine';
 
 // Where @huggingface/tokenizers does not compute what the Rust original does: its parts are written in words in which it does, or get
 // the function that does.
@@ -76,6 +77,14 @@ export function normalizer(part: Part): Part {
   if (part.type !== 'Strip') return part;
   const ends = [part.strip_left && strip(String.raw`\A\s+`), part.strip_right && strip(String.raw`\s+\z`)].filter(Boolean);
   return { type: 'Sequence', normalizers: ends };
+}
+
+/** The package guesses what a table of characters holds. `longest`: of our own, for SentencePiece's files. */
+export function mendNormalizer(normalizer: HubNormalizer | null): void {
+  const { type, precompiled_charsmap: table, longest }: Partial<Part> = normalizer?.config ?? {};
+  if (normalizer && type === 'Precompiled' && typeof table === 'string')
+    normalizer.normalize = (longest ? byLongest : byClusters)(readCharsmap(Buffer.from(table, 'base64')));
+  normalizer?.normalizers?.forEach(mendNormalizer);
 }
 
 /** What becomes of the pieces that a pattern matches and of those between them. */
@@ -177,6 +186,8 @@ export function mendDecoder(decoder: HubDecoder | null): void {
  */
 export function mendUnigram(model: HubModel): void {
   const { scores, trie, unk_score = 0, unk_token_id: unknown, tokens_to_ids: ids } = model;
+  const inBytes = (piece: string) => Array.from(Buffer.from(piece), (byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
+  const fallsBack = model.config?.byte_fallback === true;
   if (!scores || !trie) return;
   model.tokenize = (text) => {
     const chars = Array.from(text);
@@ -199,10 +210,15 @@ export function mendUnigram(model: HubModel): void {
     for (let to = chars.length; to > 0; ) {
       const { from, id } = best[to] as { from: number; id?: number };
       const piece = chars.slice(from, to).join('');
-      if (id === unknown && last === unknown && pieces.length) pieces[0] = piece + pieces[0];
-      else pieces.unshift(piece);
+      if (id === unknown && last === unknown && pieces.length) pieces.push(piece + pieces.pop());
+      else pieces.push(piece);
       [to, last] = [from, id];
     }
-    return pieces;
+    pieces.reverse();
+    if (!fallsBack) return pieces;
+    return pieces.flatMap((piece) => {
+      const bytes = ids.has(piece) ? [] : inBytes(piece);
+      return bytes.length && bytes.every((byte) => ids.has(byte)) ? bytes : piece;
+    });
   };
 }

@@ -1,15 +1,13 @@
 import { FileError } from '../core/errors';
 import { warnOnce } from '../core/events';
 import type { GgufValue } from '../formats/gguf';
-import type { AddedToken, TokenizerJson } from './engine';
+import { PIECE_TYPES } from '../formats/sentencepiece';
+import type { TokenizerJson } from './engine';
 import { findPreTokenizer, preTokenizerJson, preTokenizerNames } from './gguf_pre';
+import { addedTokens, mergesOf, piecesDecoder, SPACE, spacesToSigns } from './pieces';
 import type { TokenizerConfig } from './special_tokens';
 
-/** llama.cpp's types of tokens. */
-export const TOKEN_TYPES = { NORMAL: 1, UNKNOWN: 2, CONTROL: 3, USER_DEFINED: 4, UNUSED: 5, BYTE: 6 };
-const { NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE } = TOKEN_TYPES;
-/** SentencePiece's space. */
-const SPACE = '\u2581';
+const { NORMAL, USER_DEFINED, BYTE } = PIECE_TYPES;
 /** Families whose pieces rank as they stand in the vocabulary, whatever their scores. */
 const GEMMA = ['gemma', 'gemma2', 'gemma3', 'gemma3n'];
 const REMEDY = 'Put the tokenizer.json of the model beside the file.';
@@ -74,24 +72,6 @@ class Metadata {
   }
 }
 
-const addedToken = (id: number, content: string, special: boolean): AddedToken => ({
-  id,
-  content,
-  single_word: false,
-  lstrip: false,
-  rstrip: false,
-  normalized: false,
-  special,
-});
-
-/** Control tokens, which decoding may skip, and such as <think>, which are only never split. */
-function addedTokens(tokens: string[], types: number[]): AddedToken[] {
-  return tokens.flatMap((content, id) => {
-    const special = types[id] === CONTROL || types[id] === UNKNOWN;
-    return special || types[id] === USER_DEFINED ? [addedToken(id, content, special)] : [];
-  });
-}
-
 function byteLevel(file: Metadata): { json: TokenizerJson; addBos: boolean } {
   const name = file.value('pre');
   if (name === undefined || name === 'default')
@@ -136,40 +116,6 @@ function byteLevel(file: Metadata): { json: TokenizerJson; addBos: boolean } {
   return { json, addBos: pre.add_bos ?? false };
 }
 
-/**
- * The merges that a SentencePiece vocabulary stands for, best first: each piece from any two others, as transformers derives them.
- * `rank` orders the pieces. Of one rank older pieces come first, and of one piece pairs of older parts, as in the files that were
- * converted first (Llama, Mistral); with `longest` it is the longest left part, then the longest right one, as in later ones (Gemma).
- */
-function mergesOf(ids: Map<string, number>, rank: (id: number) => number, longest: boolean): [string, string][] {
-  const byRank = new Map<number, { piece: string; id: number }[]>();
-  for (const [piece, id] of ids) {
-    const same = byRank.get(rank(id));
-    if (same) same.push({ piece, id });
-    else byRank.set(rank(id), [{ piece, id }]);
-  }
-  const pairsOf = ({ piece, id }: { piece: string; id: number }) => {
-    const pairs: { pair: [string, string]; keys: number[] }[] = [];
-    for (let at = 1; at < piece.length; at++) {
-      const pair: [string, string] = [piece.slice(0, at), piece.slice(at)];
-      const [left, right] = [ids.get(pair[0]), ids.get(pair[1])];
-      if (left !== undefined && right !== undefined) pairs.push({ pair, keys: longest ? [-at, at - piece.length] : [id, left, right] });
-    }
-    return pairs;
-  };
-  const order = ({ keys: a }: { keys: number[] }, { keys: b }: { keys: number[] }) => {
-    const at = a.findIndex((key, i) => key !== b[i]);
-    return at < 0 ? 0 : a[at] - b[at];
-  };
-  const ranks = [...byRank.keys()].sort((a, b) => (a < b ? -1 : 1));
-  return ranks.flatMap((one) =>
-    (byRank.get(one) ?? [])
-      .flatMap(pairsOf)
-      .sort(order)
-      .map(({ pair }) => pair),
-  );
-}
-
 /** The rank of each piece among merges: by its score; where the file lost the scores by its place, with runs of spaces last. */
 function ranksOf(file: Metadata, tokens: string[]): (id: number) => number {
   const scores = file.numbers('scores') ?? file.missing('scores');
@@ -185,24 +131,15 @@ function sentencePiece(file: Metadata): TokenizerJson {
   const tokens = file.tokens.map((token, id) => (file.types[id] === USER_DEFINED ? token.replaceAll(' ', SPACE) : token));
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const prefix = file.flag('add_space_prefix', true);
-  const spaces = { type: 'Replace', pattern: { String: ' ' }, content: SPACE };
   return {
     version: '1.0',
     truncation: null,
     padding: null,
     added_tokens: addedTokens(tokens, file.types),
-    normalizer: prefix ? { type: 'Sequence', normalizers: [{ type: 'Prepend', prepend: SPACE }, spaces] } : spaces,
+    normalizer: prefix ? { type: 'Sequence', normalizers: [{ type: 'Prepend', prepend: SPACE }, spacesToSigns] } : spacesToSigns,
     pre_tokenizer: null,
     post_processor: null,
-    decoder: {
-      type: 'Sequence',
-      decoders: [
-        { type: 'Replace', pattern: { String: SPACE }, content: ' ' },
-        { type: 'ByteFallback' },
-        { type: 'Fuse' },
-        ...(prefix ? [{ type: 'Strip', content: ' ', start: 1, stop: 0 }] : []),
-      ],
-    },
+    decoder: piecesDecoder(prefix),
     model: {
       type: 'BPE',
       dropout: null,

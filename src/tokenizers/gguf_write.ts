@@ -1,9 +1,9 @@
 import { FileError } from '../core/errors';
 import type { GgufValue } from '../formats/gguf';
 import { f32, flag, type GgufEntry, i32, text, u32 } from '../formats/gguf_write';
+import { PIECE_TYPES } from '../formats/sentencepiece';
 import type { ChatTemplates } from './chat_template';
 import type { AddedToken, TokenizerJson } from './engine';
-import { TOKEN_TYPES } from './gguf';
 import { PRE_TOKENIZERS, preTokenizerJson } from './gguf_pre';
 
 type Encode = (text: string) => number[];
@@ -35,9 +35,9 @@ const NO_WAY = 'Export to safetensors (save_pretrained) instead, or keep the GGU
 
 function typeOf(token: string, id: number, added: ReadonlyMap<number, AddedToken>, unk: number | undefined, bytes: boolean): number {
   const known = added.get(id);
-  if (id === unk) return TOKEN_TYPES.UNKNOWN;
-  if (known) return known.special ? TOKEN_TYPES.CONTROL : TOKEN_TYPES.USER_DEFINED;
-  return bytes && /^<0x[0-9A-F]{2}>$/.test(token) ? TOKEN_TYPES.BYTE : TOKEN_TYPES.NORMAL;
+  if (id === unk) return PIECE_TYPES.UNKNOWN;
+  if (known) return known.special ? PIECE_TYPES.CONTROL : PIECE_TYPES.USER_DEFINED;
+  return bytes && /^<0x[0-9A-F]{2}>$/.test(token) ? PIECE_TYPES.BYTE : PIECE_TYPES.NORMAL;
 }
 
 /** The tokens and what they are, by id; ids that no token has, up to the size of the embedding table, are padding. */
@@ -53,10 +53,10 @@ function tokensOf({ json, special }: GgufTokenizer, size: number, pieces: boolea
   const [tokens, types]: [string[], number[]] = [[], []];
   for (let id = 0; id < size; id++) {
     const token = byId.get(id);
-    types.push(token === undefined ? TOKEN_TYPES.UNUSED : typeOf(token, id, added, special('unk'), pieces));
+    types.push(token === undefined ? PIECE_TYPES.UNUSED : typeOf(token, id, added, special('unk'), pieces));
     // A file spells the spaces of user-defined tokens plainly.
     tokens.push(
-      token === undefined ? `[PAD${id}]` : pieces && types[id] === TOKEN_TYPES.USER_DEFINED ? token.replaceAll('\u2581', ' ') : token,
+      token === undefined ? `[PAD${id}]` : pieces && types[id] === PIECE_TYPES.USER_DEFINED ? token.replaceAll('\u2581', ' ') : token,
     );
   }
   return { tokens, types };

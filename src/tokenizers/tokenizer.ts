@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { FileError, OptionError } from '../core/errors';
@@ -26,6 +26,7 @@ import { convertGguf } from './gguf';
 import { tokenizerEntries, valuesOf } from './gguf_write';
 import type { Rendered } from './jinja/template';
 import { type Offset, offsetsOf } from './offsets';
+import { convertSentencePiece } from './sentencepiece';
 import {
   contentOf,
   extraTokens,
@@ -40,6 +41,9 @@ import {
 export type { ChatMessage, ChatOptions, Message } from './chat_template';
 
 type Side = 'left' | 'right';
+
+/** What SentencePiece models are called. */
+export const SENTENCE_PIECE = ['tokenizer.model', 'spiece.model', 'spm.model'];
 
 export interface Tokenizer {
   /** See `called`. */
@@ -77,14 +81,18 @@ export class Tokenizer extends WithSpecialTokens {
     return [new Engine(this.json, { eos_token: this.eos_token }), new Set(specials)];
   }
 
-  /** Reads tokenizer.json, tokenizer_config.json and the chat templates of a folder. */
+  /** Reads tokenizer.json (or a SentencePiece model), tokenizer_config.json and the chat templates of a folder. */
   static async fromFolder(folder: string): Promise<Tokenizer> {
-    const path = join(folder, 'tokenizer.json');
-    if (!existsSync(path))
-      throw new FileError(`${folder} has no tokenizer.json. Save the tokenizer beside the model (tokenizer.save_pretrained).`);
+    const path = ['tokenizer.json', ...SENTENCE_PIECE].map((name) => join(folder, name)).find(existsSync);
+    if (path === undefined)
+      throw new FileError(
+        `${folder} has no tokenizer.json, and no SentencePiece model (${SENTENCE_PIECE.join(', ')}). Save the tokenizer beside the model (tokenizer.save_pretrained).`,
+      );
     const configPath = join(folder, 'tokenizer_config.json');
-    const config: TokenizerConfig = existsSync(configPath) ? await readJson(configPath) : {};
-    const json = await readJson(path);
+    const given: TokenizerConfig = existsSync(configPath) ? await readJson(configPath) : {};
+    const { json, config } = path.endsWith('.json')
+      ? { json: await readJson(path), config: given }
+      : convertSentencePiece(await readFile(path), path, given);
     try {
       config.chat_template = await readTemplates(folder, config.chat_template);
       return new Tokenizer(json, config);

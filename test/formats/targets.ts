@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Random } from '../../src/core/random';
 import { readGguf } from '../../src/formats/gguf';
 import { readParquet } from '../../src/formats/parquet';
@@ -63,6 +63,16 @@ async function ggufModel(): Promise<string> {
   return (await model()).save_pretrained_gguf(path, tinyTokenizer(), { quantization_method: 'q8_0' });
 }
 
+/** Models of some hundred pieces with a table of characters, which sentencepiece has trained. */
+async function sentencePiece(file: string): Promise<Target> {
+  const path = join(quickFolder(), 'tokenizer.model');
+  const read = async () => {
+    const tokenizer = await AutoTokenizer.from_pretrained(dirname(path));
+    tokenizer.decode(tokenizer.encode('The quick Straße, ﬁnd <think> 日本'));
+  };
+  return { bytes: readFileSync(join(__dirname, file)), path, mutate: mutated, read };
+}
+
 /** Every reader of files that come from elsewhere. */
 export const TARGETS: Record<string, () => Promise<Target>> = {
   async safetensors() {
@@ -117,6 +127,8 @@ export const TARGETS: Record<string, () => Promise<Target>> = {
     };
     return { bytes: readFileSync(path), path, mutate: mutatedJsonText, read };
   },
+  'a SentencePiece model of BPE': () => sentencePiece('bpe.model'),
+  'a SentencePiece model of Unigram': () => sentencePiece('unigram.model'),
   async 'tokenizer_config.json'() {
     const folder = quickFolder();
     await tinyTokenizer().save_pretrained(folder);
