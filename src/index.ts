@@ -21,6 +21,8 @@ export { Profile, peakGflops, profiled } from './engine/profile';
 export { classify } from './evaluate/classify';
 export { type Comparison, compare } from './evaluate/compare';
 export { fewShot } from './evaluate/few_shot';
+export { ModelPairwiseJudge, type PairwiseJudge, ReaderPairwiseJudge } from './evaluate/judge';
+export { type Judgement, judge } from './evaluate/judgement';
 export { loglikelihood } from './evaluate/likelihood';
 export { evaluate } from './evaluate/loss';
 export { EvaluationModule } from './evaluate/metrics';

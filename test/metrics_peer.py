@@ -69,6 +69,12 @@ def interval(case):
     return [r.low, r.high]
 
 
+def kappa(case):
+    from sklearn.metrics import cohen_kappa_score
+
+    return float(cohen_kappa_score(case["a"], case["b"]))
+
+
 def harness(case):
     """lm-evaluation-harness's own backend: logarithms of probabilities of continuations, and whether they are greedy."""
     from lm_eval.api.instance import Instance
@@ -95,5 +101,5 @@ if __name__ == "__main__":
     if task == "all":
         result = [classification(c) if c["kind"] == "labels" else texts(c) for c in given]
     else:
-        result = {"binomial": binomial, "interval": interval, "harness": harness}[task](given)
+        result = {"binomial": binomial, "interval": interval, "harness": harness, "kappa": kappa}[task](given)
     json.dump(plain(result), open(target, "w"))

@@ -5,6 +5,8 @@ export interface Events {
   run: { run: object; handle: object; what: 'begin' | 'step' | 'change' | 'end' };
   /** A picture of a run is wanted, as a PNG; whoever can draws it at once. */
   picture: { run: object; give(png: Uint8Array): void };
+  /** A chart of figures is wanted, as a PNG; whoever can draws it. `kind` says which chart shows such `data`. */
+  chart: { kind: string; data: object; give(png: Promise<Uint8Array>): void };
   /** A line of progress that replaces the one before it with the same id. */
   progress: { id: string; text: string; done?: boolean };
   /** Something worth a table or a marked-up text. */

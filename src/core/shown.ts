@@ -1,4 +1,5 @@
 import { type InspectOptions, inspect } from 'node:util';
+import { emit } from './events';
 import { cellText, escapeHtml } from './html';
 
 /** What notebooks ask a value for that knows how it is to be shown. */
@@ -65,3 +66,16 @@ export function figuresHtml(figures: object): string {
 
 /** Text as it stands, with a line above it. */
 export const preHtml = (head: string, text: string): string => `<p>${escapeHtml(head)}</p><pre>${escapeHtml(text)}</pre>`;
+
+/** What a value shows, with a chart of its figures above the table where somebody draws one. */
+export async function withChart(
+  shown: Shown,
+  chart: { kind: string; data: object; alt: string },
+): Promise<Shown & { 'image/png'?: string }> {
+  let drawn: Promise<Uint8Array> | undefined;
+  emit('chart', { kind: chart.kind, data: chart.data, give: (png) => (drawn = png) });
+  if (!drawn) return shown;
+  const png = Buffer.from(await drawn).toString('base64');
+  const image = `<img alt="${escapeHtml(chart.alt)}" src="data:image/png;base64,${png}">`;
+  return { ...shown, 'text/html': `${image}${shown['text/html']}`, 'image/png': png };
+}

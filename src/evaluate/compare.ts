@@ -2,6 +2,7 @@ import { inspect } from 'node:util';
 import { DataError, OptionError } from '../core/errors';
 import { escapeHtml, tableHtml } from '../core/html';
 import { readOptions, show } from '../core/options';
+import { DISPLAY, type Shown, withChart } from '../core/shown';
 import type { Row } from '../data/dataset';
 import { CausalLM } from '../models/causal_lm';
 import { PeftModel } from '../peft/model';
@@ -135,13 +136,18 @@ export class Comparison {
     return [line(columns), ...rows.map((row) => line(columns.map((key) => row[key]))), '', this.verdict()].join('\n');
   }
 
-  [Symbol.for('Jupyter.display')](): Record<string, string> {
-    const matrices = ['before', 'after'].map((name) => `<div style="margin-right:2em"><b>${name}</b>${this.matrixHtml(name)}</div>`);
+  /** A picture of the figures with their intervals and of both confusion matrices, where somebody draws it; tables; text. */
+  [DISPLAY](): Promise<Shown> {
     const counted = labelsOf(this.references).length <= MOST_LABELS;
+    const pair = counted ? ['before', 'after'] : [];
+    const matrices = pair.map((name) => `<div style="margin-right:2em"><b>${name}</b>${this.matrixHtml(name)}</div>`);
     const html =
       `${tableHtml(this.table())}<p>${escapeHtml(this.verdict())} Intervals hold ${this.confidence * 100} %.</p>` +
       (counted ? `<p>True labels down, predicted ones across:</p><div style="display:flex;flex-wrap:wrap">${matrices.join('')}</div>` : '');
-    return { 'text/html': html, 'text/plain': this[inspect.custom]() };
+    const results = this.results.map(({ name, metrics }) => ({ name, metrics }));
+    const data = { results, matrices: pair.map((name) => ({ name, ...this.confusion_matrix(name) })) };
+    const alt = `What ${results.map(({ name }) => name).join(', ')} reached, with intervals of ${this.confidence * 100} %`;
+    return withChart({ 'text/html': html, 'text/plain': this[inspect.custom]() }, { kind: 'comparison', data, alt });
   }
 
   private matrixHtml(name: string): string {

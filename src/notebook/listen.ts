@@ -1,6 +1,7 @@
 import { on } from '../core/events';
 import type { Handle } from '../train/handle';
 import type { Run } from '../train/run';
+import { CHARTS, drawn } from './charts';
 import { Display, inNotebook } from './display';
 import { LiveRuns } from './live';
 import { runData } from './run_data';
@@ -32,6 +33,7 @@ export function listen(): void {
     views.update(run as Run, what);
   });
   on('picture', ({ run, give }) => give(runPng(runData(run as Run))));
+  on('chart', ({ kind, data, give }) => CHARTS[kind] && give(drawn(CHARTS[kind](data))));
   on('progress', ({ id, text, done }) => {
     if (inNotebook()) {
       const line = lines.get(id) ?? new Line(id);

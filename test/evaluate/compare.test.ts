@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { beforeAll, expect, it } from 'vitest';
+import { DISPLAY } from '../../src/core/shown';
 import * as tf from '../../src/engine/tf';
 import {
   AutoModelForCausalLM,
@@ -159,7 +160,8 @@ it('an adapter is compared with its model without it, and with baselines', async
   expect(result.report()).toMatch(/accuracy {27}1\.00 {8}24/);
   expect(JSON.parse(JSON.stringify(result)).results).toHaveLength(4);
   expect(inspect(result)).toMatch(/^ +accuracy .*\nbefore .*\nfew-shot .*\nalways .*\nafter +1\.000 \(1\.000 to 1\.000\)/);
-  const shown = (result as unknown as Record<symbol, () => Record<string, string>>)[Symbol.for('Jupyter.display')]();
+  const shown = (await result[DISPLAY]()) as Record<string, string>;
+  expect(Buffer.from(shown['image/png'], 'base64').subarray(1, 4).toString()).toBe('PNG');
   expect(shown['text/html']).toMatch(/<th[^>]*>accuracy<\/th>/);
   expect(shown['text/html']).toContain('McNemar');
 });

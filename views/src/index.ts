@@ -35,6 +35,7 @@ export {
 } from './adapter_file';
 export { adapterCsv, adapterSummary, shapeOf } from './adapter_summary';
 export { type ChartSpec, type ChartTheme, heatmapSpec, historySpec, normName, overlapSpec, PAPER, spectrumSpec } from './charts';
+export { type ComparisonData, comparisonSpec } from './comparison';
 export { EVENT_KINDS, eventKind } from './events';
 export { betweenSpec, conditionSpec, layersSpec } from './expert_charts';
 export { type LayersOverlap, layersOverlap, type NamedUpdate } from './layers';
