@@ -161,22 +161,23 @@ async function fromHub(name: string, options: Choice & HubOptions): Promise<Foun
  * Without `split` the splits by name, as in Hugging Face's datasets; `split` is one of them or a part ('train[:10%]', 'train+test'). With `streaming`
  * rows are read while they are asked for, from files of any size. `load_dataset<{ text: string }>(...)` says which columns there are.
  */
+// NoInfer: what takes the rows does not say which they are.
 export async function load_dataset<R extends object = Row>(
   nameOrPath: string,
   options: { split: string; streaming: true } & LoadDatasetOptions,
-): Promise<IterableDataset<R>>;
+): Promise<IterableDataset<NoInfer<R>>>;
 export async function load_dataset<R extends object = Row>(
   nameOrPath: string,
   options: { split?: null; streaming: true } & LoadDatasetOptions,
-): Promise<IterableDatasetDict<R>>;
+): Promise<IterableDatasetDict<NoInfer<R>>>;
 export async function load_dataset<R extends object = Row>(
   nameOrPath: string,
   options: { split: string; streaming?: false } & LoadDatasetOptions,
-): Promise<Dataset<R>>;
+): Promise<Dataset<NoInfer<R>>>;
 export async function load_dataset<R extends object = Row>(
   nameOrPath: string,
   options?: { split?: null; streaming?: false } & LoadDatasetOptions,
-): Promise<DatasetDict<R>>;
+): Promise<DatasetDict<NoInfer<R>>>;
 export async function load_dataset(
   nameOrPath: string,
   { split, streaming = false, ...given }: { split?: string | null; streaming?: boolean } & LoadDatasetOptions = {},
