@@ -2,12 +2,14 @@ import { Random } from '../core/random';
 import type { Answer } from './answer';
 import { beginAnswers, type Call, type Generates } from './calls';
 import { type Continued, type Decoding, startDecoding } from './decoding';
+import type { Constraint } from './grammar/constraint';
 import { candidates, constrain } from './logits';
 
 /** A beginning of an answer, and what its tokens' log-probabilities add up to. */
 interface Beam {
   tokens: number[];
   score: number;
+  form?: Constraint;
   /** The sequence that has its keys and values, but for the last token. */
   sequence: number;
 }
@@ -63,7 +65,7 @@ class Search {
     readonly sequences: number[],
   ) {
     this.count = sequences.length;
-    this.beams = [{ tokens: [...row.tokens], score: 0, sequence: sequences[0] }];
+    this.beams = [{ tokens: [...row.tokens], score: 0, form: call.form, sequence: sequences[0] }];
   }
 
   /** Scores of what each beam can go on with; `logits` in the order of the beams. */
@@ -72,8 +74,9 @@ class Search {
     const { prompt, limit, eos, padding } = this.row;
     const size = logits[0].length;
     const all = new Float32Array(this.beams.length * size);
-    for (const [b, { tokens, score }] of this.beams.entries()) {
+    for (const [b, { tokens, score, form }] of this.beams.entries()) {
       let own = logShares(logits[b]);
+      form?.mask(own, eos);
       constrain(own, settings, { tokens, prompt, limit, eos, padding });
       if (settings.do_sample) {
         const { ids } = candidates(own, settings, Array.isArray(settings.eos_token_id) ? eos.size + 1 : 2);
@@ -90,7 +93,7 @@ class Search {
   /** The places of the candidates that are looked at: the best, or drawn without putting back. */
   private chosen(scores: Float32Array): number[] {
     const looked = Math.max(2, 1 + this.row.eos.size) * this.count;
-    if (!this.call.settings.do_sample) return largest(scores, looked);
+    if (!this.call.settings.do_sample) return largest(scores, looked).filter((i) => !this.call.form || Number.isFinite(scores[i]));
     // The largest of scores with Gumbel's noise are draws without putting back (https://arxiv.org/abs/1903.06059).
     const noisy = Float64Array.from(scores, (x) => (Number.isFinite(x) ? x - Math.log(-Math.log(1 - this.random.uniform())) : x));
     return largest(noisy, looked).filter((i) => Number.isFinite(scores[i]));
@@ -104,9 +107,15 @@ class Search {
     const looked = this.chosen(scores).map((place) => {
       const from = this.beams[Math.floor(place / size)];
       const tokens = [...from.tokens, place % size];
+      const form = from.form?.after(place % size);
       const ends =
-        stop || row.eos.has(place % size) || tokens.length >= row.limit || call.stops?.met(tokens) || performance.now() > call.until;
-      return { tokens, score: scores[place], from, ends: Boolean(ends) };
+        stop ||
+        form?.isOver ||
+        row.eos.has(place % size) ||
+        tokens.length >= row.limit ||
+        call.stops?.met(tokens) ||
+        performance.now() > call.until;
+      return { tokens, score: scores[place], form, from, ends: Boolean(ends) };
     });
     const early = call.settings.early_stopping;
     const full = this.wholes.length === count;
@@ -144,7 +153,7 @@ class Search {
   }
 
   /** Keys and values go with the beams: the first that goes on from one keeps its sequence, others get copies. */
-  private move(next: { tokens: number[]; score: number; from: Beam }[], decoding: Decoding): void {
+  private move(next: (Omit<Beam, 'sequence'> & { from: Beam })[], decoding: Decoding): void {
     const taken = new Set<number>();
     const placed = next.map(({ from, ...beam }) => {
       const keeps = !taken.has(from.sequence);
@@ -157,7 +166,7 @@ class Search {
         beam.sequence = free.pop() as number;
         decoding.copy(beam.from, beam.sequence);
       }
-    this.beams = placed.map(({ tokens, score, sequence }) => ({ tokens, score, sequence }));
+    this.beams = placed.map(({ from: _, ...beam }) => beam);
   }
 
   /** The best answers; where it was stopped before there were so many, the best beginnings too. */

@@ -8,6 +8,7 @@ import type { Decodes } from './decoding';
 import { GenerationConfig } from './generation_config';
 import { CALL_NAMES, type GenerationSettings } from './generation_fields';
 import { generationSettings } from './generation_settings';
+import { Constraint, type StructuredOutputs } from './grammar/constraint';
 import { StopStrings } from './stop_strings';
 import type { TextStreamer } from './streamer';
 
@@ -16,8 +17,13 @@ interface Own {
   seed: number;
   /** In place of the model's own; options beside it go before it. Default: null. */
   generation_config: GenerationConfig | Record<string, unknown> | null;
-  /** For stop_strings: what the model's tokens say. Default: null. */
+  /** For stop_strings and structured_outputs: what the model's tokens say. Default: null. */
   tokenizer: Tokenizer | null;
+  /**
+   * What each answer has to be: { json: schema }, { json_object: true }, { choice: ['yes', 'no'] } or { regex } (vLLM's option). Tokens that do not
+   * fit are not written; an answer that max_new_tokens cuts off is a beginning. Needs `tokenizer`. Default: null.
+   */
+  structured_outputs: StructuredOutputs | null;
   /** Is given each new token of one answer, and told its end. Default: null. */
   streamer: Pick<TextStreamer, 'put' | 'end'> | null;
   /** Of each row the name of the adapter that it goes through; '__base__' is none (PEFT's option). Default: null. */
@@ -32,7 +38,16 @@ interface Own {
 export type GenerateOptions = GenerationSettings & Own;
 
 const OWN: Own = {
-  ...{ seed: 42, generation_config: null, tokenizer: null, streamer: null, adapter_names: null, on_token: null, should_continue: null },
+  ...{
+    seed: 42,
+    generation_config: null,
+    tokenizer: null,
+    structured_outputs: null,
+    streamer: null,
+    adapter_names: null,
+    on_token: null,
+    should_continue: null,
+  },
 };
 
 /** What can continue a row of tokens. */
@@ -61,6 +76,7 @@ export function readCall(model: Generates, options: Partial<GenerateOptions>): C
     settings,
     eos: new Set([settings.eos_token_id ?? []].flat()),
     stops: StopStrings.of(settings.stop_strings, own.tokenizer),
+    form: Constraint.of(own.structured_outputs, own.tokenizer),
     until: settings.max_time === null ? Number.POSITIVE_INFINITY : performance.now() + 1000 * settings.max_time,
   };
 }

@@ -102,7 +102,7 @@ function normalized(json: TokenizerJson, text: string, from: number): Made[] {
   return chars;
 }
 
-const isByteLevel = ({ pre_tokenizer, decoder }: TokenizerJson) =>
+export const isByteLevel = ({ pre_tokenizer, decoder }: TokenizerJson) =>
   [...all(pre_tokenizer, 'pretokenizers'), ...all(decoder, 'decoders')].some(({ type }) => type === 'ByteLevel');
 
 /** Where each of the tokens of a text stands; a part of a character stands where it does. `tokens`: without those put around the text. */

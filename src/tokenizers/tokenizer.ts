@@ -37,6 +37,7 @@ import {
   WithSpecialTokens,
   withConfig,
 } from './special_tokens';
+import { tokenBytes } from './token_bytes';
 
 export type { ChatMessage, ChatOptions, Message } from './chat_template';
 
@@ -245,6 +246,13 @@ export class Tokenizer extends WithSpecialTokens {
   convert_ids_to_tokens(ids: number[]): (string | undefined)[];
   convert_ids_to_tokens(ids: number | number[]): string | undefined | (string | undefined)[] {
     return Array.isArray(ids) ? ids.map((id) => this.engine.tokenOf(id)) : this.engine.tokenOf(ids);
+  }
+
+  /** What a token adds to a text, as bytes: a part of a character, perhaps. Undefined for an id that has none. */
+  bytesOf(id: number): Uint8Array | undefined {
+    const token = this.engine.tokenOf(id);
+    if (token === undefined) return undefined;
+    return this.added_tokens_encoder.has(token) ? Buffer.from(token) : tokenBytes(this.json, token);
   }
 
   /** Whether decoding leaves a token out with skip_special_tokens. */
