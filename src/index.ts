@@ -32,6 +32,7 @@ export { generate } from './generate/generate';
 export { GenerationConfig } from './generate/generation_config';
 export { AsyncTextIteratorStreamer, TextStreamer } from './generate/streamer';
 export { AutoConfig, AutoModelForCausalLM, AutoTokenizer } from './models/auto';
+export { clone_chat_template } from './models/chat_setup';
 export { AutoModelForSequenceClassification } from './models/sequence_classification';
 export { AdapterReport, type InspectOptions, inspect } from './notebook/inspect';
 export { inspect_quantization, QuantizationReport } from './notebook/quantization';
@@ -47,6 +48,7 @@ export { TrainerCallback, TrainerControl } from './train/callbacks/callback';
 export { EarlyStoppingCallback } from './train/callbacks/early_stopping';
 export { estimate_memory, MemoryEstimate } from './train/estimate';
 export type { TrainerState } from './train/state';
+export { train_on_responses_only } from './trainers/responses';
 export { SFTConfig, SFTTrainer } from './trainers/sft';
 export { Trainer, TrainingArguments } from './trainers/trainer';
 

@@ -63,6 +63,33 @@ def pack(data):
     return [packed(case) for case in data["cases"]]
 
 
+def clone(data):
+    """TRL's clone_chat_template: from one folder's tokenizer to another's, with the model."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl.chat_template_utils import clone_chat_template
+
+    def cloned(case):
+        model = AutoModelForCausalLM.from_pretrained(data["model"])
+        tokenizer = AutoTokenizer.from_pretrained(data["tokenizer"])
+        model, tokenizer, added = clone_chat_template(model, tokenizer, case["source"], case["multiple"])
+        ids = tokenizer.apply_chat_template(data["messages"], return_dict=False)
+        return {
+            "added": added,
+            "length": len(tokenizer),
+            "rows": model.get_input_embeddings().weight.shape[0],
+            "vocab_size": model.config.vocab_size,
+            "eos": [tokenizer.eos_token, model.config.eos_token_id, model.generation_config.eos_token_id],
+            "ids": ids,
+        }
+
+    return [cloned(case) for case in data["clones"]]
+
+
+def trl(data):
+    """Both at once: importing trl takes its time."""
+    return {"packed": pack(data), "cloned": clone(data)}
+
+
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
     with open(source) as file:

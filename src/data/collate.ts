@@ -124,25 +124,3 @@ export function microBatches<E>(rows: E[], textsOf: (row: E) => Text[], tokens: 
   }
   return groups.map(({ rows }) => rows);
 }
-
-/**
- * Rows packed into rows of at most `most` tokens, the longest first, each into the fullest that has room (TRL's 'bfd', best fit
- * decreasing): as many tokens in every row of a batch. The texts in a row do not see one another.
- */
-export function pack(examples: Example[], most: number): Example[] {
-  const bins: Example[][] = [];
-  const room: number[] = [];
-  for (const example of [...examples].sort((a, b) => b.input_ids.length - a.input_ids.length)) {
-    const length = example.input_ids.length;
-    let best = -1;
-    for (let i = 0; i < bins.length; i++) if (room[i] >= length && (best < 0 || room[i] < room[best])) best = i;
-    if (best < 0) best = bins.push([]) - 1;
-    bins[best].push(example);
-    room[best] = (room[best] ?? most) - length;
-  }
-  return bins.map((texts) => ({
-    input_ids: texts.flatMap((text) => text.input_ids),
-    trained: texts.flatMap((text) => text.trained),
-    lengths: texts.flatMap(({ input_ids, lengths }) => lengths ?? [input_ids.length]),
-  }));
-}

@@ -3,7 +3,9 @@ import { type Alias, checkNumber, readOptions, show } from '../core/options';
 import type { Row } from './rows';
 
 /** A row of R without some columns and with those of T; where the columns of R are not known, any may be there. */
-export type Merged<R, T, Gone = never> = (string extends keyof R ? Row : Omit<R, keyof T | (Gone & string)>) & T;
+export type Merged<R, T, Gone = never> = string extends keyof R ? Row & T : Flat<Omit<R, keyof T | (Gone & string)> & T>;
+/** A type as editors and the checker show it best: its columns. */
+type Flat<T> = { [K in keyof T]: T[K] };
 /** Rows as columns of values. */
 export type Columns<R> = { [K in keyof R]: R[K][] };
 /** Names of columns, which editors offer where they are known. */

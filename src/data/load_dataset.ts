@@ -219,6 +219,10 @@ async function findFiles(nameOrPath: string, options: Choice & RowOptions & HubO
 /** A data set as a trainer needs one; what else was given is said, and what was meant. */
 export function datasetOf(owner: string, name: string, given: unknown): Dataset {
   if (given instanceof Dataset) return given;
+  if (given instanceof IterableDataset)
+    throw new OptionError(
+      `${owner}: ${name} is a stream. Take the rows that are learned from into memory: ${name}: Dataset.from_list(await rows.head(10000)).`,
+    );
   const splits =
     given && typeof given === 'object' ? Object.entries(given).flatMap(([split, rows]) => (rows instanceof Dataset ? [split] : [])) : [];
   if (splits.length) {

@@ -3,7 +3,8 @@ import { show } from '../core/options';
 import type { ChatMessage, ChatOptions, Tokenizer } from '../tokenizers/tokenizer';
 import { tokensIn } from './borders';
 import type { Dataset, Row } from './dataset';
-import { assistantSpans, completionStart } from './spans';
+import { plainRow } from './formats';
+import { assistantSpans, completionStart, saysTurns } from './spans';
 
 /** A row as the model sees it. */
 export interface Example {
@@ -16,10 +17,14 @@ export interface Example {
 
 export interface Prepared {
   examples: Example[];
+  /** Of each example: the number of its row, and the tokens it lost. */
+  origins: { row: number; lost: number }[];
   /** Rows cut at max_length, the tokens they lost, and rows dropped since no trained token was left. */
   truncated: number;
   tokensLost: number;
   dropped: number;
+  /** The numbers of the rows that were dropped. */
+  droppedRows: number[];
 }
 
 export interface SftFormat {
@@ -27,6 +32,8 @@ export interface SftFormat {
   assistant_only_loss: boolean;
   completion_only_loss: boolean | null;
   dataset_text_field: string;
+  /** Which end of a row that is too long is kept. Default: 'keep_start'. */
+  truncation_mode?: 'keep_start' | 'keep_end';
 }
 
 /** Whether a value is text, or parts of text. */
@@ -44,8 +51,8 @@ function isMessage(value: unknown): value is ChatMessage {
 const isMessages = (value: unknown): value is ChatMessage[] => Array.isArray(value) && value.length > 0 && value.every(isMessage);
 
 /**
- * The tokens of a conversation; with `assistantOnly` those of the assistant's turns are marked, with the token that ends each.
- * `options`: what the template gets besides, tools say.
+ * The tokens of a conversation; with `assistantOnly`, or where turns say it of themselves, those of the turns to learn are marked, with the token that
+ * ends each. `options`: what the template gets besides, tools say.
  */
 export function encodeConversation(
   messages: ChatMessage[],
@@ -53,7 +60,7 @@ export function encodeConversation(
   assistantOnly: boolean,
   options: ChatOptions = {},
 ): Example {
-  if (!assistantOnly) {
+  if (!assistantOnly && !saysTurns(messages)) {
     const input_ids = tokenizer.apply_chat_template(messages, { ...options, tokenize: true });
     return { input_ids, trained: input_ids.map(() => true) };
   }
@@ -108,13 +115,42 @@ function encodeCompletion(row: Row, tokenizer: Tokenizer, format: SftFormat): Ex
   return encodeText(prompt + withEos(completion, tokenizer), completionOnly ? prompt.length : 0, tokenizer);
 }
 
-function encodeRow(row: Row, tokenizer: Tokenizer, format: SftFormat): Example {
+/** Token ids as they are, with what says which of them are learned: labels (-100: not), or masks, of which all that there are must have a 1. */
+function encodeTokens(row: Row, ids: unknown[], { completion_only_loss }: SftFormat): Example {
+  const wrong = ids.findIndex((id) => !Number.isInteger(id) || (id as number) < 0);
+  if (wrong >= 0 || !ids.length)
+    throw new DataError(`input_ids must be a list of token ids, but ${ids.length ? `has ${show(ids[wrong])} at ${wrong}` : 'is empty'}.`);
+  const beside = (name: string): number[] | undefined => {
+    const list = row[name];
+    if (list === undefined || list === null) return undefined;
+    if (!Array.isArray(list) || list.length !== ids.length)
+      throw new DataError(
+        `${name} must be a list with a number for each of ${ids.length} input_ids, but ${Array.isArray(list) ? `has ${list.length}` : `is ${show(list)}`}.`,
+      );
+    return list;
+  };
+  // What is padding is told by its place: the same token may end a text.
+  const there = beside('attention_mask');
+  const input_ids = ids as number[];
+  const labels = beside('labels');
+  const odd = labels?.findIndex((label, i) => label !== -100 && label !== input_ids[i]) ?? -1;
+  if (odd >= 0)
+    throw new DataError(
+      `labels has ${show(labels?.[odd])} at ${odd}, where input_ids has ${input_ids[odd]}. A label is the token itself, or -100 where it is not learned.`,
+    );
+  const masks = [...((completion_only_loss ?? true) ? ['completion_mask'] : []), 'assistant_masks'].flatMap((name) => {
+    const mask = beside(name);
+    return mask ? [mask] : [];
+  });
+  const trained = input_ids.map((_, i) => (labels ? labels[i] !== -100 : masks.every((mask) => mask[i] === 1)));
+  const isThere = (_: unknown, i: number) => there?.[i] !== 0;
+  return { input_ids: input_ids.filter(isThere), trained: trained.filter(isThere) };
+}
+
+function encodeRow(given: Row, tokenizer: Tokenizer, format: SftFormat): Example {
+  const row = plainRow(given, format.dataset_text_field, tokenizer.chat_template !== undefined);
   const { prompt, completion, messages, input_ids: ids } = row;
-  if (Array.isArray(ids)) {
-    const labels = row.labels as number[] | undefined;
-    const mask = (row.completion_mask ?? row.assistant_masks) as number[] | undefined;
-    return { input_ids: ids as number[], trained: ids.map((_, at) => (labels ? labels[at] !== -100 : mask ? mask[at] === 1 : true)) };
-  }
+  if (Array.isArray(ids)) return encodeTokens(row, ids, format);
   if (messages !== undefined) {
     if (!isMessages(messages))
       throw new DataError(
@@ -130,8 +166,17 @@ function encodeRow(row: Row, tokenizer: Tokenizer, format: SftFormat): Example {
   }
   throw new DataError(
     `has the fields ${Object.keys(row).join(', ') || '(none)'}, which SFT cannot use. ` +
-      `Give {messages: [{role, content}]}, {prompt, completion}, or {${format.dataset_text_field}} (set dataset_text_field for another name).`,
+      `Give {messages: [{role, content}]}, {prompt, completion}, or {${format.dataset_text_field}} (set dataset_text_field for another name).${renaming(row)}`,
   );
+}
+
+/** How rows of questions and answers become such of prompts and completions. */
+function renaming(row: Row): string {
+  const named = (...names: string[]) => names.find((name) => typeof row[name] === 'string');
+  const prompt = named('question', 'query', 'instruction', 'input', 'problem', 'prompt');
+  const completion = named('answer', 'response', 'output', 'solution', 'completion', 'target');
+  if (!prompt || !completion) return '';
+  return ` Of these: dataset.map(({ ${prompt}, ${completion} }) => ({ prompt: ${prompt}, completion: ${completion} })).`;
 }
 
 /** The row's tokens, or an error that says which row it is. */
@@ -149,20 +194,32 @@ const withEos = (text: string, tokenizer: Tokenizer) =>
 
 /** Rows to tokens in TRL's order: tokenise, label, cut at max_length, drop rows with nothing left to learn. */
 export function prepareSft(dataset: Dataset | Iterable<Row>, tokenizer: Tokenizer, format: SftFormat): Prepared {
-  const result: Prepared = { examples: [], truncated: 0, tokensLost: 0, dropped: 0 };
+  const result: Prepared = { examples: [], origins: [], truncated: 0, tokensLost: 0, dropped: 0, droppedRows: [] };
   let i = 0;
   for (const row of dataset) {
-    const example = encodeNumbered(row, i++, tokenizer, format);
-    const limit = format.max_length ?? Number.POSITIVE_INFINITY;
-    if (example.input_ids.length > limit) {
-      result.truncated++;
-      result.tokensLost += example.input_ids.length - limit;
-      example.input_ids = example.input_ids.slice(0, limit);
-      example.trained = example.trained.slice(0, limit);
-    }
-    // The first token is never predicted.
-    if (example.trained.indexOf(true, 1) < 0) result.dropped++;
-    else result.examples.push(example);
+    const { example, lost } = prepareRow(row, i, tokenizer, format);
+    if (lost) result.truncated++;
+    result.tokensLost += lost;
+    if (example) {
+      result.examples.push(example);
+      result.origins.push({ row: i, lost });
+    } else result.droppedRows.push(i);
+    i++;
   }
+  result.dropped = result.droppedRows.length;
   return result;
+}
+
+/** The same of row i alone: without an example where nothing is left to learn. `lost`: the tokens that were cut off. */
+export function prepareRow(row: Row, i: number, tokenizer: Tokenizer, format: SftFormat): { example?: Example; lost: number } {
+  const example = encodeNumbered(row, i, tokenizer, format);
+  const limit = format.max_length ?? Number.POSITIVE_INFINITY;
+  const lost = Math.max(0, example.input_ids.length - limit);
+  if (lost) {
+    const kept = format.truncation_mode === 'keep_end' ? [-limit] : [0, limit];
+    example.input_ids = example.input_ids.slice(...kept);
+    example.trained = example.trained.slice(...kept);
+  }
+  // The first token is never predicted.
+  return { ...(example.trained.indexOf(true, 1) < 0 ? {} : { example }), lost };
 }

@@ -2,6 +2,7 @@ import { DataError, TunebookError } from '../core/errors';
 import { show } from '../core/options';
 import type { ChatMessage, ChatOptions, Tokenizer } from '../tokenizers/tokenizer';
 import { addedTokens, anyOf } from './borders';
+import { learnedOf } from './formats';
 
 /** A place in a text: [from, to). */
 export type Span = [number, number];
@@ -242,27 +243,42 @@ class Turns {
   }
 }
 
+/** The turns to learn, where a turn says so itself; else undefined: the assistant's. */
+function chosenTurns(messages: ChatMessage[]): boolean[] | undefined {
+  const said = messages.map(learnedOf);
+  if (said.every((one) => one === undefined)) return undefined;
+  return messages.map(({ role }, i) => said[i] ?? role === 'assistant');
+}
+
 /**
- * The text of a conversation, and in it what the assistant wrote, each turn with the token that ends it. The template's own
- * `{% generation %}` marks decide where it has them, as in transformers. Else renderings of the conversation's beginnings and renderings
- * with other answers do, each checked against the whole; any template serves as it is. Errors: DataError where nothing proves a turn's place.
+ * The text of a conversation, and in it what the assistant wrote, each turn with the token that ends it; turns with `weight` or `train` say
+ * themselves whether they are among it. The template's own `{% generation %}` marks decide where it has them, as in transformers. Else renderings of
+ * the conversation's beginnings and renderings with other answers do, each checked against the whole; any template serves as it is. Errors: DataError
+ * where nothing proves a turn's place.
  */
 export function assistantSpans(messages: ChatMessage[], tokenizer: Tokenizer, options: ChatOptions = {}): { text: string; spans: Span[] } {
+  const chosen = chosenTurns(messages);
   const marked = tokenizer.renderMarked(messages, options);
-  if (marked) return { text: marked.text, spans: marked.generated };
+  const answers = messages.flatMap(({ role }, i) => (role === 'assistant' ? [i] : []));
+  if (marked && !chosen) return { text: marked.text, spans: marked.generated };
+  if (marked && marked.generated.length === answers.length && messages.every(({ role }, i) => role === 'assistant' || !chosen?.[i]))
+    return { text: marked.text, spans: marked.generated.filter((_, i) => chosen?.[answers[i]]) };
   const turns = new Turns(messages, tokenizer, options);
   const spans: Span[] = [];
   for (const [i, { role }] of messages.entries()) {
-    if (role !== 'assistant') continue;
+    if (!(chosen ? chosen[i] : role === 'assistant')) continue;
     const words = turns.words(i);
     if (!words) continue;
-    const span: Span = [turns.start(i, words), turns.end(i, words)];
+    const span: Span = role === 'assistant' ? [turns.start(i, words), turns.end(i, words)] : words;
     if (span[0] < (spans.at(-1)?.[1] ?? 0) || span[0] > words[0] || span[1] < words[1])
       throw new DataError(`the places of the assistant's turns cannot be told: message ${i} would reach from ${span[0]} to ${span[1]}.`);
     spans.push(span);
   }
   return { text: turns.text, spans };
 }
+
+/** Whether a conversation's turns say themselves which of them are learned. */
+export const saysTurns = (messages: ChatMessage[]): boolean => chosenTurns(messages) !== undefined;
 
 /** The text of prompt and completion, and where the completion begins in it. */
 export function completionStart(

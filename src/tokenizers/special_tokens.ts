@@ -97,7 +97,7 @@ export abstract class SpecialTokenStore extends Callable {
   abstract convert_tokens_to_ids(token: string): number | undefined;
   abstract convert_ids_to_tokens(id: number): string | undefined;
   /** Whether a token is in the vocabulary. */
-  protected abstract has(token: string): boolean;
+  abstract has(token: string): boolean;
   /** Called when a special token was set. */
   protected abstract specialsChanged(): void;
 

@@ -21,7 +21,7 @@ import {
   templatesOf,
   writeTemplates,
 } from './chat_template';
-import { Engine, type TokenizerJson } from './engine';
+import { type AddedToken, Engine, type TokenizerJson } from './engine';
 import { convertGguf } from './gguf';
 import { tokenizerEntries, valuesOf } from './gguf_write';
 import type { Rendered } from './jinja/template';
@@ -229,7 +229,8 @@ export class Tokenizer extends WithSpecialTokens {
     this.config.model_max_length = tokens;
   }
 
-  protected has(token: string): boolean {
+  /** Whether a token is in the vocabulary. */
+  has(token: string): boolean {
     return this.engine.idOf(token) !== undefined;
   }
 
@@ -304,6 +305,10 @@ export class Tokenizer extends WithSpecialTokens {
     return renderChat(this.chat_template, messages, options, this.special_tokens_map, true);
   }
 
+  /** The tokens that no text around them changes, with how they are found in texts, by their ids. */
+  get added_tokens(): readonly AddedToken[] {
+    return [...(this.json.added_tokens ?? [])].sort((a, b) => a.id - b.id);
+  }
   /** Ids of the tokens that no text around them changes: `<|im_end|>`. */
   get added_tokens_encoder(): ReadonlyMap<string, number> {
     this.added ??= new Map((this.json.added_tokens ?? []).map(({ content, id }) => [content, id]));

@@ -24,15 +24,9 @@ export const TRAINING_OTHERS: Record<string, Alias> = {
 /** The same of TRL's SFTConfig. */
 export const SFT_OTHERS: Record<string, Alias> = {
   activation_offloading: none('activations are in the memory of the CPU'),
-  chat_template_path: lacks("take another model's chat template; set tokenizer.chat_template"),
   dataset_kwargs: lacks('prepare rows in another way'),
   dataset_num_proc: none('rows are prepared in one go'),
-  eos_token: lacks('end texts with another token; set tokenizer.eos_token'),
-  eval_packing: lacks('pack the rows of eval_dataset, or not; they are never packed, which changes no loss'),
   model_init_kwargs: lacks('load the model; give from_pretrained these options and the trainer the model'),
-  packing_strategy: lacks("cut and pack texts in another way than 'bfd'", 'bfd'),
   pad_to_multiple_of: none('rows are never padded'),
   padding_free: none('rows are never padded'),
-  shuffle_dataset: lacks('shuffle rows once before the first epoch; each epoch has an order of its own (train_sampling_strategy)', false),
-  truncation_mode: lacks('keep the end of rows that are too long', 'keep_start'),
 };

@@ -1,13 +1,16 @@
 import { inspect } from 'node:util';
-import { DataError, OptionError } from '../core/errors';
-import { emit, warnOnce } from '../core/events';
+import { OptionError } from '../core/errors';
+import { emit } from '../core/events';
 import { checkNumber, readOptions, show } from '../core/options';
 import { DISPLAY, optionsShown, type Shown } from '../core/shown';
-import { pack } from '../data/collate';
 import type { Dataset, Row } from '../data/dataset';
+import { plainRow } from '../data/formats';
 import { type DatasetDict, datasetOf } from '../data/load_dataset';
-import { type Example, type Prepared, prepareSft } from '../data/sft';
+import { PACKING, type Packing, unpacked } from '../data/packing';
+import type { AnyData, SftData } from '../data/row_types';
+import type { Example } from '../data/sft';
 import type { CausalLM } from '../models/causal_lm';
+import { clone_chat_template } from '../models/chat_setup';
 import { takeOff } from '../peft/hold';
 import type { PeftConfig } from '../peft/method';
 import { baseOf, get_peft_model, PeftModel } from '../peft/model';
@@ -17,7 +20,9 @@ import { type GivenOptions, TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOp
 import { withoutToken } from '../train/hub_options';
 import * as kinds from '../train/objectives/kinds';
 import { SFT_OTHERS } from '../train/other_options';
+import { lengthOfRun, newState } from '../train/state';
 import { Trainer } from '../train/trainer';
+import { type FormattingFunc, isTemplateFile, prepareRows, setUp } from './prepare';
 import { previewRows } from './preview';
 import { partsOf, splitConfig } from './run_config';
 import { readYaml, readYamlFile, runYaml, takeEnv } from './run_yaml';
@@ -34,8 +39,20 @@ export interface SFTOptions extends TrainingOptions {
   completion_only_loss: boolean | null;
   /** The column of plain texts, where rows are neither {messages} nor {prompt, completion}. Default: 'text'. */
   dataset_text_field: string;
-  /** Fill rows up to max_length with whole texts; they do not see one another. A batch counts the filled rows. Default: false. */
+  /** Fill rows up to max_length with several texts; they do not see one another. A batch counts the filled rows. Default: false. */
   packing: boolean;
+  /** How: with whole texts ('bfd', best fit decreasing), with what is longer than max_length in pieces ('bfd_split'), or cut wherever a row is full ('wrapped', for raw text). Default: 'bfd'. */
+  packing_strategy: Packing;
+  /** Whether rows of eval_dataset are packed too; null: as packing. Default: null. */
+  eval_packing: boolean | null;
+  /** Which end of rows longer than max_length is kept. Default: 'keep_start'. */
+  truncation_mode: 'keep_start' | 'keep_end';
+  /** Shuffle rows once before they are packed; each epoch has an order of its own in any case (train_sampling_strategy). Default: false. */
+  shuffle_dataset: boolean;
+  /** The token that ends texts and completions; null: the tokenizer's. Default: null. */
+  eos_token: string | null;
+  /** A file of a chat template (.jinja), for a tokenizer that has none; another model's: clone_chat_template. Default: null. */
+  chat_template_path: string | null;
   /** How a token's loss counts: each alike ('nll'), or as much as the model believes in the token ('dft'). Default: 'nll'. */
   loss_type: keyof typeof kinds;
 }
@@ -48,6 +65,12 @@ const DEFAULTS: SFTOptions = {
   completion_only_loss: null,
   dataset_text_field: 'text',
   packing: false,
+  packing_strategy: 'bfd',
+  eval_packing: null,
+  truncation_mode: 'keep_start',
+  shuffle_dataset: false,
+  eos_token: null,
+  chat_template_path: null,
   loss_type: 'nll',
 };
 
@@ -58,11 +81,13 @@ const ALIASES = { ...TRAINING_ALIASES, ...SFT_OTHERS, max_seq_length: { to: 'max
 /** All names that SFTConfig takes, older ones too. */
 export const SFT_NAMES = [...Object.keys(DEFAULTS), ...Object.keys(ALIASES)];
 
-export interface SFTConfig extends SFTOptions {}
+export interface SFTConfig<F extends string = 'text'> extends SFTOptions {
+  dataset_text_field: F;
+}
 
 /** Options of supervised fine-tuning under TRL's names (trl 1.16), with its defaults. */
-export class SFTConfig {
-  constructor(options: GivenOptions<SFTOptions> = {}) {
+export class SFTConfig<F extends string = 'text'> {
+  constructor(options: GivenOptions<SFTOptions> & { dataset_text_field?: F } = {}) {
     Object.assign(this, trainingOptions('SFTConfig', options, DEFAULTS, ALIASES));
     if (this.max_length !== null)
       checkNumber(
@@ -74,7 +99,10 @@ export class SFTConfig {
       );
     if (!Object.hasOwn(OBJECTIVES, this.loss_type))
       throw new OptionError(`SFTConfig: loss_type = ${show(this.loss_type)} is not one of ${Object.keys(OBJECTIVES).join(', ')}.`);
-    if (this.packing && this.max_length === null)
+    const values = { packing_strategy: PACKING, truncation_mode: ['keep_start', 'keep_end'] } as const;
+    for (const [name, known] of Object.entries(values) as [keyof typeof values, readonly string[]][])
+      if (!known.includes(this[name])) throw new OptionError(`SFTConfig: ${name} = ${show(this[name])} is not one of ${known.join(', ')}.`);
+    if ((this.packing || this.eval_packing) && this.max_length === null)
       throw new OptionError('SFTConfig: packing needs max_length, the number of tokens that rows are packed into; it is null.');
   }
 
@@ -88,35 +116,60 @@ export class SFTConfig {
 }
 
 /** What an SFTTrainer is made of. */
-export interface SFTTrainerOptions {
+export interface SFTTrainerOptions<R extends object = Row, F extends string = 'text'> {
   /** The model to train, from AutoModelForCausalLM.from_pretrained, or one that get_peft_model has put an adapter beside. Needed. Default: null. */
   model: CausalLM | PeftModel<CausalLM> | null;
   /** How it is trained; null: with all defaults. Default: null. */
-  args: SFTConfig | null;
+  args: SFTConfig<F> | null;
   /** Rows of {messages}, {prompt, completion} or {text}, from load_dataset or Dataset.from_list. Needed. Default: null. */
-  train_dataset: Dataset | DatasetDict | Row[] | null;
+  train_dataset: SftData<R, F> | DatasetDict | Row[] | null;
   /** Rows that are not trained on, by which evaluations measure; null: none. Default: null. */
-  eval_dataset: Dataset | DatasetDict | Row[] | null;
+  eval_dataset: SftData<R, F> | DatasetDict | Row[] | null;
   /** The model's tokenizer, from AutoTokenizer.from_pretrained. Needed. Default: null. */
   processing_class: Tokenizer | null;
   /** The adapter to put beside the model (new LoraConfig({ r: 16 })); null: the model itself is trained. Default: null. */
   peft_config: PeftConfig | null;
+  /** Makes of each row the text that is learned: (row) => `Question: ${row.question} Answer: ${row.answer}`; null: rows are as they are. Default: null. */
+  formatting_func: FormattingFunc<R> | null;
   /** Called beside the trainer's own: instances or classes of TrainerCallback, or objects of hooks. Default: null. */
   callbacks: CallbackLike[] | null;
 }
+
+/** The same where a function makes texts of rows, whatever columns they have. */
+type Formatted<R extends object, F extends string> = Partial<Omit<SFTTrainerOptions<R, F>, 'train_dataset' | 'eval_dataset'>> & {
+  formatting_func: FormattingFunc<R>;
+  train_dataset: AnyData<R> | null;
+  eval_dataset?: AnyData<R> | null;
+} & Record<string, unknown>;
 
 /**
  * Supervised fine-tuning, as TRL's SFTTrainer. Before the first step it shows rows as the model sees them, with the tokens to
  * be learned marked, and says what was cut or dropped.
  */
-export class SFTTrainer<M extends CausalLM | PeftModel<CausalLM> = PeftModel<CausalLM>> extends Trainer<M, Example> {
+export class SFTTrainer<
+  M extends CausalLM | PeftModel<CausalLM> = PeftModel<CausalLM>,
+  // biome-ignore lint/suspicious/noExplicitAny: rows of any columns, where a call names the model's type alone
+  R extends object = any,
+  F extends string = 'text',
+> extends Trainer<M, Example> {
   private readonly rows: { train_dataset: Dataset; eval_dataset: Dataset | null };
 
-  constructor(options: Partial<SFTTrainerOptions> & Record<string, unknown>) {
+  constructor(options: Formatted<R, F>);
+  constructor(options: Partial<SFTTrainerOptions<R, F>> & Record<string, unknown>);
+  constructor(options: object) {
     const o = readOptions<SFTTrainerOptions>(
       'SFTTrainer',
       options,
-      { model: null, args: null, train_dataset: null, eval_dataset: null, processing_class: null, peft_config: null, callbacks: null },
+      {
+        model: null,
+        args: null,
+        train_dataset: null,
+        eval_dataset: null,
+        processing_class: null,
+        peft_config: null,
+        formatting_func: null,
+        callbacks: null,
+      },
       { tokenizer: { to: 'processing_class' } },
     );
     if (!o.model) throw new OptionError('SFTTrainer needs a model: await AutoModelForCausalLM.from_pretrained(...).');
@@ -129,34 +182,35 @@ export class SFTTrainer<M extends CausalLM | PeftModel<CausalLM> = PeftModel<Cau
     const isPeft = o.model instanceof PeftModel;
     if (!isPeft && !o.peft_config) checkTrainable(o.model as CausalLM);
     if (isPeft && o.peft_config) throw new OptionError('SFTTrainer: the model has an adapter already; leave peft_config out.');
-    const train = prepareSft(train_dataset, o.processing_class, args);
-    report('train_dataset', train_dataset.length, train, args);
-    const test = eval_dataset ? prepareSft(eval_dataset, o.processing_class, args) : undefined;
-    if (test && eval_dataset) report('eval_dataset', eval_dataset.length, test, args);
+    setUp(args, o.processing_class, baseOf<CausalLM>(o.model));
+    const train = prepareRows('train_dataset', train_dataset, o.processing_class, args, o.formatting_func);
+    const test = eval_dataset ? prepareRows('eval_dataset', eval_dataset, o.processing_class, args, o.formatting_func) : undefined;
     const model = o.peft_config && !isPeft ? get_peft_model(o.model as CausalLM, o.peft_config, { seed: args.seed }) : o.model;
     if (!o.peft_config && !isPeft) takeOff(model).free('it is taken off, since there is no peft_config');
     // Without an adapter the whole model is trained, where its owner has not chosen parts.
     if (!model.namedParameters().size) model.requires_grad_();
-    const rows = args.packing ? pack(train.examples, args.max_length as number) : train.examples;
-    if (args.packing)
-      emit('progress', {
-        id: 'packing',
-        done: true,
-        text: `Packed ${train.examples.length} rows into ${rows.length} of at most ${args.max_length} tokens; a batch counts these.`,
-      });
     const prompts = args.sample_prompts.length ? args.sample_prompts : promptsOf(eval_dataset ?? train_dataset);
     super({
       model: model as M,
       args,
       objective: OBJECTIVES[args.loss_type],
-      train: rows,
-      eval: test?.examples,
+      train: train.rows,
+      eval: test?.rows,
       tokenizer: o.processing_class,
       prompts,
       callbacks: o.callbacks ?? [],
     });
     this.rows = { train_dataset, eval_dataset };
-    emit('show', previewRows(train.examples, o.processing_class));
+    emit('show', previewRows(train.prepared.examples, o.processing_class));
+  }
+
+  /** Changes what is learned of the rows, or which of them; the run has not begun. */
+  relabel(change: (rows: Example[], tokenizer: Tokenizer, name: string) => Example[]): void {
+    const { parts } = this;
+    parts.train = change(parts.train, parts.tokenizer, 'train_dataset');
+    if (parts.eval) parts.eval = change(parts.eval, parts.tokenizer, 'eval_dataset');
+    this.state = newState(this.args, lengthOfRun(this.args, parts.train.length));
+    emit('show', previewRows(unpacked(parts.train), parts.tokenizer));
   }
 
   /** A trainer of a configuration as `trl sft` takes it (model_name_or_path, dataset_name, use_peft, max_steps, ...); model and rows are loaded. */
@@ -167,6 +221,11 @@ export class SFTTrainer<M extends CausalLM | PeftModel<CausalLM> = PeftModel<Cau
     const { run, training } = splitConfig('sft', config, SFT_NAMES);
     const args = new SFTConfig(training);
     const parts = await partsOf(run, args.eval_strategy !== 'no');
+    const { chat_template_path: template } = args;
+    if (template !== null && !isTemplateFile(template)) {
+      await clone_chat_template(parts.model, parts.processing_class, template);
+      args.chat_template_path = null;
+    }
     return new SFTTrainer({ ...parts, args, ...beside });
   }
 
@@ -195,7 +254,7 @@ export class SFTTrainer<M extends CausalLM | PeftModel<CausalLM> = PeftModel<Cau
 
 /** What the first rows ask: a conversation's first question, a prompt, or the first words of a text. */
 function promptsOf(rows: Dataset, count = 2): string[] {
-  const first = [...rows].slice(0, count);
+  const first = [...rows.take(count)].map((row) => plainRow(row, 'text', true));
   return first.flatMap(({ messages, prompt, text }) => {
     const conversation: ChatMessage[] = Array.isArray(messages) ? messages : Array.isArray(prompt) ? prompt : [];
     const content = conversation.find(({ role }) => role === 'user')?.content;
@@ -214,22 +273,4 @@ function checkTrainable(model: CausalLM): void {
       `SFTTrainer needs a peft_config (new LoraConfig({ r: 16, ... })) for this model: its weights are packed (${packed.name} as ${packed.format}) and cannot be trained themselves. ` +
         "To train all weights, load the model with dtype: 'float32' and without quantization_config.",
     );
-}
-
-/** Says what became of the rows; fails when nothing is left to learn. */
-function report(name: string, rows: number, prepared: Prepared, args: SFTConfig): void {
-  const { examples, truncated, tokensLost, dropped } = prepared;
-  if (!examples.length)
-    throw new DataError(
-      rows
-        ? `Every label is masked: none of the ${rows} rows of ${name} has a token to learn${truncated ? ` within max_length = ${args.max_length}` : ''}. ` +
-            'Check that rows of {messages} have assistant turns, or raise max_length.'
-        : `${name} has no rows.`,
-    );
-  const total = examples.reduce((n, e) => n + e.input_ids.length, 0) + tokensLost;
-  if (truncated)
-    warnOnce(
-      `${name}: ${truncated} of ${rows} rows were longer than max_length = ${args.max_length} and were cut there; ${tokensLost} tokens (${((100 * tokensLost) / total).toFixed(1)} %) are lost.`,
-    );
-  if (dropped) warnOnce(`${name}: ${dropped} of ${rows} rows were dropped: no token to learn was left in them.`);
 }

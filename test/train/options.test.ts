@@ -79,7 +79,7 @@ it('every option that tutorials set works, or is refused or passed over with the
     else expect(words.join(), name).toMatch(/is now called|has no effect/);
   }
   off();
-  for (const value of [undefined, null, 'bfd']) new SFTConfig({ packing_strategy: value });
+  for (const value of [undefined, 'bfd', 'bfd_split', 'wrapped'] as const) new SFTConfig({ packing_strategy: value });
 });
 
 it('every option of a run is read by something', () => {

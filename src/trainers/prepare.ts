@@ -1,0 +1,104 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { DataError, OptionError } from '../core/errors';
+import { emit, warnOnce } from '../core/events';
+import { show } from '../core/options';
+import { Random } from '../core/random';
+import type { Dataset, Row } from '../data/dataset';
+import { pack } from '../data/packing';
+import { type Example, type Prepared, prepareSft } from '../data/sft';
+import type { CausalLM } from '../models/causal_lm';
+import type { Tokenizer } from '../tokenizers/tokenizer';
+import type { SFTOptions } from './sft';
+
+/** Makes a text of a row, or several: what the row is learned as. */
+// biome-ignore lint/suspicious/noExplicitAny: rows of any columns
+export type FormattingFunc<R = any> = (row: R) => string | string[];
+
+/** Rows as what a function makes of them, as TRL's formatting_func. */
+function* formatted(rows: Iterable<Row>, format: FormattingFunc, field: string): Generator<Row> {
+  let i = 0;
+  for (const row of rows) {
+    const texts = [format(row)].flat();
+    const wrong = texts.find((text) => typeof text !== 'string');
+    if (wrong !== undefined || !texts.length)
+      throw new DataError(
+        `formatting_func gave ${show(wrong)} for row ${i}; it must give a text: (row) => \`Question: \${row.question}\`.`,
+      );
+    for (const text of texts) yield { [field]: text };
+    i++;
+  }
+}
+
+/** Rows of a trainer, as they are known to the audit (each by itself), and as they are learned from (packed, where that is wanted). */
+export interface TrainerRows {
+  prepared: Prepared;
+  rows: Example[];
+}
+
+/** Rows as tokens, said what became of them, shuffled and packed as the options say. */
+export function prepareRows(
+  name: 'train_dataset' | 'eval_dataset',
+  dataset: Dataset,
+  tokenizer: Tokenizer,
+  args: SFTOptions,
+  formatting_func: FormattingFunc | null,
+): TrainerRows {
+  const packing = name === 'train_dataset' ? args.packing : (args.eval_packing ?? args.packing);
+  // What is cut into several rows loses nothing.
+  const whole = packing && args.packing_strategy !== 'bfd';
+  const given = formatting_func ? [...formatted(dataset, formatting_func, args.dataset_text_field)] : dataset;
+  const prepared = prepareSft(given as Dataset, tokenizer, whole ? { ...args, max_length: null } : args);
+  report(name, dataset.length, prepared, args);
+  let rows = prepared.examples;
+  const shuffle = () => {
+    if (args.shuffle_dataset) rows = Random.seeded(args.seed).shuffled(rows);
+  };
+  if (packing) {
+    shuffle();
+    rows = pack(rows, args.max_length as number, args.packing_strategy);
+    emit('progress', {
+      id: `packing ${name}`,
+      done: true,
+      text: `Packed ${prepared.examples.length} rows ${name === 'train_dataset' ? '' : `of ${name} `}into ${rows.length} of at most ${args.max_length} tokens; a batch counts these.`,
+    });
+  }
+  shuffle();
+  return { prepared, rows };
+}
+
+/** Says what became of the rows; fails when nothing is left to learn. */
+function report(name: string, rows: number, { examples, truncated, tokensLost, dropped }: Prepared, args: SFTOptions): void {
+  if (!examples.length)
+    throw new DataError(
+      rows
+        ? `Every label is masked: none of the ${rows} rows of ${name} has a token to learn${truncated ? ` within max_length = ${args.max_length}` : ''}. ` +
+            'Check that rows of {messages} have assistant turns, or raise max_length.'
+        : `${name} has no rows.`,
+    );
+  const total = examples.reduce((n, e) => n + e.input_ids.length, 0) + tokensLost;
+  if (truncated)
+    warnOnce(
+      `${name}: ${truncated} of ${rows} rows were longer than max_length = ${args.max_length} and were cut there; ${tokensLost} tokens (${((100 * tokensLost) / total).toFixed(1)} %) are lost.`,
+    );
+  if (dropped) warnOnce(`${name}: ${dropped} of ${rows} rows were dropped: no token to learn was left in them.`);
+}
+
+export const isTemplateFile = (path: string): boolean => /\.(jinja2?|j2)$/.test(path) && existsSync(path);
+
+/** Gives tokenizer and model the end of texts and the chat template that the options name. */
+export function setUp({ eos_token, chat_template_path: path }: SFTOptions, tokenizer: Tokenizer, model: CausalLM): void {
+  if (eos_token !== null) {
+    tokenizer.eos_token = eos_token;
+    const id = tokenizer.eos_token_id as number;
+    model.config.eos_token_id = id;
+    const { generation_config: config } = model;
+    const ends = [config.eos_token_id ?? []].flat();
+    if (!ends.includes(id)) config.eos_token_id = [id, ...ends];
+  }
+  if (path === null) return;
+  if (isTemplateFile(path)) tokenizer.chat_template = readFileSync(path, 'utf8');
+  else
+    throw new OptionError(
+      `SFTConfig: chat_template_path = ${show(path)} is no .jinja file. Another model's template may need tokens that this one lacks; set up both before: await clone_chat_template(model, tokenizer, ${show(path)}).`,
+    );
+}
