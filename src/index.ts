@@ -44,6 +44,7 @@ export { get_peft_model, PeftModel } from './peft/model';
 export { PromptTuningConfig } from './peft/prompt_tuning';
 export { pipeline } from './pipelines/text_generation';
 export { BitsAndBytesConfig } from './quantize';
+export { type ServeOptions, type Server, serve } from './serve/serve';
 export { TrainerCallback, TrainerControl } from './train/callbacks/callback';
 export { EarlyStoppingCallback } from './train/callbacks/early_stopping';
 export { estimate_memory, MemoryEstimate } from './train/estimate';

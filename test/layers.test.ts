@@ -20,6 +20,7 @@ const ROWS = [
   ['train'],
   ['trainers'],
   ['notebook'],
+  ['serve'],
   ['cli'],
 ];
 const src = resolve(__dirname, '../src');

@@ -11,6 +11,7 @@ export const COMMANDS: Record<string, { about: string; load: () => Promise<CliCo
   sft: { about: 'trains a model on rows: the keys of `trl sft`, in a file or here', load: () => import('./commands/sft.js') },
   generate: { about: 'continues a text, or answers a question', load: () => import('./commands/generate.js') },
   chat: { about: 'a conversation with a model, in the terminal', load: () => import('./commands/chat.js') },
+  serve: { about: "a model and its adapters over HTTP, by OpenAI's interface", load: () => import('./commands/serve.js') },
   inspect: { about: 'what an adapter adds to its base model, layer by layer', load: () => import('./commands/inspect.js') },
   merge: { about: 'merges an adapter into its base model, as files', load: () => import('./commands/merge.js') },
   estimate: { about: 'what training would take of the memory, before anything is loaded', load: () => import('./commands/estimate.js') },

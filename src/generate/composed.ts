@@ -20,19 +20,28 @@ export class Composed implements Decoding {
 
   async step(parts: Continued[]): Promise<Float32Array[]> {
     const made: Float32Array[] = [];
-    for (const { sequence, tokens, adapter } of parts) {
-      endIfInterrupted();
-      this.adapters[sequence] = adapter;
-      this.caches[sequence] ??= this.model.newCache(this.capacity);
-      const cache = this.caches[sequence];
-      const row: tf.Tensor = this.wearing(adapter, () => {
-        const hidden = this.model.hidden(tf.tensor2d([tokens], [1, tokens.length], 'int32'), { cache });
-        return this.model.logits(tf.slice(hidden, [0, tokens.length - 1, 0], [1, 1, -1]).reshape([1, -1]));
-      });
-      this.tokens[sequence] = [...(this.tokens[sequence] ?? []), ...tokens];
-      made.push(await take(row));
-    }
+    for (const part of parts) made.push(await this.read(part, part.tokens.length - 1));
     return made;
+  }
+
+  async every(part: Continued): Promise<Float32Array[]> {
+    const count = part.tokens.length;
+    const all = await this.read(part, 0);
+    return Array.from({ length: count }, (_, i) => all.subarray((all.length / count) * i, (all.length / count) * (i + 1)));
+  }
+
+  /** Appends tokens; the logits after those from one of them on. */
+  private async read({ sequence, tokens, adapter }: Continued, from: number): Promise<Float32Array> {
+    endIfInterrupted();
+    this.adapters[sequence] = adapter;
+    this.caches[sequence] ??= this.model.newCache(this.capacity);
+    const cache = this.caches[sequence];
+    const rows: tf.Tensor = this.wearing(adapter, () => {
+      const hidden = this.model.hidden(tf.tensor2d([tokens], [1, tokens.length], 'int32'), { cache });
+      return this.model.logits(tf.slice(hidden, [0, from, 0], [1, tokens.length - from, -1]).reshape([tokens.length - from, -1]));
+    });
+    this.tokens[sequence] = [...(this.tokens[sequence] ?? []), ...tokens];
+    return (await take(rows)) as Float32Array;
   }
 
   async likeliest(parts: Continued[]): Promise<number[]> {

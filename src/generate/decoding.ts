@@ -35,6 +35,8 @@ export interface Decoding {
   step(parts: Continued[]): Promise<Float32Array[]>;
   /** The same, and the likeliest token of each instead of the logits. */
   likeliest(parts: Continued[]): Promise<number[]>;
+  /** Appends tokens of one sequence; returns the logits after each of them. */
+  every(part: Continued): Promise<Float32Array[]>;
   /** Makes `to` a copy of the first `length` positions of `from` (by default all), or cuts a sequence off there. */
   copy(from: number, to: number, length?: number): void;
   /** Forgets a sequence and frees its keys and values. */

@@ -20,8 +20,16 @@ export class InOneOp implements Decoding {
     this.decoder = new NativeDecoder(plan);
   }
 
-  async step(parts: Continued[]): Promise<Float32Array[]> {
-    const all = await this.run(parts, false);
+  step(parts: Continued[]): Promise<Float32Array[]> {
+    return this.logits(parts, false);
+  }
+
+  every(part: Continued): Promise<Float32Array[]> {
+    return this.logits([part], true);
+  }
+
+  private async logits(parts: Continued[], every: boolean): Promise<Float32Array[]> {
+    const all = await this.run(parts, false, every);
     return all.flatMap(([logits, count]) =>
       Array.from({ length: count }, (_, i) => logits.subarray((logits.length / count) * i, (logits.length / count) * (i + 1))),
     );
@@ -31,14 +39,14 @@ export class InOneOp implements Decoding {
     return (await this.run(parts, true)).flatMap(([best]) => [...best]);
   }
 
-  /** What is wanted of the blocks of rows that the parts come to, in order, and of how many sequences. */
-  private async run(parts: Continued[], likeliest: boolean): Promise<[values: Float32Array, sequences: number][]> {
+  /** What is wanted of the blocks of rows that the parts come to, in order, and of how many rows: those of all tokens, or of each part's last. */
+  private async run(parts: Continued[], likeliest: boolean, every = false): Promise<[values: Float32Array, rows: number][]> {
     this.begin(parts.filter(({ sequence }) => !this.lengths[sequence]).map(({ sequence }) => sequence));
     const rows: StepRow[] = parts.flatMap(({ sequence, tokens, adapter }) => {
       const slots = this.slots(adapter);
       const from = this.lengths[sequence] ?? 0;
       this.lengths[sequence] = from + tokens.length;
-      return tokens.map((token, i) => ({ token, sequence, position: from + i, wanted: i === tokens.length - 1, slots }));
+      return tokens.map((token, i) => ({ token, sequence, position: from + i, wanted: every || i === tokens.length - 1, slots }));
     });
     const made: [Float32Array, number][] = [];
     for (let i = 0; i < rows.length; i += AT_ONCE) {
