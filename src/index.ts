@@ -51,6 +51,7 @@ export { estimate_memory, MemoryEstimate } from './train/estimate';
 export type { TrainerState } from './train/state';
 export { train_on_responses_only } from './trainers/responses';
 export { SFTConfig, SFTTrainer } from './trainers/sft';
+export { SweepResult, sweep } from './trainers/sweep/sweep';
 export { Trainer, TrainingArguments } from './trainers/trainer';
 
 import { listen } from './notebook/listen';

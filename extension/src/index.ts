@@ -8,7 +8,7 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { Signal } from '@lumino/signaling';
-import { ADAPTER_MIME, parseAdapter, parseQuantization, QUANTIZATION_MIME, RUN_MIME } from '@tunebook/views';
+import { ADAPTER_MIME, parseAdapter, parseQuantization, QUANTIZATION_MIME, RUN_MIME, SWEEP_MIME } from '@tunebook/views';
 import { AdapterFactory, FileModelFactory } from './adapter/document';
 import { AdapterView } from './adapter/view';
 import { addApi } from './api';
@@ -27,6 +27,7 @@ import { readSaved, savedBeside } from './run/saved';
 import { RunStore } from './run/store';
 import { addStart } from './start';
 import { icon } from './start/icon';
+import { SweepRenderer } from './sweep/renderer';
 
 const NAME = '@tunebook/jupyterlab';
 
@@ -106,9 +107,16 @@ const runs: JupyterFrontEndPlugin<void> = {
       defaultRank: 10,
       createRenderer: () => new RunRenderer(store, context),
     });
+    const sweeps = (store: RunStore) => ({
+      ...factory(store),
+      mimeTypes: [SWEEP_MIME],
+      createRenderer: () => new SweepRenderer(store, context),
+    });
     addApi(app, registry, trans, palette);
     // Views of a notebook share its session; elsewhere (a file, a preview) a run is shown as it is.
-    registry.addFactory(factory(new RunStore(trans)), 10);
+    const alone = new RunStore(trans);
+    registry.addFactory(factory(alone), 10);
+    registry.addFactory(sweeps(alone), 10);
     if (!notebooks) return;
     const stores = new WeakMap<NotebookPanel, RunStore>();
     const missed = new WeakMap<NotebookPanel['context'], Missed>();
@@ -133,6 +141,7 @@ const runs: JupyterFrontEndPlugin<void> = {
       void notebook.sessionContext.ready.then(mark);
       if (!missed.has(notebook.context)) missed.set(notebook.context, new Missed(notebook.context));
       notebook.content.rendermime.addFactory(factory(store), 10);
+      notebook.content.rendermime.addFactory(sweeps(store), 10);
       notebook.disposed.connect(() => store.dispose());
     };
     notebooks.forEach(adopt);

@@ -3,6 +3,8 @@ export interface Events {
   warning: { text: string };
   /** A training run began, moved on or ended; `run` is the same object throughout, and `handle` takes what is asked of it. */
   run: { run: object; handle: object; what: 'begin' | 'step' | 'change' | 'end' };
+  /** Several runs, one after another; `waits` takes what must be done before the sweep is. */
+  sweep: { sweep: object; what: 'begin' | 'step' | 'change' | 'end'; waits?: Promise<unknown>[] };
   /** A picture of a run is wanted, as a PNG; whoever can draws it at once. */
   picture: { run: object; give(png: Uint8Array): void };
   /** A chart of figures is wanted, as a PNG; whoever can draws it. `kind` says which chart shows such `data`. */
@@ -23,7 +25,21 @@ export function on<K extends keyof Events>(name: K, listener: Listener<K>): () =
   return () => set.delete(listener as Listener<never>);
 }
 
+let silent: readonly (keyof Events)[] = [];
+
+/** For as long as f runs, these events are told to nobody: what every run of several would say again. */
+export async function unsaid<T>(names: readonly (keyof Events)[], f: () => Promise<T>): Promise<T> {
+  const before = silent;
+  silent = names;
+  try {
+    return await f();
+  } finally {
+    silent = before;
+  }
+}
+
 export function emit<K extends keyof Events>(name: K, event: Events[K]): void {
+  if (silent.includes(name)) return;
   for (const listener of listeners.get(name) ?? []) (listener as Listener<K>)(event);
 }
 

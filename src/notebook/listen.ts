@@ -6,6 +6,7 @@ import { Display, inNotebook } from './display';
 import { LiveRuns } from './live';
 import { runData } from './run_data';
 import { RunViews, runPng } from './run_view';
+import { SweepViews } from './sweep_view';
 import { Throttle } from './throttle';
 import { offeredValues } from './values';
 
@@ -24,14 +25,16 @@ class Line {
 export function listen(): void {
   const views = new RunViews();
   const live = new LiveRuns();
+  const sweeps = new SweepViews();
   const lines = new Map<string, Line>();
   let lineOpen = false;
   Object.assign(globalThis, { [Symbol.for('tunebook.values')]: offeredValues });
   on('run', ({ run, handle, what }) => {
     if (!inNotebook()) return;
     live.update(run as Run, handle as Handle, what);
-    views.update(run as Run, what);
+    if (!(run as Run).sweep) views.update(run as Run, what);
   });
+  on('sweep', (event) => sweeps.update(event));
   on('picture', ({ run, give }) => give(runPng(runData(run as Run))));
   on('chart', ({ kind, data, give }) => CHARTS[kind] && give(drawn(CHARTS[kind](data))));
   on('progress', ({ id, text, done }) => {

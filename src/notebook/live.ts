@@ -87,7 +87,8 @@ export class LiveRuns {
       });
       this.registered = true;
     }
-    if (what === 'begin') handle.onStop = dropper() ?? (() => {});
+    // Where one run of several is stopped, the cell goes on.
+    if (what === 'begin') handle.onStop = (run.sweep ? undefined : dropper()) ?? (() => {});
     let live = this.runs.get(run.id);
     if (!live) {
       live = new LiveRun(run, handle);

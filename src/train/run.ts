@@ -36,6 +36,8 @@ export interface Run {
   config: Record<string, unknown>;
   /** What the schedule's curve is multiplied with: args.learning_rate, until another is set while training. */
   peakRate: number;
+  /** The sweep that it is one run of, whose view shows it. */
+  sweep?: string;
   /** For how long it was paused: no time of training. */
   pausedSeconds: number;
   /** Those of every run, and whatever else is measured or logged, by its name. */

@@ -1,6 +1,7 @@
 import { nearest, OptionError } from '../core/errors';
 import { readOptions, show } from '../core/options';
-import { Dataset } from '../data/dataset';
+import { concatenate_datasets } from '../data/combine';
+import type { Dataset } from '../data/dataset';
 import { type LoadDatasetOptions, load_dataset } from '../data/load_dataset';
 import { AutoModelForCausalLM, AutoTokenizer } from '../models/auto';
 import type { CausalLM } from '../models/causal_lm';
@@ -71,7 +72,7 @@ async function partOf(given: Config): Promise<Dataset> {
   if (typeof path !== 'string') throw new OptionError(`datasets: each needs a path, but one is ${show(given)}.`);
   const rows = await load_dataset(path, { ...(how as LoadDatasetOptions), split: String(split) });
   if (columns === null) return rows;
-  return Dataset.from_list([...rows].map((row) => Object.fromEntries((columns as string[]).map((name) => [name, row[name]]))));
+  return rows.select_columns(columns as string[]);
 }
 
 type Rows = { train_dataset: Dataset; eval_dataset: Dataset | null };
@@ -80,7 +81,7 @@ async function rowsOf(run: RunOptions, evaluates: boolean): Promise<Rows> {
   if (run.datasets.length) {
     const parts: Dataset[] = [];
     for (const given of run.datasets) parts.push(await partOf(given));
-    const all = parts.length === 1 ? parts[0] : Dataset.from_list(parts.flatMap((part) => [...part]));
+    const all = parts.length === 1 ? parts[0] : concatenate_datasets(parts);
     if (run.test_split_size === null) return { train_dataset: all, eval_dataset: null };
     const { train, test } = all.train_test_split({ test_size: run.test_split_size });
     return { train_dataset: train, eval_dataset: evaluates ? test : null };

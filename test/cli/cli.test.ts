@@ -216,7 +216,7 @@ describe('toYaml', () => {
 
   it('says what no key can: another method, rows that were made in code', async () => {
     const model = await AutoModelForCausalLM.from_pretrained(at('model'), { progress: false });
-    const train_dataset = Dataset.from_list([chatRow('a', 'b')]);
+    const train_dataset: Dataset = Dataset.from_list([chatRow('a', 'b')]);
     const peft_config = new IA3Config({ target_modules: ['k_proj'], feedforward_modules: [] });
     const args = new SFTConfig({ output_dir: at('ia3'), hub_token: 'hf_secret' });
     const yaml = new SFTTrainer({ model, processing_class: tinyTokenizer(), train_dataset, peft_config, args }).toYaml();

@@ -81,4 +81,17 @@ export { savedRun } from './saved_run';
 export { decodePoints, encodePoints, figure, MAX_POINTS, movingAverage, type Point, thin } from './series';
 export { type LowRankUpdate, overlap, singularValues } from './spectrum';
 export { runSvg } from './svg';
+export {
+  parseSweep,
+  SWEEP_FIGURES,
+  SWEEP_MIME,
+  SWEEP_SCHEMA,
+  type SweepData,
+  type SweepRunData,
+  sweepFigures,
+  sweepPayload,
+  sweepSentence,
+  sweepSummary,
+} from './sweep';
+export { lookOf, sweepPicture, sweepSpec } from './sweep_charts';
 export { differingOptions, latestSamples, runCsv, sampleRows, summary } from './table';

@@ -1,0 +1,152 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { expect, it } from 'vitest';
+import { AutoModelForCausalLM, Dataset, LoraConfig, on, PeftModel, SFTConfig, SFTTrainer, sweep, TrainerCallback } from '../../src/index';
+import { sweepBundle } from '../../src/notebook/sweep_view';
+import type { SweepData } from '../../src/trainers/sweep/record';
+import { parseSweep, SWEEP_MIME } from '../../views/src';
+import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
+
+const tokenizer = tinyTokenizer();
+const rows = Dataset.from_list(Array.from({ length: 8 }, (_, i) => chatRow(`What is ${i} plus ${i}?`, `It is ${2 * i}.`)));
+const folder = await tinyLlama(3);
+const model = () => AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+const args = (more: object = {}) =>
+  new SFTConfig({ output_dir: scratch('sweep'), max_steps: 4, learning_rate: 1e-2, assistant_only_loss: true, save_steps: 2, ...more });
+const base = async (more: object = {}) => ({
+  model: await model(),
+  processing_class: tokenizer,
+  train_dataset: rows,
+  eval_dataset: rows.select([0, 1]),
+  peft_config: new LoraConfig({ r: 2, target_modules: ['q_proj'] }),
+  ...more,
+});
+const losses = (trainer: { state: { log_history: object[] } }) =>
+  trainer.state.log_history.flatMap((entry) => ('loss' in entry ? [entry.loss] : []));
+
+it('every combination is a run as it would be alone, with the base loaded once, and the best is named', async () => {
+  const config = args({ logging_steps: 1 });
+  const given = await base({ args: config });
+  const seen: [string, SweepData['status']][] = [];
+  const off = on('sweep', ({ sweep: data, what }) => seen.push([what, (data as SweepData).status]));
+  const found = await sweep({ base: given, vary: { r: [1, 4], target_modules: [['q_proj'], 'all-linear'] } });
+  off();
+  expect(found.runs.map(({ name, status, step }) => [name, status, step])).toEqual(
+    ['r=1, target_modules=q_proj', 'r=1, target_modules=all-linear', 'r=4, target_modules=q_proj', 'r=4, target_modules=all-linear'].map(
+      (name) => [name, 'finished', 4],
+    ),
+  );
+  expect(found.runs.map(({ parameters }) => parameters)).toEqual([128, 928, 512, 3712]);
+  const scores = found.runs.map(({ score }) => score as number);
+  expect(found.best).toBe(found.runs[scores.indexOf(Math.min(...scores))]);
+  expect(seen[0]).toEqual(['begin', 'running']);
+  expect(seen.at(-1)).toEqual(['end', 'finished']);
+  // The last of them alone: the same bits.
+  const peft_config = new LoraConfig({ r: 4, target_modules: 'all-linear' });
+  const alone = new SFTTrainer({ ...(await base({ args: args() })), peft_config });
+  await alone.train();
+  await alone.save_model();
+  const file = 'adapter_model.safetensors';
+  expect(readFileSync(join(found.runs[3].folder, file)).equals(readFileSync(join(alone.args.output_dir, file)))).toBe(true);
+  expect((await alone.evaluate()).eval_loss).toBe(scores[3]);
+  expect(found.runs[3].loss).toEqual(alone.run?.series.loss);
+  expect(losses(alone)).toHaveLength(0); // logging_steps is 10 there
+  // The best is there to be used.
+  const best = await PeftModel.from_pretrained(given.model, found.best!.folder);
+  expect(best.active_adapters).toEqual(['default']);
+  best.unload();
+  // What readers without the extension see.
+  const bundle = sweepBundle({ ...found.data, updatedAt: '' });
+  expect(parseSweep(JSON.parse(JSON.stringify(bundle[SWEEP_MIME])))).toMatchObject({
+    best: found.data.best,
+    vary: ['r', 'target_modules'],
+  });
+  expect(bundle['text/plain']).toContain(`best: ${found.best?.name}`);
+  expect(String(bundle['text/html'])).toContain('r=4, target_modules=q_proj');
+});
+
+it('without an adapter each run begins with the weights as they were', async () => {
+  const found = await sweep({
+    base: await base({ args: args({ max_steps: 2 }), peft_config: null, eval_dataset: null }),
+    vary: { learning_rate: [1e-2, 1e-3] },
+  });
+  expect(found.runs[0].loss[0]).toEqual(found.runs[1].loss[0]);
+  expect(found.runs[0].loss[1]).not.toEqual(found.runs[1].loss[1]);
+  expect(found.best?.name).toBe('learning_rate=0.01');
+  expect(found.data.score).toBe('loss');
+});
+
+it('a run that is stopped ends alone; a run that fails is told, and the others go on', async () => {
+  const config = args({ max_steps: 30 });
+  class Stop extends TrainerCallback {
+    override on_step_end(given: { learning_rate: number }, state: { global_step: number }, _: unknown, { trainer }: any) {
+      if (given.learning_rate === 0.5 && state.global_step === 2) void trainer.stop();
+      if (given.learning_rate === 0.25) throw new Error('no more');
+    }
+  }
+  const found = await sweep({ base: await base({ args: config, callbacks: [Stop as never] }), vary: { learning_rate: [0.5, 0.25, 0.01] } });
+  expect(found.runs.map(({ status }) => status)).toEqual(['stopped', 'failed', 'finished']);
+  expect(found.runs[0].step).toBeLessThan(5);
+  expect(found.runs[1].text).toContain('Stop failed in on_step_end after step 1: no more');
+  expect(found.data.status).toBe('finished');
+});
+
+it('a sweep that is killed goes on where it was: what is finished is kept, what was trained is resumed to the bit', async () => {
+  const output_dir = join(scratch('killed'), 'not', 'there', 'yet');
+  const code = `
+    const { AutoModelForCausalLM, AutoTokenizer, Dataset, LoraConfig, SFTConfig, sweep } = require(${JSON.stringify(resolve('lib/index.js'))});
+    (async () => {
+      await sweep({
+        base: {
+          model: ${JSON.stringify(folder)}, processing_class: await AutoTokenizer.from_pretrained(process.argv[1]),
+          train_dataset: Dataset.from_list(${JSON.stringify([...rows])}), eval_dataset: Dataset.from_list(${JSON.stringify([...rows.select([0, 1])])}),
+          peft_config: new LoraConfig({ r: 2, target_modules: ['q_proj'] }),
+          args: new SFTConfig(${JSON.stringify({ ...args({ output_dir }) })}),
+          ...(process.argv[2] === 'kill' && { callbacks: [{ on_step_end(args, state) { if (args.output_dir.includes('r-4') || args.output_dir.includes('r=4')) if (state.global_step === 3) process.kill(process.pid, 'SIGKILL'); } }] }),
+        },
+        vary: { r: [1, 4] },
+      });
+    })();`;
+  const tok = scratch('tok');
+  await tokenizer.save_pretrained(tok);
+  const run = async (how: string) => {
+    const child = spawn(process.execPath, ['-e', code, tok, how], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    child.stderr.on('data', (data) => {
+      said += data;
+    });
+    const [exit, signal] = await once(child, 'close');
+    return { exit, signal, said };
+  };
+  expect((await run('kill')).signal).toBe('SIGKILL');
+  const before = JSON.parse(readFileSync(join(output_dir, 'sweep.json'), 'utf8'));
+  expect(before.runs.map(({ status }: { status: string }) => status)).toEqual(['finished', 'running']);
+  const written = readdirSync(before.runs[0].folder).length;
+  const { exit, said } = await run('go on');
+  expect(exit, said).toBe(0);
+  const after = JSON.parse(readFileSync(join(output_dir, 'sweep.json'), 'utf8'));
+  expect(after.runs[0]).toEqual(before.runs[0]);
+  expect(readdirSync(before.runs[0].folder).length).toBe(written);
+  expect(after.runs[1].status).toBe('finished');
+  expect(existsSync(join(after.runs[1].folder, 'checkpoint-2'))).toBe(true);
+  const whole = await sweep({ base: await base({ args: args() }), vary: { r: [4] } });
+  expect(after.runs[1].score).toBe(whole.runs[0].score);
+  expect(after.runs[1].loss).toEqual(whole.runs[0].loss);
+});
+
+it.each([
+  [{ vary: { lr: [1] } }, 'vary names lr, which is no option of the training or the adapter'],
+  [{ vary: { rank_patern: [1] } }, 'Did you mean rank_pattern?'],
+  [{ vary: { r: 4 } }, 'vary.r must be a list of values to try, but is 4'],
+  [{ vary: {} }, 'sweep needs vary'],
+  [{ vary: { r: [4, 4] } }, 'two of its runs would be called'],
+  [{ vary: { r: [4, 0] } }, 'r must be a whole number of at least 1, but is 0'],
+  [{ vary: { target_modules: [['q_proj'], ['nowhere']] } }, "'nowhere'"],
+  [{ vary: { r: [1] }, score: 'rouge' }, "score = 'rouge' is no figure of evaluations"],
+] as const)('%j is refused: %s', async (options, text) => {
+  const off = on('sweep', () => {});
+  await expect(sweep({ base: await base({ args: args({ max_steps: 1 }) }), ...(options as object) })).rejects.toThrow(text);
+  off();
+});
