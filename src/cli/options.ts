@@ -15,6 +15,7 @@ export function declared(file: string, name: string): Declared[] {
   const path = ['.d.ts', '.ts'].map((end) => join(__dirname, '..', `${file}${end}`)).find((one) => existsSync(one)) as string;
   const text = readFileSync(path, 'utf8');
   const from = text.search(new RegExp(`interface ${name}\\b`));
+  if (from < 0) throw new Error(`${file} declares no ${name}`);
   const body = text.slice(from, text.indexOf('\n}', from));
   return [...body.matchAll(/\/\*\*((?:[^*]|\*(?!\/))*)\*\/\s*(\w+)\??: ([^;]+);/g)].map(([, about, option, type]) => ({
     name: option,

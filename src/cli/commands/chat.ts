@@ -44,6 +44,6 @@ export function define(command: Command): void {
   command
     .argument('<model>', 'a name of the Hub, a folder, a .gguf file, or the folder of a saved adapter')
     .option('--system <text>', 'what the model is told before the conversation');
-  addOptions(command, [...LOADING, ...declared('generate/generation_config', 'GenerationSettings'), ...GENERATION]);
+  addOptions(command, [...LOADING, ...declared('generate/generation_fields', 'GenerationSettings'), ...GENERATION]);
   command.action(chat);
 }

@@ -27,6 +27,6 @@ export function define(command: Command): void {
     .argument('[prompt]', 'the question or text; without it, standard input')
     .option('--plain', "continue the text itself, without the model's chat template")
     .option('--system <text>', 'what the model is told before the question');
-  addOptions(command, [...LOADING, ...declared('generate/generation_config', 'GenerationSettings'), ...GENERATION]);
+  addOptions(command, [...LOADING, ...declared('generate/generation_fields', 'GenerationSettings'), ...GENERATION]);
   command.action(write);
 }
