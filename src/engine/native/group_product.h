@@ -15,7 +15,7 @@ constexpr int kRun = 32;      // values of x with a scale of their own
 struct Activations {
   long rows = 0, inner = 0;
   bool coded = false, plain = false;  // which of the two are made
-  std::vector<float> values, scales, sums;
+  std::vector<float> values, scales, sums, halves;  // halves: of the sums, what the first 16 of a run make
   std::vector<int32_t> codes;
 
   int tile() const { return rows == 1 ? 1 : kTileRows; }
@@ -27,6 +27,7 @@ struct Activations {
     codes.resize(padded * inner / 4);
     scales.resize(padded * inner / kRun);
     sums.resize(padded * inner / kRun);
+    halves.resize(padded * inner / kRun);
   }
   // Takes columns [from, to) of row m, from a multiple of kRun.
   void put(long m, const float* x, long from, long to) {
@@ -35,13 +36,16 @@ struct Activations {
     if (plain)
       for (long k = from; k < to; k++) values[start + k * width + r] = x[k];
     if (!coded) return;
-    for (long k = from; k < to; k += kRun) putRun(x + k, &codes[start / 4 + k / 4 * width + r], width, &scales[start / kRun + k / kRun * width + r], &sums[start / kRun + k / kRun * width + r]);
+    for (long k = from; k < to; k += kRun) {
+      const long run = start / kRun + k / kRun * width + r;
+      putRun(x + k, &codes[start / 4 + k / 4 * width + r], width, &scales[run], &sums[run], &halves[run]);
+    }
   }
 
  private:
-  static void putRun(const float* x, int32_t* to, int width, float* scale, float* sum) {
+  static void putRun(const float* x, int32_t* to, int width, float* scale, float* sum, float* half) {
     constexpr int kVecs = kRun / kLanes;
-    Vec v[kVecs], top{}, total{};
+    Vec v[kVecs], top{}, total[2] = {};
     unrolled<kVecs>([&](auto i) INLINE {
       v[i] = load(x + i * kLanes);
       const Vec size = v[i] < 0 ? -v[i] : v[i];
@@ -53,35 +57,45 @@ struct Activations {
     int8_t bytes[kRun];
     unrolled<kVecs>([&](auto i) INLINE {
       const Vec whole = (v[i] * by + kMagic) - kMagic;
-      total += whole;
+      total[i / (kVecs / 2)] += whole;
       typedef int8_t Bytes __attribute__((vector_size(kLanes)));
       const Bytes part = __builtin_convertvector(__builtin_convertvector(whole, VecInt), Bytes);
       std::memcpy(bytes + i * kLanes, &part, kLanes);
     });
     for (int i = 0; i < kRun / 4; i++) std::memcpy(to + i * width, bytes + 4 * i, 4);
     *scale = most / 127;
-    *sum = most / 127 * tunebook::sum(total);
+    *half = most / 127 * tunebook::sum(total[0]);
+    *sum = *half + most / 127 * tunebook::sum(total[1]);
   }
 };
 
 // R rows of a tile of T times one group: out [R][kGroup].
 template <class G, int R, int T>
-void codedProduct(const uint8_t* group, long inner, const int32_t* codes, const float* scales, const float* sums, float* out) {
+void codedProduct(const uint8_t* group, long inner, const int32_t* codes, const float* scales, const float* sums, const float* halves, float* out) {
   constexpr long kBlock = G::kRuns * kRun;
   for (int at = 0; at < kGroup; at += kLanes) {
     Vec acc[R] = {};
     const uint8_t* block = group;
     const int32_t* x = codes;
-    const float *by = scales, *total = sums;
+    const float *by = scales, *total = sums, *half = halves;
     for (long k = 0; k < inner; k += kBlock, block += G::kBlockBytes)
-      for (int run = 0; run < G::kRuns; run++, x += kRun / 4 * T, by += T, total += T) {
+      for (int run = 0; run < G::kRuns; run++, x += kRun / 4 * T, by += T, total += T, half += T) {
         VecInt quads[8];
         G::codes(block, run, at, quads);
-        Dots<G::kSigned> dots[R];
-        unrolled<8>([&](auto j) INLINE { unrolled<R>([&](auto r) INLINE { dots[r].add(quads[j], x + j * T + r); }); });
-        const Vec scale = G::scale(block, run, at), least = G::minimum(block, run, at, scale);
-        unrolled<R>([&](auto r) INLINE { acc[r] += dots[r].floats() * (scale * by[r]); });
-        if (!G::kSigned || kRaise) unrolled<R>([&](auto r) INLINE { acc[r] += least * total[r]; });
+        if constexpr (G::kTwice) {
+          unrolled<2>([&](auto h) INLINE {
+            Dots<G::kSigned, G::kWide> dots[R];
+            unrolled<4>([&](auto j) INLINE { unrolled<R>([&](auto r) INLINE { dots[r].add(quads[4 * h + j], x + (4 * h + j) * T + r); }); });
+            const Vec scale = G::scaleOf16(block, 2 * run + h, at);
+            unrolled<R>([&](auto r) INLINE { acc[r] += scale * (dots[r].floats() * by[r] + G::kLeast * (h ? total[r] - half[r] : half[r])); });
+          });
+        } else {
+          Dots<G::kSigned, G::kWide> dots[R];
+          unrolled<8>([&](auto j) INLINE { unrolled<R>([&](auto r) INLINE { dots[r].add(quads[j], x + j * T + r); }); });
+          const Vec scale = G::scale(block, run, at), least = G::minimum(block, run, at, scale);
+          unrolled<R>([&](auto r) INLINE { acc[r] += dots[r].floats() * (scale * by[r]); });
+          if (!G::kSigned || kRaise) unrolled<R>([&](auto r) INLINE { acc[r] += least * total[r]; });
+        }
       }
     unrolled<R>([&](auto r) INLINE { store(out + r * kGroup + at, acc[r]); });
   }
@@ -114,7 +128,7 @@ INLINE inline void plainProduct(long inner, const float* x, float* out, const Va
 template <class G, int R, int T>
 void tileProduct(const Activations& x, long t, const uint8_t* group, float* out) {
   const long start = t * T * x.inner;
-  if constexpr (G::kCoded) codedProduct<G, R, T>(group, x.inner, &x.codes[start / 4], &x.scales[start / kRun], &x.sums[start / kRun], out);
+  if constexpr (G::kCoded) codedProduct<G, R, T>(group, x.inner, &x.codes[start / 4], &x.scales[start / kRun], &x.sums[start / kRun], &x.halves[start / kRun], out);
   else plainProduct<R, T>(x.inner, &x.values[start], out, [&](long k, int at) INLINE { return G::value(group + k * G::kBlockBytes, at); });
 }
 

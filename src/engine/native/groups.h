@@ -12,17 +12,19 @@ namespace tunebook {
 
 constexpr int kGroup = 16;
 
-// Of a kind that can be grouped: its block has kHalves halves and then words of 4 bytes, each of which stands 16 times side by side.
+// Of a kind that can be grouped: its block has kHalves halves (before the words, or where kHalvesAt says) and words of 4 bytes, each of which
+// stands 16 times side by side.
 template <int64_t kCode>
 struct Grouped {
   static constexpr bool kKnown = false;
 };
 
-template <int64_t kCode, int kHalvesOfBlock>
+template <int64_t kCode, int kHalvesOfBlock, int kHalvesAtByte = 0>
 struct Units {
   using K = Kind<kCode>;
   static constexpr bool kKnown = true;
   static constexpr int kHalves = kHalvesOfBlock, kWords = (K::kBytes - 2 * kHalves) / 4;
+  static constexpr int kHalvesAt = kHalvesAtByte, kWordsAt = kHalvesAt ? 0 : 2 * kHalves;
   static_assert(2 * kHalves + 4 * kWords == K::kBytes && K::kRowHead == 0 && !K::kNested, "a block of halves and words");
   // Word w of a block as it stands in a group, and back.
   static uint32_t turned(int, uint32_t word) { return word; }
@@ -35,9 +37,10 @@ struct Units {
 
 // Kinds of blocks that are multiplied in whole numbers say of every run of 32 values: codes(block, run, at, quads), the 8 words of four
 // codes each; scale(block, run, at), and minimum(block, run, at): value = scale * code + minimum. kSigned: see Dots.
-template <int64_t kCode, int kHalves, bool kHasSign>
-struct CodedUnits : Units<kCode, kHalves> {
-  static constexpr bool kCoded = true, kSigned = kHasSign;
+template <int64_t kCode, int kHalves, bool kHasSign, bool kIsWide = false, int kHalvesAt = 0>
+struct CodedUnits : Units<kCode, kHalves, kHalvesAt> {
+  static constexpr bool kCoded = true, kSigned = kHasSign, kWide = kIsWide;
+  static constexpr bool kTwice = false;  // whether each half of a run has a scale of its own
   static constexpr int kRuns = Kind<kCode>::kBlock / 32;
 };
 
@@ -64,6 +67,81 @@ struct Grouped<2> : GgufNibbles<2, 1> {
 template <>
 struct Grouped<3> : GgufNibbles<3, 2> {
   static Vec minimum(const uint8_t* block, int, int at, Vec) { return halves(block, 1, at); }
+};
+
+// Bit 4 of four codes, of four bits of a word.
+INLINE inline VecInt spreadBits(VecInt words, int shift) {
+  const VecInt ones = VecInt{} + 0x01010101;
+  return ((((words >> shift) & 15) * 0x00204081) & ones) << 4;
+}
+template <int64_t kCode, int kHalves>
+struct FiveBits : CodedUnits<kCode, kHalves, false, true> {
+  using Base = Units<kCode, kHalves>;
+  INLINE static void codes(const uint8_t* block, int, int at, VecInt (&quads)[8]) {
+    const VecInt high = Base::words(block, 0, at);
+    unrolled<4>([&](auto w) INLINE {
+      nibbleQuads(Base::words(block, 1 + w, at), quads[w], quads[w + 4]);
+      quads[w] |= spreadBits(high, 4 * w);
+      quads[w + 4] |= spreadBits(high, 16 + 4 * w);
+    });
+  }
+  static Vec scale(const uint8_t* block, int, int at) { return Base::halves(block, 0, at); }
+};
+template <>
+struct Grouped<6> : FiveBits<6, 1> {
+  static Vec minimum(const uint8_t*, int, int, Vec scale) { return scale * -16.0f; }
+};
+template <>
+struct Grouped<7> : FiveBits<7, 2> {
+  static Vec minimum(const uint8_t* block, int, int at, Vec) { return halves(block, 1, at); }
+};
+
+// Q4_K and Q5_K: of every 32 values a scale and a minimum of 6 bits in 12 bytes, the last four in parts; then, from word kFrom on, nibbles.
+template <int64_t kCode, bool kIsWide, int kFrom>
+struct SixBitScales : CodedUnits<kCode, 2, false, kIsWide> {
+  using Base = Units<kCode, 2>;
+  INLINE static VecInt sixBits(const uint8_t* block, int run, int at, int which) {
+    const int shift = run % 4 * 8;
+    const VecInt whole = Base::words(block, which, at);
+    if (run < 4) return (whole >> shift) & 63;
+    return ((Base::words(block, 2, at) >> (shift + 4 * which)) & 15) | (((whole >> (shift + 6)) & 3) << 4);
+  }
+  INLINE static void nibbles(const uint8_t* block, int run, int at, VecInt (&quads)[8]) {
+    const VecInt mask = VecInt{} + 0x0f0f0f0f;
+    unrolled<8>([&](auto w) INLINE { quads[w] = (Base::words(block, kFrom + run / 2 * 8 + w, at) >> (run % 2 * 4)) & mask; });
+  }
+  INLINE static Vec scale(const uint8_t* block, int run, int at) { return Base::halves(block, 0, at) * __builtin_convertvector(sixBits(block, run, at, 0), Vec); }
+  INLINE static Vec minimum(const uint8_t* block, int run, int at, Vec) { return Base::halves(block, 1, at) * -__builtin_convertvector(sixBits(block, run, at, 1), Vec); }
+};
+template <>
+struct Grouped<12> : SixBitScales<12, false, 3> {
+  INLINE static void codes(const uint8_t* block, int run, int at, VecInt (&quads)[8]) { nibbles(block, run, at, quads); }
+};
+template <>
+struct Grouped<13> : SixBitScales<13, true, 11> {
+  INLINE static void codes(const uint8_t* block, int run, int at, VecInt (&quads)[8]) {
+    nibbles(block, run, at, quads);
+    const VecInt ones = VecInt{} + 0x01010101;
+    unrolled<8>([&](auto w) INLINE { quads[w] |= ((Base::words(block, 3 + w, at) >> run) & ones) << 4; });
+  }
+};
+
+// Q6_K: low four bits, high two, of every 16 values a signed byte as scale, and a half behind them.
+template <>
+struct Grouped<14> : CodedUnits<14, 1, false, true, 208> {
+  static constexpr bool kTwice = true;
+  INLINE static void codes(const uint8_t* block, int run, int at, VecInt (&quads)[8]) {
+    const int half = run / 4, part = run % 4;
+    const VecInt low = VecInt{} + 0x0f0f0f0f, high = VecInt{} + 0x03030303;
+    unrolled<8>([&](auto w) INLINE {
+      quads[w] = ((words(block, half * 16 + part % 2 * 8 + w, at) >> (part / 2 * 4)) & low) | (((words(block, 32 + half * 8 + w, at) >> (2 * part)) & high) << 4);
+    });
+  }
+  // Of values [16 n, 16 n + 16).
+  INLINE static Vec scaleOf16(const uint8_t* block, int n, int at) {
+    return halves(block, 0, at) * __builtin_convertvector((words(block, 48 + n / 4, at) << (24 - n % 4 * 8)) >> 24, Vec);
+  }
+  static constexpr float kLeast = -32;  // what code 0 stands for, in scales
 };
 
 template <>
@@ -152,8 +230,8 @@ inline bool withGrouped(int64_t code, const F& f) {
 // Calls f(from, to, bytes, word) for every unit of a block: its place there, and in a group the one that row 0 has; word: its number, or -1.
 template <class G, class F>
 INLINE inline void eachUnit(const F& f) {
-  for (int h = 0; h < G::kHalves; h++) f(2 * h, h * kGroup * 2, 2, -1);
-  for (int w = 0; w < G::kWords; w++) f(2 * G::kHalves + 4 * w, G::kWordsFrom + w * kGroup * 4, 4, w);
+  for (int h = 0; h < G::kHalves; h++) f(G::kHalvesAt + 2 * h, h * kGroup * 2, 2, -1);
+  for (int w = 0; w < G::kWords; w++) f(G::kWordsAt + 4 * w, G::kWordsFrom + w * kGroup * 4, 4, w);
 }
 
 template <class G, bool kBack>
