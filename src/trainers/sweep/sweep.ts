@@ -276,8 +276,8 @@ async function loaded(base: NonNullable<SweepOptions['base']>): Promise<SFTTrain
   const dtype = base.peft_config ? 'auto' : 'float32';
   const model = typeof given === 'string' ? await AutoModelForCausalLM.from_pretrained(given, { dtype }) : given;
   const processing_class = base.processing_class ?? (await AutoTokenizer.from_pretrained(model.config._name_or_path));
-  const parts = { args: null, train_dataset: null, eval_dataset: null, peft_config: null, callbacks: null };
-  return { ...parts, ...base, model, processing_class };
+  const parts = { args: null, train_dataset: null, eval_dataset: null, peft_config: null, callbacks: null, formatting_func: null };
+  return { ...parts, ...base, model, processing_class } as SFTTrainerOptions;
 }
 
 /**
