@@ -35,6 +35,7 @@ export { AutoConfig, AutoModelForCausalLM, AutoTokenizer } from './models/auto';
 export { clone_chat_template } from './models/chat_setup';
 export { AutoModelForSequenceClassification } from './models/sequence_classification';
 export { AdapterReport, type InspectOptions, inspect } from './notebook/inspect';
+export { PreviewReport, preview } from './notebook/preview';
 export { inspect_quantization, QuantizationReport } from './notebook/quantization';
 export { showTable } from './notebook/table';
 export { IA3Config } from './peft/ia3';

@@ -8,7 +8,16 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { Signal } from '@lumino/signaling';
-import { ADAPTER_MIME, parseAdapter, parseQuantization, QUANTIZATION_MIME, RUN_MIME, SWEEP_MIME } from '@tunebook/views';
+import {
+  ADAPTER_MIME,
+  PREVIEW_MIME,
+  parseAdapter,
+  parsePreview,
+  parseQuantization,
+  QUANTIZATION_MIME,
+  RUN_MIME,
+  SWEEP_MIME,
+} from '@tunebook/views';
 import { AdapterFactory, FileModelFactory } from './adapter/document';
 import { AdapterView } from './adapter/view';
 import { addApi } from './api';
@@ -19,6 +28,7 @@ import { isOurs } from './kernel';
 import { keepKeys } from './keys';
 import { Missed } from './missed';
 import { serverPath } from './paths';
+import { PreviewView } from './preview/view';
 import { QuantizationView } from './quantization/view';
 import { hearOfRuns } from './run/known';
 import { collect, RunsPanel } from './run/panel';
@@ -199,6 +209,18 @@ const quantizations: JupyterFrontEndPlugin<void> = {
   },
 };
 
+/** Renders rows as a model sees them before it is trained on them. */
+const previews: JupyterFrontEndPlugin<void> = {
+  id: `${NAME}:previews`,
+  description: 'Shows rows as a model sees them, what of them is learned, and what looks wrong.',
+  autoStart: true,
+  requires: [IRenderMimeRegistry, IContext],
+  activate: (_: JupyterFrontEnd, registry: IRenderMimeRegistry, context: Context) => {
+    const createRenderer = () => new ViewRenderer(PREVIEW_MIME, parsePreview, (data) => new PreviewView(data, context), 'tunebook-shown');
+    registry.addFactory({ safe: true, mimeTypes: [PREVIEW_MIME], defaultRank: 10, createRenderer }, 10);
+  },
+};
+
 /** What palette and launcher find: a new fine-tune, the runs, a saved adapter. */
 const start: JupyterFrontEndPlugin<void> = {
   id: `${NAME}:start`,
@@ -216,4 +238,4 @@ const start: JupyterFrontEndPlugin<void> = {
   ) => addStart({ app, trans, palette, launcher, notebooks, documents }, SHOW_RUNS),
 };
 
-export default [context, runs, adapters, quantizations, start];
+export default [context, runs, adapters, quantizations, previews, start];

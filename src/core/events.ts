@@ -11,6 +11,8 @@ export interface Events {
   chart: { kind: string; data: object; give(png: Promise<Uint8Array>): void };
   /** A line of progress that replaces the one before it with the same id. */
   progress: { id: string; text: string; done?: boolean };
+  /** What there is to know of rows that are about to be trained on. */
+  preview: { audit: object };
   /** Something worth a table or a marked-up text. */
   show: { html: string; text: string };
 }

@@ -72,6 +72,14 @@ function specialTokens(tokenizer: Tokenizer): RegExp {
   return pattern;
 }
 
+/** The ids of tokens that end a turn or a text. */
+export const endTokens = (tokenizer: Tokenizer): Set<number> =>
+  new Set(
+    [tokenizer.eos_token, ...END_TOKENS].flatMap((token) =>
+      token && tokenizer.has(token) ? (tokenizer.convert_tokens_to_ids(token) as number) : [],
+    ),
+  );
+
 /** The turns of one conversation in its rendering. */
 class Turns {
   readonly text: string;

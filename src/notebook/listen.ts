@@ -1,9 +1,11 @@
 import { on } from '../core/events';
+import type { Audit } from '../data/audit';
 import type { Handle } from '../train/handle';
 import type { Run } from '../train/run';
 import { CHARTS, drawn } from './charts';
 import { Display, inNotebook } from './display';
 import { LiveRuns } from './live';
+import { PreviewReport } from './preview';
 import { runData } from './run_data';
 import { RunViews, runPng } from './run_view';
 import { SweepViews } from './sweep_view';
@@ -52,6 +54,11 @@ export function listen(): void {
       process.stderr.write(`\r\x1b[K${text}${done ? '\n' : ''}`);
       lineOpen = !done;
     } else if (done) process.stderr.write(`${text}\n`);
+  });
+  on('preview', ({ audit }) => {
+    if (lineOpen) process.stderr.write('\n');
+    lineOpen = false;
+    new PreviewReport(audit as Audit).show();
   });
   on('show', ({ html, text }) => {
     if (inNotebook()) new Display(`tunebook-show-${Date.now()}`).show({ 'text/html': html, 'text/plain': text });

@@ -3,7 +3,10 @@ import { DataError, OptionError } from '../core/errors';
 import { emit, warnOnce } from '../core/events';
 import { show } from '../core/options';
 import { Random } from '../core/random';
+import type { Audited } from '../data/audit';
 import type { Dataset, Row } from '../data/dataset';
+import { plainRow } from '../data/formats';
+import { originOf } from '../data/origin';
 import { pack } from '../data/packing';
 import { type Example, type Prepared, prepareSft } from '../data/sft';
 import type { CausalLM } from '../models/causal_lm';
@@ -65,6 +68,17 @@ export function prepareRows(
   shuffle();
   return { prepared, rows };
 }
+
+/** What an audit of a trainer's rows looks at. */
+export const auditRows = (dataset: Dataset, tokenizer: Tokenizer, args: SFTOptions, train: TrainerRows, test?: TrainerRows): Audited => ({
+  name: (originOf(dataset)?.dataset ?? 'the training set').split('/').at(-1) as string,
+  tokenizer,
+  train: train.prepared,
+  eval: test?.prepared,
+  max_length: args.max_length,
+  packed: args.packing ? train.rows : undefined,
+  chats: dataset.length > 0 && Array.isArray(plainRow(dataset.at(0), args.dataset_text_field, true).messages),
+});
 
 /** Says what became of the rows; fails when nothing is left to learn. */
 function report(name: string, rows: number, { examples, truncated, tokensLost, dropped }: Prepared, args: SFTOptions): void {

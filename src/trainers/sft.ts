@@ -3,6 +3,7 @@ import { OptionError } from '../core/errors';
 import { emit } from '../core/events';
 import { checkNumber, readOptions, show } from '../core/options';
 import { DISPLAY, optionsShown, type Shown } from '../core/shown';
+import { type Audited, auditOf } from '../data/audit';
 import type { Dataset, Row } from '../data/dataset';
 import { plainRow } from '../data/formats';
 import { type DatasetDict, datasetOf } from '../data/load_dataset';
@@ -22,8 +23,7 @@ import * as kinds from '../train/objectives/kinds';
 import { SFT_OTHERS } from '../train/other_options';
 import { lengthOfRun, newState } from '../train/state';
 import { Trainer } from '../train/trainer';
-import { type FormattingFunc, isTemplateFile, prepareRows, setUp } from './prepare';
-import { previewRows } from './preview';
+import { auditRows, type FormattingFunc, isTemplateFile, prepareRows, setUp } from './prepare';
 import { partsOf, splitConfig } from './run_config';
 import { readYaml, readYamlFile, runYaml, takeEnv } from './run_yaml';
 
@@ -152,6 +152,7 @@ export class SFTTrainer<
   R extends object = any,
   F extends string = 'text',
 > extends Trainer<M, Example> {
+  private readonly audited: Audited;
   private readonly rows: { train_dataset: Dataset; eval_dataset: Dataset | null };
 
   constructor(options: Formatted<R, F>);
@@ -201,7 +202,8 @@ export class SFTTrainer<
       callbacks: o.callbacks ?? [],
     });
     this.rows = { train_dataset, eval_dataset };
-    emit('show', previewRows(train.prepared.examples, o.processing_class));
+    this.audited = auditRows(train_dataset, o.processing_class, args, train, test);
+    emit('preview', { audit: auditOf(this.audited) });
   }
 
   /** Changes what is learned of the rows, or which of them; the run has not begun. */
@@ -210,7 +212,9 @@ export class SFTTrainer<
     parts.train = change(parts.train, parts.tokenizer, 'train_dataset');
     if (parts.eval) parts.eval = change(parts.eval, parts.tokenizer, 'eval_dataset');
     this.state = newState(this.args, lengthOfRun(this.args, parts.train.length));
-    emit('show', previewRows(unpacked(parts.train), parts.tokenizer));
+    const examples = unpacked(parts.train);
+    const train = { ...this.audited.train, examples, origins: examples.map((_, row) => ({ row, lost: 0 })) };
+    emit('preview', { audit: auditOf({ ...this.audited, train }) });
   }
 
   /** A trainer of a configuration as `trl sft` takes it (model_name_or_path, dataset_name, use_peft, max_steps, ...); model and rows are loaded. */

@@ -41,6 +41,16 @@ export { betweenSpec, conditionSpec, layersSpec } from './expert_charts';
 export { type LayersOverlap, layersOverlap, type NamedUpdate } from './layers';
 export { ACTIONS, type Action, type Ask, type Known, type Live, RUN_COMM } from './live';
 export {
+  PREVIEW_MIME,
+  PREVIEW_SCHEMA,
+  PREVIEW_SCHEMA_VERSION,
+  type PreviewData,
+  type PreviewRow,
+  parsePreview,
+  previewPayload,
+  SIGNS,
+} from './preview';
+export {
   BARS,
   parseQuantization,
   QUANTIZATION_MIME,

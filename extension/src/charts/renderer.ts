@@ -7,9 +7,10 @@ export class ViewRenderer<T extends object> extends Panel implements IRenderMime
     private readonly mime: string,
     private readonly parse: (payload: unknown) => T | string,
     private readonly view: (data: T) => Widget,
+    className = 'tunebook-run',
   ) {
     super();
-    this.addClass('tunebook-run');
+    this.addClass(className);
   }
 
   renderModel(model: IRenderMime.IMimeModel): Promise<void> {
