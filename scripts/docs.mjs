@@ -34,6 +34,14 @@ function importsOfNotebooks() {
     });
 }
 
+/** A page for readers: without what a notebook and Node ask of a value to show it, and its list of names in the order in which one looks for them. */
+function readable(path, text) {
+  const seen = text.replaceAll(/### \\\[(custom|DISPLAY)\\\]\(\)\n[\s\S]*?(?=\n#{2,3} |$)/g, '').replaceAll(/## Methods\s+(?=## |$)/g, '');
+  if (path !== 'README.md') return seen;
+  const order = new Intl.Collator('en');
+  return seen.replaceAll(/(?:^- .*\n?)+/gm, (list) => `${list.trimEnd().split('\n').sort(order.compare).join('\n')}\n`);
+}
+
 /** The pages that the docstrings make, with links to the notebooks that use what a page is about. */
 function makePages() {
   const out = mkdtempSync(join(tmpdir(), 'tunebook-docs-'));
@@ -45,7 +53,8 @@ function makePages() {
     if (status) throw new Error(`typedoc failed:\n${stdout}${stderr}`);
     const notebooks = importsOfNotebooks();
     return new Map(
-      [...filesIn(out)].map(([path, text]) => {
+      [...filesIn(out)].map(([path, made]) => {
+        const text = readable(path, made);
         const users = notebooks.filter(({ names }) => names.has(basename(path, '.md')));
         const up = relative(dirname(join(home, path)), join(root, 'notebooks')).replaceAll('\\', '/');
         const links = users.map(({ name }) => `- [${name}](${up}/${name})\n`);

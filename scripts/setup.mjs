@@ -129,10 +129,16 @@ export const stages = {
     },
   }),
   jupyter: stage('JupyterLab', {
-    inputs: ['scripts/requirements.txt'],
+    inputs: ['scripts/requirements.txt', 'scripts/overrides.json'],
     outputs: ['.venv/bin/jupyter-lab'],
     more: () => pythonOf('.venv'),
-    make: () => venv('.venv', 'scripts/requirements.txt'),
+    async make() {
+      await venv('.venv', 'scripts/requirements.txt');
+      // Defaults of this JupyterLab, which its settings change: it asks nobody for news, nor whether a version that is pinned is the newest.
+      const settings = join(root, '.venv/share/jupyter/lab/settings');
+      mkdirSync(settings, { recursive: true });
+      cpSync(join(root, 'scripts/overrides.json'), join(settings, 'overrides.json'));
+    },
   }),
   extension: stage('extension and kernelspec', {
     inputs: ['extension', 'views', 'docs/api', 'tsconfig.json', 'scripts/setup.mjs'],

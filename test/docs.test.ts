@@ -24,11 +24,12 @@ it('every public class and function has a page, with its options and the noteboo
 
 it.each([
   ['classes/SFTConfig.md', '../README.md', { page: 'README.md' }],
-  ['README.md', 'functions/load_dataset.md#options', { page: 'functions/load_dataset.md' }],
+  ['README.md', 'functions/load_dataset.md#options', { page: 'functions/load_dataset.md', anchor: 'options' }],
   ['classes/A.md', '../../../notebooks/01-first-fine-tune.ipynb', { notebook: 'notebooks/01-first-fine-tune.ipynb' }],
   ['classes/A.md', '../../../../../../etc/a.ipynb', { notebook: 'etc/a.ipynb' }],
   ['classes/A.md', 'https://example.org/a.md', undefined],
   ['classes/A.md', 'javascript:alert(1)', undefined],
-  ['classes/A.md', '#r', undefined],
+  ['classes/A.md', '#Class:-A', { page: 'classes/A.md', anchor: 'class-a' }],
+  ['classes/A.md', '#learning_rate', { page: 'classes/A.md', anchor: 'learning_rate' }],
   ['classes/A.md', '../../architecture.md', undefined],
 ])('on %s the link %s leads to %o', (from, href, to) => expect(target(from, href)).toEqual(to));

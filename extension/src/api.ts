@@ -4,19 +4,26 @@ import { PageConfig, URLExt } from '@jupyterlab/coreutils';
 import { type IRenderMimeRegistry, MimeModel } from '@jupyterlab/rendermime';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
-import { target } from './api_links';
+import { slug, target } from './api_links';
 import { button, element } from './dom';
+import { icon } from './start/icon';
 
 const HOME = 'README.md';
 /** Where the pages lie beside the extension: docs/api as it was when that was built. */
 const pageUrl = (page: string) => URLExt.join(PageConfig.getOption('fullLabextensionsUrl'), '@tunebook/jupyterlab/api', page);
+
+interface Visit {
+  page: string;
+  /** How far it was scrolled when it was left. */
+  top: number;
+}
 
 /** The pages that are made of the library's docstrings; links from one to another stay in here, those to notebooks open them. */
 class ApiPages extends Widget {
   private readonly text = element('div', { className: 'tunebook-page', tabIndex: 0 });
   private readonly said = element('span', { role: 'status' });
   private readonly back: HTMLButtonElement;
-  private visited: string[] = [];
+  private readonly visited: Visit[] = [];
 
   constructor(
     private readonly registry: IRenderMimeRegistry,
@@ -27,8 +34,8 @@ class ApiPages extends Widget {
     this.addClass('tunebook-api');
     this.back = button(trans.__('Back'), trans.__('To the page before'), () => {
       this.visited.pop();
-      const page = this.visited.pop();
-      if (page !== undefined) void this.turnTo(page);
+      const before = this.visited.pop();
+      if (before) void this.turnTo(before.page, () => before.top);
     });
     const all = button(trans.__('All names'), trans.__('To the list of classes and functions'), () => this.turnTo(HOME));
     this.node.append(element('div', { className: 'tunebook-tools' }, this.back, all, this.said), this.text);
@@ -38,13 +45,21 @@ class ApiPages extends Widget {
 
   private follow(event: MouseEvent): void {
     const link = (event.target as Element).closest('a[href]');
-    const page = this.visited[this.visited.length - 1];
+    const { page } = this.visited[this.visited.length - 1];
     const to = link && target(page, link.getAttribute('href') as string);
     if (!to) return;
     event.preventDefault();
     event.stopPropagation();
-    if ('page' in to) void this.turnTo(to.page);
-    else void this.openNotebook(to.notebook);
+    if ('notebook' in to) void this.openNotebook(to.notebook);
+    else void this.turnTo(to.page, () => this.topOf(to.anchor));
+  }
+
+  /** How far down the page a heading or an option's row is; 0 where there is none of that name. */
+  private topOf(anchor: string | undefined): number {
+    const { text } = this;
+    const places = [...text.querySelectorAll<HTMLElement>('h1, h2, h3, h4, h5, h6, td:first-child')];
+    const place = anchor && places.find(({ textContent }) => slug(textContent ?? '') === anchor);
+    return place ? place.getBoundingClientRect().top - text.getBoundingClientRect().top + text.scrollTop : 0;
   }
 
   private async openNotebook(path: string): Promise<void> {
@@ -53,7 +68,9 @@ class ApiPages extends Widget {
       : this.trans.__('%1 is part of tunebook’s repository, which is not in the folder that is shown here.', path);
   }
 
-  private async turnTo(page: string): Promise<void> {
+  private async turnTo(page: string, top: () => number = () => 0): Promise<void> {
+    const left = this.visited[this.visited.length - 1];
+    if (left) left.top = this.text.scrollTop;
     const response = await fetch(pageUrl(page)).catch(() => undefined);
     if (this.isDisposed) return;
     if (!response?.ok) {
@@ -63,10 +80,10 @@ class ApiPages extends Widget {
     const renderer = this.registry.createRenderer('text/markdown');
     await renderer.renderModel(new MimeModel({ data: { 'text/markdown': await response.text() } }));
     this.said.textContent = '';
-    this.visited.push(page);
+    this.visited.push({ page, top: 0 });
     this.back.disabled = this.visited.length < 2;
     this.text.replaceChildren(renderer.node);
-    this.text.scrollTop = 0;
+    this.text.scrollTop = top();
   }
 }
 
@@ -99,7 +116,9 @@ export function addApi(
         shown = new MainAreaWidget({ content: new ApiPages(registry, open, trans) });
         shown.id = 'tunebook-api';
         shown.title.label = trans.__('tunebook API');
+        shown.title.icon = icon;
         shown.title.closable = true;
+        shown.toolbar.hide(); // it has none
       }
       if (!shown.isAttached) shell.add(shown, 'main');
       shell.activateById(shown.id);

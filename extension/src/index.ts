@@ -149,7 +149,8 @@ const runs: JupyterFrontEndPlugin<void> = {
       };
       notebook.sessionContext.kernelChanged.connect(() => void mark());
       void notebook.sessionContext.ready.then(mark);
-      if (!missed.has(notebook.context)) missed.set(notebook.context, new Missed(notebook.context));
+      const shown = () => notebooks.find(({ context }) => context === notebook.context)?.content.widgets ?? [];
+      if (!missed.has(notebook.context)) missed.set(notebook.context, new Missed(notebook.context, shown));
       notebook.content.rendermime.addFactory(factory(store), 10);
       notebook.content.rendermime.addFactory(sweeps(store), 10);
       notebook.disposed.connect(() => store.dispose());

@@ -1,5 +1,5 @@
 import type { Header, Message, NoParent } from './protocol';
-import type { Sockets } from './sockets';
+import type { Asked, Sockets } from './sockets';
 
 /** The comm target by which a page asks for what it has missed (extension/src/missed is the other end). */
 export const CELLS_COMM = 'tunebook.cells';
@@ -25,11 +25,15 @@ interface Entry {
   told: number;
   saved: number;
   clearsNext: boolean;
+  /** What it waits to be told by its reader. */
+  question?: Asked;
+  /** Comms of pages that have it from the one that is gone. */
+  heirs: Set<string>;
 }
 
 /**
  * What became of cells, for pages that were not there: Jupyter sends output to whoever listens, and a page that is loaded anew knows
- * nothing of the requests of the one before. It is told of each cell that runs, waits, or has put out more than a saved file holds.
+ * nothing of the requests of the one before. It is told of each cell that runs, waits, asks, or has put out more than a saved file holds.
  */
 export class Journal {
   private readonly cells = new Map<string, Entry>();
@@ -45,7 +49,7 @@ export class Journal {
     this.forget(this.cells.get(id));
     const entry: Entry = {
       ...{ id, header, state: 'waiting', count: null, outputs: [] },
-      ...{ size: 0, told: 0, saved: -1, clearsNext: false },
+      ...{ size: 0, told: 0, saved: -1, clearsNext: false, heirs: new Set<string>() },
     };
     this.cells.set(id, entry);
     this.requests.set(header.msg_id, entry);
@@ -60,7 +64,7 @@ export class Journal {
         if (entry) Object.assign(entry, { state: 'running', count: content.execution_count });
         return;
       case 'status':
-        if (entry && content.execution_state === 'idle') entry.state = 'over';
+        if (entry && content.execution_state === 'idle') Object.assign(entry, { state: 'over', question: undefined });
         return;
       case 'display_data':
         this.update(entry, content as Output);
@@ -79,6 +83,19 @@ export class Journal {
         if (content.wait) entry.clearsNext = true;
         else this.clear(entry);
     }
+  }
+
+  /** A cell asks its reader something: by a message to the page that sent it, and to those that have it now. */
+  asks({ msg_id: request }: Header, question: Asked): void {
+    const entry = this.requests.get(request);
+    if (!entry) return;
+    entry.question = question;
+    for (const comm_id of entry.heirs) void this.sockets.publish('comm_msg', { comm_id, data: { asked: { request, question } } }, {});
+  }
+
+  /** A reader has answered; not every front end says what. */
+  answered({ parent }: Message): void {
+    for (const entry of this.cells.values()) if (!parent.msg_id || parent.msg_id === entry.question?.id) entry.question = undefined;
   }
 
   private add(entry: Entry, output: Output): void {
@@ -141,8 +158,10 @@ export class Journal {
       return true;
     }
     if (!this.pages.has(id)) return false;
-    if (header.msg_type === 'comm_close') this.pages.delete(id);
-    else this.keep(data?.saved);
+    if (header.msg_type === 'comm_close') {
+      this.pages.delete(id);
+      for (const { heirs } of this.cells.values()) heirs.delete(id);
+    } else this.keep(data?.saved);
     return true;
   }
 
@@ -159,8 +178,9 @@ export class Journal {
   private tell(comm_id: string, page: Header, here: unknown): void {
     const others = [page.session, ...(Array.isArray(here) ? here : [])];
     const missed = [...this.cells.values()].filter((entry) => !others.includes(entry.header.session) && !isSaved(entry));
-    const cells = missed.map(({ id, header, state, count, outputs, told }) => ({
-      ...{ id, request: header.msg_id, session: header.session, state, count, outputs, told },
+    for (const { heirs } of missed) heirs.add(comm_id);
+    const cells = missed.map(({ id, header, state, count, outputs, told, question }) => ({
+      ...{ id, request: header.msg_id, session: header.session, state, count, outputs, told, question },
     }));
     void this.sockets.publish('comm_msg', { comm_id, data: { cells } }, page);
   }

@@ -49,7 +49,11 @@ export class Kernel {
   private subshells = 0;
 
   constructor(connection: Connection, folder: string, root: string) {
-    this.sockets = new Sockets(connection, (...published) => this.journal.take(...published));
+    this.sockets = new Sockets(
+      connection,
+      (...published) => this.journal.take(...published),
+      (...asked) => this.journal.asks(...asked),
+    );
     this.journal = new Journal(this.sockets);
     this.session = new Session(folder, root, this.sockets, (message) => this.drop((shell) => shell.current === message));
   }
@@ -60,7 +64,10 @@ export class Kernel {
     await this.sockets.open({
       shell: (message) => this.route(message),
       control: (message) => void this.handle('control', message),
-      stdin: (message) => this.session.answer(message),
+      stdin: (message) => {
+        this.journal.answered(message);
+        this.session.answer(message);
+      },
     });
     void this.sockets.publish('status', { execution_state: 'starting' }, {});
     await this.session.start();

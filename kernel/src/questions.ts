@@ -22,7 +22,7 @@ export class Questions {
   private readonly past = new Set<string>();
 
   constructor(
-    private readonly send: (message: Message, content: object, id: string) => void,
+    private readonly send: (message: Message, content: Question['content'], id: string) => void,
     private readonly tell: (id: number, value: string) => void,
   ) {}
 

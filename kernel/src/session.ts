@@ -53,7 +53,7 @@ export class Session {
     this.locals = new LocalModules(folder);
     this.outlet = new Outlet(sockets, (cell) => this.running.has(cell));
     this.questions = new Questions(
-      (message, content, id) => void sockets.askInput(message, content, id),
+      (message, content, id) => void sockets.askInput(message, { id, ...content }),
       (id, value) => void this.worker.tell({ type: 'answer', id, value }),
     );
     this.worker = new CellWorker(root, folder, {

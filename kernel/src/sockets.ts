@@ -5,6 +5,13 @@ import { type Connection, type Header, type Message, type NoParent, type Outgoin
 /** A reply may go to the shell's or the control channel's asker. */
 export type Channel = 'shell' | 'control';
 
+/** What a reader is asked; `id` is the message's own, which answers may name. */
+export interface Asked {
+  id: string;
+  prompt: string;
+  password: boolean;
+}
+
 export interface Handlers {
   shell(message: Message): void;
   control(message: Message): void;
@@ -26,6 +33,8 @@ export class Sockets {
     private readonly connection: Connection,
     /** Hears of all that is published, in the order in which listeners do. */
     private readonly published: (type: string, content: Record<string, unknown>, parent: Header | NoParent) => void = () => {},
+    /** Hears of all that readers are asked, in the cells of these requests. */
+    private readonly asked: (request: Header, question: Asked) => void = () => {},
   ) {
     this.wire = new Wire(connection.key);
   }
@@ -96,9 +105,8 @@ export class Sockets {
     await this.send(this.routers[channel], { type, content, parent: message.header, identities: message.identities });
   }
 
-  /** `id`: the message's own, which answers may name. */
-  askInput(message: Message, content: object, id: string): Promise<void> {
-    const { header: parent, identities } = message;
+  askInput({ header: parent, identities }: Message, { id, ...content }: Asked): Promise<void> {
+    this.asked(parent, { id, ...content });
     return this.send(this.routers.stdin, { type: 'input_request', id, content, parent, identities });
   }
 

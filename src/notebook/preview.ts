@@ -22,7 +22,7 @@ function htmlOf({ findings, figures, rows }: PreviewData): string {
   const shown = rows.map(
     ({ title, tokens, learned, runs }) =>
       `<p style="margin:8px 0 2px"><b>${escapeHtml(title)}</b>: ${tokens} tokens, <mark style="${LEARNED}">${learned} to learn</mark></p>` +
-      `<pre style="white-space:pre-wrap;margin:0;padding:6px;border:1px solid #8884;border-radius:4px">${runs
+      `<pre style="white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere;margin:0;padding:6px;border:1px solid #8884;border-radius:4px">${runs
         .map((run) => (run.learned ? `<mark style="${LEARNED}">${escapeHtml(run.text)}</mark>` : escapeHtml(run.text)))
         .join('')}</pre>`,
   );

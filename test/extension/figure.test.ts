@@ -15,7 +15,14 @@ const draw = (run = longRun(100), more: Partial<FigureOptions> = {}) => {
   const { main, small } = figures(run, { ...options, ...more });
   const traces = main.traces as Trace[];
   const smallNames = (small.traces as Trace[]).map(({ name }) => name);
-  return { traces, layout: main.layout as any, small: small.layout as any, names: traces.map(({ name }) => name), smallNames };
+  return {
+    traces,
+    layout: main.layout as any,
+    tools: main.tools,
+    small: small.layout as any,
+    names: traces.map(({ name }) => name),
+    smallNames,
+  };
 };
 
 it('shows raw loss, its average, evaluations, events, rate, norm, speed and memory', () => {
@@ -91,12 +98,15 @@ it('memory has a scale of its own, so that its movement fills its plot', () => {
   expect(range([0, 0])).toEqual([0, 1e-3]);
 });
 
-it('tools lie beside the legend where there is room, above it elsewhere; both have their own room', () => {
-  const wide = draw(undefined, { width: 900 }).layout;
-  const narrow = draw(undefined, { width: 230 }).layout;
+it('tools lie beside the legend where there is room, below it in the plot elsewhere; no strip is kept empty for them', () => {
+  const at = (width: number) => draw(undefined, { width });
   const plot = ({ height, margin }: { height: number; margin: { t: number; b: number } }) => height - margin.t - margin.b;
-  expect(narrow.margin.t).toBeGreaterThan(wide.margin.t + 26 + 19);
-  expect(plot(narrow)).toBeGreaterThanOrEqual(plot(wide));
+  const legend = ({ height, legend: { y } }: { height: number; legend: { y: number } }) => height * (1 - y);
+  const [wide, narrow] = [at(900), at(230)];
+  expect([wide.tools, narrow.tools]).toEqual([0, narrow.layout.margin.t]);
+  expect(narrow.layout.margin.t, 'a line for each name').toBe(wide.layout.margin.t + 3 * 19);
+  for (const { layout } of [wide, narrow, at(500)]) expect(legend(layout)).toBeCloseTo(4);
+  expect(plot(narrow.layout)).toBeGreaterThanOrEqual(plot(wide.layout));
 });
 
 it('what else was measured has a small plot of its own, with its evaluations', () => {

@@ -15,7 +15,7 @@ function started() {
   const told: any[] = [];
   const journal: Journal = new Journal({
     publish: (_: string, content: any) => {
-      told.push(content.data.cells);
+      told.push(content.data.cells ?? content.data);
       return Promise.resolve();
     },
   } as unknown as Sockets);
@@ -31,7 +31,7 @@ function started() {
     const saved = (counts: object) => journal.comm(message(header('m', session, 'comm_msg'), { comm_id, data: { saved: counts } }));
     return { cells: told.at(-1), saved };
   };
-  return { journal, run, open };
+  return { journal, run, open, told };
 }
 const display = (id: string, text: string) => ({ data: { 'text/plain': text }, metadata: {}, transient: { display_id: id } });
 
@@ -101,4 +101,27 @@ it('requests without a cell, silent ones and other comms are none of its busines
   journal.asked(message(header('r', 'a'), { code: '', silent: true }, { cellId: 'x' }));
   expect(open('b').cells).toEqual([]);
   expect(journal.comm(message(header('o', 'b', 'comm_open'), { comm_id: 'z', target_name: 'tunebook.run', data: {} }))).toBe(false);
+});
+
+it('a question that waits is asked on the page that has the cell now, and so is the next one', () => {
+  const { journal, run, open, told } = started();
+  const put = run('one', 'r1');
+  const question = { id: 'q1', prompt: 'who? ', password: false };
+  journal.asks(header('r1', 'a'), question);
+  expect(told, 'the page that sent the cell is asked by a message').toEqual([]);
+  expect(open('b').cells).toMatchObject([{ id: 'one', question }]);
+  const answer = (parent: object) => journal.answered({ ...message(header('i', 'b'), {}), parent: parent as Header });
+  answer({ msg_id: 'another' });
+  expect(open('c').cells).toMatchObject([{ question }]);
+  answer({ msg_id: 'q1' });
+  expect(open('c').cells[0].question).toBeUndefined();
+  const next = { id: 'q2', prompt: 'and why? ', password: true };
+  const before = told.length;
+  journal.asks(header('r1', 'a'), next);
+  expect(told.slice(before)).toEqual(Array(3).fill({ asked: { request: 'r1', question: next } }));
+  answer({});
+  expect(open('d').cells[0].question, 'a front end need not say what it answers').toBeUndefined();
+  journal.asks(header('r1', 'a'), next);
+  put('status', { execution_state: 'idle' });
+  expect(open('e').cells[0].question, 'a cell that is over asks nothing').toBeUndefined();
 });

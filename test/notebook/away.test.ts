@@ -95,6 +95,30 @@ browserIt('what happens while a page is away is brought into the cells and the f
   await page.close();
 });
 
+browserIt('a question that waits is asked again after a reload, and so is what the cell asks later', async () => {
+  const ask = "const name = await input('who? ');\nconsole.log(`I am ${name}`);\nconst why = await input('and why? ');\n`${name}: ${why}`";
+  lab.write('asks.ipynb', [ask, '6 * 7']);
+  const { page, errors } = await lab.open('asks.ipynb');
+  await runCells(page, 2);
+  await textIs(page, inCell(0, '.jp-Stdin-prompt'), /who\?/);
+  await reload(page);
+  for (const [question, answer] of [
+    ['who? ', 'Ada'],
+    ['and why? ', 'for fun'],
+  ]) {
+    const field = page.locator(inCell(0, '.jp-Stdin-input'));
+    await textIs(page, inCell(0, '.jp-Stdin-prompt'), new RegExp(question.trim().replace('?', '\\?')));
+    expect(await field.count()).toBe(1);
+    await field.fill(answer);
+    await field.press('Enter');
+  }
+  await textIs(page, inCell(0, '.jp-OutputArea'), /I am Ada[\s\S]*Ada: for fun/);
+  await textIs(page, inCell(1, '.jp-OutputArea'), /42/);
+  expect(await page.locator('.jp-Stdin').count()).toBe(0);
+  expect(errors).toEqual([]);
+  await page.close();
+});
+
 browserIt('Stop and save under Run All: what waits is not run, and the text says how to go on', async () => {
   lab.write('all.ipynb', [LOAD, trainCell('all', 100_000), "console.log('second')", 'await trainer.save_model()']);
   const { page, errors } = await lab.open('all.ipynb');

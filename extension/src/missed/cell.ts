@@ -1,6 +1,7 @@
 import type { ICodeCellModel } from '@jupyterlab/cells';
 import type { IOutput } from '@jupyterlab/nbformat';
 import type { KernelMessage } from '@jupyterlab/services';
+import { isQuestion, type Question } from './question';
 
 /** What the kernel tells of a cell (kernel/src/journal.ts). */
 export interface CellNews {
@@ -13,6 +14,8 @@ export interface CellNews {
   outputs: (IOutput & { transient?: { display_id?: string } })[];
   /** Messages that were published for it. */
   told: number;
+  /** What it waits to be told. */
+  question?: Question;
 }
 
 export function isNews(news: unknown): news is CellNews {
@@ -27,9 +30,14 @@ export class MissedCell {
   /** The number of its prompt, which stands there when it is over. */
   private count: number | null;
 
+  /** Takes away the field of the question that was asked last. */
+  private unask = () => {};
+
   constructor(
     readonly model: ICodeCellModel,
-    { outputs, count, state }: CellNews,
+    { outputs, count, state, question }: CellNews,
+    /** Asks the reader in this cell. */
+    private readonly put: (question: Question) => () => void,
   ) {
     model.trusted = true; // as of any cell that was run here
     model.outputs.clear();
@@ -38,9 +46,17 @@ export class MissedCell {
     model.executionCount = null;
     model.executionState = 'running';
     if (state === 'over') this.end();
+    else this.ask(question);
+  }
+
+  ask(question: unknown): void {
+    if (!isQuestion(question)) return;
+    this.unask();
+    this.unask = this.put(question);
   }
 
   private end(): void {
+    this.unask();
     this.model.executionCount = this.count;
     this.model.executionState = 'idle';
   }

@@ -1,10 +1,11 @@
-import type { ICodeCellModel } from '@jupyterlab/cells';
+import type { Cell, ICodeCellModel } from '@jupyterlab/cells';
 import type { DocumentRegistry } from '@jupyterlab/docregistry';
 import { type INotebookModel, NotebookActions } from '@jupyterlab/notebook';
 import type { Kernel, KernelMessage } from '@jupyterlab/services';
 import { isOurs } from '../kernel';
 import { type CellNews, isNews, MissedCell } from './cell';
 import { Pages } from './pages';
+import { askIn, type Question } from './question';
 
 /** The comm target by which the kernel's journal is asked (kernel/src/journal.ts). */
 const CELLS_COMM = 'tunebook.cells';
@@ -22,7 +23,11 @@ export class Missed {
   private readonly pages = new Pages();
   private comm: Kernel.IComm | undefined;
 
-  constructor(private readonly context: DocumentRegistry.IContext<INotebookModel>) {
+  constructor(
+    private readonly context: DocumentRegistry.IContext<INotebookModel>,
+    /** The cells on the page. */
+    private readonly widgets: () => readonly Cell[],
+  ) {
     const { sessionContext: session } = context;
     session.iopubMessage.connect((_, message) => this.see(message as KernelMessage.IIOPubMessage));
     session.kernelChanged.connect(this.connect, this);
@@ -56,18 +61,21 @@ export class Missed {
     this.comm = kernel.createComm(CELLS_COMM);
     // At once and in its turn: what is published after this answer is not in it.
     this.comm.onMsg = ({ content }) => {
-      const { cells } = content.data as { cells?: unknown };
-      if (Array.isArray(cells)) for (const news of cells) if (isNews(news)) this.bring(news);
+      const { cells, asked } = content.data as { cells?: unknown; asked?: { request: string; question: unknown } };
+      if (Array.isArray(cells)) for (const news of cells) if (isNews(news)) this.bring(news, kernel);
+      if (asked) this.cells.get(asked.request)?.ask(asked.question);
     };
     this.comm.open({ here });
   }
 
-  private bring(news: CellNews): void {
+  private bring(news: CellNews, kernel: Kernel.IKernelConnection): void {
     const { request } = news;
     this.counts.set(request, news.told);
     for (const { transient } of news.outputs) if (transient?.display_id) this.owners.set(transient.display_id, request);
     const model = [...this.context.model.cells].find(({ id, type }) => id === news.id && type === 'code');
-    if (model) this.cells.set(request, new MissedCell(model as ICodeCellModel, news));
+    if (!model) return;
+    const ask = (question: Question) => askIn(this.widgets(), model, question, kernel);
+    this.cells.set(request, new MissedCell(model as ICodeCellModel, news, ask));
   }
 
   private see(message: KernelMessage.IIOPubMessage): void {

@@ -43,6 +43,8 @@ export const nameOf = (name: string, words: Words): string =>
 export interface Figure {
   traces: object[];
   layout: Record<string, unknown>;
+  /** Pixels from the top to plotly's tools: they lie beside the legend or, for want of room, in the plot's corner. */
+  tools?: number;
 }
 
 /** What is drawn of a run. Two plots: each is drawn in a turn of its own, so that the page is not held up. */
@@ -120,7 +122,7 @@ function losses(run: RunData, options: FigureOptions): Figure {
   );
   return {
     traces,
-    layout: lossLayout(
+    ...lossLayout(
       run,
       options,
       (traces as { name: string }[]).map(({ name }) => name),
@@ -142,30 +144,31 @@ const stepsOf = (run: RunData) => [0, Math.max(run.totalSteps, 1)];
 const isWide = ({ width }: FigureOptions) => width >= 620;
 
 /** Pixels of the main plot under one line of legend, and of a row of small plots. */
-const HEIGHTS = { main: 285, row: 135, narrowRow: 92, line: 19, tools: 26 };
+const HEIGHTS = { main: 285, row: 135, narrowRow: 92, line: 19 };
 
-/** What stands above the main plot: the legend, in as many lines as it takes, and plotly's tools beside it or, for want of room, above it. */
-function heading(names: readonly string[], width: number): { tools: number; lines: number } {
+/** What stands above the main plot: the legend, in as many lines as it takes, and whether there is room for plotly's tools beside it. */
+function heading(names: readonly string[], width: number): { beside: boolean; lines: number } {
   const widths = names.map((name) => 46 + 6.6 * name.length);
   const room = Math.max(width, 200) - SIDES.l - SIDES.r;
   const whole = widths.reduce((sum, one) => sum + one, 0);
   const columns = whole <= room ? names.length : Math.max(1, Math.floor(room / Math.max(...widths)));
-  return { tools: whole + 150 <= room ? 0 : HEIGHTS.tools, lines: Math.ceil(names.length / columns) };
+  return { beside: whole + 150 <= room, lines: Math.ceil(names.length / columns) };
 }
 
-function lossLayout(run: RunData, options: FigureOptions, names: string[]): Figure['layout'] {
+function lossLayout(run: RunData, options: FigureOptions, names: string[]): Pick<Figure, 'layout' | 'tools'> {
   const { theme, logScale, words } = options;
   const axis = axisStyle(theme);
   const type = logScale && positive(run) ? 'log' : 'linear';
-  const { tools, lines } = heading(names, options.width);
-  const above = tools + HEIGHTS.line * (lines - 1);
+  const { beside, lines } = heading(names, options.width);
+  const above = HEIGHTS.line * (lines - 1);
   const height = HEIGHTS.main + above;
-  return {
+  const top = 32 + above;
+  const layout = {
     ...base(options, run),
     height,
-    margin: { ...SIDES, t: 32 + above, b: isWide(options) ? 38 : 22 },
-    legend: { orientation: 'h', x: 0, yref: 'container', y: 1 - (tools + 4) / height, yanchor: 'top', bgcolor: 'rgba(0,0,0,0)' },
-    modebar: { bgcolor: 'rgba(0,0,0,0)' },
+    margin: { ...SIDES, t: top, b: isWide(options) ? 38 : 22 },
+    legend: { orientation: 'h', x: 0, yref: 'container', y: 1 - 4 / height, yanchor: 'top', bgcolor: 'rgba(0,0,0,0)' },
+    modebar: { bgcolor: theme.dark ? 'rgba(17,17,17,0.85)' : 'rgba(255,255,255,0.85)' },
     hovermode: 'x',
     hoverlabel: { align: 'left', namelength: -1 },
     dragmode: 'zoom',
@@ -174,6 +177,7 @@ function lossLayout(run: RunData, options: FigureOptions, names: string[]): Figu
     yaxis: { ...axis, title: { text: words.loss, standoff: 4 }, type, uirevision: `${run.id} ${type}` },
     yaxis2: { overlaying: 'y', range: [0, 1], visible: false, fixedrange: true },
   };
+  return { layout, tools: beside ? 0 : top };
 }
 
 function rates(run: RunData, options: FigureOptions): Figure {

@@ -20,6 +20,7 @@ export class Plot {
   async draw(figures: Figures): Promise<void> {
     const first = !this.drawn;
     this.drawn = figures;
+    this.main.style.setProperty('--tunebook-tools', `${figures.main.tools ?? 0}px`);
     await Plotly.react(this.main, figures.main.traces, figures.main.layout, CONFIG);
     if (first) this.main.on('plotly_relayout', () => void this.drawSmall());
     await nextTurn();
