@@ -96,7 +96,12 @@ browserIt('what happens while a page is away is brought into the cells and the f
 });
 
 browserIt('a question that waits is asked again after a reload, and so is what the cell asks later', async () => {
-  const ask = "const name = await input('who? ');\nconsole.log(`I am ${name}`);\nconst why = await input('and why? ');\n`${name}: ${why}`";
+  const ask = [
+    "const name = await input('who? ');",
+    "console.log('I am', name);",
+    "const why = await input('and why? ');",
+    "name + ': ' + why",
+  ].join('\n');
   lab.write('asks.ipynb', [ask, '6 * 7']);
   const { page, errors } = await lab.open('asks.ipynb');
   await runCells(page, 2);

@@ -147,7 +147,7 @@ export function spectrumSpec(modules: readonly AdapterModule[], theme: ChartThem
         title: 'singular values of dW',
         encoding: {
           x,
-          y: { field: 'sigma', type: 'quantitative', scale: { type: 'log' }, title: null, axis: { format: '.2~g', tickCount: 5 } },
+          y: { field: 'sigma', type: 'quantitative', scale: { type: 'log' }, title: null, axis: { format: '.3~g', tickCount: 5 } },
           color,
           tooltip,
         },

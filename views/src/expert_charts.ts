@@ -15,7 +15,7 @@ export function layersSpec(modules: readonly AdapterModule[], kind: string, them
     mark: { type: 'line', point: { size: 14 }, strokeWidth: 1.5 },
     encoding: {
       x: { field: 'i', type: 'quantitative', title: 'direction', axis: { tickMinStep: 1, format: 'd' } },
-      y: { field: 'sigma', type: 'quantitative', scale: { type: 'log' }, title: null, axis: { format: '.2~g', tickCount: 5 } },
+      y: { field: 'sigma', type: 'quantitative', scale: { type: 'log' }, title: null, axis: { format: '.3~g', tickCount: 5 } },
       detail: { field: 'layer' },
       color: {
         field: 'layer',
@@ -59,7 +59,7 @@ export function conditionSpec({ modules }: AdapterData, theme: ChartTheme, width
         field: 'condition',
         type: 'quantitative',
         scale: { scheme: 'viridis', type: 'log' },
-        legend: { title: null, format: '.2~g' },
+        legend: { title: null, format: '.3~g' },
       },
       tooltip: [{ field: 'module' }, { field: 'condition', format: '.4~g' }],
     },

@@ -1,9 +1,10 @@
 import { ABCWidgetFactory, Base64ModelFactory, type DocumentRegistry, DocumentWidget } from '@jupyterlab/docregistry';
 import type { Contents, ServiceManager } from '@jupyterlab/services';
-import { Panel } from '@lumino/widgets';
+import { Panel, Widget } from '@lumino/widgets';
 import { type AdapterData, inspectFile } from '@tunebook/views';
 import type { Context } from '../context';
 import { button, element, freshId } from '../dom';
+import { icon } from '../start/icon';
 import { withBase } from './base';
 import { AdapterView } from './view';
 
@@ -12,7 +13,7 @@ const LARGEST = 400e6;
 
 const pause = () => new Promise<void>((resolve) => setTimeout(resolve));
 
-/** A saved adapter, opened from the file browser: read and computed in the page, whatever kernel there is or is not. */
+/** A saved adapter, opened from the file browser: read and computed in the page, whatever kernel there is or is not; its base model by one. */
 class AdapterFile extends Panel {
   private view: AdapterView | undefined;
 
@@ -72,18 +73,28 @@ class AdapterFile extends Panel {
       ...found,
     };
     if (this.isDisposed) return;
-    this.node.replaceChildren(this.asking(data.base));
+    this.node.replaceChildren();
+    const { node, ask } = this.asking(data.base);
+    this.addWidget(new Widget({ node }));
     this.display(data);
+    if (data.base) await ask();
   }
 
+  /** In place of what was displayed before, at the same page. */
   private display(data: AdapterData): void {
+    const open = this.tabs.findIndex((tab) => tab.getAttribute('aria-selected') === 'true');
     this.view?.dispose();
     this.view = new AdapterView(data, this.context);
     this.addWidget(this.view);
+    if (open > 0) this.tabs[open].click();
   }
 
-  /** A page cannot read the base model, which lies wherever models are kept: a kernel can, once it is asked to. */
-  private asking(named: string): HTMLElement {
+  private get tabs(): HTMLElement[] {
+    return [...(this.view?.node.querySelectorAll<HTMLElement>('[role="tab"]') ?? [])];
+  }
+
+  /** A page cannot read the base model, which lies wherever models are kept: a kernel can, by the name that the adapter or its reader gives. */
+  private asking(named: string): { node: HTMLElement; ask(): Promise<void> } {
     const { trans } = this.context;
     const id = freshId();
     const field = element('input', { type: 'text', id, size: 40, value: named, spellcheck: false });
@@ -97,7 +108,7 @@ class AdapterFile extends Panel {
         (data) => {
           if (this.isDisposed) return;
           this.display({ ...data, name: path });
-          said.textContent = data.total === null ? trans.__('It was not found: give its name, folder or .gguf file.') : '';
+          said.textContent = data.total === null ? trans.__('It is not on this machine: give its name, folder or .gguf file.') : '';
         },
         (error: Error) => {
           said.textContent = trans.__('The base model cannot be read: %1', error.message);
@@ -108,7 +119,7 @@ class AdapterFile extends Panel {
     const act = button(trans.__('Compare with the base model'), trans.__('How large each update is beside its weights'), ask);
     field.onkeydown = ({ key }) => void (key === 'Enter' && ask());
     const label = element('label', { for: id, textContent: trans.__('Base model') });
-    return element('div', { className: 'tunebook-controls' }, label, field, act, said);
+    return { node: element('div', { className: 'tunebook-controls' }, label, field, act, said), ask };
   }
 }
 
@@ -133,6 +144,9 @@ export class AdapterFactory extends ABCWidgetFactory<DocumentWidget> {
   }
 
   protected createNewWidget(file: DocumentRegistry.Context): DocumentWidget {
-    return new DocumentWidget({ content: new AdapterFile(this.services, file, this.context), context: file });
+    const document = new DocumentWidget({ content: new AdapterFile(this.services, file, this.context), context: file });
+    document.title.icon = icon;
+    document.toolbar.hide(); // it has none
+    return document;
   }
 }

@@ -105,30 +105,31 @@ export class AdapterView extends ChartView {
   }
 
   protected override async draw(width: number): Promise<void> {
-    const { data, selected } = this;
-    const { trans } = this.context;
-    const theme = themeNow();
     if (this.page === this.figures) this.drawFigures();
     else if (this.page === this.learner) {
-      const known = data.modules.every(({ weight }) => weight);
-      const label = known
-        ? trans.__('Size of each module’s update against its weight')
-        : this.dense.length
-          ? trans.__('Size of each module’s update')
-          : trans.__('Norm of each tensor that is trained');
-      await this.heatmap.draw(
-        `${label}. ${trans.__('The table under “Figures” has the values.')}`,
-        heatmapSpec(data, theme, { selected: selected?.name, width }),
-        (datum) => {
-          if (typeof datum.module !== 'string') return;
-          this.select(datum.module);
-        },
-      );
+      await this.drawHeatmap(width);
       await this.showSelected(this.learner);
     } else {
       await this.showSelected(this.expert.node);
-      await this.expert.draw(this.selected, theme, width);
+      await this.expert.draw(this.selected, themeNow(), width);
     }
+  }
+
+  private async drawHeatmap(width: number): Promise<void> {
+    const { data, selected } = this;
+    const { trans } = this.context;
+    const label = data.modules.every(({ weight }) => weight)
+      ? trans.__('Size of each module’s update against its weight')
+      : this.dense.length
+        ? trans.__('Size of each module’s update')
+        : trans.__('Norm of each tensor that is trained');
+    await this.heatmap.draw(
+      `${label}. ${trans.__('The table under “Figures” has the values.')}`,
+      heatmapSpec(data, themeNow(), { selected: selected?.name, width }),
+      ({ module }) => {
+        if (typeof module === 'string') this.select(module);
+      },
+    );
   }
 
   /** The chosen module, on the page that is open: what it changes, and its spectrum. */
@@ -204,6 +205,7 @@ export class AdapterView extends ChartView {
   }
 
   private async savePicture(): Promise<void> {
+    await this.drawHeatmap(this.width()); // it is as it was when its page was seen last
     const picture = await this.heatmap.png();
     if (picture) download(`${fileName(this.data.name)}.png`, await onBackground(picture));
   }
