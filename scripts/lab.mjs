@@ -53,7 +53,7 @@ export async function startServer(folder, app = 'lab') {
   const args = [
     ...['--no-browser', '--allow-root', `--port=${new URL(base).port}`, '--port-retries=0'],
     ...['--IdentityProvider.token=', '--ServerApp.password=', `--ServerApp.root_dir=${folder}`],
-    ...['--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.news_url=None', '--LabApp.expose_app_in_browser=True'],
+    '--LabApp.expose_app_in_browser=True',
   ];
   const env = surroundings(bin);
   const stop = await launch(join(bin, `jupyter-${app}`), args, env, `${base}/api/status`);

@@ -37,7 +37,7 @@ class ApiPages extends Widget {
       const before = this.visited.pop();
       if (before) void this.turnTo(before.page, () => before.top);
     });
-    const all = button(trans.__('All names'), trans.__('To the list of classes and functions'), () => this.turnTo(HOME));
+    const all = button(trans.__('All names'), trans.__('To the list of classes and functions'), () => this.go(HOME));
     this.node.append(element('div', { className: 'tunebook-tools' }, this.back, all, this.said), this.text);
     this.text.addEventListener('click', (event) => this.follow(event), true);
     void this.turnTo(HOME);
@@ -51,7 +51,7 @@ class ApiPages extends Widget {
     event.preventDefault();
     event.stopPropagation();
     if ('notebook' in to) void this.openNotebook(to.notebook);
-    else void this.turnTo(to.page, () => this.topOf(to.anchor));
+    else void this.go(to.page, () => this.topOf(to.anchor));
   }
 
   /** How far down the page a heading or an option's row is; 0 where there is none of that name. */
@@ -68,9 +68,14 @@ class ApiPages extends Widget {
       : this.trans.__('%1 is part of tunebook’s repository, which is not in the folder that is shown here.', path);
   }
 
-  private async turnTo(page: string, top: () => number = () => 0): Promise<void> {
+  /** To another page, from which Back leads to where one was. */
+  private go(page: string, top?: () => number): Promise<void> {
     const left = this.visited[this.visited.length - 1];
     if (left) left.top = this.text.scrollTop;
+    return this.turnTo(page, top);
+  }
+
+  private async turnTo(page: string, top: () => number = () => 0): Promise<void> {
     const response = await fetch(pageUrl(page)).catch(() => undefined);
     if (this.isDisposed) return;
     if (!response?.ok) {
