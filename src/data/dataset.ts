@@ -158,12 +158,12 @@ export class Dataset<R extends object = Row> implements Iterable<R> {
    * the same names; `remove_columns` are left out. With `batched` f gets columns of values and gives such, of any length.
    */
   map<T extends object, Gone extends ColumnOf<R> = never>(
-    f: (row: R, i: number) => T | null | undefined,
-    options?: Partial<MapOptions<Gone>> & { batched?: false } & Record<string, unknown>,
-  ): Dataset<Merged<R, T, Gone>>;
-  map<T extends object, Gone extends ColumnOf<R> = never>(
     f: (batch: Columns<R>, indices: number[]) => Columns<T>,
     options: Partial<MapOptions<Gone>> & { batched: true } & Record<string, unknown>,
+  ): Dataset<Merged<R, T, Gone>>;
+  map<T extends object, Gone extends ColumnOf<R> = never>(
+    f: (row: R, i: number) => T | null | undefined,
+    options?: Partial<MapOptions<Gone>> & { batched?: false } & Record<string, unknown>,
   ): Dataset<Merged<R, T, Gone>>;
   map(f: (row: never, i: never) => unknown, options?: object): Dataset<object> {
     const { batched, batch_size, remove_columns } = mapOptions(options);

@@ -63,12 +63,12 @@ export class IterableDataset<R extends object = Row> implements AsyncIterable<R>
 
   /** As Dataset's; `f` may be async, and is called when the row is asked for. */
   map<T extends object, Gone extends ColumnOf<R> = never>(
-    f: (row: R, i: number) => T | null | undefined | Promise<T>,
-    options?: Partial<MapOptions<Gone>> & { batched?: false } & Record<string, unknown>,
-  ): IterableDataset<Merged<R, T, Gone>>;
-  map<T extends object, Gone extends ColumnOf<R> = never>(
     f: (batch: Columns<R>, indices: number[]) => Columns<T> | Promise<Columns<T>>,
     options: Partial<MapOptions<Gone>> & { batched: true } & Record<string, unknown>,
+  ): IterableDataset<Merged<R, T, Gone>>;
+  map<T extends object, Gone extends ColumnOf<R> = never>(
+    f: (row: R, i: number) => T | null | undefined | Promise<T>,
+    options?: Partial<MapOptions<Gone>> & { batched?: false } & Record<string, unknown>,
   ): IterableDataset<Merged<R, T, Gone>>;
   map(f: (row: never, i: never) => unknown, options?: object): IterableDataset<object> {
     const { batched, batch_size, remove_columns } = mapOptions(options);
