@@ -54,6 +54,35 @@ export class EventFile {
     this.write(block(3, Buffer.from('brain.Event:2')));
   }
 
+  /** A text, as torch's SummaryWriter writes one: a tensor of one string that the text plugin shows. */
+  text(step: number, tag: string, text: string): void {
+    const metadata = block(1, block(1, Buffer.from('text')));
+    const tensor = Buffer.concat([field(1, 0, varint(7)), block(2, block(2, field(1, 0, varint(1)))), block(8, Buffer.from(text))]);
+    const value = Buffer.concat([block(1, Buffer.from(`${tag}/text_summary`)), block(8, tensor), block(9, metadata)]);
+    this.write(Buffer.concat([field(2, 0, varint(step)), block(5, block(1, value))]));
+  }
+
+  /** How values are spread, as bars between their least and largest. */
+  histogram(step: number, tag: string, values: ArrayLike<number>, bars = 30): void {
+    let [low, high, sum, squares] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, 0];
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i];
+      if (value < low) low = value;
+      if (value > high) high = value;
+      sum += value;
+      squares += value * value;
+    }
+    if (!(high >= low)) return; // none, or none that is a number
+    const width = (high - low) / bars || 1;
+    const counts = new Float64Array(bars);
+    for (let i = 0; i < values.length; i++) counts[Math.min(bars - 1, Math.floor((values[i] - low) / width))]++;
+    const limits = Float64Array.from({ length: bars }, (_, i) => (i === bars - 1 && high > low ? high : low + width * (i + 1)));
+    const numbers = [low, high, values.length, sum, squares].map((value, i) => field(i + 1, 1, double(value)));
+    const lists = [limits, counts].map((list, i) => block(6 + i, Buffer.from(list.buffer)));
+    const value = Buffer.concat([block(1, Buffer.from(tag)), block(5, Buffer.concat([...numbers, ...lists]))]);
+    this.write(Buffer.concat([field(2, 0, varint(step)), block(5, block(1, value))]));
+  }
+
   scalars(step: number, values: Record<string, number>): void {
     const summary = Object.entries(values).map(([tag, value]) =>
       block(1, Buffer.concat([block(1, Buffer.from(tag)), field(2, 5, float(value))])),

@@ -44,6 +44,8 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   seed: 42,
   data_seed: null,
   report_to: 'none',
+  logging_dir: null,
+  project: 'huggingface',
   run_name: null,
   resume_from_checkpoint: null,
   gradient_checkpointing: null,
@@ -61,7 +63,6 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
 export const TRAINING_ALIASES: Record<string, Alias> = {
   warmup_ratio: { to: 'warmup_steps' },
   evaluation_strategy: { to: 'eval_strategy' },
-  logging_dir: { to: null, why: 'runs are logged under output_dir/runs, or where TENSORBOARD_LOGGING_DIR says' },
   overwrite_output_dir: { to: null, why: 'a run that is not resumed writes its files anew' },
   save_safetensors: { to: null, why: 'files are always safetensors' },
   no_cuda: { to: null, why: 'the engine runs on the CPU' },

@@ -67,8 +67,15 @@ export interface TrainingOptions extends HubTrainingOptions {
   seed: number;
   /** Draws the order of rows; null: as seed. Default: null. */
   data_seed: number | null;
-  /** Who keeps a log: 'tensorboard' (under output_dir/runs), 'all' or 'none', or a list. Default: 'none'. */
+  /**
+   * Who keeps a log besides log.jsonl in output_dir: 'tensorboard', 'mlflow' (a server: MLFLOW_TRACKING_URI), 'trackio' or 'wandb' (their Python
+   * packages; wandb offline), all that can be used ('all'), or a list. Default: 'none'.
+   */
   report_to: Known<TrackerName | 'all' | 'none'> | Known<TrackerName>[];
+  /** TensorBoard's folder; null: TENSORBOARD_LOGGING_DIR, or runs/<date>_<machine> in output_dir. Default: null. */
+  logging_dir: string | null;
+  /** The project that 'trackio' and 'wandb' put the run into. Default: 'huggingface'. */
+  project: string;
   /** What the run is called in its view and its logs; null: as output_dir. Default: null. */
   run_name: string | null;
   /** The folder of a checkpoint that train() goes on from, or true for the newest in output_dir. Default: null. */

@@ -194,7 +194,7 @@ it('callbacks are added, found by class and taken out; those that would never be
 });
 
 it('a tracker is found by the name that report_to gives', async () => {
-  expect(() => new SFTConfig({ report_to: 'wandb' })).toThrow(/report_to = 'wandb' is not one of none, all, /);
+  expect(() => new SFTConfig({ report_to: 'comet_ml' })).toThrow(/report_to = 'comet_ml' is not one of none, all, /);
   for (const report_to of ['all', ['tensorboard'], 'tensorboard', [], 'none']) {
     const trainer = await make([], { report_to, max_steps: 1, logging_steps: 1 });
     await trainer.train();

@@ -295,7 +295,7 @@ it('evaluates, logs and keeps as many checkpoints as asked', async () => {
   await trainer.train();
   expect(trainer.run!.series.eval_loss.map(([step]) => step)).toEqual([4, 8, 12]);
   expect(trainer.state!.log_history.filter((l) => 'loss' in l).map((l) => l.step)).toEqual([4, 8, 12]);
-  expect(readdirSync(trainer.args.output_dir).sort()).toEqual(['checkpoint-12', 'checkpoint-9', 'runs']);
+  expect(readdirSync(trainer.args.output_dir).sort()).toEqual(['checkpoint-12', 'checkpoint-9', 'log.jsonl', 'runs']);
   const [board] = readdirSync(join(trainer.args.output_dir, 'runs'));
   expect(board).toMatch(/^[A-Z][a-z]{2}\d\d_\d\d-\d\d-\d\d_/);
   expect(readdirSync(join(trainer.args.output_dir, 'runs', board))[0]).toMatch(/^events\.out\.tfevents\./);
