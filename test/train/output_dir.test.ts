@@ -226,5 +226,5 @@ it('what processes left behind that died is cleared up; what others are at work 
   const kept = [`checkpoint-15.partial-${alive}.1`, `checkpoint-21.old-${alive}.1`, 'checkpoint-12.old', 'checkpoint-9.old-copy'];
   for (const name of kept) mkdirSync(join(output_dir, name));
   tidy(output_dir);
-  expect(readdirSync(output_dir).sort()).toEqual([...['3', '6', '9', '12'].map((n) => `checkpoint-${n}`), ...kept].sort());
+  expect(readdirSync(output_dir).sort()).toEqual([...['3', '6', '9', '12'].map((n) => `checkpoint-${n}`), ...kept, 'log.jsonl'].sort());
 });
