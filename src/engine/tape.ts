@@ -84,6 +84,17 @@ export function taped(
   return y;
 }
 
+/** Runs f off the tape: what it makes is a constant to the backward pass. */
+export function untaped<T>(f: () => T): T {
+  const { state } = engine();
+  state.kernelDepth++;
+  try {
+    return f();
+  } finally {
+    state.kernelDepth--;
+  }
+}
+
 /** A forward pass whose backward pass can be run once, later. */
 export class Recorded {
   constructor(

@@ -1,5 +1,5 @@
 import { type DecoderPlan, NotPlanned } from '../engine/ops/decode';
-import type * as tf from '../engine/tf';
+import * as tf from '../engine/tf';
 import type { KeyValueCache } from '../nn';
 import { Composed } from './composed';
 import { InOneOp } from './one_op';
@@ -51,7 +51,12 @@ export interface Decoding {
 export function startDecoding(model: Decodes, capacity: number, adapters: readonly string[] = []): Decoding {
   const rows = adapters.length ? rowAdapters(model, adapters) : undefined;
   try {
-    return new InOneOp(rows ? rows.plan(() => model.plan()) : model.plan(), rows?.slots);
+    let decoding: Decoding | undefined;
+    // What adapters make for it is in it then.
+    tf.tidy(() => {
+      decoding = new InOneOp(rows ? rows.plan(() => model.plan()) : model.plan(), rows?.slots);
+    });
+    return decoding as unknown as Decoding;
   } catch (error) {
     if (!(error instanceof NotPlanned)) throw error;
     return new Composed(model, capacity, error.message, rows);

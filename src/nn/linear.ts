@@ -1,19 +1,55 @@
-import type { PlannedLayer } from '../engine/ops/decode';
+import { NotPlanned, type PlannedLayer } from '../engine/ops/decode';
+import { add } from '../engine/ops/add';
 import { dropout } from '../engine/ops/dropout';
 import { int8Inputs } from '../engine/ops/int8_inputs';
 import { linear, product } from '../engine/ops/linear';
+import { withPrecision } from '../engine/precision';
 import { numbered, type Projection, type ProjectionTensors } from '../engine/projection';
 import * as tf from '../engine/tf';
 import { dropoutSeed } from './mode';
 import { type Matrix, Module, Parameter } from './module';
+
+/** What a pass reads: a parameter's tensor, or one that is made of others whenever it is asked for, in the scope that asks. */
+export interface Read {
+  readonly tensor: tf.Tensor;
+  readonly shape: number[];
+}
+
+/** What is made of trained tensors in each pass. */
+export class Made implements Read {
+  constructor(
+    readonly shape: number[],
+    private readonly make: () => tf.Tensor,
+  ) {}
+
+  get tensor(): tf.Tensor {
+    return tf.tidy(this.make);
+  }
+}
+
+/** A vector that scales what comes out of a layer, [out, 1], or what goes in, [1, in]. */
+export interface Scale extends Read {
+  /** The layer's bias is not scaled. */
+  readonly sparesBias?: boolean;
+}
+
+/** What stands beside a linear layer and is no pair and no vector: maps that merging finds by what they make of the unit vectors. */
+export interface Beside {
+  /** What becomes of what goes in: x [..., in] -> [..., in] */
+  turns?(x: tf.Tensor): tf.Tensor;
+  /** What is added to what comes out: x [..., in] -> [..., out] */
+  adds?(x: tf.Tensor): tf.Tensor;
+  /** What is added to the bias: [out] */
+  bias?: Read;
+}
 
 /**
  * A trained low-rank term beside a layer with a matrix, a [rank, in], b [out, rank]: scale * dropout(x) a^T b^T beside a linear layer
  * [out, in], scale * b a[:, id] (there is no dropout of words) beside a table of `in` rows of `out` values.
  */
 export interface LowRank {
-  a: Parameter;
-  b: Parameter;
+  a: Read;
+  b: Read;
   scale: number;
   dropout: number;
   /** Tells this pair's dropout masks from those of others: the same in every process that builds the same adapter. */
@@ -35,8 +71,15 @@ export interface Adaptable extends Module {
 }
 
 /** Whether a vector scales what comes out, [out, 1], and not what goes in, [1, in]. */
-const scalesOut = ({ shape }: Parameter): boolean => shape[1] === 1;
-const flat = ({ tensor }: Parameter): tf.Tensor => tf.reshape(tensor, [-1]);
+export const scalesOut = ({ shape }: { shape: number[] }): boolean => shape[1] === 1;
+const flat = (tensor: tf.Tensor): tf.Tensor => tf.reshape(tensor, [-1]);
+
+/** A vector as a pass has read it. */
+interface Vector {
+  tensor: tf.Tensor;
+  out: boolean;
+  sparesBias: boolean;
+}
 
 /**
  * y = x W^T + bias, plus its low-rank terms, over a frozen weight of any kind or a trained one; what goes in and what comes out may be
@@ -45,7 +88,9 @@ const flat = ({ tensor }: Parameter): tf.Tensor => tf.reshape(tensor, [-1]);
 export class Linear extends Module implements Adaptable {
   lowRank: LowRank[] = [];
   /** What scales: [out, 1] or [1, in]. */
-  scales: Parameter[] = [];
+  scales: Scale[] = [];
+  /** What else stands beside it. */
+  beside: Beside[] = [];
   /** Stands for the pair where there is none. */
   private noPair: { a: tf.Tensor; b: tf.Tensor };
 
@@ -76,7 +121,7 @@ export class Linear extends Module implements Adaptable {
   }
 
   override get adapted(): boolean {
-    return super.adapted || this.lowRank.length + this.scales.length > 0;
+    return super.adapted || this.lowRank.length + this.scales.length + this.beside.length > 0;
   }
 
   override printedOptions(): string {
@@ -86,18 +131,40 @@ export class Linear extends Module implements Adaptable {
     return `in_features=${inFeatures}, out_features=${outFeatures}, bias=${bias ? 'True' : 'False'}${packed}`;
   }
 
-  /** What an op is told of this layer with one of its low-rank terms and one of its vectors. */
-  private told(pair?: LowRank, l?: Parameter): { tensors: ProjectionTensors; projection: Projection } {
-    const { weight, bias, noPair } = this;
+  private get vectors(): Vector[] {
+    return this.scales.map((l) => ({ tensor: l.tensor, out: scalesOut(l), sparesBias: Boolean(l.sparesBias) }));
+  }
+
+  /** What is added before these vectors scale what comes out: the bias, over those of them that spare it. */
+  private biasUnder(vectors: Vector[]): tf.Tensor | undefined {
+    const all = [this.bias, ...this.beside.map(({ bias }) => bias)].flatMap((bias) => (bias ? [bias.tensor] : []));
+    if (!all.length) return undefined;
+    const spares = vectors.filter(({ sparesBias }) => sparesBias);
+    return spares.reduce(
+      (bias, l) => tf.div(bias, flat(l.tensor)),
+      all.reduce((sum, bias) => tf.add(sum, bias)),
+    );
+  }
+
+  /** What an op is told of this layer with one of its low-rank terms, and with its one vector where it has room for it. */
+  private told(pair: LowRank | undefined, vectors: Vector[], l?: Vector): { tensors: ProjectionTensors; projection: Projection } {
+    const { weight, noPair } = this;
     const w = weight instanceof Parameter ? weight.tensor : undefined;
     const frozen = weight instanceof Parameter ? undefined : weight;
-    const rest = { bias: bias?.tensor, l: l?.tensor };
+    const rest = { bias: this.biasUnder(vectors), l: l?.tensor };
     return pair
       ? {
           tensors: { w, a: pair.a.tensor, b: pair.b.tensor, ...rest },
           projection: { weight: frozen, scale: pair.scale, ...dropoutOf(pair) },
         }
       : { tensors: { w, ...noPair, ...rest }, projection: { weight: frozen, scale: 0 } };
+  }
+
+  /** The product with its own matrix alone, in full precision: x [rows, in] -> [rows, out] */
+  times(x: tf.Tensor): tf.Tensor {
+    const { weight, noPair } = this;
+    if (weight instanceof Parameter) return product(x, weight.tensor);
+    return withPrecision('fp32', () => linear({ x, a0: noPair.a, b0: noPair.b }, { weight, scale: 0 }));
   }
 
   /** LLM.int8()'s threshold, where what goes into the matrix's product is rounded in this pass. */
@@ -107,8 +174,9 @@ export class Linear extends Module implements Adaptable {
 
   /** Whether one op has room for all terms beside this layer; `alone`: its input is no other layer's. */
   private fits(alone: boolean): boolean {
-    const { lowRank, scales, weight } = this;
+    const { lowRank, scales, beside, weight } = this;
     if (this.rounding !== undefined || lowRank.length > 1 || scales.length > 1) return false;
+    if (beside.some(({ turns, adds }) => turns || adds)) return false;
     const [l] = scales;
     return !l || (!(weight instanceof Parameter) && (scalesOut(l) || (alone && !lowRank.length)));
   }
@@ -123,7 +191,8 @@ export class Linear extends Module implements Adaptable {
     for (const name in layers) {
       const layer = layers[name];
       if (!layer.fits(name === alone)) return undefined;
-      const part = layer.told(layer.lowRank[0], layer.scales[0]);
+      const { vectors } = layer;
+      const part = layer.told(layer.lowRank[0], vectors, vectors[0]);
       tensors.push(part.tensors);
       projections[name] = part.projection;
     }
@@ -131,17 +200,19 @@ export class Linear extends Module implements Adaptable {
   }
 
   forward(x: tf.Tensor): tf.Tensor {
-    const { lowRank, scales, rounding } = this;
+    const { lowRank, vectors, beside, rounding } = this;
     const inOneOp = this.fits(true);
     // A pair in the same op has the same input.
     const [first, ...others] = rounding === undefined ? lowRank : [undefined, ...lowRank];
-    const { tensors, projection } = this.told(first, inOneOp ? scales[0] : undefined);
+    const { tensors, projection } = this.told(first, vectors, inOneOp ? vectors[0] : undefined);
     if (inOneOp) return linear({ x, ...numbered([tensors]) }, projection);
     let input = x;
-    for (const l of scales) if (!scalesOut(l)) input = tf.mul(input, flat(l));
+    for (const { tensor, out } of vectors) if (!out) input = tf.mul(input, flat(tensor));
+    for (const { turns } of beside) if (turns) input = turns(input);
     let y = linear({ x: rounding === undefined ? input : int8Inputs(input, rounding), ...numbered([tensors]) }, projection);
     for (const pair of others) if (pair) y = tf.add(y, product(Linear.down(input, pair), pair.b.tensor));
-    for (const l of scales) if (scalesOut(l)) y = tf.mul(y, flat(l));
+    for (const { adds } of beside) if (adds) y = add({ a: y, b: adds(input) }, {});
+    for (const { tensor, out } of vectors) if (out) y = tf.mul(y, flat(tensor));
     return y;
   }
 
@@ -159,13 +230,14 @@ export class Linear extends Module implements Adaptable {
     return tf.mul(product(rate ? dropout({ x }, { rate, seed }) : x, pair.a.tensor), pair.scale);
   }
 
-  /** This layer with all its terms, as the decode op takes it. */
+  /** This layer with all its terms, as the decode op takes it: tensors of the scope that calls. */
   planned(): PlannedLayer {
-    const { weight, bias, scales, lowRank } = this;
+    const { weight, vectors, lowRank } = this;
+    if (this.beside.some(({ turns, adds }) => turns || adds)) throw new NotPlanned('beside a linear layer stands what the decode op has not');
     return {
       weight: weight instanceof Parameter ? weight.tensor : weight,
-      bias: bias?.tensor,
-      scales: scales.map((l) => ({ vector: l.tensor, out: scalesOut(l) })),
+      bias: this.biasUnder(vectors),
+      scales: vectors.map(({ tensor, out }) => ({ vector: tensor, out })),
       pairs: lowRank.map(({ a, b, scale }) => ({ a: a.tensor, b: b.tensor, scale })),
     };
   }
@@ -180,59 +252,5 @@ export class Linear extends Module implements Adaptable {
 export class Conv1D extends Linear {
   override turned(field: string): boolean {
     return field === 'weight';
-  }
-}
-
-/**
- * The output head of a model whose embedding table serves as its matrix too: what becomes of the table's own matrix becomes of this
- * one's, but what stands in the place of one is not in that of the other.
- */
-export class TiedLinear extends Linear {
-  /** What another has put in the place of the shared matrix: not listed, as that is not. */
-  #other?: Matrix;
-  /** It has become a head with a matrix of its own. */
-  #apart = false;
-
-  constructor(private readonly table: () => Module & { weight: Matrix }) {
-    super(table().weight);
-    // No field: the matrix is listed, saved and freed once, under its owner's name.
-    Object.defineProperty(this, 'weight', {
-      get: () => this.#other ?? this.table().owned('weight'),
-      enumerable: false,
-      configurable: true,
-    });
-  }
-
-  override get printedName(): string {
-    return 'Linear';
-  }
-
-  override get adapted(): boolean {
-    return super.adapted || this.#other !== undefined;
-  }
-
-  override swap(field: string, other?: Matrix): Matrix | undefined {
-    if (field !== 'weight' || this.#apart) return super.swap(field, other);
-    const before = this.#other;
-    this.#other = other;
-    return before;
-  }
-
-  override owned(field: string): Matrix {
-    return field !== 'weight' || this.#apart ? super.owned(field) : this.table().owned(field);
-  }
-
-  override exchange(field: string, matrix: Matrix): Matrix {
-    return field !== 'weight' || this.#apart ? super.exchange(field, matrix) : this.table().exchange(field, matrix);
-  }
-
-  /** The table's matrix stays the table's. */
-  override adopt(field: string): void {
-    if (field !== 'weight' || this.#apart) super.adopt(field);
-    else {
-      Object.defineProperty(this, 'weight', { value: this.weight, writable: true, enumerable: true, configurable: true });
-      this.#apart = true;
-      this.#other = undefined;
-    }
   }
 }

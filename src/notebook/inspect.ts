@@ -30,7 +30,7 @@ import { readSafetensors, type SafeTensor } from '../formats/safetensors';
 import { readPart } from '../formats/slices';
 import type { CausalLM } from '../models/causal_lm';
 import { type Linear, Parameter } from '../nn';
-import { pairsIn } from '../peft/lora';
+import { pairsIn } from '../peft/lora_term';
 import { PeftModel } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
 import { checkpointsOf } from '../train/output_dir';

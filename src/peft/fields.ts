@@ -32,8 +32,6 @@ export const LORA_FIELDS: Record<string, Field> = {
   fan_in_fan_out: { unused: false }, // of layers that keep their matrix transposed (GPT-2's): PEFT sets it to false beside others
   kasa_config: needs('take small singular values off the weights (KaSA)'),
   layer_replication: needs('repeat layers of the model'),
-  loftq_config: { ...starts('set up LoftQ'), unused: {} },
-  lora_bias: needs('train a bias beside B', false),
   lora_ga_config: starts('set up LoRA-GA'),
   megatron_config: needs('spread layers over machines with Megatron'),
   megatron_core: { unused: 'megatron.core' }, // means something beside megatron_config alone
@@ -43,7 +41,6 @@ export const LORA_FIELDS: Record<string, Field> = {
   target_parameters: needs('adapt tensors that are no layers'),
   trainable_token_indices: needs('train the rows of some tokens'),
   use_bdlora: needs('make A or B block-diagonal (BD-LoRA)'),
-  use_dora: needs('train directions and lengths of the weights apart (DoRA)', false),
   use_qalora: needs('average groups of inputs (QALoRA)', false),
   velora_config: needs('compress what the backward pass keeps (VeLoRA)'),
 };
@@ -54,22 +51,22 @@ export function isUnused({ unused }: Field, value: unknown): boolean {
   return empty || JSON.stringify(value) === JSON.stringify(unused);
 }
 
-/** PEFT's initialisations that change the base model's weights: the adapter fits those, and not the weights as they were. */
-const CHANGES_WEIGHTS = /^(pissa(_niter_\d+)?|olora|corda|lora_ga|loftq)$/;
+/** PEFT's initialisations that change the base model's weights by what data say: the adapter fits those, and not the weights as they were. */
+const BY_DATA = /^(corda|lora_ga)$/;
 /** Others that tunebook does not have, of which a saved adapter needs nothing. */
-const FIRST_VALUES = /^(eva|orthogonal)$/;
+const FIRST_VALUES = /^eva$/;
+const NAMED = /^(gaussian|pissa(_niter_\d+)?|olora|loftq|orthogonal)$/;
 
 /** What is wrong with init_lora_weights, if something is; `saved`: of an adapter whose values are in a file. */
-export function initFault(value: unknown, saved: boolean): string | undefined {
+export function initFault(value: unknown, r: number, saved: boolean): string | undefined {
   if (typeof value === 'boolean') return undefined;
   const name = typeof value === 'string' ? value.toLowerCase() : '';
-  if (name === 'gaussian') return undefined;
-  if (saved && FIRST_VALUES.test(name)) return undefined;
-  if (!saved || !CHANGES_WEIGHTS.test(name))
-    return "is not an initialisation that tunebook has: true, false and 'gaussian' are. Others of PEFT's need a decomposition of the weights, or data.";
-  const convert =
-    name === 'loftq'
-      ? 'Merge it in PEFT (merge_and_unload) and load the merged model.'
-      : 'Convert it in PEFT: peft_model.save_pretrained(folder, path_initial_model_for_weight_conversion=...), with the adapter as it was saved before training.';
-  return `changed the weights of the base model, and the adapter fits only those: beside the weights as they are it would answer wrongly. ${convert}`;
+  if (name === 'orthogonal' && r % 2) return `takes an even rank, but r is ${r}.`;
+  if (NAMED.test(name) || (saved && FIRST_VALUES.test(name))) return undefined;
+  if (!saved || !BY_DATA.test(name))
+    return "is not an initialisation that tunebook has: true, false, 'gaussian', 'pissa', 'pissa_niter_16', 'olora', 'loftq' and 'orthogonal' are. Others of PEFT's need data.";
+  return (
+    'changed the weights of the base model, and the adapter fits only those: beside the weights as they are it would answer wrongly. ' +
+    'Convert it in PEFT: peft_model.save_pretrained(folder, path_initial_model_for_weight_conversion=...), with the adapter as it was saved before training.'
+  );
 }

@@ -9,7 +9,8 @@ import { f32 as float, type GgufEntry, type GgufWritable, text, u32, writeGguf }
 import { withFile } from '../formats/slices';
 import { Embedding } from '../nn';
 import { bf16, f16, f32, q8_0, weightFormat } from '../quantize';
-import { LoraConfig, LoraTerm } from './lora';
+import { LoraConfig } from './lora';
+import { LoraTerm } from './lora_term';
 import { type Adapter, type BaseModel, ModuleAdapter, type PeftConfig } from './method';
 
 /** What llama.cpp calls a model's layers, and the order that it keeps their rows in. */
@@ -54,7 +55,8 @@ function pairsOf(adapters: Adapter[], config: PeftConfig, places: GgufPlaces) {
       throw new OptionError(
         `llama.cpp's adapters cannot hold ${path}: they change the matrices of blocks, not the output head or the embedding table. ${MERGE}`,
       );
-    if (!(term instanceof LoraTerm)) throw new OptionError(`llama.cpp's adapters cannot hold what is at ${path}. ${MERGE}`);
+    if (!(term instanceof LoraTerm) || term.isMore)
+      throw new OptionError(`llama.cpp's adapters hold low-rank pairs alone, and at ${path} there is more. ${MERGE}`);
     return { path, name, pair: term.pair };
   });
 }

@@ -1,13 +1,11 @@
 import { OptionError } from '../core/errors';
 import { warnOnce } from '../core/events';
-import { checkNumber, show } from '../core/options';
-import type { Random } from '../core/random';
-import * as tf from '../engine/tf';
-import { type Adaptable, Embedding, type LowRank, Parameter } from '../nn';
-import { bracketed } from '../nn/printed';
+import { checkNumber, type Known, show } from '../core/options';
+import { type Adaptable, Embedding, type Linear, Parameter } from '../nn';
 import { initFault, LORA_FIELDS } from './fields';
+import { firstPair } from './lora_init';
+import { LoraTerm } from './lora_term';
 import {
-  type Adapter,
   type Applied,
   type BaseModel,
   COMMON,
@@ -15,10 +13,8 @@ import {
   ModuleAdapter,
   type OptionsSpec,
   PeftConfig,
-  type Term,
 } from './method';
 import { endMatch } from './patterns';
-import { moduleDict, parameterDict } from './printed';
 import { checkTargets, type Targets, targetLayers, type Usual } from './targets';
 
 const USUAL: Usual = { default: ['q_proj', 'v_proj'], gpt2: ['c_attn'] };
@@ -37,14 +33,23 @@ export interface LoraOptions extends CommonOptions, Targets {
   use_rslora: boolean;
   /**
    * How a pair begins. true: A from Kaiming's uniform distribution, B zero (beside an embedding table A zero, B normal); 'gaussian': A normal with
-   * deviation 1 / r; false: both random. Default: true.
+   * deviation 1 / r; false: both random; 'orthogonal': both random and orthogonal to each other. 'pissa' (or, faster, 'pissa_niter_16') and 'olora' take the pair out of the
+   * matrix, of which the rest is frozen; 'loftq' packs the matrix in 4 bits and makes up for what that loses. Default: true.
    */
-  init_lora_weights: boolean | 'gaussian';
+  init_lora_weights: boolean | Known<'gaussian' | 'pissa' | 'pissa_niter_16' | 'olora' | 'loftq' | 'orthogonal'>;
+  /** Of 'loftq': bits of the packed matrix (4 or 8), and in how many turns. Default: {} (loftq_bits: 4, loftq_iter: 1). */
+  loftq_config: { loftq_bits?: 4 | 8; loftq_iter?: number } | null;
+  /** Train directions and lengths of the weights apart (DoRA, https://arxiv.org/abs/2402.09353). Default: false. */
+  use_dora: boolean;
+  /** Train a bias beside B; merging needs a bias in the layer. Default: false. */
+  lora_bias: boolean;
   /** Other ranks for modules, by regular expressions for the ends of their names. Default: {}. */
   rank_pattern: Record<string, number>;
   /** Other values of lora_alpha for modules, by regular expressions for the ends of their names. Default: {}. */
   alpha_pattern: Record<string, number>;
 }
+
+const LOFTQ = { loftq_bits: 4, loftq_iter: 1 };
 
 const DEFAULTS: LoraOptions = {
   ...COMMON,
@@ -58,6 +63,9 @@ const DEFAULTS: LoraOptions = {
   bias: 'none',
   use_rslora: false,
   init_lora_weights: true,
+  loftq_config: {},
+  use_dora: false,
+  lora_bias: false,
   rank_pattern: {},
   alpha_pattern: {},
 };
@@ -90,10 +98,25 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
       checkNumber('LoraConfig', `alpha_pattern[${show(pattern)}]`, value, { above: 0 }, alpha);
     for (const name of ['rank_pattern', 'alpha_pattern'] as const) for (const pattern of Object.keys(this[name])) endMatch(pattern, name);
     if (this.bias !== 'none') this.refuse('bias', "would train the base model's biases too, which tunebook does not do; use 'none'.");
-    if (typeof this.use_rslora !== 'boolean') this.refuse('use_rslora', 'must be true or false.');
-    const fault = initFault(this.init_lora_weights, saved);
+    for (const name of ['use_rslora', 'use_dora', 'lora_bias'] as const)
+      if (typeof this[name] !== 'boolean') this.refuse(name, 'must be true or false.');
+    if (this.lora_bias && (this.use_dora || typeof this.init_lora_weights !== 'boolean'))
+      this.refuse('lora_bias', `does not go with ${this.use_dora ? 'use_dora' : `init_lora_weights: ${show(this.init_lora_weights)}`}, as in PEFT.`);
+    this.checkLoftQ();
+    const fault = initFault(this.init_lora_weights, this.r, saved);
     if (fault) this.refuse('init_lora_weights', fault);
     checkTargets(this, (name, why) => this.refuse(name, why));
+  }
+
+  private checkLoftQ(): void {
+    this.loftq_config ??= {};
+    const { loftq_bits: bits, loftq_iter: rounds, ...others } = { ...LOFTQ, ...this.loftq_config };
+    const wrong = Object.keys(others);
+    if (wrong.length) this.refuse('loftq_config', `has ${wrong.join(', ')}; it can have loftq_bits and loftq_iter.`);
+    if (bits !== 4 && bits !== 8) this.refuse('loftq_config', 'must have loftq_bits of 4 or 8.');
+    if (!Number.isInteger(rounds) || rounds < 1) this.refuse('loftq_config', 'must have a loftq_iter of at least 1.');
+    if (Object.keys(this.loftq_config).length && this.init_lora_weights !== 'loftq')
+      this.refuse('loftq_config', "has no effect without init_lora_weights: 'loftq'.");
   }
 
   /** Rank and scale of one module. */
@@ -111,20 +134,27 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
     return `A LoRA adapter (r = ${this.r}, lora_alpha = ${this.lora_alpha})`;
   }
 
-  /** B is zero, so the model answers as before. */
+  /** The model answers as before: B is zero, or what the pair makes was taken out of the matrix. */
   override apply(model: BaseModel, { random, saved, terms: before }: Applied): ModuleAdapter {
     const layers = targetLayers(model, this, { owner: 'LoraConfig', usual: USUAL, saved });
     this.checkPatterns([...layers.keys()], saved);
-    const terms = [...layers].map(([path, layer], i) => {
-      const { r, scale } = this.of(path);
-      const first = this.firstValues(layer, r, random);
-      const draw = (rows: number, columns: number, next: () => number) =>
-        new Parameter(tf.keep(tf.tensor2d(Float32Array.from({ length: rows * columns }, next), [rows, columns])));
-      const a = draw(r, layer.inFeatures, first.a);
-      const b = draw(layer.outFeatures, r, first.b);
-      return [path, { module: layer, term: new LoraTerm(layer, { a, b, scale, dropout: this.lora_dropout, serial: before + i }) }] as const;
-    });
-    return new ModuleAdapter(new Map(terms));
+    const terms = new Map<string, { module: Adaptable; term: LoraTerm }>();
+    const { lora_dropout: dropout, use_dora, lora_bias, init_lora_weights: init } = this;
+    try {
+      for (const [path, layer] of layers) {
+        const { r, scale } = this.of(path);
+        if ((layer instanceof Embedding || path === 'lm_head') && (use_dora || lora_bias))
+          throw new OptionError(`LoraConfig: ${use_dora ? 'use_dora' : 'lora_bias'} does not go with ${path}: it is ${layer instanceof Embedding ? 'the embedding table' : 'the output head'}. Leave it out.`);
+        const { a, b, rest } = firstPair(layer, { r, scale, random, init, path, loftq: { ...LOFTQ, ...this.loftq_config } });
+        const pair = { a, b, scale, dropout, serial: before + terms.size };
+        terms.set(path, { module: layer, term: new LoraTerm(layer, pair, { rest, dora: use_dora, bias: lora_bias }) });
+      }
+    } catch (error) {
+      for (const { term } of terms.values()) term.free();
+      throw error;
+    }
+    const bare = lora_bias && [...layers].find(([, layer]) => !(layer as Linear).bias)?.[0];
+    return new ModuleAdapter(terms, undefined, bare ? `lora_bias trained a bias beside ${bare}, which has none of its own.` : undefined);
   }
 
   private checkPatterns(paths: string[], saved: boolean): void {
@@ -136,65 +166,4 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
         warnOnce(text);
       }
   }
-
-  /** What draws the first values of a pair, one by one. */
-  private firstValues(layer: Adaptable, r: number, random: Random) {
-    const init = this.init_lora_weights;
-    const uniform = (size: number) => () => (2 * random.uniform() - 1) / Math.sqrt(size);
-    const normal = (deviation: number) => () => random.normal() * deviation;
-    const zero = () => 0;
-    if (layer instanceof Embedding) return { a: init === false ? normal(1) : zero, b: normal(1) };
-    const gaussian = typeof init === 'string';
-    return { a: gaussian ? normal(1 / r) : uniform(layer.inFeatures), b: init === false ? uniform(r) : zero };
-  }
 }
-
-/** A low-rank pair beside one layer. */
-export class LoraTerm implements Term {
-  readonly parameters: Record<string, Parameter>;
-
-  constructor(
-    private readonly layer: Adaptable,
-    readonly pair: LowRank,
-  ) {
-    const [a, b] = layer instanceof Embedding ? ['lora_embedding_A', 'lora_embedding_B'] : ['lora_A.weight', 'lora_B.weight'];
-    this.parameters = { [a]: pair.a, [b]: pair.b };
-  }
-
-  attach(): void {
-    this.layer.lowRank = [...this.layer.lowRank, this.pair];
-  }
-
-  detach(): void {
-    this.layer.lowRank = this.layer.lowRank.filter((pair) => pair !== this.pair);
-  }
-
-  printed(base: string, terms: readonly (readonly [string, Term])[]): string {
-    const pairs = terms.flatMap(([name, term]) => (term instanceof LoraTerm ? [[name, term.pair] as const] : []));
-    const inTable = this.layer instanceof Embedding;
-    const dropout = pairs.map(([name, { dropout: p }]) => [name, p ? `Dropout(p=${p}, inplace=False)` : 'Identity()'] as const);
-    const linear = ([into, out]: number[]) => `Linear(in_features=${into}, out_features=${out}, bias=False)`;
-    const matrices = (of: 'a' | 'b') =>
-      moduleDict(inTable ? [] : pairs.map(([name, pair]) => [name, linear(pair[of].shape.toReversed())] as const));
-    const tables = (of: 'a' | 'b') => parameterDict(inTable ? pairs.map(([name, pair]) => [name, pair[of]] as const) : []);
-    return bracketed(inTable ? 'lora.Embedding' : 'lora.Linear', [
-      `(base_layer): ${base}`,
-      `(lora_dropout): ${moduleDict(dropout)}`,
-      `(lora_A): ${matrices('a')}`,
-      `(lora_B): ${matrices('b')}`,
-      `(lora_embedding_A): ${tables('a')}`,
-      `(lora_embedding_B): ${tables('b')}`,
-      '(lora_magnitude_vector): ModuleDict()',
-    ]);
-  }
-}
-
-/** The pairs among what adapters have put into a model, by the paths of the modules that they stand beside. */
-export const pairsIn = (adapters: Iterable<Adapter>): Map<string, LowRank> =>
-  new Map(
-    [...adapters].flatMap((adapter) =>
-      adapter instanceof ModuleAdapter
-        ? [...adapter.terms].flatMap(([path, { term }]) => (term instanceof LoraTerm ? [[path, term.pair] as const] : []))
-        : [],
-    ),
-  );

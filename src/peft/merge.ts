@@ -5,7 +5,7 @@ import { take } from '../engine/backend';
 import { MatrixWriter } from '../engine/matrix_writer';
 import * as tf from '../engine/tf';
 import type { Weight, WeightFormat } from '../engine/weights';
-import { type Adaptable, Embedding, type LowRank, type Matrix, type Module, Parameter, TiedLinear } from '../nn';
+import { type Adaptable, type Beside, Embedding, type LowRank, type Matrix, type Module, Parameter, type Scale, scalesOut, TiedLinear } from '../nn';
 import { type BitsAndBytesConfig, bf16, f32 } from '../quantize';
 import type { BaseModel, Pack } from './method';
 import { isAdaptable } from './targets';
@@ -13,22 +13,28 @@ import { isAdaptable } from './targets';
 /** What merged matrices are kept in. */
 const FORMATS: Record<string, WeightFormat> = { bfloat16: bf16, float32: f32 };
 
-type Layer = Adaptable & { scales?: Parameter[]; bias?: Parameter };
-const hasTerms = ({ lowRank, scales = [] }: Layer) => lowRank.length + scales.length > 0;
+type Layer = Adaptable & { scales?: Scale[]; beside?: Beside[]; bias?: Parameter };
+const hasTerms = ({ lowRank, scales = [], beside = [] }: Layer) => lowRank.length + scales.length + beside.length > 0;
 const plain = (weight: Matrix): tf.Tensor2D => (weight instanceof Parameter ? tf.clone(weight.tensor as tf.Tensor2D) : weight.dequantize());
 
-/** A layer's matrix with all that stands beside it: scale B A added (of a table its transpose), rows and columns scaled. */
-function whole({ weight, lowRank, scales = [] }: Layer, isTable: boolean): tf.Tensor2D {
-  let w = plain(weight);
-  const into = scales.filter(({ shape }) => shape[0] === 1);
-  for (const l of into) w = tf.mul(w, l.tensor);
-  for (const { a, b, scale } of lowRank) {
+/** The matrix [out, in] of a linear map of rows [..., in]. */
+const matrixOf = (map: (x: tf.Tensor) => tf.Tensor, size: number): tf.Tensor => tf.transpose(map(tf.eye(size)));
+
+/** What a layer's terms add to its matrix, before anything turns or scales what goes in or comes out; of a table as the table has it. */
+export function addedTo({ lowRank, beside = [], inFeatures }: Pick<Layer, 'lowRank' | 'beside' | 'inFeatures'>, isTable: boolean): tf.Tensor[] {
+  const pairs = lowRank.map(({ a, b, scale }) => {
     const [left, right] = (isTable ? [a, b] : [b, a]).map(({ tensor }) => tensor as tf.Tensor2D);
-    let delta: tf.Tensor = tf.mul(tf.matMul(left, right, isTable, isTable), scale);
-    for (const l of into) delta = tf.mul(delta, l.tensor);
-    w = tf.add(w, delta);
-  }
-  for (const l of scales) if (l.shape[1] === 1) w = tf.mul(w, l.tensor);
+    return tf.mul(tf.matMul(left, right, isTable, isTable), scale);
+  });
+  return [...pairs, ...beside.flatMap(({ adds }) => (adds ? [matrixOf(adds, inFeatures)] : []))];
+}
+
+/** A layer's matrix with all that stands beside it: what is added (scale B A, of a table its transpose), what goes in turned and scaled, what comes out scaled. */
+function whole(layer: Layer, isTable: boolean): tf.Tensor2D {
+  const { weight, scales = [], beside = [], inFeatures } = layer;
+  let w: tf.Tensor2D = addedTo(layer, isTable).reduce<tf.Tensor2D>((sum, delta) => tf.add(sum, delta), plain(weight));
+  for (const { turns } of beside.toReversed()) if (turns) w = tf.matMul(w, matrixOf(turns, inFeatures) as tf.Tensor2D);
+  for (const l of scales) w = tf.mul(w, l.tensor);
   return w;
 }
 
@@ -74,7 +80,8 @@ export class Merged {
   private readonly changed: {
     layer: Layer;
     lowRank: LowRank[];
-    scales?: Parameter[];
+    scales?: Scale[];
+    beside?: Beside[];
     fields: Map<string, Matrix>;
     /** What an adapter had put in the place of the layer's own. */
     before: Map<string, Matrix | undefined>;
@@ -100,33 +107,33 @@ export class Merged {
   }
 
   private async add(layer: Layer, pack: Pack): Promise<void> {
-    const { lowRank, scales, bias } = layer;
+    const { lowRank, scales, beside, bias } = layer;
     const fields = new Map<string, Matrix>();
     fields.set('weight', await pack(tf.tidy(() => whole(layer, layer instanceof Embedding))));
-    const out = (scales ?? []).filter(({ shape }) => shape[1] === 1);
-    if (bias && out.length)
-      fields.set(
-        'bias',
-        new Parameter(
-          tf.keep(tf.tidy(() => out.reduce<tf.Tensor>((b, l) => tf.mul(b, tf.reshape(l.tensor, [-1])), tf.clone(bias.tensor)))),
-          false,
-        ),
-      );
+    const out = (scales ?? []).filter((l) => scalesOut(l) && !l.sparesBias);
+    const more = (beside ?? []).flatMap((term) => (term.bias ? [term.bias] : []));
+    if (bias && out.length + more.length) {
+      const sum = () => more.reduce<tf.Tensor>((all, b) => tf.add(all, b.tensor), tf.clone(bias.tensor));
+      const made = tf.tidy(() => out.reduce<tf.Tensor>((b, l) => tf.mul(b, tf.reshape(l.tensor, [-1])), sum()));
+      fields.set('bias', new Parameter(tf.keep(made), false));
+    }
     const before = new Map([...fields].map(([field, matrix]) => [field, layer.swap(field, matrix)]));
-    this.changed.push({ layer, lowRank, scales, fields, before });
+    this.changed.push({ layer, lowRank, scales, beside, fields, before });
     layer.lowRank = [];
     if (scales) layer.scales = [];
+    if (beside) layer.beside = [];
   }
 
   /** The matrices and what stood beside them are as they were. */
   undo(): void {
-    for (const { layer, lowRank, scales, fields, before } of this.changed.splice(0)) {
+    for (const { layer, lowRank, scales, beside, fields, before } of this.changed.splice(0)) {
       for (const [field, matrix] of fields) {
         layer.swap(field, before.get(field));
         matrix.dispose();
       }
       layer.lowRank = lowRank;
       if (scales) layer.scales = scales;
+      if (beside) layer.beside = beside;
     }
   }
 

@@ -37,10 +37,12 @@ export interface Adapter {
   detach(): void;
   /** The modules of the base model that it changes, by path. */
   readonly modules: ReadonlyMap<string, Module>;
-  /** Those in the place of whose own tensors it puts others, so that no other adapter can do so at the same time. */
+  /** Those at which no other adapter of this sort can stand at the same time, as each puts something in the place of the module's own tensors. */
   readonly replaced: ReadonlyMap<string, Module>;
   /** Makes what it has put there the model's own, frozen. */
   keep(pack: Pack): Promise<void>;
+  /** Frees what it holds beside its trained tensors. */
+  release?(): void;
   /** What PEFT prints of it beside the model, where it changes no module there: a learned prompt. */
   printed?(): string;
   /** Why it cannot be merged into the model's matrices, where it cannot. */
@@ -219,6 +221,10 @@ export interface Term {
   readonly parameters: Record<string, Parameter>;
   attach(): void;
   detach(): void;
+  /** No other such term can stand at its module at the same time, because of what it puts in the place of the module's tensors, say. */
+  readonly alone?: boolean;
+  /** Frees what it holds beside its trained tensors. */
+  release?(): void;
   /** Where it stands in the place of the module's own tensors: makes them the module's own, frozen. */
   keep?(pack: Pack): Promise<void>;
   /** What PEFT prints in the place of its module, given what that prints, and all terms there with their adapters' names. */
@@ -235,9 +241,10 @@ export class ModuleAdapter<T extends Term = Term> implements Adapter {
   constructor(
     readonly terms: ReadonlyMap<string, { module: Module; term: T }>,
     prefix = PREFIX,
+    readonly unmergeable?: string,
   ) {
     this.modules = new Map([...terms].map(([path, { module }]) => [path, module]));
-    this.replaced = new Map([...this.modules].filter(([path]) => terms.get(path)?.term.keep));
+    this.replaced = new Map([...this.modules].filter(([path]) => terms.get(path)?.term.keep || terms.get(path)?.term.alone));
     this.parameters = new Map(
       [...terms].flatMap(([path, { term }]) =>
         Object.entries(term.parameters).map(([name, p]) => [`${prefix}${path}.${name}`, p] as const),
@@ -256,6 +263,10 @@ export class ModuleAdapter<T extends Term = Term> implements Adapter {
 
   detach(): void {
     for (const { term } of this.terms.values()) term.detach();
+  }
+
+  release(): void {
+    for (const { term } of this.terms.values()) term.release?.();
   }
 
   async keep(pack: Pack): Promise<void> {

@@ -9,7 +9,7 @@ import { type LowRank, Module, type Parameter } from '../nn';
 import { trainableText } from '../nn/printed';
 import { configIn, configOf } from './configs';
 import { refuseHeld, takeOff, worn } from './hold';
-import { pairsIn } from './lora';
+import { pairsIn } from './lora_term';
 import { MergingAdapters } from './merging';
 import { type Adapter, type BaseModel, checkTask, type PeftConfig } from './method';
 import { Part } from './part';

@@ -94,6 +94,7 @@ export class Part {
 
   free(): void {
     this.giveBack();
+    for (const adapter of this.adapters) adapter.release?.();
     for (const { tensor } of this.parameters.values()) tensor.dispose();
   }
 

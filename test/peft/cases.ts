@@ -7,6 +7,8 @@ export interface MethodCase {
   startsAnew?: boolean;
   /** Beside a model whose head shares its matrix with the embedding table. */
   tied?: boolean;
+  /** Over a 4-bit base it packs the matrices anew, and starts near the base. */
+  repacks?: boolean;
 }
 
 export const CASES: Record<string, MethodCase> = {
@@ -28,6 +30,13 @@ export const CASES: Record<string, MethodCase> = {
   'LoRA, and of a tied model table and head trained whole': {
     config: { peft_type: 'LORA', r: 4, target_modules: ['v_proj', 'up_proj'], modules_to_save: ['embed_tokens', 'lm_head'] },
     tied: true,
+  },
+  DoRA: { config: { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: 'all-linear', use_dora: true } },
+  'LoRA with biases': { config: { peft_type: 'LORA', r: 4, target_modules: ['k_proj', 'gate_proj'], lora_bias: true }, unmergeable: true },
+  PiSSA: { config: { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: 'all-linear', init_lora_weights: 'pissa' }, repacks: true },
+  'OLoRA, scaled by the root of the rank': {
+    config: { peft_type: 'LORA', r: 4, use_rslora: true, target_modules: ['q_proj', 'up_proj'], init_lora_weights: 'olora' },
+    repacks: true,
   },
   '(IA)^3 as PEFT has it for Llama': { config: { peft_type: 'IA3' } },
   'LN tuning as PEFT has it for Llama': { config: { peft_type: 'LN_TUNING' } },

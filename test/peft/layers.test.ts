@@ -16,7 +16,7 @@ import {
   SFTTrainer,
 } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
-import { pairsIn } from '../../src/peft/lora';
+import { pairsIn } from '../../src/peft/lora_term';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 
 const targets = ['embed_tokens', 'lm_head', 'v_proj'];

@@ -1,0 +1,62 @@
+import { withPrecision } from '../engine/precision';
+import { untaped } from '../engine/tape';
+import * as tf from '../engine/tf';
+import { type Linear, type LowRank, type Matrix, Parameter, type Scale } from '../nn';
+
+/**
+ * The magnitudes of DoRA (Liu et al., 2024, https://arxiv.org/abs/2402.09353): y = m / |W + s B A| * (W + s B A) x + bias, with the norm of each row, which is a
+ * constant to the backward pass (section 4.3). The norms are found without the sum of the two matrices, from products with A and B alone:
+ * |W + s B A|^2 = |W|^2 + 2 s (W A^T . B) + s^2 (B A A^T . B) in each row.
+ */
+export class Magnitude implements Scale {
+  readonly sparesBias = true;
+  readonly shape: number[];
+  /** What the rows of W are long; [out] */
+  readonly magnitude: Parameter;
+  private known?: { of: Matrix; squares: tf.Tensor };
+
+  /** Of the sum as it is now. */
+  constructor(
+    private readonly layer: Linear,
+    private readonly pair: LowRank,
+  ) {
+    this.shape = [layer.outFeatures, 1];
+    this.magnitude = new Parameter(tf.keep(tf.tidy(() => this.norms())));
+  }
+
+  /** [out, 1] */
+  get tensor(): tf.Tensor {
+    return tf.tidy(() => tf.reshape(tf.div(this.magnitude.tensor, this.norms()), this.shape));
+  }
+
+  /** |W + s B A| of each row: [out] */
+  private norms(): tf.Tensor {
+    const { layer, pair } = this;
+    return untaped(() =>
+      withPrecision('fp32', () =>
+        tf.tidy(() => {
+          const [a, b] = [pair.a.tensor as tf.Tensor2D, pair.b.tensor as tf.Tensor2D];
+          const crossed = tf.mul(tf.transpose(layer.times(a)), 2 * pair.scale);
+          const within = tf.mul(tf.matMul(b, tf.matMul(a, a, false, true)), pair.scale ** 2);
+          return tf.sqrt(tf.add(this.squares(), tf.sum(tf.mul(tf.add(crossed, within), b), 1)));
+        }),
+      ),
+    );
+  }
+
+  /** |W|^2 of each row. Where W is frozen it is found once. */
+  private squares(): tf.Tensor {
+    const { weight } = this.layer;
+    if (this.known?.of === weight) return this.known.squares;
+    const squares = tf.tidy(() => tf.sum(tf.square(weight instanceof Parameter ? weight.tensor : weight.dequantize()), 1));
+    if (weight instanceof Parameter && weight.requires_grad) return squares;
+    this.dispose();
+    this.known = { of: weight, squares: tf.keep(squares) };
+    return squares;
+  }
+
+  dispose(): void {
+    this.known?.squares.dispose();
+    this.known = undefined;
+  }
+}
