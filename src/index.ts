@@ -40,9 +40,13 @@ export { inspect_quantization, QuantizationReport } from './notebook/quantizatio
 export { showTable } from './notebook/table';
 export { IA3Config } from './peft/ia3';
 export { LNTuningConfig } from './peft/ln_tuning';
+export { LoHaConfig } from './peft/loha';
+export { LoKrConfig } from './peft/lokr';
 export { LoraConfig } from './peft/lora';
+export { MissConfig } from './peft/miss';
 export { get_peft_model, PeftModel } from './peft/model';
 export { PromptTuningConfig } from './peft/prompt_tuning';
+export { VeraConfig } from './peft/vera';
 export { pipeline } from './pipelines/text_generation';
 export { BitsAndBytesConfig } from './quantize';
 export { type ServeOptions, type Server, serve } from './serve/serve';

@@ -15,13 +15,16 @@ export class Magnitude implements Scale {
   readonly magnitude: Parameter;
   private known?: { of: Matrix; squares: tf.Tensor };
 
-  /** Of the sum as it is now. */
+  /** Of the sum as it is now. `rest`: what will stand in the place of the layer's matrix. */
   constructor(
     private readonly layer: Linear,
     private readonly pair: LowRank,
+    rest?: Matrix,
   ) {
     this.shape = [layer.outFeatures, 1];
+    if (rest) layer.swap('weight', rest);
     this.magnitude = new Parameter(tf.keep(tf.tidy(() => this.norms())));
+    if (rest) layer.swap('weight');
   }
 
   /** [out, 1] */

@@ -1,5 +1,4 @@
 import { OptionError } from '../core/errors';
-import { warnOnce } from '../core/events';
 import { checkNumber, type Known, show } from '../core/options';
 import { type Adaptable, Embedding, type Linear, Parameter } from '../nn';
 import { initFault, LORA_FIELDS } from './fields';
@@ -14,13 +13,13 @@ import {
   type OptionsSpec,
   PeftConfig,
 } from './method';
-import { endMatch } from './patterns';
+import { ALPHA, checkPatterns, checkRank, checkUsed, type Patterns, picked, RANK } from './ranks';
 import { checkTargets, type Targets, targetLayers, type Usual } from './targets';
 
 const USUAL: Usual = { default: ['q_proj', 'v_proj'], gpt2: ['c_attn'] };
 
 /** Options of LoRA under PEFT's names (peft 0.21), with its defaults. */
-export interface LoraOptions extends CommonOptions, Targets {
+export interface LoraOptions extends CommonOptions, Targets, Patterns {
   /** Rank of the update: how many directions it may use; 8 or 16 are common. Default: 8. */
   r: number;
   /** The update is scaled by lora_alpha / r; it is usually r or 2 r. Default: 8. */
@@ -86,17 +85,10 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
   };
 
   protected override check(saved: boolean): void {
-    for (const name of ['rank_pattern', 'alpha_pattern'] as const) if (!this[name]) Object.assign(this, { [name]: {} });
-    const rank = 'The rank is the number of directions the update may use; 8 or 16 are common.';
-    const alpha = 'It is usually r or 2 r.';
-    checkNumber('LoraConfig', 'r', this.r, { integer: true, min: 1 }, rank);
-    checkNumber('LoraConfig', 'lora_alpha', this.lora_alpha, { above: 0 }, alpha);
+    checkNumber('LoraConfig', 'r', this.r, { integer: true, min: 1 }, RANK);
+    checkNumber('LoraConfig', 'lora_alpha', this.lora_alpha, { above: 0 }, ALPHA);
     checkNumber('LoraConfig', 'lora_dropout', this.lora_dropout, { min: 0, below: 1 }, 'It is a share: 0 or 0.05 are common.');
-    for (const [pattern, r] of Object.entries(this.rank_pattern))
-      checkNumber('LoraConfig', `rank_pattern[${show(pattern)}]`, r, { integer: true, min: 1 }, rank);
-    for (const [pattern, value] of Object.entries(this.alpha_pattern))
-      checkNumber('LoraConfig', `alpha_pattern[${show(pattern)}]`, value, { above: 0 }, alpha);
-    for (const name of ['rank_pattern', 'alpha_pattern'] as const) for (const pattern of Object.keys(this[name])) endMatch(pattern, name);
+    checkPatterns('LoraConfig', this);
     if (this.bias !== 'none') this.refuse('bias', "would train the base model's biases too, which tunebook does not do; use 'none'.");
     for (const name of ['use_rslora', 'use_dora', 'lora_bias'] as const)
       if (typeof this[name] !== 'boolean') this.refuse(name, 'must be true or false.');
@@ -121,12 +113,7 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
 
   /** Rank and scale of one module. */
   of(module: string): { r: number; scale: number } {
-    const pick = (name: 'rank_pattern' | 'alpha_pattern', fallback: number) => {
-      const key = Object.keys(this[name]).find((pattern) => endMatch(pattern, name)(module));
-      return key === undefined ? fallback : this[name][key];
-    };
-    const r = pick('rank_pattern', this.r);
-    const alpha = pick('alpha_pattern', this.lora_alpha);
+    const { r, alpha } = picked(this, module, this.r, this.lora_alpha);
     return { r, scale: alpha / (this.use_rslora ? Math.sqrt(r) : r) };
   }
 
@@ -137,12 +124,13 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
   /** The model answers as before: B is zero, or what the pair makes was taken out of the matrix. */
   override apply(model: BaseModel, { random, saved, terms: before }: Applied): ModuleAdapter {
     const layers = targetLayers(model, this, { owner: 'LoraConfig', usual: USUAL, saved });
-    this.checkPatterns([...layers.keys()], saved);
+    checkUsed('LoraConfig', this, [...layers.keys()], saved);
     const terms = new Map<string, { module: Adaptable; term: LoraTerm }>();
     const { lora_dropout: dropout, use_dora, lora_bias, init_lora_weights: init } = this;
     try {
       for (const [path, layer] of layers) {
         const { r, scale } = this.of(path);
+        checkRank('LoraConfig', 'r', r, path, layer.weight.shape, saved);
         if ((layer instanceof Embedding || path === 'lm_head') && (use_dora || lora_bias))
           throw new OptionError(`LoraConfig: ${use_dora ? 'use_dora' : 'lora_bias'} does not go with ${path}: it is ${layer instanceof Embedding ? 'the embedding table' : 'the output head'}. Leave it out.`);
         const { a, b, rest } = firstPair(layer, { r, scale, random, init, path, loftq: { ...LOFTQ, ...this.loftq_config } });
@@ -154,16 +142,6 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
       throw error;
     }
     const bare = lora_bias && [...layers].find(([, layer]) => !(layer as Linear).bias)?.[0];
-    return new ModuleAdapter(terms, undefined, bare ? `lora_bias trained a bias beside ${bare}, which has none of its own.` : undefined);
-  }
-
-  private checkPatterns(paths: string[], saved: boolean): void {
-    for (const name of ['rank_pattern', 'alpha_pattern'] as const)
-      for (const pattern of Object.keys(this[name])) {
-        if (paths.some(endMatch(pattern, name))) continue;
-        const text = `LoraConfig: ${name} has ${show(pattern)}, which fits none of the adapted modules.`;
-        if (!saved) throw new OptionError(text);
-        warnOnce(text);
-      }
+    return new ModuleAdapter(terms, { unmergeable: bare ? `lora_bias trained a bias beside ${bare}, which has none of its own.` : undefined });
   }
 }

@@ -1,4 +1,3 @@
-import { OptionError } from '../core/errors';
 import type { Random } from '../core/random';
 import { qr, svd } from '../engine/decompose';
 import { MatrixWriter } from '../engine/matrix_writer';
@@ -6,6 +5,7 @@ import * as tf from '../engine/tf';
 import { Weight, type WeightFormat } from '../engine/weights';
 import { type Adaptable, Embedding, type Matrix, Parameter } from '../nn';
 import { bf16, f32, int8, nf4 } from '../quantize';
+import { checkRank } from './ranks';
 
 /** The first values of a pair, a [r, in] and b [out, r], as tensors of the scope that calls. */
 interface First {
@@ -64,11 +64,7 @@ function firstValues(layer: Adaptable, how: How): First {
 export const DECOMPOSED = /^(pissa(_niter_\d+)?|olora|loftq)$/;
 
 function decomposed(layer: Adaptable, name: string, { r, scale, random, loftq, path }: How): First {
-  const [out, into] = layer.weight.shape;
-  if (r > Math.min(out, into))
-    throw new OptionError(
-      `LoraConfig: init_lora_weights = '${name}' takes r directions out of a matrix, but r is ${r} and ${path} is [${out}, ${into}]. r can be ${Math.min(out, into)} there at most (rank_pattern sets it by module).`,
-    );
+  checkRank('LoraConfig', 'r', r, path, layer.weight.shape, false);
   const w = layer.weight instanceof Parameter ? (layer.weight.tensor as tf.Tensor2D) : layer.weight.dequantize();
   if (name === 'loftq') return loftQ(layer.weight, w, r, loftq);
   const { a, b } = name === 'olora' ? olora(w, r) : pissa(w, name, r, scale, random);

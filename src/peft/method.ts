@@ -27,7 +27,7 @@ export type BaseModel = Module & {
 
 /** What a method has put into a model. */
 export interface Adapter {
-  /** Its trained tensors, by the names that PEFT saves them under. */
+  /** Its tensors, by the names that PEFT saves them under: trained, but for those without requires_grad. */
   readonly parameters: ReadonlyMap<string, Parameter>;
   /** Those inside one module of the base model. */
   parametersIn(module: Module): Parameter[];
@@ -114,7 +114,7 @@ export abstract class PeftConfig<O extends CommonOptions = CommonOptions> {
     this.read({ ...options }, saved);
   }
 
-  private get spec(): OptionsSpec<O> {
+  protected get spec(): OptionsSpec<O> {
     return (this.constructor as unknown as PeftMethod).spec as unknown as OptionsSpec<O>;
   }
 
@@ -231,25 +231,38 @@ export interface Term {
   printed?(base: string, terms: readonly (readonly [name: string, term: Term])[]): string;
 }
 
+interface Shared {
+  prefix?: string;
+  others?: Record<string, Parameter>;
+  held?: Parameter[];
+}
+
 /** An adapter of one term a module, as most methods are. */
 export class ModuleAdapter<T extends Term = Term> implements Adapter {
   readonly parameters: ReadonlyMap<string, Parameter>;
   readonly modules: ReadonlyMap<string, Module>;
   readonly replaced: ReadonlyMap<string, Module>;
 
-  /** `terms`: by the paths of the modules. `prefix`: what is saved before these. */
+  readonly unmergeable?: string;
+
+  private readonly held: Parameter[];
+
+  /**
+   * `terms`: by the paths of the modules. `prefix`: what is saved before these. `others`: what all terms share and is saved under names of its own. `held`: what they
+   * share and is not saved.
+   */
   constructor(
     readonly terms: ReadonlyMap<string, { module: Module; term: T }>,
-    prefix = PREFIX,
-    readonly unmergeable?: string,
+    { prefix = PREFIX, unmergeable, others = {}, held = [] }: Partial<Pick<ModuleAdapter, 'unmergeable'>> & Shared = {},
   ) {
+    this.held = held;
+    this.unmergeable = unmergeable;
     this.modules = new Map([...terms].map(([path, { module }]) => [path, module]));
     this.replaced = new Map([...this.modules].filter(([path]) => terms.get(path)?.term.keep || terms.get(path)?.term.alone));
-    this.parameters = new Map(
-      [...terms].flatMap(([path, { term }]) =>
-        Object.entries(term.parameters).map(([name, p]) => [`${prefix}${path}.${name}`, p] as const),
-      ),
+    const own = [...terms].flatMap(([path, { term }]) =>
+      Object.entries(term.parameters).map(([name, p]) => [`${prefix}${path}.${name}`, p] as const),
     );
+    this.parameters = new Map([...own, ...Object.entries(others)]);
   }
 
   parametersIn(module: Module): Parameter[] {
@@ -267,6 +280,7 @@ export class ModuleAdapter<T extends Term = Term> implements Adapter {
 
   release(): void {
     for (const { term } of this.terms.values()) term.release?.();
+    for (const parameter of this.held) parameter.dispose();
   }
 
   async keep(pack: Pack): Promise<void> {

@@ -95,8 +95,8 @@ export class Parts {
 
   /** Trained tensors of the active ones by the names that PEFT saves them under; of several behind the adapter's name. */
   namedParameters(): Map<string, Parameter> {
-    if (this.names.length === 1) return this.get(this.names[0]).parameters;
-    return new Map(this.names.flatMap((name) => [...this.get(name).parameters].map(([key, p]) => [`${name}/${key}`, p] as const)));
+    const several = this.names.length > 1;
+    return new Map(this.names.flatMap((name) => trained(this.get(name)).map(([key, p]) => [several ? `${name}/${key}` : key, p] as const)));
   }
 
   /** Those of the active ones. */
@@ -109,6 +109,8 @@ export class Parts {
   }
 }
 
+const trained = ({ parameters }: Part) => [...parameters].filter(([, p]) => p.requires_grad);
+
 /** How many values are trained in these. */
 export const countOf = (parts: Iterable<Part>): number =>
-  [...parts].reduce((n, { parameters }) => [...parameters.values()].reduce((sum, { tensor }) => sum + tensor.size, n), 0);
+  [...parts].reduce((n, part) => trained(part).reduce((sum, [, { tensor }]) => sum + tensor.size, n), 0);

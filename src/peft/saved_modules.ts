@@ -10,7 +10,7 @@ import { type BaseModel, ModuleAdapter, TASKS } from './method';
  */
 export class SavedModules extends ModuleAdapter<Copies> {
   constructor(model: BaseModel, names: string[], adapted: ReadonlySet<Module>, prefix: string) {
-    super(copiesOf(model, names, adapted), prefix);
+    super(copiesOf(model, names, adapted), { prefix });
   }
 }
 

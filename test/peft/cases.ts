@@ -38,6 +38,22 @@ export const CASES: Record<string, MethodCase> = {
     config: { peft_type: 'LORA', r: 4, use_rslora: true, target_modules: ['q_proj', 'up_proj'], init_lora_weights: 'olora' },
     repacks: true,
   },
+  VeRA: { config: { peft_type: 'VERA', r: 16, target_modules: ['q_proj', 'k_proj', 'down_proj'] } },
+  'VeRA whose random matrices are drawn anew': { config: { peft_type: 'VERA', r: 8, save_projection: false, projection_prng_key: 7 } },
+  LoHa: { config: { peft_type: 'LOHA', r: 2, alpha: 4, target_modules: 'all-linear' } },
+  'LoHa of ranks that a pair would cost more than a matrix': {
+    config: { peft_type: 'LOHA', r: 4, target_modules: ['q_proj', 'o_proj'], rank_pattern: { q_proj: 8 }, alpha_pattern: { q_proj: 16 } },
+  },
+  LoKr: { config: { peft_type: 'LOKR', r: 2, alpha: 4, target_modules: 'all-linear' } },
+  'LoKr of whole factors': { config: { peft_type: 'LOKR', r: 8, target_modules: ['v_proj', 'down_proj', 'up_proj'], init_weights: 'lycoris' } },
+  'LoKr of four factors': {
+    config: { peft_type: 'LOKR', r: 2, target_modules: ['v_proj', 'down_proj'], decompose_both: true, decompose_factor: 8 },
+  },
+  MiSS: { config: { peft_type: 'MISS', r: 8, target_modules: 'all-linear' } },
+  'MiSS of sums that do not come out even, repeated': {
+    config: { peft_type: 'MISS', r: 12, mini_r: 8, init_weights: 'mini', target_modules: ['k_proj', 'down_proj'] },
+  },
+  'MiSS through the matrix (Bat)': { config: { peft_type: 'MISS', r: 8, init_weights: 'bat', target_modules: ['q_proj', 'down_proj'] } },
   '(IA)^3 as PEFT has it for Llama': { config: { peft_type: 'IA3' } },
   'LN tuning as PEFT has it for Llama': { config: { peft_type: 'LN_TUNING' } },
   'prompt tuning': { config: { peft_type: 'PROMPT_TUNING', num_virtual_tokens: 5 }, unmergeable: true, startsAnew: true },

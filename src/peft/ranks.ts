@@ -1,0 +1,52 @@
+import { OptionError } from '../core/errors';
+import { warnOnce } from '../core/events';
+import { checkNumber, show } from '../core/options';
+import { endMatch } from './patterns';
+
+/** Other ranks and alphas for some modules, by regular expressions for the ends of their names. */
+export interface Patterns {
+  rank_pattern: Record<string, number>;
+  alpha_pattern: Record<string, number>;
+}
+const NAMES = ['rank_pattern', 'alpha_pattern'] as const;
+
+export const RANK = 'The rank is the number of directions the update may use; 8 or 16 are common.';
+export const ALPHA = 'It is usually r or 2 r.';
+
+/** Checks both; one that is null becomes empty. */
+export function checkPatterns(owner: string, o: Patterns): void {
+  for (const name of NAMES) o[name] ??= {};
+  for (const [pattern, r] of Object.entries(o.rank_pattern))
+    checkNumber(owner, `rank_pattern[${show(pattern)}]`, r, { integer: true, min: 1 }, RANK);
+  for (const [pattern, value] of Object.entries(o.alpha_pattern))
+    checkNumber(owner, `alpha_pattern[${show(pattern)}]`, value, { above: 0 }, ALPHA);
+  for (const name of NAMES) for (const pattern of Object.keys(o[name])) endMatch(pattern, name);
+}
+
+/** Rank and alpha of one module. */
+export function picked(o: Patterns, module: string, r: number, alpha: number): { r: number; alpha: number } {
+  const pick = (name: (typeof NAMES)[number], fallback: number) => {
+    const key = Object.keys(o[name]).find((pattern) => endMatch(pattern, name)(module));
+    return key === undefined ? fallback : o[name][key];
+  };
+  return { r: pick('rank_pattern', r), alpha: pick('alpha_pattern', alpha) };
+}
+
+/** Refuses a pattern that fits none of the modules. Of a saved adapter the tensors say what there is: there it is a warning. */
+export function checkUsed(owner: string, o: Patterns, paths: string[], saved: boolean): void {
+  for (const name of NAMES)
+    for (const pattern of Object.keys(o[name])) {
+      if (paths.some(endMatch(pattern, name))) continue;
+      const text = `${owner}: ${name} has ${show(pattern)}, which fits none of the adapted modules.`;
+      if (!saved) throw new OptionError(text);
+      warnOnce(text);
+    }
+}
+
+/** Refuses a rank that is more than a matrix can have; `saved`: of an adapter that there is, it is as it is. */
+export function checkRank(owner: string, name: string, r: number, path: string, [out, into]: readonly number[], saved: boolean): void {
+  if (!saved && r > Math.min(out, into))
+    throw new OptionError(
+      `${owner}: ${name} = ${r} is above the rank that ${path} can have: its matrix is [${out}, ${into}], so ${Math.min(out, into)} is the most. Choose a smaller one, or leave the module out.`,
+    );
+}
