@@ -38,6 +38,9 @@ export { AdapterReport, type InspectOptions, inspect } from './notebook/inspect'
 export { PreviewReport, preview } from './notebook/preview';
 export { inspect_quantization, QuantizationReport } from './notebook/quantization';
 export { showTable } from './notebook/table';
+export { BOFTConfig } from './peft/boft';
+export { FourierFTConfig } from './peft/fourierft';
+export { HRAConfig } from './peft/hra';
 export { IA3Config } from './peft/ia3';
 export { LNTuningConfig } from './peft/ln_tuning';
 export { LoHaConfig } from './peft/loha';
@@ -45,6 +48,7 @@ export { LoKrConfig } from './peft/lokr';
 export { LoraConfig } from './peft/lora';
 export { MissConfig } from './peft/miss';
 export { get_peft_model, PeftModel } from './peft/model';
+export { OFTConfig } from './peft/oft';
 export { PromptTuningConfig } from './peft/prompt_tuning';
 export { VeraConfig } from './peft/vera';
 export { pipeline } from './pipelines/text_generation';

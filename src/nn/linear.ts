@@ -1,5 +1,5 @@
-import { NotPlanned, type PlannedLayer } from '../engine/ops/decode';
 import { add } from '../engine/ops/add';
+import { NotPlanned, type PlannedLayer } from '../engine/ops/decode';
 import { dropout } from '../engine/ops/dropout';
 import { int8Inputs } from '../engine/ops/int8_inputs';
 import { linear, product } from '../engine/ops/linear';
@@ -233,7 +233,8 @@ export class Linear extends Module implements Adaptable {
   /** This layer with all its terms, as the decode op takes it: tensors of the scope that calls. */
   planned(): PlannedLayer {
     const { weight, vectors, lowRank } = this;
-    if (this.beside.some(({ turns, adds }) => turns || adds)) throw new NotPlanned('beside a linear layer stands what the decode op has not');
+    if (this.beside.some(({ turns, adds }) => turns || adds))
+      throw new NotPlanned('beside a linear layer stands what the decode op has not');
     return {
       weight: weight instanceof Parameter ? weight.tensor : weight,
       bias: this.biasUnder(vectors),

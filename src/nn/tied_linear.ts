@@ -1,5 +1,5 @@
 import { Linear } from './linear';
-import { type Matrix, Module } from './module';
+import type { Matrix, Module } from './module';
 
 /**
  * The output head of a model whose embedding table serves as its matrix too: what becomes of the table's own matrix becomes of this

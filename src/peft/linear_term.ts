@@ -10,6 +10,8 @@ export interface Standing {
   beside?: Beside;
   /** What stands in the place of the layer's matrix, frozen; it becomes the term's. */
   rest?: Matrix;
+  /** It fits the layer's own matrix alone, so that no other of its sort can stand beside it. */
+  only?: boolean;
 }
 
 /** What PEFT prints of it: the name of its class, and its parts by name, each a parameter or the text of a module. */
@@ -29,7 +31,7 @@ export class LinearTerm implements Term {
 
   /** The layer has one of these at a time. */
   get alone(): boolean {
-    return Boolean(this.its.rest);
+    return Boolean(this.its.rest || this.its.only);
   }
 
   /** Whether there is more than a pair. */

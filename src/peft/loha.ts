@@ -66,17 +66,13 @@ export class LoHaConfig extends LinearConfig<LoHaOptions> {
 /** [r, n], [r, n] -> [r * r, n]: every row of one times every row of the other. */
 const rows = (x: Parameter, y: Parameter): Made => {
   const [r, n] = x.shape;
-  return new Made([r * r, n], () =>
-    tf.reshape(tf.mul(tf.reshape(x.tensor, [r, 1, n]), tf.reshape(y.tensor, [1, r, n])), [r * r, n]),
-  );
+  return new Made([r * r, n], () => tf.reshape(tf.mul(tf.reshape(x.tensor, [r, 1, n]), tf.reshape(y.tensor, [1, r, n])), [r * r, n]));
 };
 
 /** [n, r], [n, r] -> [n, r * r]: every column of one times every column of the other. */
 const columns = (x: Parameter, y: Parameter): Made => {
   const [n, r] = x.shape;
-  return new Made([n, r * r], () =>
-    tf.reshape(tf.mul(tf.reshape(x.tensor, [n, r, 1]), tf.reshape(y.tensor, [n, 1, r])), [n, r * r]),
-  );
+  return new Made([n, r * r], () => tf.reshape(tf.mul(tf.reshape(x.tensor, [n, r, 1]), tf.reshape(y.tensor, [n, 1, r])), [n, r * r]));
 };
 
 const dense = (a1: Parameter, b1: Parameter, a2: Parameter, b2: Parameter, scale: number): tf.Tensor => {

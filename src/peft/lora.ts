@@ -4,15 +4,7 @@ import { type Adaptable, Embedding, type Linear, Parameter } from '../nn';
 import { initFault, LORA_FIELDS } from './fields';
 import { firstPair } from './lora_init';
 import { LoraTerm } from './lora_term';
-import {
-  type Applied,
-  type BaseModel,
-  COMMON,
-  type CommonOptions,
-  ModuleAdapter,
-  type OptionsSpec,
-  PeftConfig,
-} from './method';
+import { type Applied, type BaseModel, COMMON, type CommonOptions, ModuleAdapter, type OptionsSpec, PeftConfig } from './method';
 import { ALPHA, checkPatterns, checkRank, checkUsed, type Patterns, picked, RANK } from './ranks';
 import { checkTargets, type Targets, targetLayers, type Usual } from './targets';
 
@@ -93,7 +85,10 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
     for (const name of ['use_rslora', 'use_dora', 'lora_bias'] as const)
       if (typeof this[name] !== 'boolean') this.refuse(name, 'must be true or false.');
     if (this.lora_bias && (this.use_dora || typeof this.init_lora_weights !== 'boolean'))
-      this.refuse('lora_bias', `does not go with ${this.use_dora ? 'use_dora' : `init_lora_weights: ${show(this.init_lora_weights)}`}, as in PEFT.`);
+      this.refuse(
+        'lora_bias',
+        `does not go with ${this.use_dora ? 'use_dora' : `init_lora_weights: ${show(this.init_lora_weights)}`}, as in PEFT.`,
+      );
     this.checkLoftQ();
     const fault = initFault(this.init_lora_weights, this.r, saved);
     if (fault) this.refuse('init_lora_weights', fault);
@@ -132,7 +127,9 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
         const { r, scale } = this.of(path);
         checkRank('LoraConfig', 'r', r, path, layer.weight.shape, saved);
         if ((layer instanceof Embedding || path === 'lm_head') && (use_dora || lora_bias))
-          throw new OptionError(`LoraConfig: ${use_dora ? 'use_dora' : 'lora_bias'} does not go with ${path}: it is ${layer instanceof Embedding ? 'the embedding table' : 'the output head'}. Leave it out.`);
+          throw new OptionError(
+            `LoraConfig: ${use_dora ? 'use_dora' : 'lora_bias'} does not go with ${path}: it is ${layer instanceof Embedding ? 'the embedding table' : 'the output head'}. Leave it out.`,
+          );
         const { a, b, rest } = firstPair(layer, { r, scale, random, init, path, loftq: { ...LOFTQ, ...this.loftq_config } });
         const pair = { a, b, scale, dropout, serial: before + terms.size };
         terms.set(path, { module: layer, term: new LoraTerm(layer, pair, { rest, dora: use_dora, bias: lora_bias }) });
@@ -142,6 +139,8 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
       throw error;
     }
     const bare = lora_bias && [...layers].find(([, layer]) => !(layer as Linear).bias)?.[0];
-    return new ModuleAdapter(terms, { unmergeable: bare ? `lora_bias trained a bias beside ${bare}, which has none of its own.` : undefined });
+    return new ModuleAdapter(terms, {
+      unmergeable: bare ? `lora_bias trained a bias beside ${bare}, which has none of its own.` : undefined,
+    });
   }
 }

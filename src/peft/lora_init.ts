@@ -86,7 +86,12 @@ export function halves({ u, s, v }: ReturnType<typeof svd>, r: number, scale = 1
 
 /** The r largest singular directions, nearly: the space that random vectors come to in some rounds (Halko et al., 2009, https://arxiv.org/abs/0909.4061, algorithm 5.1). */
 function largest(w: tf.Tensor2D, r: number, rounds: number, random: Random): ReturnType<typeof svd> {
-  let { q } = qr(tf.matMul(w, drawn(w.shape[1], r, () => random.normal())));
+  let { q } = qr(
+    tf.matMul(
+      w,
+      drawn(w.shape[1], r, () => random.normal()),
+    ),
+  );
   for (let i = 0; i < rounds; i++) {
     const back = qr(tf.matMul(w, q, true)).q;
     q = qr(tf.matMul(w, back)).q;

@@ -61,7 +61,9 @@ export class LoraTerm extends LinearTerm {
       `Linear(in_features=${into}, out_features=${out}, bias=${bias ? 'True' : 'False'})`;
     const matrices = (of: 'a' | 'b') =>
       moduleDict(
-        inTable ? [] : mine.map(([name, { pair, its }]) => [name, linear(pair[of].shape.toReversed(), of === 'b' && Boolean(its.beside))] as const),
+        inTable
+          ? []
+          : mine.map(([name, { pair, its }]) => [name, linear(pair[of].shape.toReversed(), of === 'b' && Boolean(its.beside))] as const),
       );
     const tables = (of: 'a' | 'b') => parameterDict(inTable ? pairs.map(([name, pair]) => [name, pair[of]] as const) : []);
     const lengths = mine.flatMap(([name, { magnitude }]) => (magnitude ? [[name, 'lora.dora.DoraLinearLayer()'] as const] : []));

@@ -5,7 +5,18 @@ import { take } from '../engine/backend';
 import { MatrixWriter } from '../engine/matrix_writer';
 import * as tf from '../engine/tf';
 import type { Weight, WeightFormat } from '../engine/weights';
-import { type Adaptable, type Beside, Embedding, type LowRank, type Matrix, type Module, Parameter, type Scale, scalesOut, TiedLinear } from '../nn';
+import {
+  type Adaptable,
+  type Beside,
+  Embedding,
+  type LowRank,
+  type Matrix,
+  type Module,
+  Parameter,
+  type Scale,
+  scalesOut,
+  TiedLinear,
+} from '../nn';
 import { type BitsAndBytesConfig, bf16, f32 } from '../quantize';
 import type { BaseModel, Pack } from './method';
 import { isAdaptable } from './targets';
@@ -21,7 +32,10 @@ const plain = (weight: Matrix): tf.Tensor2D => (weight instanceof Parameter ? tf
 const matrixOf = (map: (x: tf.Tensor) => tf.Tensor, size: number): tf.Tensor => tf.transpose(map(tf.eye(size)));
 
 /** What a layer's terms add to its matrix, before anything turns or scales what goes in or comes out; of a table as the table has it. */
-export function addedTo({ lowRank, beside = [], inFeatures }: Pick<Layer, 'lowRank' | 'beside' | 'inFeatures'>, isTable: boolean): tf.Tensor[] {
+export function addedTo(
+  { lowRank, beside = [], inFeatures }: Pick<Layer, 'lowRank' | 'beside' | 'inFeatures'>,
+  isTable: boolean,
+): tf.Tensor[] {
   const pairs = lowRank.map(({ a, b, scale }) => {
     const [left, right] = (isTable ? [a, b] : [b, a]).map(({ tensor }) => tensor as tf.Tensor2D);
     return tf.mul(tf.matMul(left, right, isTable, isTable), scale);

@@ -61,7 +61,8 @@ export class MissConfig extends LinearConfig<MissOptions> {
     const { inFeatures: into, outFeatures: out } = layer;
     const wrong = (text: string) => new OptionError(`MissConfig: ${path} is [${out}, ${into}], ${text}`);
     if (r > into) throw wrong(`so r = ${r} is above the number of its inputs. Choose a smaller one.`);
-    if (init === 'bat' && (into % r || out % r)) throw wrong(`which r = ${r} does not divide into square blocks, as 'bat' needs. Choose another r.`);
+    if (init === 'bat' && (into % r || out % r))
+      throw wrong(`which r = ${r} does not divide into square blocks, as 'bat' needs. Choose another r.`);
     if (init === 'mini' && out % mini) throw wrong(`and mini_r = ${mini} does not divide ${out}. Choose another one.`);
     const shape = init === 'bat' ? [out / r, r, r] : [r, init === 'mini' ? mini : out];
     const block = init === false ? kaiming(shape, random) : zeros(shape);

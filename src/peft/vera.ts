@@ -76,8 +76,14 @@ export class VeraConfig extends LinearConfig<VeraOptions> {
       const matrix = drawn([rows, columns], () => random.uniform(-bound, bound));
       return new Parameter(matrix.tensor, false);
     };
-    const a = project(this.r, most((layer) => layer.inFeatures));
-    const b = project(most((layer) => layer.outFeatures), this.r);
+    const a = project(
+      this.r,
+      most((layer) => layer.inFeatures),
+    );
+    const b = project(
+      most((layer) => layer.outFeatures),
+      this.r,
+    );
     const terms = this.terms(layers, how, (place) => this.term(place, a, b));
     const both = { 'base_model.vera_A': a, 'base_model.vera_B': b };
     return new ModuleAdapter(terms, this.save_projection ? { others: both } : { held: [a, b] });

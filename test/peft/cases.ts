@@ -33,7 +33,7 @@ export const CASES: Record<string, MethodCase> = {
   },
   DoRA: { config: { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: 'all-linear', use_dora: true } },
   'LoRA with biases': { config: { peft_type: 'LORA', r: 4, target_modules: ['k_proj', 'gate_proj'], lora_bias: true }, unmergeable: true },
-  PiSSA: { config: { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: 'all-linear', init_lora_weights: 'pissa' }, repacks: true },
+  PiSSA: { config: { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: ['q_proj', 'down_proj'], init_lora_weights: 'pissa' }, repacks: true },
   'OLoRA, scaled by the root of the rank': {
     config: { peft_type: 'LORA', r: 4, use_rslora: true, target_modules: ['q_proj', 'up_proj'], init_lora_weights: 'olora' },
     repacks: true,
@@ -45,7 +45,9 @@ export const CASES: Record<string, MethodCase> = {
     config: { peft_type: 'LOHA', r: 4, target_modules: ['q_proj', 'o_proj'], rank_pattern: { q_proj: 8 }, alpha_pattern: { q_proj: 16 } },
   },
   LoKr: { config: { peft_type: 'LOKR', r: 2, alpha: 4, target_modules: 'all-linear' } },
-  'LoKr of whole factors': { config: { peft_type: 'LOKR', r: 8, target_modules: ['v_proj', 'down_proj', 'up_proj'], init_weights: 'lycoris' } },
+  'LoKr of whole factors': {
+    config: { peft_type: 'LOKR', r: 8, target_modules: ['v_proj', 'down_proj', 'up_proj'], init_weights: 'lycoris' },
+  },
   'LoKr of four factors': {
     config: { peft_type: 'LOKR', r: 2, target_modules: ['v_proj', 'down_proj'], decompose_both: true, decompose_factor: 8 },
   },
@@ -54,6 +56,26 @@ export const CASES: Record<string, MethodCase> = {
     config: { peft_type: 'MISS', r: 12, mini_r: 8, init_weights: 'mini', target_modules: ['k_proj', 'down_proj'] },
   },
   'MiSS through the matrix (Bat)': { config: { peft_type: 'MISS', r: 8, init_weights: 'bat', target_modules: ['q_proj', 'down_proj'] } },
+  HRA: { config: { peft_type: 'HRA', r: 4, target_modules: 'all-linear' } },
+  'HRA of orthogonal planes': {
+    config: { peft_type: 'HRA', r: 3, apply_GS: true, target_modules: ['q_proj', 'down_proj'] },
+    startsAnew: true,
+  },
+  OFT: { config: { peft_type: 'OFT', oft_block_size: 8, target_modules: 'all-linear' } },
+  'OFT of one rotation for all blocks, by its inverse': {
+    config: {
+      peft_type: 'OFT',
+      r: 4,
+      oft_block_size: 0,
+      block_share: true,
+      use_cayley_neumann: false,
+      target_modules: ['v_proj', 'up_proj'],
+    },
+  },
+  BOFT: { config: { peft_type: 'BOFT', boft_block_size: 4, target_modules: ['q_proj', 'down_proj', 'gate_proj'] } },
+  FourierFT: {
+    config: { peft_type: 'FOURIERFT', n_frequency: 60, scaling: 20, init_weights: true, target_modules: ['q_proj', 'v_proj', 'down_proj'] },
+  },
   '(IA)^3 as PEFT has it for Llama': { config: { peft_type: 'IA3' } },
   'LN tuning as PEFT has it for Llama': { config: { peft_type: 'LN_TUNING' } },
   'prompt tuning': { config: { peft_type: 'PROMPT_TUNING', num_virtual_tokens: 5 }, unmergeable: true, startsAnew: true },
@@ -64,4 +86,5 @@ export const CASES: Record<string, MethodCase> = {
   },
 };
 
-export const names = Object.keys(CASES);
+/** CASE='DoRA|HRA': those rows alone whose names fit. */
+export const names = Object.keys(CASES).filter((name) => RegExp(process.env.CASE ?? '').test(name));
