@@ -38,6 +38,7 @@ export { AdapterReport, type InspectOptions, inspect } from './notebook/inspect'
 export { PreviewReport, preview } from './notebook/preview';
 export { inspect_quantization, QuantizationReport } from './notebook/quantization';
 export { showTable } from './notebook/table';
+export { AdaLoraConfig } from './peft/adalora';
 export { BOFTConfig } from './peft/boft';
 export { FourierFTConfig } from './peft/fourierft';
 export { HRAConfig } from './peft/hra';

@@ -98,6 +98,15 @@ def quicken(model):
             module.forward = lambda x, w=module.weight, t=transposed: FrozenLinear.apply(x, w, t)
 
 
+def orthogonality(model, batch):
+    """What AdaLoRA adds to the loss: PEFT does so where it is given labels."""
+    if not hasattr(model, "base_model") or not hasattr(model.base_model, "update_and_allocate"):
+        return 0
+    ids, labels = torch.tensor(batch["ids"]), torch.tensor(batch["labels"])
+    mask = torch.tensor(batch["mask"])
+    return model(ids, attention_mask=mask, labels=labels).loss - batch_loss(model, batch)
+
+
 def train(data):
     """Trains the given adapter, or without one the whole model, on the given batches with torch's AdamW; losses, gradient norms,
     evaluation loss."""
@@ -126,10 +135,12 @@ def train(data):
         for group in optimizer.param_groups:
             group["lr"] = data["rates"][step]
         optimizer.zero_grad()
-        loss = batch_loss(model, batch)
+        loss = batch_loss(model, batch) + orthogonality(model, batch)
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, data["max_grad_norm"])))
         optimizer.step()
+        if hasattr(model, "base_model") and hasattr(model.base_model, "update_and_allocate"):
+            model.base_model.update_and_allocate(step)
         losses.append(loss.item())
     model.eval()
     total, count = 0.0, 0

@@ -5,6 +5,7 @@ import { type Known, readOptions, show } from '../core/options';
 import type { Random } from '../core/random';
 import { DISPLAY, optionsShown, type Shown } from '../core/shown';
 import type * as tf from '../engine/tf';
+import type { Writable } from '../formats/safetensors';
 import type { Weight } from '../engine/weights';
 import type { Matrix, Module, Parameter } from '../nn';
 import { type Field, isUnused, SHARED_FIELDS } from './fields';
@@ -43,6 +44,15 @@ export interface Adapter {
   keep(pack: Pack): Promise<void>;
   /** Frees what it holds beside its trained tensors. */
   release?(): void;
+  /** What it adds to a step's loss: [] */
+  penalty?(): tf.Scalar;
+  /** Told after each step of the optimizer, counted from 0, with its gradients by the names of `parameters`, of which it took `clip` times. */
+  stepped?(step: number, gradients: ReadonlyMap<string, tf.Tensor>, clip: number): void;
+  /** Those of its tensors that are saved otherwise than they are; the caller frees them. */
+  kept?(): Map<string, Parameter>;
+  /** What a checkpoint needs beside what is saved, so that a run can go on from it; `recall` takes it back, and all of `parameters` with it. */
+  memory?(): Writable[];
+  recall?(read: (name: string, shape: number[]) => Promise<tf.Tensor>): Promise<void>;
   /** What PEFT prints of it beside the model, where it changes no module there: a learned prompt. */
   printed?(): string;
   /** Why it cannot be merged into the model's matrices, where it cannot. */

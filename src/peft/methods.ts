@@ -1,4 +1,5 @@
 // The PEFT methods: one line each.
+export { AdaLoraConfig } from './adalora';
 export { BOFTConfig } from './boft';
 export { FourierFTConfig } from './fourierft';
 export { HRAConfig } from './hra';

@@ -105,11 +105,17 @@ export class Part {
     this.restoreBase = await adoptMatrices(join(folder, FILE), PREFIX, this.beside(true));
   }
 
+  /** Takes the values of a checkpoint's adapter, but for those that are recalled from what the optimizer's file remembers. */
+  restore(folder: string): Promise<void> {
+    return this.read(folder, new Set(this.adapters.flatMap(({ recall, parameters }) => (recall ? [...parameters.keys()] : []))));
+  }
+
   /** Takes the values of a saved adapter. Missing and unexpected tensors are errors. */
-  async read(folder: string): Promise<void> {
+  async read(folder: string, recalled: ReadonlySet<string> = new Set()): Promise<void> {
     if (!existsSync(join(folder, FILE)) && existsSync(join(folder, 'adapter_model.bin')))
       throw new FileError(`${folder} has its weights in adapter_model.bin: ${PICKLE}`);
-    await readParameters(join(folder, FILE), this.parameters, new Set(this.beside(true).keys()));
+    const wanted = new Map([...this.parameters].filter(([name]) => !recalled.has(name)));
+    await readParameters(join(folder, FILE), wanted, new Set([...this.beside(true).keys(), ...recalled]));
   }
 
   /** Writes it as llama.cpp's tools do. */
@@ -131,14 +137,19 @@ export class Part {
   async save(folder: string, base: string, embeddings: boolean | 'auto'): Promise<void> {
     const { config } = this;
     await mkdir(folder, { recursive: true });
-    const tensors: [string, Matrix][] = [...this.parameters];
+    const kept = new Map(this.adapters.flatMap((adapter) => [...(adapter.kept?.() ?? [])]));
+    const tensors: [string, Matrix][] = [...this.parameters].map(([name, p]) => [name, kept.get(name) ?? p]);
     const written = new Set<Matrix>();
     for (const [key, layer] of embeddings ? this.beside(embeddings === true || this.model.resized === true) : []) {
       const own = layer.owned('weight');
       if (key.endsWith('.base_layer.weight') || !written.has(own)) tensors.push([key, own]);
       written.add(own);
     }
-    await writeTensors(join(folder, FILE), tensors);
+    try {
+      await writeTensors(join(folder, FILE), tensors);
+    } finally {
+      for (const p of kept.values()) p.dispose();
+    }
     const turned = [...this.adapters[0].modules.values()].some((module) => module.turned('weight'));
     await writeText(join(folder, 'adapter_config.json'), config.toJson(base, turned));
     await writeText(

@@ -1,11 +1,13 @@
 import { basename, dirname, join, resolve } from 'node:path';
 import { OptionError } from '../core/errors';
 import { readOptions, show } from '../core/options';
+import * as tf from '../engine/tf';
 import { writeText } from '../formats/atomic';
+import type { Writable } from '../formats/safetensors';
 import { type GivenPush, pushSaved } from '../hub/push';
 import type { Pushed } from '../hub/upload';
 import { Module } from '../nn';
-import type { BaseModel } from './method';
+import type { Adapter, BaseModel } from './method';
 import { FILE, isGguf, type SaveOptions } from './part';
 import { Parts } from './parts';
 
@@ -73,6 +75,35 @@ export abstract class SavedAdapters<M extends BaseModel> extends Module {
 
   /** Replaces the values of these adapters by those of saved ones of the same shape. */
   async restore(folder: string): Promise<void> {
-    for (const [name, part] of this.parts) await part.read(placeOf(folder, name));
+    for (const [name, part] of this.parts) await part.restore(placeOf(folder, name));
+  }
+
+  private get all(): Adapter[] {
+    return [...this.parts].flatMap(([, { adapters }]) => adapters);
+  }
+
+  /** What the adapters that are trained add to a step's loss, where one does: [] */
+  penalty(): tf.Scalar | undefined {
+    const parts = this.parts.attached.flatMap(({ adapters }) => adapters.flatMap((adapter) => (adapter.penalty ? [adapter.penalty()] : [])));
+    return parts.length ? parts.reduce((sum, part) => tf.add(sum, part)) : undefined;
+  }
+
+  /** Tells the adapters that are trained of a step of the optimizer, counted from 0, with its gradients by name, of which it took `clip` times. */
+  stepped(step: number, gradients: ReadonlyMap<string, tf.Tensor>, clip = 1): void {
+    const { attached } = this.parts;
+    const own = (name: string) =>
+      attached.length > 1 ? new Map([...gradients].flatMap(([key, g]) => (key.startsWith(`${name}/`) ? [[key.slice(name.length + 1), g] as const] : []))) : gradients;
+    for (const [i, { adapters }] of attached.entries())
+      for (const adapter of adapters) adapter.stepped?.(step, own(this.parts.active[i]), clip);
+  }
+
+  /** What a checkpoint needs beside the adapters' files. */
+  memory(): Writable[] {
+    return this.all.flatMap((adapter) => adapter.memory?.() ?? []);
+  }
+
+  /** Takes that back. */
+  async recall(read: (name: string, shape: number[]) => Promise<tf.Tensor>): Promise<void> {
+    for (const adapter of this.all) await adapter.recall?.(read);
   }
 }

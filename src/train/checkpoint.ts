@@ -7,7 +7,7 @@ import { show } from '../core/options';
 import * as tf from '../engine/tf';
 import { whyUnwritten, writeText } from '../formats/atomic';
 import { readJson } from '../formats/json';
-import { readSafetensors, type SafeTensor, writeSafetensors } from '../formats/safetensors';
+import { readSafetensors, type SafeTensor, type Writable, writeSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
 import type { Optimizer } from './optimizers';
 import { fittingIn, type Lineage, type Origin, place, savingTime } from './output_dir';
@@ -31,10 +31,10 @@ export interface About {
   args: object;
 }
 
-/** Writes one checkpoint folder under another name and renames it when it is whole and on the disk. */
+/** Writes one checkpoint folder under another name and renames it when it is whole and on the disk. `remembered`: what the optimizer and the method have to. */
 export async function saveCheckpoint(
   folder: string,
-  optimizer: Optimizer,
+  remembered: Writable[],
   state: SavedState,
   { runs, args }: About,
   saveModel: (folder: string) => Promise<void>,
@@ -44,7 +44,7 @@ export async function saveCheckpoint(
       const write = (name: string, text: string) => writeText(join(partial, name), text);
       await mkdir(partial, { recursive: true });
       await saveModel(partial);
-      await writeSafetensors(join(partial, 'optimizer.safetensors'), optimizer.state());
+      await writeSafetensors(join(partial, 'optimizer.safetensors'), remembered);
       await write('trainer_state.json', sortedJson(state));
       await write('training_args.json', `${JSON.stringify(args, null, 2)}\n`);
       const { fingerprint } = state.stateful_callbacks.tunebook;
@@ -81,7 +81,7 @@ export const loadState = async (folder: string): Promise<SavedState> =>
 export async function loadCheckpoint(
   folder: string,
   fingerprint: string,
-  model: { restore(folder: string): Promise<void> },
+  model: { restore(folder: string): Promise<void>; recall?: Recall },
   optimizer: Optimizer,
 ): Promise<SavedState> {
   const state = await loadState(folder);
@@ -94,15 +94,21 @@ export async function loadCheckpoint(
     );
   }
   await model.restore(folder);
-  await loadOptimizer(folder, state.global_step, optimizer);
+  await remember(folder, async (read) => {
+    await optimizer.restore(state.global_step, read);
+    await model.recall?.(read);
+  });
   return state;
 }
 
-async function loadOptimizer(folder: string, step: number, optimizer: Optimizer): Promise<void> {
+type Read = (name: string, shape: number[]) => Promise<tf.Tensor>;
+type Recall = (read: Read) => Promise<void>;
+
+async function remember(folder: string, take: Recall): Promise<void> {
   const path = join(folder, 'optimizer.safetensors');
   const file = await readSafetensors(path);
   await withFile(path, (read) =>
-    optimizer.restore(step, async (name, shape) => {
+    take(async (name, shape) => {
       const stored = file.tensors.get(name);
       if (stored?.shape.join() !== shape.join())
         throw new FileError(`${path} has no ${name} of [${shape}]: the checkpoint is of another model or configuration.`);

@@ -63,7 +63,8 @@ export async function stepGradients<E, M extends TrainedModel>(
           record(() => {
             const made = objective.loss(model, batch, { factor, gradient: true, forward });
             figures = kept(made.metrics);
-            return made.loss;
+            const penalty = i === 0 && 'penalty' in model ? model.penalty() : undefined;
+            return penalty ? tf.add(made.loss, penalty) : made.loss;
           }),
         );
         const total = training(bits, () => recorded.pullback(trained, undefined, sums));

@@ -132,7 +132,9 @@ export class Session<M extends TrainedModel, E> {
       norm = await globalNorm([...gradients.values()]);
       if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw await this.notFinite(loss, norm);
       await call('on_pre_optimizer_step');
-      optimizer.apply(gradients, lr, args.max_grad_norm > 0 ? Math.min(1, args.max_grad_norm / (norm + 1e-6)) : 1);
+      const clip = args.max_grad_norm > 0 ? Math.min(1, args.max_grad_norm / (norm + 1e-6)) : 1;
+      optimizer.apply(gradients, lr, clip);
+      if ('stepped' in model) model.stepped(run.step, gradients, clip);
     } finally {
       for (const gradient of gradients.values()) gradient.dispose();
     }
@@ -209,7 +211,8 @@ export class Session<M extends TrainedModel, E> {
     if (run.checkpoints.at(-1) === folder && this.resumedFrom === folder) return folder;
     const about = { runs: trainer.lineage, args: withoutToken(parts.args) };
     this.state.best_model_checkpoint = bestCheckpoint(this.state, parts.args.output_dir, folder);
-    await saveCheckpoint(folder, optimizer, this.saved(), about, (to) => trainer.save_model(to));
+    const memory = 'memory' in parts.model ? parts.model.memory() : [];
+    await saveCheckpoint(folder, [...optimizer.state(), ...memory], this.saved(), about, (to) => trainer.save_model(to));
     note(run, 'checkpoint', `saved ${basename(folder)}`);
     run.checkpoints = [...run.checkpoints.filter((path) => path !== folder), folder];
     return folder;

@@ -89,9 +89,9 @@ it('without target_modules every method adapts what PEFT adapts in such a model'
   const { model_type } = model.config;
   for (const [i, name] of names.entries())
     for (const [type, expected] of Object.entries(theirs[i].usual)) {
-      const { peft_type } = CASES[name].config;
+      const { peft_type, total_step } = CASES[name].config;
       Object.assign(model.config, { model_type: type });
-      const peft = get_peft_model(model, { peft_type } as never);
+      const peft = get_peft_model(model, { peft_type, total_step } as never);
       const adapted = [...model.namedModules()].filter(([, module]) => module.adapted).map(([path]) => path.replace(/^.*\./, ''));
       expect([...new Set(adapted)].toSorted(), `${peft_type}, ${type}`).toEqual(expected.toSorted());
       peft.unload();

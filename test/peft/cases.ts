@@ -38,6 +38,12 @@ export const CASES: Record<string, MethodCase> = {
     config: { peft_type: 'LORA', r: 4, use_rslora: true, target_modules: ['q_proj', 'up_proj'], init_lora_weights: 'olora' },
     repacks: true,
   },
+  AdaLoRA: {
+    config: {
+      ...{ peft_type: 'ADALORA', init_r: 6, target_r: 2, tinit: 1, tfinal: 5, total_step: 18, lora_alpha: 16 },
+      target_modules: ['q_proj', 'v_proj', 'down_proj'],
+    },
+  },
   VeRA: { config: { peft_type: 'VERA', r: 16, target_modules: ['q_proj', 'k_proj', 'down_proj'] } },
   'VeRA whose random matrices are drawn anew': { config: { peft_type: 'VERA', r: 8, save_projection: false, projection_prng_key: 7 } },
   LoHa: { config: { peft_type: 'LOHA', r: 2, alpha: 4, target_modules: 'all-linear' } },
