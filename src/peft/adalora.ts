@@ -1,6 +1,6 @@
 import { checkNumber } from '../core/options';
-import type { Writable } from '../formats/safetensors';
 import * as tf from '../engine/tf';
+import type { Writable } from '../formats/safetensors';
 import { type Linear, Made, Parameter, writable } from '../nn';
 import { Budget, budgetAt, type Schedule, type Triplets } from './budget';
 import { LORA_FIELDS } from './fields';
@@ -76,7 +76,8 @@ export class AdaLoraConfig extends LinearConfig<AdaLoraOptions> {
   };
 
   protected override checkOwn(saved: boolean): void {
-    const check = (name: keyof AdaLoraOptions, rule: object, remedy: string) => checkNumber('AdaLoraConfig', name, this[name], rule, remedy);
+    const check = (name: keyof AdaLoraOptions, rule: object, remedy: string) =>
+      checkNumber('AdaLoraConfig', name, this[name], rule, remedy);
     for (const name of ['target_r', 'init_r', 'deltaT'] as const) check(name, { integer: true, min: 1 }, 'It is a whole number.');
     for (const name of ['tinit', 'tfinal'] as const) check(name, { integer: true, min: 0 }, 'It is a number of steps.');
     for (const name of ['beta1', 'beta2'] as const) check(name, { above: 0, below: 1 }, '0.85 is usual.');
@@ -85,10 +86,17 @@ export class AdaLoraConfig extends LinearConfig<AdaLoraOptions> {
     check('lora_dropout', { min: 0, below: 1 }, 'It is a share.');
     if (typeof this.init_lora_weights !== 'boolean') this.refuse('init_lora_weights', 'must be true or false.');
     if (saved && this.total_step === null) return;
-    check('total_step', { integer: true, min: 1 }, 'Give the number of steps of the whole training (max_steps, or rows / batch size * epochs): the budget is planned by it.');
+    check(
+      'total_step',
+      { integer: true, min: 1 },
+      'Give the number of steps of the whole training (max_steps, or rows / batch size * epochs): the budget is planned by it.',
+    );
     const total = this.total_step as number;
     if (this.tinit >= total - this.tfinal)
-      this.refuse('total_step', `leaves no steps between tinit = ${this.tinit} and tfinal = ${this.tfinal} in which ranks could fall. Make these fewer.`);
+      this.refuse(
+        'total_step',
+        `leaves no steps between tinit = ${this.tinit} and tfinal = ${this.tfinal} in which ranks could fall. Make these fewer.`,
+      );
     if (this.target_r > this.init_r) this.refuse('target_r', `is above init_r = ${this.init_r}: ranks only fall.`);
   }
 
@@ -145,7 +153,12 @@ class AdaLoraAdapter extends ModuleAdapter<LinearTerm> {
   /** orth_reg_weight times the mean of |A A^T - I| and |B^T B - I| over all modules: [] */
   penalty(): tf.Scalar {
     const products = this.rows.flatMap(([, { a, b }]) =>
-      a.shape[0] ? [tf.matMul(a.tensor as tf.Tensor2D, a.tensor as tf.Tensor2D, false, true), tf.matMul(b.tensor as tf.Tensor2D, b.tensor as tf.Tensor2D, true)] : [],
+      a.shape[0]
+        ? [
+            tf.matMul(a.tensor as tf.Tensor2D, a.tensor as tf.Tensor2D, false, true),
+            tf.matMul(b.tensor as tf.Tensor2D, b.tensor as tf.Tensor2D, true),
+          ]
+        : [],
     );
     const off = products.map((product) => tf.sqrt(tf.sum(tf.square(tf.sub(product, tf.eye(product.shape[0]))))));
     const sum = off.reduce<tf.Tensor>((all, one) => tf.add(all, one), tf.scalar(0));
@@ -157,7 +170,10 @@ class AdaLoraAdapter extends ModuleAdapter<LinearTerm> {
     const { total_step, tfinal, target_r } = this.config;
     if (total_step === null) return;
     const last = total_step - tfinal;
-    if (step > last) return this.mask();
+    if (step > last) {
+      this.mask();
+      return;
+    }
     const named = new Map([...this.parameters].map(([name, p]) => [p, name]));
     if (step < last) this.budget.weigh((p) => tf.mul(gradients.get(named.get(p) as string) ?? tf.zerosLike(p.tensor), clip));
     const first = this.rows.reduce((sum, [, { e }]) => sum + e.shape[0], 0);
@@ -183,7 +199,10 @@ class AdaLoraAdapter extends ModuleAdapter<LinearTerm> {
     for (const [path, { a, b, e }] of this.rows) {
       const stays = this.config.rank_pattern?.[keyOf(path)];
       if (!stays || stays.length !== e.shape[0] || stays.every(Boolean)) continue;
-      const at = tf.tensor1d(stays.flatMap((one, i) => (one ? [i] : [])), 'int32');
+      const at = tf.tensor1d(
+        stays.flatMap((one, i) => (one ? [i] : [])),
+        'int32',
+      );
       for (const [name, p, axis] of [['lora_A', a, 0], ['lora_B', b, 1], ['lora_E', e, 0]] as const) // biome-ignore format: triplets
         kept.set(`${PREFIX}${path}.${name}`, new Parameter(tf.keep(tf.tidy(() => tf.gather(p.tensor, at, axis)))));
       at.dispose();

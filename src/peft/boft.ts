@@ -97,7 +97,7 @@ function turned(x: tf.Tensor, r: Parameter, orders: (number[] | undefined)[]): t
   let y = x;
   for (let i = factors - 1; i >= 0; i--) {
     const order = orders[i];
-    const back = order && order.reduce<number[]>((places, from, at) => Object.assign(places, { [from]: at }), []);
+    const back = order?.reduce<number[]>((places, from, at) => Object.assign(places, { [from]: at }), []);
     y = sorted(inBlocks(sorted(y, back), tf.slice(rotations, [i * blocks, 0, 0], [blocks, size, size])), order);
   }
   return y;

@@ -18,7 +18,12 @@ export interface Triplets {
 }
 
 /** How many singular values may stay after a step (counted from 0), and whether they are chosen anew; `first`: how many there are. */
-export function budgetAt(step: number, first: number, target: number, { tinit, tfinal, deltaT, total_step }: Schedule): [budget: number, choose: boolean] {
+export function budgetAt(
+  step: number,
+  first: number,
+  target: number,
+  { tinit, tfinal, deltaT, total_step }: Schedule,
+): [budget: number, choose: boolean] {
   if (step <= tinit) return [first, false];
   if (step > total_step - tfinal) return [target, true];
   const left = 1 - (step - tinit) / (total_step - tfinal - tinit);

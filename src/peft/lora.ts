@@ -1,6 +1,7 @@
 import { OptionError } from '../core/errors';
+import { warnOnce } from '../core/events';
 import { checkNumber, type Known, show } from '../core/options';
-import { type Adaptable, Embedding, type Linear, Parameter } from '../nn';
+import { type Adaptable, Embedding, type Linear } from '../nn';
 import { initFault, LORA_FIELDS } from './fields';
 import { firstPair } from './lora_init';
 import { LoraTerm } from './lora_term';
@@ -119,6 +120,10 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
   /** The model answers as before: B is zero, or what the pair makes was taken out of the matrix. */
   override apply(model: BaseModel, { random, saved, terms: before }: Applied): ModuleAdapter {
     const layers = targetLayers(model, this, { owner: 'LoraConfig', usual: USUAL, saved });
+    if (saved && /_niter_/.test(String(this.init_lora_weights)))
+      warnOnce(
+        `LoraConfig: init_lora_weights = ${show(this.init_lora_weights)} takes the pair out of the matrix by chance in PEFT: an adapter that was trained there answers a little differently here. Where that matters, convert it there: save_pretrained(folder, path_initial_model_for_weight_conversion=...).`,
+      );
     checkUsed('LoraConfig', this, [...layers.keys()], saved);
     const terms = new Map<string, { module: Adaptable; term: LoraTerm }>();
     const { lora_dropout: dropout, use_dora, lora_bias, init_lora_weights: init } = this;

@@ -1,4 +1,4 @@
-import type { Random } from '../core/random';
+import { Random } from '../core/random';
 import { qr, svd } from '../engine/decompose';
 import { MatrixWriter } from '../engine/matrix_writer';
 import * as tf from '../engine/tf';
@@ -63,18 +63,18 @@ function firstValues(layer: Adaptable, how: How): First {
 /** The initialisations that take the pair out of the layer's matrix. */
 export const DECOMPOSED = /^(pissa(_niter_\d+)?|olora|loftq)$/;
 
-function decomposed(layer: Adaptable, name: string, { r, scale, random, loftq, path }: How): First {
+function decomposed(layer: Adaptable, name: string, { r, scale, loftq, path }: How): First {
   checkRank('LoraConfig', 'r', r, path, layer.weight.shape, false);
   const w = layer.weight instanceof Parameter ? (layer.weight.tensor as tf.Tensor2D) : layer.weight.dequantize();
   if (name === 'loftq') return loftQ(layer.weight, w, r, loftq);
-  const { a, b } = name === 'olora' ? olora(w, r) : pissa(w, name, r, scale, random);
+  const { a, b } = name === 'olora' ? olora(w, r) : pissa(w, name, r, scale);
   return { a, b, rest: likewise(layer.weight, tf.sub(w, tf.mul(tf.matMul(b, a), scale))) };
 }
 
 /** Its r largest singular directions, split evenly (Meng et al., 2024, https://arxiv.org/abs/2404.02948): A = sqrt(S / scale) V^T, B = U sqrt(S / scale). */
-function pissa(w: tf.Tensor2D, name: string, r: number, scale: number, random: Random): First {
+function pissa(w: tf.Tensor2D, name: string, r: number, scale: number): First {
   const rounds = name.match(/_niter_(\d+)$/)?.[1];
-  return halves(rounds === undefined ? svd(w) : largest(w, r, Number(rounds), random), r, scale);
+  return halves(rounds === undefined ? svd(w) : largest(w, r, Number(rounds)), r, scale);
 }
 
 /** [out, in] by its r largest singular directions: b a * scale. */
@@ -85,7 +85,8 @@ export function halves({ u, s, v }: ReturnType<typeof svd>, r: number, scale = 1
 }
 
 /** The r largest singular directions, nearly: the space that random vectors come to in some rounds (Halko et al., 2009, https://arxiv.org/abs/0909.4061, algorithm 5.1). */
-function largest(w: tf.Tensor2D, r: number, rounds: number, random: Random): ReturnType<typeof svd> {
+function largest(w: tf.Tensor2D, r: number, rounds: number): ReturnType<typeof svd> {
+  const random = Random.seeded(0); // whoever loads the adapter has to find the same
   let { q } = qr(
     tf.matMul(
       w,

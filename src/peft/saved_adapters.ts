@@ -84,7 +84,9 @@ export abstract class SavedAdapters<M extends BaseModel> extends Module {
 
   /** What the adapters that are trained add to a step's loss, where one does: [] */
   penalty(): tf.Scalar | undefined {
-    const parts = this.parts.attached.flatMap(({ adapters }) => adapters.flatMap((adapter) => (adapter.penalty ? [adapter.penalty()] : [])));
+    const parts = this.parts.attached.flatMap(({ adapters }) =>
+      adapters.flatMap((adapter) => (adapter.penalty ? [adapter.penalty()] : [])),
+    );
     return parts.length ? parts.reduce((sum, part) => tf.add(sum, part)) : undefined;
   }
 
@@ -92,7 +94,9 @@ export abstract class SavedAdapters<M extends BaseModel> extends Module {
   stepped(step: number, gradients: ReadonlyMap<string, tf.Tensor>, clip = 1): void {
     const { attached } = this.parts;
     const own = (name: string) =>
-      attached.length > 1 ? new Map([...gradients].flatMap(([key, g]) => (key.startsWith(`${name}/`) ? [[key.slice(name.length + 1), g] as const] : []))) : gradients;
+      attached.length > 1
+        ? new Map([...gradients].flatMap(([key, g]) => (key.startsWith(`${name}/`) ? [[key.slice(name.length + 1), g] as const] : [])))
+        : gradients;
     for (const [i, { adapters }] of attached.entries())
       for (const adapter of adapters) adapter.stepped?.(step, own(this.parts.active[i]), clip);
   }

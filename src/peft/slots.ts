@@ -2,7 +2,7 @@ import { OptionError } from '../core/errors';
 import { show } from '../core/options';
 import { type DecoderPlan, NotPlanned, type PlannedLayer } from '../engine/ops/decode';
 import type * as tf from '../engine/tf';
-import { LoraTerm } from './lora';
+import { LoraTerm } from './lora_term';
 import { ModuleAdapter } from './method';
 import type { Parts } from './parts';
 
@@ -18,7 +18,7 @@ function pairsOf(parts: Parts, name: string): tf.Tensor[] {
   return parts.get(name).adapters.flatMap((adapter) => {
     if (!(adapter instanceof ModuleAdapter)) throw new NotPlanned(`the adapter ${show(name)} is more than low-rank pairs`);
     return [...adapter.terms.values()].map(({ term }) => {
-      if (!(term instanceof LoraTerm)) throw new NotPlanned(`the adapter ${show(name)} is more than low-rank pairs`);
+      if (!(term instanceof LoraTerm) || term.isMore) throw new NotPlanned(`the adapter ${show(name)} is more than low-rank pairs`);
       return term.pair.a.tensor;
     });
   });

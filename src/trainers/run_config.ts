@@ -51,6 +51,7 @@ export function adapterOf(run: RunOptions): PeftConfig | null {
     target_modules: given.length ? target_modules : null,
     modules_to_save: run.lora_modules_to_save,
     use_rslora: run.use_rslora,
+    use_dora: run.use_dora,
   });
 }
 

@@ -22,6 +22,8 @@ export interface RunOptions {
   lora_modules_to_save: string[] | null;
   /** Whether LoRA's update is scaled by lora_alpha / sqrt(lora_r). Default: false. */
   use_rslora: boolean;
+  /** Train directions and lengths of the weights apart (DoRA). Default: false. */
+  use_dora: boolean;
   /** The adapter in PEFT's own words, { peft_type: IA3, ... }, in the place of use_peft and the lora_ options; in a file alone. Default: null. */
   peft_config: Record<string, unknown> | null;
   /** Whether the model's matrices are packed into 8 bits a value. Default: false. */
@@ -57,6 +59,7 @@ export const RUN_DEFAULTS: RunOptions = {
   lora_target_modules: null,
   lora_modules_to_save: null,
   use_rslora: false,
+  use_dora: false,
   peft_config: null,
   load_in_8bit: false,
   load_in_4bit: false,
@@ -81,7 +84,6 @@ export const RUN_ALIASES: Record<string, Alias> = {
   trust_remote_code: lacks("run code from the model's repository", false),
   lora_target_parameters: lacks('put LoRA beside single parameters; name modules in lora_target_modules', null),
   lora_task_type: lacks("train another task than 'CAUSAL_LM'", 'CAUSAL_LM'),
-  use_dora: lacks('train DoRA', false),
   dataset_streaming: lacks('stream the rows', false),
   streaming: lacks('stream the rows', false),
   gradient_checkpointing_use_reentrant: none('blocks are recomputed in one way'),

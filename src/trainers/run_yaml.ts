@@ -47,7 +47,7 @@ function adapterKeys(config: PeftConfig | null): Config {
   );
   const own = Object.fromEntries(set);
   const named = { r: 'lora_r', lora_alpha: 'lora_alpha', lora_dropout: 'lora_dropout', target_modules: 'lora_target_modules' };
-  const more = { modules_to_save: 'lora_modules_to_save', use_rslora: 'use_rslora' };
+  const more = { modules_to_save: 'lora_modules_to_save', use_rslora: 'use_rslora', use_dora: 'use_dora' };
   const keys: Record<string, keyof typeof RUN_DEFAULTS> = { ...named, ...more } as never;
   if (!(config instanceof LoraConfig) || Object.keys(own).some((name) => !Object.hasOwn(keys, name)))
     return { peft_config: { peft_type: all.peft_type, ...own } };

@@ -87,7 +87,7 @@ describe('commands', () => {
     [['sft', '--max_steps', '3'], 1, 'needs model_name_or_path'],
     [['sft', '--config', 'missing.yaml'], 1, 'missing.yaml cannot be read'],
     [['sft', '--config', 'run.yaml', '--max_steps', 'three'], 1, "max_steps must be a whole number of at least -1, but is 'three'"],
-    [['sft', '--config', 'run.yaml', '--use_dora'], 1, 'it would train DoRA'],
+    [['sft', '--config', 'run.yaml', '--dataset_streaming'], 1, 'it would stream the rows'],
     [['estimate', 'model', '--quantization', 'nf5'], 1, 'nf4, nf4-double'],
     [['merge', 'model', 'merged'], 1, 'no folder of a saved adapter'],
   ] as const)('%j ends with %d: %s', async (args, code, text) => {
@@ -114,7 +114,7 @@ it('keys are TRL’s, with its defaults, or are refused by name', () => {
     const value = RUN_DEFAULTS[name as keyof typeof RUN_DEFAULTS];
     expect(text, name).toContain(`Default: ${typeof value === 'string' ? `'${value}'` : JSON.stringify(value)}.`);
   }
-  expect(RUN_ALIASES.use_dora.would).toBeTruthy();
+  expect(RUN_ALIASES.dataset_streaming.would).toBeTruthy();
 });
 
 describe('a run', () => {

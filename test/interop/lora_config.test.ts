@@ -25,8 +25,6 @@ const USED: Record<string, unknown> = {
   eva_config: { rho: 3 },
   kasa_config: { beta: 1 },
   layer_replication: [[0, 1]],
-  loftq_config: { loftq_bits: 4 },
-  lora_bias: true,
   lora_ga_config: { scale: 'unit' },
   megatron_config: { a: 1 },
   monteclora_config: { num_samples: 2 },
@@ -34,7 +32,6 @@ const USED: Record<string, unknown> = {
   target_parameters: ['x'],
   trainable_token_indices: [1],
   use_bdlora: { nblocks: 2 },
-  use_dora: true,
   use_qalora: true,
   velora_config: { num_groups: 2 },
 };

@@ -78,7 +78,11 @@ it('adapters of every method that are saved here answer in PEFT as here, without
   }
   const loaded = peer<{ logits: number[]; warnings: string[] }[]>('methods_loaded', { ids, cases: made }, SCRIPT);
   for (const [i, name] of names.entries()) {
-    expect(loaded[i].warnings, name).toEqual([]);
+    // Of VeRA without its matrices, and of BOFT without CUDA, it says so always.
+    expect(
+      loaded[i].warnings.filter((text) => !/relying on PRNG initialisation|load the CUDA extension/.test(text)),
+      name,
+    ).toEqual([]);
     expect(worst(loaded[i].logits, made[i].logits), name).toBeLessThan(1e-4);
   }
 });

@@ -33,7 +33,10 @@ export const CASES: Record<string, MethodCase> = {
   },
   DoRA: { config: { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: 'all-linear', use_dora: true } },
   'LoRA with biases': { config: { peft_type: 'LORA', r: 4, target_modules: ['k_proj', 'gate_proj'], lora_bias: true }, unmergeable: true },
-  PiSSA: { config: { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: ['q_proj', 'down_proj'], init_lora_weights: 'pissa' }, repacks: true },
+  PiSSA: {
+    config: { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: ['q_proj', 'down_proj'], init_lora_weights: 'pissa' },
+    repacks: true,
+  },
   'OLoRA, scaled by the root of the rank': {
     config: { peft_type: 'LORA', r: 4, use_rslora: true, target_modules: ['q_proj', 'up_proj'], init_lora_weights: 'olora' },
     repacks: true,

@@ -140,9 +140,15 @@ it('stop and resume beside head and table equal the uninterrupted run bit for bi
 it('new configs are refused with what is wrong', () => {
   const refuses = (options: object, error: RegExp) =>
     expect(() => new LoraConfig(options as Record<string, unknown>), JSON.stringify(options)).toThrow(error);
-  for (const init_lora_weights of ['pissa', 'pissa_niter_16', 'olora', 'loftq', 'eva', 'orthogonal', 'anything', 3, null])
+  for (const init_lora_weights of ['eva', 'corda', 'pissa_niter', 'anything', 3, null])
     refuses({ init_lora_weights }, /init_lora_weights = .* is not an initialisation that tunebook has: true, false and 'gaussian'/);
   expect(new LoraConfig({ init_lora_weights: 'Gaussian' as 'gaussian' }).init_lora_weights).toBe('Gaussian');
+  refuses({ init_lora_weights: 'orthogonal', r: 3 }, /takes an even rank, but r is 3/);
+  refuses({ lora_bias: true, use_dora: true }, /lora_bias = true does not go with use_dora/);
+  refuses({ lora_bias: true, init_lora_weights: 'gaussian' }, /lora_bias = true does not go with init_lora_weights: 'gaussian'/);
+  refuses({ loftq_config: { loftq_bits: 4 } }, /has no effect without init_lora_weights: 'loftq'/);
+  refuses({ init_lora_weights: 'loftq', loftq_config: { loftq_bits: 3 } }, /loftq_bits of 4 or 8/);
+  refuses({ init_lora_weights: 'loftq', loftq_config: { bits: 4 } }, /has bits; it can have loftq_bits and loftq_iter/);
   refuses({ peft_type: 'IA3' }, /peft_type is 'IA3', but a LoraConfig is of 'LORA'/);
   refuses({ task_type: 'TOKEN_CLS' }, /task_type = 'TOKEN_CLS' is not supported/);
   refuses({ inference_mode: true }, /inference_mode = true would freeze/);

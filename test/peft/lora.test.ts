@@ -19,7 +19,7 @@ it('refuses bad options with a remedy', () => {
   expect(() => new LoraConfig({ loraAlpha: 4 })).toThrow(/Did you mean lora_alpha/);
   expect(() => new LoraConfig({ lora_dropout: 1 })).toThrow(/lora_dropout must be a number of at least 0 below 1/);
   expect(() => new LoraConfig({ bias: 'all' })).toThrow(/use 'none'/);
-  expect(() => new LoraConfig({ use_dora: true })).toThrow(/use_dora = true is an option of PEFT that tunebook does not have yet/);
+  expect(() => new LoraConfig({ use_qalora: true })).toThrow(/use_qalora = true is an option of PEFT that tunebook does not have yet/);
 });
 
 it('every entry of target_modules must match; the names that exist are listed', () => {
