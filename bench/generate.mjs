@@ -4,7 +4,6 @@ import process from 'node:process';
 
 const require = createRequire(import.meta.url);
 const tb = require('../lib/index.js');
-const tf = require('../lib/engine/tf.js');
 const { startBackend } = require('../lib/engine/backend.js');
 const { startDecoding } = require('../lib/generate/decoding.js');
 
@@ -50,24 +49,6 @@ async function first(length) {
   return median(seconds.slice(1));
 }
 
-/** Root mean square of logits against fp32 on the same weights, and that of the logits themselves. */
-async function distance(length) {
-  const decoding = startDecoding(model, length);
-  let [off, all, count] = [0, 0, 0];
-  const exact = tf.tidy(() => model.forward(tf.tensor2d([ids.slice(0, length)], [1, length], 'int32')).dataSync());
-  for (const [i, id] of ids.slice(0, length).entries()) {
-    const [row] = await decoding.step([{ sequence: 0, tokens: [id] }]);
-    for (const [j, value] of row.entries()) {
-      const right = exact[i * row.length + j];
-      off += (value - right) ** 2;
-      all += right ** 2;
-      count++;
-    }
-  }
-  decoding.dispose();
-  return [Math.sqrt(off / count), Math.sqrt(all / count)];
-}
-
 const figures = { decode64: await decode(model, 64), decode512: await decode(model, 512) };
 figures.prefill512 = 512 / (await first(512));
 figures.first64ms = 1000 * (await first(64));
@@ -75,7 +56,6 @@ figures.eight = await decode(model, 64, 8);
 figures.sixteen = await decode(model, 64, 16);
 figures.peakMiB = process.resourceUsage().maxRSS / 1024;
 figures.floorMiB = floorMiB;
-[figures.rms, figures.logitsRms] = await distance(48);
 const adapted = tb.get_peft_model(model, new tb.LoraConfig({ r: 16, lora_alpha: 32, target_modules: 'all-linear' }));
 figures.adapter64 = await decode(adapted.base_model, 64);
 console.log(JSON.stringify(figures));

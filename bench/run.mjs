@@ -225,7 +225,10 @@ async function generation(pairs, peer, alone, print) {
   row('16 sequences, one', ours.sixteen, ours.decode64);
   row('first token after 64', ours.first64ms, undefined, 'ms');
   row("peak memory, llama.cpp and TensorFlow's floor", ours.peakMiB, llama.peakMiB && llama.peakMiB + ours.floorMiB, 'MiB');
-  row(`logits' distance from fp32, rms, of ${ours.logitsRms.toPrecision(3)}`, ours.rms, undefined, '');
+  if (alone) return;
+  const far = side(process.execPath, ['bench/distance.mjs', llamaCpp('llama-server'), join(model, gguf)], 'distances');
+  row("log-probabilities' distance from fp32, rms", far.rms, far.llamaRms, '');
+  row('the same, the median of 16 places', far.median, far.llamaMedian, '');
 }
 
 await main(async () => {

@@ -2,10 +2,11 @@ import { FileError } from '../core/errors';
 import { show } from '../core/options';
 import { add } from '../engine/ops/add';
 import { LayerCache } from '../engine/ops/attention';
+import { type DecoderPlan, NotPlanned } from '../engine/ops/decode';
 import * as tf from '../engine/tf';
 import type { Gguf } from '../formats/gguf';
 import { GENERATION_KEYS } from '../generate/generation_fields';
-import { ACTIVATIONS, Conv1D, Embedding, LayerNorm, Module } from '../nn';
+import { ACTIVATIONS, Conv1D, Embedding, LayerNorm, type Linear, Module, plannedActivation } from '../nn';
 import type { Architecture, Report } from './architecture';
 import { type Heads, mixed } from './attention';
 import { rowsAt } from './blocks';
@@ -198,6 +199,28 @@ class GPT2Decoder extends Decoder<object> {
 
   protected override begin(x: tf.Tensor3D, positions: number[]): tf.Tensor3D {
     return tf.add(x, this.wpe.forward(tf.tensor1d(positions, 'int32')));
+  }
+
+  override plan(head: Linear): DecoderPlan {
+    const { config, prompt } = this;
+    const { hidden_size: hidden, num_attention_heads: heads } = config;
+    if (config.scale_attn_by_inverse_layer_idx)
+      throw new NotPlanned('each layer scales its scores otherwise (scale_attn_by_inverse_layer_idx)');
+    return {
+      ...{ hidden, inner: config.n_inner, heads, groups: heads, dim: hidden / heads },
+      activation: plannedActivation(config.activation_function),
+      rotations: () => [],
+      embed: this.wte.planned(),
+      positions: this.wpe.planned(),
+      blocks: this.h.map(({ ln_1, attn, ln_2, mlp }) => ({
+        norms: { beforeAttention: ln_1.planned(), beforeMlp: ln_2.planned() },
+        ...{ q: attn.c_attn.planned(), o: attn.c_proj.planned(), up: mlp.c_fc.planned(), down: mlp.c_proj.planned() },
+      })),
+      last: this.ln_f.planned(),
+      head: head.planned(),
+      scales: { scores: config.scale_attn_weights ? undefined : 1 },
+      prompt: prompt && (() => prompt.rows()),
+    };
   }
 
   protected tables(): object {

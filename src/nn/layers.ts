@@ -81,6 +81,10 @@ export class LayerNorm extends Module {
   forward(x: tf.Tensor): tf.Tensor {
     return layerNorm({ x, weight: this.weight.tensor, bias: this.bias.tensor }, { eps: this.eps });
   }
+
+  planned(): PlannedNorm {
+    return { kind: 'layer', gain: this.weight.tensor, shift: this.bias.tensor, eps: this.eps };
+  }
 }
 
 /** Root mean square norm with a learned gain, which is its weight and `plus`: x [..., dim] -> [..., dim] */
