@@ -221,7 +221,7 @@ export function datasetOf(owner: string, name: string, given: unknown): Dataset 
   if (given instanceof Dataset) return given;
   if (given instanceof IterableDataset)
     throw new OptionError(
-      `${owner}: ${name} is a stream. Take the rows that are learned from into memory: ${name}: Dataset.from_list(await rows.head(10000)).`,
+      `${owner}: ${name} is a stream. Take rows of it into memory: ${name}: Dataset.from_list(await rows.head(10000)).`,
     );
   const splits =
     given && typeof given === 'object' ? Object.entries(given).flatMap(([split, rows]) => (rows instanceof Dataset ? [split] : [])) : [];

@@ -10,7 +10,7 @@ import { originOf } from '../data/origin';
 import { pack } from '../data/packing';
 import { type Example, type Prepared, prepareSft } from '../data/sft';
 import type { CausalLM } from '../models/causal_lm';
-import type { Tokenizer } from '../tokenizers/tokenizer';
+import type { ChatMessage, Tokenizer } from '../tokenizers/tokenizer';
 import type { SFTOptions } from './sft';
 
 /** Makes a text of a row, or several: what the row is learned as. */
@@ -18,7 +18,7 @@ import type { SFTOptions } from './sft';
 export type FormattingFunc<R = any> = (row: R) => string | string[];
 
 /** Rows as what a function makes of them, as TRL's formatting_func. */
-function* formatted(rows: Iterable<Row>, format: FormattingFunc, field: string): Generator<Row> {
+export function* formatted(rows: Iterable<Row>, format: FormattingFunc, field: string): Generator<Row> {
   let i = 0;
   for (const row of rows) {
     const texts = [format(row)].flat();
@@ -114,5 +114,28 @@ export function setUp({ eos_token, chat_template_path: path }: SFTOptions, token
   else
     throw new OptionError(
       `SFTConfig: chat_template_path = ${show(path)} is no .jinja file. Another model's template may need tokens that this one lacks; set up both before: await clone_chat_template(model, tokenizer, ${show(path)}).`,
+    );
+}
+
+/** What the first rows ask: a conversation's first question, a prompt, or the first words of a text. */
+export function promptsOf(rows: Dataset, count = 2): string[] {
+  const first = [...rows.take(count)].map((row) => plainRow(row, 'text', true));
+  return first.flatMap(({ messages, prompt, text }) => {
+    const conversation: ChatMessage[] = Array.isArray(messages) ? messages : Array.isArray(prompt) ? prompt : [];
+    const content = conversation.find(({ role }) => role === 'user')?.content;
+    const question = Array.isArray(content) ? content.map((part) => part.text ?? '').join('') : content;
+    const asked = question ?? (typeof prompt === 'string' ? prompt : undefined);
+    const words = typeof text === 'string' ? text.split(/\s+/).slice(0, 12).join(' ') : '';
+    return (asked ?? words) || [];
+  });
+}
+
+/** Fails where a model is to be trained without an adapter and cannot be. */
+export function checkTrainable(model: CausalLM): void {
+  const packed = model.namedParameters().size ? undefined : model.packedWeight();
+  if (packed)
+    throw new OptionError(
+      `SFTTrainer needs a peft_config (new LoraConfig({ r: 16, ... })) for this model: its weights are packed (${packed.name} as ${packed.format}) and cannot be trained themselves. ` +
+        "To train all weights, load the model with dtype: 'float32' and without quantization_config.",
     );
 }

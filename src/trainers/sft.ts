@@ -4,8 +4,8 @@ import { emit } from '../core/events';
 import { checkNumber, readOptions, show } from '../core/options';
 import { DISPLAY, optionsShown, type Shown } from '../core/shown';
 import { type Audited, auditOf } from '../data/audit';
-import type { Dataset, Row } from '../data/dataset';
-import { plainRow } from '../data/formats';
+import { Dataset, type Row } from '../data/dataset';
+import { IterableDataset } from '../data/iterable_dataset';
 import { type DatasetDict, datasetOf } from '../data/load_dataset';
 import { PACKING, type Packing, unpacked } from '../data/packing';
 import type { AnyData, SftData } from '../data/row_types';
@@ -15,17 +15,18 @@ import { clone_chat_template } from '../models/chat_setup';
 import { takeOff } from '../peft/hold';
 import type { PeftConfig } from '../peft/method';
 import { baseOf, get_peft_model, PeftModel } from '../peft/model';
-import { type ChatMessage, Tokenizer } from '../tokenizers/tokenizer';
+import { Tokenizer } from '../tokenizers/tokenizer';
 import type { CallbackLike } from '../train/callbacks/callback';
 import { type GivenOptions, TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
 import { withoutToken } from '../train/hub_options';
 import * as kinds from '../train/objectives/kinds';
 import { SFT_OTHERS } from '../train/other_options';
 import { lengthOfRun, newState } from '../train/state';
-import { Trainer } from '../train/trainer';
-import { auditRows, type FormattingFunc, isTemplateFile, prepareRows, setUp } from './prepare';
+import { Trainer, type TrainOutput } from '../train/trainer';
+import { auditRows, checkTrainable, type FormattingFunc, isTemplateFile, prepareRows, promptsOf, setUp, type TrainerRows } from './prepare';
 import { partsOf, splitConfig } from './run_config';
 import { readYaml, readYamlFile, runYaml, takeEnv } from './run_yaml';
+import { rowsWanted, takeRows } from './stream_rows';
 
 /** Options of supervised fine-tuning: those of every training run, and what is learned of a row. */
 export interface SFTOptions extends TrainingOptions {
@@ -121,7 +122,7 @@ export interface SFTTrainerOptions<R extends object = Row, F extends string = 't
   model: CausalLM | PeftModel<CausalLM> | null;
   /** How it is trained; null: with all defaults. Default: null. */
   args: SFTConfig<F> | null;
-  /** Rows of {messages}, {prompt, completion} or {text}, from load_dataset or Dataset.from_list. Needed. Default: null. */
+  /** Rows of {messages}, {prompt, completion} or {text}, from load_dataset or Dataset.from_list; of a stream as many as max_steps takes. Needed. Default: null. */
   train_dataset: SftData<R, F> | DatasetDict | Row[] | null;
   /** Rows that are not trained on, by which evaluations measure; null: none. Default: null. */
   eval_dataset: SftData<R, F> | DatasetDict | Row[] | null;
@@ -142,6 +143,15 @@ type Formatted<R extends object, F extends string> = Partial<Omit<SFTTrainerOpti
   eval_dataset?: AnyData<R> | null;
 } & Record<string, unknown>;
 
+/** Makes other rows of a trainer's. */
+type Relabel = (rows: Example[], tokenizer: Tokenizer, name: string) => Example[];
+
+/** Of a stream before its rows are read. */
+const UNREAD: TrainerRows = {
+  prepared: { examples: [], origins: [], truncated: 0, tokensLost: 0, dropped: 0, droppedRows: [] },
+  rows: [],
+};
+
 /**
  * Supervised fine-tuning, as TRL's SFTTrainer. Before the first step it shows rows as the model sees them, with the tokens to
  * be learned marked, and says what was cut or dropped.
@@ -152,7 +162,10 @@ export class SFTTrainer<
   R extends object = any,
   F extends string = 'text',
 > extends Trainer<M, Example> {
-  private readonly audited: Audited;
+  private audited: Audited;
+  /** Reads the rows of a stream; undefined where they are there. */
+  private read?: () => Promise<{ rows: Dataset; train: TrainerRows }>;
+  private readonly relabels: Relabel[] = [];
   private readonly rows: { train_dataset: Dataset; eval_dataset: Dataset | null };
 
   constructor(options: Formatted<R, F>);
@@ -177,14 +190,16 @@ export class SFTTrainer<
     if (!(o.processing_class instanceof Tokenizer))
       throw new OptionError('SFTTrainer needs processing_class: await AutoTokenizer.from_pretrained(...).');
     if (!o.train_dataset) throw new OptionError('SFTTrainer needs a train_dataset: rows from load_dataset or Dataset.from_list.');
-    const train_dataset = datasetOf('SFTTrainer', 'train_dataset', o.train_dataset);
+    const stream = (o.train_dataset as unknown) instanceof IterableDataset ? (o.train_dataset as unknown as IterableDataset) : null;
+    const train_dataset = stream ? new Dataset<Row>([]) : datasetOf('SFTTrainer', 'train_dataset', o.train_dataset);
     const eval_dataset = o.eval_dataset && datasetOf('SFTTrainer', 'eval_dataset', o.eval_dataset);
     const args = o.args instanceof SFTConfig ? o.args : new SFTConfig(o.args ?? {});
     const isPeft = o.model instanceof PeftModel;
     if (!isPeft && !o.peft_config) checkTrainable(o.model as CausalLM);
     if (isPeft && o.peft_config) throw new OptionError('SFTTrainer: the model has an adapter already; leave peft_config out.');
     setUp(args, o.processing_class, baseOf<CausalLM>(o.model));
-    const train = prepareRows('train_dataset', train_dataset, o.processing_class, args, o.formatting_func);
+    if (stream) rowsWanted(args);
+    const train = stream ? UNREAD : prepareRows('train_dataset', train_dataset, o.processing_class, args, o.formatting_func);
     const test = eval_dataset ? prepareRows('eval_dataset', eval_dataset, o.processing_class, args, o.formatting_func) : undefined;
     const model = o.peft_config && !isPeft ? get_peft_model(o.model as CausalLM, o.peft_config, { seed: args.seed }) : o.model;
     if (!o.peft_config && !isPeft) takeOff(model).free('it is taken off, since there is no peft_config');
@@ -203,11 +218,35 @@ export class SFTTrainer<
     });
     this.rows = { train_dataset, eval_dataset };
     this.audited = auditRows(train_dataset, o.processing_class, args, train, test);
-    emit('preview', { audit: auditOf(this.audited) });
+    if (stream) {
+      this.state = newState(args, lengthOfRun(args, rowsWanted(args)));
+      this.read = async () => {
+        const rows = await takeRows(stream, o.processing_class as Tokenizer, args, o.formatting_func);
+        return { rows, train: prepareRows('train_dataset', rows, o.processing_class as Tokenizer, args, o.formatting_func) };
+      };
+    } else emit('preview', { audit: auditOf(this.audited) });
+  }
+
+  override async train(options: Parameters<Trainer<M, Example>['train']>[0] = {}): Promise<TrainOutput> {
+    if (this.read) {
+      const { rows, train } = await this.read();
+      this.read = undefined;
+      const { parts } = this;
+      parts.train = train.rows;
+      if (!parts.prompts.length) parts.prompts = promptsOf(rows);
+      this.audited = { ...auditRows(rows, parts.tokenizer, this.args as SFTConfig, train), eval: this.audited.eval };
+      emit('preview', { audit: auditOf(this.audited) });
+      for (const change of this.relabels) this.relabel(change);
+    }
+    return super.train(options);
   }
 
   /** Changes what is learned of the rows, or which of them; the run has not begun. */
-  relabel(change: (rows: Example[], tokenizer: Tokenizer, name: string) => Example[]): void {
+  relabel(change: Relabel): void {
+    if (this.read) {
+      this.relabels.push(change);
+      return;
+    }
     const { parts } = this;
     parts.train = change(parts.train, parts.tokenizer, 'train_dataset');
     if (parts.eval) parts.eval = change(parts.eval, parts.tokenizer, 'eval_dataset');
@@ -254,27 +293,4 @@ export class SFTTrainer<
     const { hub_token: _, ...args } = Object.fromEntries(set);
     return runYaml({ model: { name, quantization: quantization_config }, peft_config, ...this.rows, args });
   }
-}
-
-/** What the first rows ask: a conversation's first question, a prompt, or the first words of a text. */
-function promptsOf(rows: Dataset, count = 2): string[] {
-  const first = [...rows.take(count)].map((row) => plainRow(row, 'text', true));
-  return first.flatMap(({ messages, prompt, text }) => {
-    const conversation: ChatMessage[] = Array.isArray(messages) ? messages : Array.isArray(prompt) ? prompt : [];
-    const content = conversation.find(({ role }) => role === 'user')?.content;
-    const question = Array.isArray(content) ? content.map((part) => part.text ?? '').join('') : content;
-    const asked = question ?? (typeof prompt === 'string' ? prompt : undefined);
-    const words = typeof text === 'string' ? text.split(/\s+/).slice(0, 12).join(' ') : '';
-    return (asked ?? words) || [];
-  });
-}
-
-/** Fails where a model is to be trained without an adapter and cannot be. */
-function checkTrainable(model: CausalLM): void {
-  const packed = model.namedParameters().size ? undefined : model.packedWeight();
-  if (packed)
-    throw new OptionError(
-      `SFTTrainer needs a peft_config (new LoraConfig({ r: 16, ... })) for this model: its weights are packed (${packed.name} as ${packed.format}) and cannot be trained themselves. ` +
-        "To train all weights, load the model with dtype: 'float32' and without quantization_config.",
-    );
 }

@@ -6,7 +6,15 @@ import { collate, textsOf } from '../../src/data/collate';
 import { PACKING, pack, unpacked } from '../../src/data/packing';
 import { type Example, prepareSft } from '../../src/data/sft';
 import * as tf from '../../src/engine/tf';
-import { AutoModelForCausalLM, Dataset, LoraConfig, SFTConfig, SFTTrainer, train_on_responses_only } from '../../src/index';
+import {
+  AutoModelForCausalLM,
+  Dataset,
+  IterableDataset,
+  LoraConfig,
+  SFTConfig,
+  SFTTrainer,
+  train_on_responses_only,
+} from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
 import type { PeftModel } from '../../src/peft/model';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
@@ -150,4 +158,49 @@ it('a function makes texts of rows; a template comes from a file, an end of text
   expect(() => new SFTTrainer({ ...options, train_dataset: chats, processing_class: own, args: named })).toThrow(
     /await clone_chat_template\(model, tokenizer, 'owner\/chat'\)/,
   );
+});
+
+it('a run takes from a stream the rows that its steps need, and learns them as rows in memory', async () => {
+  let read = 0;
+  const stream = Dataset.from_list(chats.to_list())
+    .to_iterable_dataset()
+    .repeat()
+    .map((row) => {
+      read++;
+      return row;
+    });
+  const of = (train_dataset: Dataset<{ messages: object[] }> | typeof stream, args = {}) =>
+    new SFTTrainer({
+      model,
+      processing_class: tokenizer,
+      train_dataset,
+      peft_config: new LoraConfig({ r: 2, target_modules: 'all-linear' }),
+      args: new SFTConfig({ ...quiet, output_dir: scratch('stream'), assistant_only_loss: true, ...args }),
+    });
+  const streamed = of(stream);
+  expect([read, streamed.state.max_steps]).toEqual([0, 3]);
+  await streamed.train();
+  expect(read).toBe(6);
+  const inMemory = of(chats);
+  await inMemory.train();
+  expect(losses(streamed)).toEqual(losses(inMemory));
+  const packed = of(stream, { packing: true, max_length: 64 });
+  await packed.train();
+  const rows = (packed as unknown as { parts: { train: Example[] } }).parts.train;
+  expect(rows.length).toBeGreaterThanOrEqual(6);
+  expect(rows.every((row) => row.input_ids.length <= 64)).toBe(true);
+  expect(() => of(stream, { max_steps: -1 })).toThrow(/train_dataset is a stream.*max_steps/);
+  const texts = IterableDataset.from_generator(function* () {
+    for (let i = 0; ; i++) yield { text: `[INST] ${i} [/INST] It is ${i}.` };
+  });
+  const responses = new SFTTrainer({
+    model,
+    processing_class: tokenizer,
+    train_dataset: texts,
+    peft_config: new LoraConfig({ r: 2 }),
+    args: new SFTConfig({ ...quiet, output_dir: scratch('stream') }),
+  });
+  train_on_responses_only(responses, llama2);
+  await responses.train();
+  expect(learned(responses)[0]).toBe(' It is 0.<|im_end|>');
 });
