@@ -79,7 +79,7 @@ def harness(given):
                 "base_url": given["url"] + "/v1/completions",
                 "tokenizer_backend": "huggingface",
                 "tokenizer": given["folder"],
-                "num_concurrent": 4,
+                "num_concurrent": 2,
                 "max_length": 512,
             },
         ),

