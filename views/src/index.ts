@@ -89,6 +89,7 @@ export {
 } from './run';
 export { savedRun } from './saved_run';
 export { decodePoints, encodePoints, figure, MAX_POINTS, movingAverage, type Point, thin } from './series';
+export { type ServingData, servingSpec } from './serving';
 export { type LowRankUpdate, overlap, singularValues } from './spectrum';
 export { runSvg } from './svg';
 export {
