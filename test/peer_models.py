@@ -289,8 +289,20 @@ def generated(data):
     return results
 
 
+def padded(data):
+    """Logits of rows with padding, positions counted as generate() counts them."""
+    results = []
+    for case in data["cases"]:
+        ids, mask = torch.tensor(case["ids"]), torch.tensor(case["mask"])
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        with torch.no_grad():
+            logits = AutoModelForCausalLM.from_pretrained(case["model"]).eval()(input_ids=ids, attention_mask=mask, position_ids=positions).logits
+        results.append(logits.flatten().tolist())
+    return results
+
+
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
     torch.set_num_threads(os.cpu_count())
-    tasks = {"keys": keys, "folders": folders, "ggufs": ggufs, "processed": processed, "generated": generated}
+    tasks = {"keys": keys, "folders": folders, "ggufs": ggufs, "processed": processed, "padded": padded, "generated": generated}
     json.dump(tasks[task](json.load(open(source))), open(target, "w"))

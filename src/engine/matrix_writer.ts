@@ -21,7 +21,8 @@ export class MatrixWriter {
     const [rows, columns] = shape;
     if (!isNative() || !(format.native || !format.tail)) return;
     this.handle = emptyBytes(matrixBytes(format, rows, columns));
-    if (format.tail) this.scales = tf.keep(tf.zeros([(rows * columns) / format.block]));
+    // Not tf.zeros, whose values are made in JavaScript first and wait there for its collector.
+    if (format.tail) this.scales = tf.keep(tf.fill([(rows * columns) / format.block], 0));
   }
 
   /** The next rows, `bytes` as another format has them. */

@@ -14,6 +14,7 @@ import type { Tokenizer } from '../tokenizers/tokenizer';
 import type { ModelConfig } from './config';
 import type { Decoder, ForwardOptions } from './decoder';
 import { type GgufExport, ggufPlaces, saveGguf } from './gguf_export';
+import { withoutPadding } from './padding';
 import { PretrainedModel } from './pretrained';
 import { HEAD, type WeightSource } from './source';
 
@@ -73,10 +74,19 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
     return this.decoder.plan(this.lm_head);
   }
 
-  /** Logits of every position: ids int32 [batch, seq] -> [batch, seq, vocabulary]. Large: training never builds them. */
-  forward(ids: tf.Tensor2D): tf.Tensor3D {
+  /**
+   * Logits of every position: ids int32 [batch, seq] -> [batch, seq, vocabulary]. Large: training never builds them. `attention_mask` [batch, seq]
+   * has a 0 where there is padding, on whichever side: nothing sees it, positions are counted without it, and its logits are 0.
+   */
+  forward(ids: tf.Tensor2D, attention_mask?: tf.Tensor2D): tf.Tensor3D {
     const [batch, seq] = ids.shape;
-    return tf.tidy(() => this.logits(this.hidden(ids).reshape([batch * seq, -1])).reshape([batch, seq, -1]));
+    return tf.tidy(() => {
+      if (!attention_mask) return this.logits(this.hidden(ids).reshape([batch * seq, -1])).reshape([batch, seq, -1]);
+      const { row, lengths, places } = withoutPadding(ids, attention_mask);
+      const hidden = this.hidden(row, { layout: { lengths } });
+      const logits = this.logits(tf.reshape(hidden, [places.shape[0], -1]));
+      return tf.scatterND(places, logits, [batch * seq, logits.shape[1]]).reshape([batch, seq, -1]);
+    });
   }
 
   /**

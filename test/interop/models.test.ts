@@ -138,6 +138,35 @@ it('random models of each architecture: logits within 1e-4 of transformers, toke
     expect(worst(theirs, ours[i]), `saved again: ${readFileSync(join(resaved[i].model, 'config.json'), 'utf8')}`).toBeLessThan(1e-4);
 });
 
+it('rows padded on either side have the logits of transformers where there is no padding', async () => {
+  const chosen = cases.filter(({ config, seed }, i) => seed === 3 && cases[i + 1]?.config.model_type !== config.model_type);
+  const sides = { left: [0, 0, 0, 1, 1, 1, 1, 1], right: [1, 1, 1, 1, 1, 1, 0, 0] };
+  const padded = chosen.flatMap(({ folder }) =>
+    Object.values(sides).map((mask) => ({ model: folder, ids: IDS, mask: [Array(8).fill(1), mask] })),
+  );
+  const theirs = peer<number[][]>('padded', { cases: padded }, 'peer_models.py');
+  for (const [i, { model: folder, mask }] of padded.entries()) {
+    const what = JSON.stringify(chosen[Math.floor(i / 2)].config);
+    const model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+    const [ids, seen] = [IDS, mask].map((rows) => tf.tensor2d(rows, [2, 8], 'int32'));
+    const logits = tf.tidy(() => model.forward(ids, seen).dataSync()) as Float32Array;
+    const words = logits.length / 16;
+    for (const [at, is] of mask.flat().entries()) {
+      const own = logits.slice(at * words, (at + 1) * words);
+      expect(worst(is ? theirs[i].slice(at * words, (at + 1) * words) : Array(words).fill(0), own), `token ${at}, ${what}`).toBeLessThan(
+        1e-4,
+      );
+    }
+    model.dispose();
+  }
+  const model = await AutoModelForCausalLM.from_pretrained(chosen[0].folder, { progress: false });
+  const ids = tf.tensor2d(IDS, [2, 8], 'int32');
+  expect(() => model.forward(ids, tf.ones([2, 7]) as tf.Tensor2D)).toThrow(/attention_mask is \[2,7\], but the ids are \[2,8\]/);
+  expect(() => model.forward(ids, tf.fill([2, 8], 2) as tf.Tensor2D)).toThrow(/has the value 2/);
+  expect(() => model.forward(ids, tf.zeros([2, 8]) as tf.Tensor2D)).toThrow(/leaves no token/);
+  model.dispose();
+});
+
 it('GGUF files of each architecture have the logits of the models in them', async () => {
   const files = Object.entries(ARCHITECTURES).flatMap(([model_type, { ggufs = [] }]) =>
     ggufs.map((gguf) => ({

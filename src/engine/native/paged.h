@@ -44,12 +44,11 @@ inline void* mapPaged(const std::string& folder, size_t bytes) {
 #endif
 }
 
-// Zeros that take no memory while they are only read.
+// Zeros that take no memory while they are only read; null where there is no room.
 inline void* mapZeros(size_t bytes) {
 #if defined(__unix__) || defined(__APPLE__)
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) throw std::runtime_error("a mapping of " + std::to_string(bytes >> 20) + " MiB failed");
-  return memory;
+  return memory == MAP_FAILED ? nullptr : memory;
 #else
   throw std::runtime_error("zeros that take no memory are not to be had on this system");
 #endif

@@ -8,8 +8,6 @@
 namespace tunebook {
 namespace {
 
-void empty(Call& call) { call.bytes(0, call.attribute(0)); }
-
 template <TF_DataType kType, int kSize>
 void paged(Call& call) {
   const auto folder = call.input<uint8_t>(0);
@@ -21,7 +19,16 @@ void paged(Call& call) {
 
 void zeros(Call& call) {
   const size_t bytes = std::max<size_t>(1, call.attribute(0));
-  call.give(0, TF_UINT8, {static_cast<int64_t>(call.attribute(0))}, mapZeros(bytes), bytes, [](void* data, size_t size, void*) { unmapPaged(data, size); });
+  void* memory = mapZeros(bytes);
+  if (!memory) throw OutOfMemory(bytes);
+  call.give(0, TF_UINT8, {static_cast<int64_t>(call.attribute(0))}, memory, bytes, [](void* data, size_t size, void*) { unmapPaged(data, size); });
+}
+
+// Matrices have mappings of their own: among the pieces of files that go by while a model is loaded they would leave holes in the heap, which
+// no later allocation fills.
+void empty(Call& call) {
+  if (call.attribute(0) < (128 << 10)) call.bytes(0, call.attribute(0));
+  else zeros(call);
 }
 
 void copy(Call& call) {
