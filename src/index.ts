@@ -18,6 +18,8 @@ export { type DatasetDict, type IterableDatasetDict, load_dataset } from './data
 export { type BackendInfo, backend, startBackend } from './engine/backend';
 export { memoryUsage } from './engine/memory';
 export { Profile, peakGflops, profiled } from './engine/profile';
+/** tfjs on the backend that the library runs on: tensors and ops for cells of one's own. */
+export * as tf from './engine/tf';
 export { classify } from './evaluate/classify';
 export { type Comparison, compare } from './evaluate/compare';
 export { fewShot } from './evaluate/few_shot';
@@ -31,6 +33,7 @@ export { bootstrap, type Interval, type McNemar, mcnemar } from './evaluate/stat
 export { generate } from './generate/generate';
 export { GenerationConfig } from './generate/generation_config';
 export { AsyncTextIteratorStreamer, TextStreamer } from './generate/streamer';
+export * as check from './lessons/check';
 export { AutoConfig, AutoModelForCausalLM, AutoTokenizer } from './models/auto';
 export { clone_chat_template } from './models/chat_setup';
 export { AutoModelForSequenceClassification } from './models/sequence_classification';
@@ -52,6 +55,7 @@ export { get_peft_model, PeftModel } from './peft/model';
 export { OFTConfig } from './peft/oft';
 export { PromptTuningConfig } from './peft/prompt_tuning';
 export { VeraConfig } from './peft/vera';
+export { get_peft_model_state_dict } from './peft/state_dict';
 export { pipeline } from './pipelines/text_generation';
 export { BitsAndBytesConfig } from './quantize';
 export { type Measured, Measurement, type MeasureOptions, measure } from './serve/measure';

@@ -21,6 +21,7 @@ const ROWS = [
   ['trainers'],
   ['notebook'],
   ['serve'],
+  ['lessons'],
   ['cli'],
 ];
 const src = resolve(__dirname, '../src');

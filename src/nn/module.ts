@@ -1,4 +1,6 @@
 import { inspect } from 'node:util';
+import { nearest, OptionError } from '../core/errors';
+import { show } from '../core/options';
 import { DISPLAY, preHtml, type Shown } from '../core/shown';
 import * as tf from '../engine/tf';
 import { Weight } from '../engine/weights';
@@ -27,6 +29,14 @@ export class Parameter {
   dispose(): void {
     this.tensor.dispose();
   }
+}
+
+function missing(what: string, target: string, names: Iterable<string>): never {
+  const known = [...names];
+  const near = nearest(target, known);
+  throw new OptionError(
+    `There is no ${what} ${show(target)} here.${near ? ` Did you mean ${show(near)}?` : ` There are ${known.length}, such as ${show(known.at(-1))}.`}`,
+  );
 }
 
 /** A matrix of a model: frozen and packed, or a parameter. */
@@ -156,6 +166,22 @@ export abstract class Module {
   *namedTensors(): Generator<[name: string, tensor: Matrix, turned: boolean]> {
     for (const [path, module] of this.namedModules())
       for (const [name, tensor] of module.ownTensors()) yield [path ? `${path}.${name}` : name, tensor, module.turned(name)];
+  }
+
+  /** The module at a path below this one, as torch has it: `model.get_submodule('model.layers.0.self_attn.q_proj')`. */
+  get_submodule(target: string): Module {
+    const found = new Map(this.namedModules());
+    return found.get(target) ?? missing('module', target, found.keys());
+  }
+
+  /**
+   * The values of a tensor of this module or one below it, by its name: `model.get_parameter('model.layers.0.self_attn.q_proj.weight')`,
+   * [out, in]. A packed one is unpacked to fp32. It is the caller's, to be disposed.
+   */
+  get_parameter(target: string): tf.Tensor {
+    const found = new Map([...this.namedTensors()].map(([name, tensor]) => [name, tensor]));
+    const tensor = found.get(target) ?? missing('tensor', target, found.keys());
+    return tensor instanceof Parameter ? tensor.tensor.clone() : tensor.dequantize();
   }
 
   /**
