@@ -16,6 +16,7 @@ export { Dataset } from './data/dataset';
 export { IterableDataset } from './data/iterable_dataset';
 export { type DatasetDict, type IterableDatasetDict, load_dataset } from './data/load_dataset';
 export { type BackendInfo, backend, startBackend } from './engine/backend';
+export { svd } from './engine/decompose';
 export { memoryUsage } from './engine/memory';
 export { Profile, peakGflops, profiled } from './engine/profile';
 /** tfjs on the backend that the library runs on: tensors and ops for cells of one's own. */
@@ -54,8 +55,8 @@ export { MissConfig } from './peft/miss';
 export { get_peft_model, PeftModel } from './peft/model';
 export { OFTConfig } from './peft/oft';
 export { PromptTuningConfig } from './peft/prompt_tuning';
-export { VeraConfig } from './peft/vera';
 export { get_peft_model_state_dict } from './peft/state_dict';
+export { VeraConfig } from './peft/vera';
 export { pipeline } from './pipelines/text_generation';
 export { BitsAndBytesConfig } from './quantize';
 export { type Measured, Measurement, type MeasureOptions, measure } from './serve/measure';
