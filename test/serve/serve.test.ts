@@ -1,6 +1,7 @@
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { OptionError, serve } from '../../src/index';
+import { DISPLAY } from '../../src/core/shown';
+import { measure, OptionError, serve } from '../../src/index';
 import { tokenText } from '../../src/serve/logprobs';
 import type { Server } from '../../src/serve/serve';
 import { tinyTokenizer } from '../tiny';
@@ -321,6 +322,37 @@ it('embeds texts by what is asked for', async () => {
   expect(few.data[0].embedding).toHaveLength(4);
   const other = await client.embeddings.create({ model: 'one', input: 'Hello' });
   expect(other.data[0].embedding).not.toEqual(data[0].embedding);
+});
+
+describe('measure', () => {
+  it('counts what a server writes, with as many clients as are asked for, as table and chart', async () => {
+    const before = Number(/^tunebook_generation_tokens_total (\S+)/m.exec(await (await fetch(`${server.url}/metrics`)).text())?.[1]);
+    const found = await measure(server, { clients: [1, 3], requests: 2, max_tokens: 5 });
+    const after = Number(/^tunebook_generation_tokens_total (\S+)/m.exec(await (await fetch(`${server.url}/metrics`)).text())?.[1]);
+    // One to begin with, then 2 of one client and 6 of three.
+    expect(after - before).toBe(5 * (1 + 2 + 6));
+    expect(found.model).toBe('tiny');
+    expect(found.rows.map(({ clients }) => clients)).toEqual([1, 3]);
+    for (const row of found.rows) {
+      expect(row.tokens_per_second / row.requests_per_second).toBeCloseTo(5, 6);
+      expect(row.first_token_ms).toBeGreaterThan(0);
+      expect(row.peak_memory_mib).toBeGreaterThan(10);
+    }
+    const shown = await found[DISPLAY]();
+    expect(shown['text/html']).toContain('tokens_per_second');
+    expect(
+      Buffer.from(shown['image/png'] as string, 'base64')
+        .subarray(1, 4)
+        .toString(),
+    ).toBe('PNG');
+  });
+
+  it('says where nothing answers, or what was refused', async () => {
+    await expect(measure('http://127.0.0.1:9')).rejects.toThrow(/does not answer/);
+    await expect(measure(server, { model: 'none' })).rejects.toThrow(/404/);
+    await expect(measure('127.0.0.1')).rejects.toThrow(OptionError);
+    await expect(measure(server, { clients: [0] })).rejects.toThrow(/clients/);
+  });
 });
 
 describe('what cannot be is refused', () => {
