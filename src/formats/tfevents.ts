@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { appendFileSync, mkdirSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 
@@ -46,12 +46,18 @@ function recordOf(data: Buffer): Buffer {
 /** Writes scalars as TensorBoard reads them (tensorflow.Event protocol buffers in a record file), each as soon as it is there. */
 export class EventFile {
   readonly path: string;
+  private readonly file: number;
 
   constructor(folder: string) {
     mkdirSync(folder, { recursive: true });
     const unique = `${Math.floor(Date.now() / 1000)}.${hostname()}.${process.pid}.${randomBytes(2).toString('hex')}`;
     this.path = join(folder, `events.out.tfevents.${unique}`);
+    this.file = openSync(this.path, 'a');
     this.write(block(3, Buffer.from('brain.Event:2')));
+  }
+
+  close(): void {
+    closeSync(this.file);
   }
 
   /** A text, as torch's SummaryWriter writes one: a tensor of one string that the text plugin shows. */
@@ -91,6 +97,6 @@ export class EventFile {
   }
 
   private write(event: Buffer): void {
-    appendFileSync(this.path, recordOf(Buffer.concat([field(1, 1, double(Date.now() / 1000)), event])));
+    writeSync(this.file, recordOf(Buffer.concat([field(1, 1, double(Date.now() / 1000)), event])));
   }
 }

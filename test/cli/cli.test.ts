@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { inspect } from 'node:util';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands';
 import { main } from '../../src/cli/main';
@@ -223,6 +224,10 @@ describe('toYaml', () => {
     expect(yaml).toContain('peft_config:\n  peft_type: IA3\n');
     expect(yaml).toMatch(/^# The rows were made in code/);
     expect(yaml).not.toContain('hf_secret');
+    // Rows of several sets, some kept for evaluation; a column's name is what its set calls it.
+    const part = { path: at('rows.jsonl'), split: 'train[:50%]', columns: ['messages'] };
+    const mixed = `${yaml}datasets: ${JSON.stringify([part, { path: 'json', data_files: at('rows.jsonl') }])}\ntest_split_size: 2\neval_strategy: epoch\n`;
+    expect(await SFTTrainer.fromYaml(mixed).then((one) => inspect(one))).toMatch(/train_rows: 10,\s+eval_rows: 2/);
     const back = await SFTTrainer.fromYaml(`${yaml}dataset_name: ${at('rows.jsonl')}\n`);
     expect(back.toYaml()).toContain('peft_config:\n  peft_type: IA3\n');
   });

@@ -93,6 +93,28 @@ it('a run that is stopped ends alone; a run that fails is told, and the others g
   expect(found.data.status).toBe('finished');
 });
 
+it('an interrupt ends the sweep after its step, saved; called again it goes on there', async () => {
+  const config = args({ max_steps: 6 });
+  let interrupts = true;
+  const once = {
+    on_step_end: (_: unknown, { global_step }: { global_step: number }) => interrupts && global_step === 3 && process.emit('SIGINT'),
+  };
+  const options = { base: await base({ args: config, callbacks: [once as never] }), vary: { r: [1, 4] } };
+  const first = await sweep(options);
+  expect(first.data.status).toBe('stopped');
+  expect(first.runs.map(({ status, step }) => [status, step])).toEqual([
+    ['running', 3],
+    ['waiting', 0],
+  ]);
+  interrupts = false;
+  const second = await sweep(options);
+  expect(second.runs.map(({ status, step }) => [status, step])).toEqual(Array(2).fill(['finished', 6]));
+  const whole = await sweep({ base: await base({ args: args({ max_steps: 6 }) }), vary: { r: [1] } });
+  expect(second.runs[0].loss).toEqual(whole.runs[0].loss);
+  const third = await sweep(options);
+  expect(third.runs).toEqual(second.runs);
+});
+
 it('a sweep that is killed goes on where it was: what is finished is kept, what was trained is resumed to the bit', async () => {
   const output_dir = join(scratch('killed'), 'not', 'there', 'yet');
   const code = `

@@ -34,6 +34,7 @@ export class TensorBoardCallback extends TrainerCallback {
 
   override on_train_begin(args: TrainingOptions, { global_step: step }: TrainerState, _: TrainerControl, { model }: CallbackContext): void {
     const { output_dir, logging_dir } = args;
+    this.file?.close(); // of a run that failed
     this.file = new EventFile(logging_dir ?? process.env.TENSORBOARD_LOGGING_DIR ?? join(output_dir, 'runs', runFolder()));
     Object.assign(this, { began: performance.now(), spent: 0 });
     this.file.text(step, 'args', JSON.stringify(withoutToken(args), null, 2));
@@ -48,8 +49,15 @@ export class TensorBoardCallback extends TrainerCallback {
     return this.histograms(global_step, model);
   }
 
-  override on_train_end(_: TrainingOptions, { global_step }: TrainerState, __: TrainerControl, { model }: CallbackContext): Promise<void> {
-    return this.histograms(global_step, model);
+  override async on_train_end(
+    _: TrainingOptions,
+    { global_step }: TrainerState,
+    __: TrainerControl,
+    { model }: CallbackContext,
+  ): Promise<void> {
+    await this.histograms(global_step, model);
+    this.file?.close();
+    this.file = undefined;
   }
 
   /** The values of every trained tensor, as far as there is time for it; the first set of a run is always there. */

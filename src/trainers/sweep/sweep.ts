@@ -192,7 +192,7 @@ class Sweep {
       for (const [i, row] of this.data.runs.entries()) {
         if (['finished', 'stopped'].includes(row.status)) continue;
         kept?.back();
-        await unsaid(i ? ['show'] : [], () => this.one(row, this.variants[i]));
+        await unsaid(i ? ['preview', 'show'] : [], () => this.one(row, this.variants[i]));
         await saveSweep(this.data);
         if (this.interrupted) break;
       }
