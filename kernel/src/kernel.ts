@@ -16,6 +16,8 @@ interface Shell {
   current?: Message;
   /** A cell failed: those that were sent along with it are not to be run. */
   failed?: boolean;
+  /** Not to be run: sent along with a cell that was told to end. Their senders hear so when it is over, or a page would take it for over too. */
+  dropped: Message[];
 }
 
 const INFO = {
@@ -44,7 +46,7 @@ export class Kernel {
   private readonly session: Session;
   private readonly history = new History();
   private readonly journal: Journal;
-  private readonly shells = new Map<string | null, Shell>([[null, { queue: [], working: false }]]);
+  private readonly shells = new Map<string | null, Shell>([[null, { queue: [], dropped: [], working: false }]]);
   private count = 0;
   private subshells = 0;
 
@@ -99,7 +101,8 @@ export class Kernel {
       shell.current = message;
       await this.handle('shell', message, shell);
       shell.current = undefined;
-      if (shell.failed) await this.abort(shell);
+      if (shell.failed) shell.dropped.push(...shell.queue.splice(0));
+      await this.abort(shell);
     }
     shell.working = false;
   }
@@ -120,7 +123,7 @@ export class Kernel {
           ? 'The cell that waited behind this one was not run: run it to go on.'
           : `${queue.length} cells that waited behind this one were not run: to go on, select the first of them and choose Run Selected Cell and All Below.`;
       this.session.say(current, what);
-      void this.abort(shell);
+      shell.dropped.push(...queue.splice(0));
     }
   }
 
@@ -190,7 +193,7 @@ export class Kernel {
         return { status: 'ok', restart: Boolean(content.restart) };
       case 'create_subshell_request': {
         const id = `subshell-${++this.subshells}`;
-        this.shells.set(id, { queue: [], working: false });
+        this.shells.set(id, { queue: [], dropped: [], working: false });
         return { status: 'ok', subshell_id: id };
       }
       case 'delete_subshell_request':
@@ -225,7 +228,7 @@ export class Kernel {
   /** Tells those who sent the cells behind one that failed or was stopped that they were not run. */
   private async abort(shell: Shell): Promise<void> {
     shell.failed = false;
-    for (const message of shell.queue.splice(0)) {
+    for (const message of shell.dropped.splice(0)) {
       void this.status('busy', message);
       await this.sockets.reply('shell', message, { status: 'aborted' });
       await this.status('idle', message);

@@ -348,6 +348,7 @@ class Cells(Kernel):
             while len(replies) < 3:
                 reply = self.kc.get_shell_msg(timeout=WAIT)
                 replies[reply["parent_header"]["msg_id"]] = reply["content"]
+            self.assertEqual(list(replies), ids, "a page that hears of one that was dropped takes all for over")
             self.assertEqual([replies[i]["status"] for i in ids], expected, code)
             count = replies[ids[0]]["execution_count"]
             reply, _ = self.run_cell("1")

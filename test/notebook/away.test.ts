@@ -130,11 +130,20 @@ browserIt('Stop and save under Run All: what waits is not run, and the text says
   await kernelIs(page, 'Idle');
   await command(page, 'notebook:run-all-cells');
   await textIs(page, inCell(1, HEADING), /all: training, step \d+ of/);
+  const watch = () => {
+    const seen: unknown[] = [];
+    const prompt = document.querySelectorAll('.jp-Notebook .jp-InputPrompt')[1];
+    new MutationObserver(() => seen.push(prompt.textContent)).observe(prompt, { childList: true, subtree: true, characterData: true });
+    return Object.assign(window, { seen }) && undefined;
+  };
+  await page.evaluate(watch);
   await press(page, 'Stop and save', /stopped after step \d+; saved/i);
   await kernelIs(page, 'Idle');
+  const seen = await page.evaluate(() => (window as any).seen);
   await textIs(page, inCell(1, '.jp-OutputArea'), /go on with trainer\.train\(\{ resume_from_checkpoint: true \}\)/);
   await textIs(page, inCell(1, '.jp-OutputArea'), /2 cells that waited behind this one were not run: to go on, select the first/);
   expect(await page.locator('.jp-Notebook .jp-InputPrompt').allTextContents()).toEqual(['[1]:', '[2]:', '[ ]:', '[ ]:']);
+  expect(seen, 'a cell that ends its step is not shown as over').not.toContain('[ ]:');
   await page.screenshot({ path: join(shots, 'stopped-all.png') });
   await page.click(inCell(2, '.jp-InputArea-editor'));
   await command(page, 'notebook:run-all-below');
