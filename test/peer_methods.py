@@ -69,7 +69,27 @@ def methods_loaded(data):
     return results
 
 
+def combined(data):
+    """Logits of two LoRA adapters that PEFT works into one in several ways, and of a LoHa adapter that it makes LoRA of."""
+    from peft import PeftModel, convert_to_lora, set_peft_model_state_dict, get_peft_model
+
+    peft = PeftModel.from_pretrained(load(data["model"]), data["one"], adapter_name="one")
+    peft.load_adapter(data["two"], "two")
+    results = {"combined": [], "converted": []}
+    for i, (weights, options) in enumerate(data["cases"]):
+        peft.add_weighted_adapter(["one", "two"], weights, f"both{i}", **options)
+        peft.set_adapter(f"both{i}")
+        results["combined"].append(logits_of(peft, data["ids"]))
+    for rank in (3, 0.8):
+        other = PeftModel.from_pretrained(load(data["model"]), data["loha"])
+        config, tensors = convert_to_lora(other, rank)
+        lora = get_peft_model(load(data["model"]), config)
+        set_peft_model_state_dict(lora, tensors)
+        results["converted"].append(logits_of(lora, data["ids"]))
+    return results
+
+
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]
-    result = {t.__name__: t for t in (methods_saved, methods_loaded)}[task](json.load(open(source)))
+    result = {t.__name__: t for t in (methods_saved, methods_loaded, combined)}[task](json.load(open(source)))
     json.dump(result, open(target, "w"))

@@ -2,19 +2,8 @@ import { OptionError } from '../core/errors';
 import { show } from '../core/options';
 import * as tf from '../engine/tf';
 import { Linear, Parameter } from '../nn';
-import { bracketed } from '../nn/printed';
-import {
-  type Applied,
-  areNames,
-  type BaseModel,
-  COMMON,
-  type CommonOptions,
-  ModuleAdapter,
-  type OptionsSpec,
-  PeftConfig,
-  type Term,
-} from './method';
-import { parameterDict } from './printed';
+import { LinearTerm } from './linear_term';
+import { type Applied, areNames, type BaseModel, COMMON, type CommonOptions, ModuleAdapter, type OptionsSpec, PeftConfig } from './method';
 import { checkTargets, matcher, NO_TARGETS, type Targets, targetLayers, type Usual } from './targets';
 
 const QUERIES = ['q_proj', 'v_proj', 'down_proj'];
@@ -84,33 +73,12 @@ export class IA3Config extends PeftConfig<IA3Options> {
         );
       const shape: [number, number] = isInner(path) ? [1, layer.inFeatures] : [layer.outFeatures, 1];
       const first = Float32Array.from({ length: shape[0] * shape[1] }, () => (this.init_ia3_weights ? 1 : random.normal()));
-      return [path, { module: layer, term: new Scale(layer, new Parameter(tf.keep(tf.tensor2d(first, shape)))) }] as const;
+      const l = new Parameter(tf.keep(tf.tensor2d(first, shape)));
+      return [
+        path,
+        { module: layer, term: new LinearTerm(layer, { ia3_l: l }, { scale: l }, { name: 'Linear', parts: { ia3_l: l } }) },
+      ] as const;
     });
     return new ModuleAdapter(new Map(terms));
-  }
-}
-
-/** A vector that scales one layer. */
-class Scale implements Term {
-  readonly parameters: Record<string, Parameter>;
-
-  constructor(
-    private readonly layer: Linear,
-    private readonly l: Parameter,
-  ) {
-    this.parameters = { ia3_l: l };
-  }
-
-  attach(): void {
-    this.layer.scales = [...this.layer.scales, this.l];
-  }
-
-  detach(): void {
-    this.layer.scales = this.layer.scales.filter((l) => l !== this.l);
-  }
-
-  printed(base: string, terms: readonly (readonly [string, Term])[]): string {
-    const vectors = terms.flatMap(([name, term]) => (term instanceof Scale ? [[name, term.l] as const] : []));
-    return bracketed('Linear', [`(base_layer): ${base}`, `(ia3_l): ${parameterDict(vectors)}`]);
   }
 }

@@ -40,10 +40,15 @@ export class LinearTerm implements Term {
     return Boolean(scale || beside || rest);
   }
 
-  /** What it adds to its layer's matrix, where it does nothing else. */
-  get added(): Standing | undefined {
-    const { pair, beside, scale, rest } = this.its;
-    return scale || rest || beside?.turns || beside?.bias ? undefined : { pair, beside };
+  /** What it puts beside its layer. */
+  get standing(): Standing {
+    return this.its;
+  }
+
+  /** Whether it changes what its layer's bias adds. */
+  get movesBias(): boolean {
+    const { scale, beside } = this.its;
+    return Boolean(beside?.bias || (scale && !scale.sparesBias && scale.shape[1] === 1 && (this.layer as Linear).bias));
   }
 
   attach(): void {

@@ -18,6 +18,7 @@ import {
   TiedLinear,
 } from '../nn';
 import { type BitsAndBytesConfig, bf16, f32 } from '../quantize';
+import type { Standing } from './linear_term';
 import type { BaseModel, Pack } from './method';
 import { isAdaptable } from './targets';
 
@@ -50,6 +51,18 @@ function whole(layer: Layer, isTable: boolean): tf.Tensor2D {
   for (const { turns } of beside.toReversed()) if (turns) w = tf.matMul(w, matrixOf(turns, inFeatures) as tf.Tensor2D);
   for (const l of scales) w = tf.mul(w, l.tensor);
   return w;
+}
+
+/** What one term alone changes of a layer's own matrix; `rest` stands in the place of that where it is given. */
+export function addedBy(layer: Adaptable, { pair, scale, beside, rest }: Standing): tf.Tensor2D {
+  const alone = {
+    weight: rest ?? layer.owned('weight'),
+    lowRank: pair ? [pair] : [],
+    scales: scale ? [scale] : [],
+    beside: beside ? [beside] : [],
+  };
+  const { inFeatures } = layer;
+  return tf.sub(whole({ ...alone, inFeatures } as unknown as Layer, layer instanceof Embedding), plain(layer.owned('weight')));
 }
 
 /** How merged matrices are kept. */

@@ -4,13 +4,13 @@ import { readOptions, show } from '../core/options';
 import { Random } from '../core/random';
 import type { DecoderPlan } from '../engine/ops/decode';
 import { resolveAdapter } from '../hub/resolve';
-import { HUB_DEFAULTS, type HubOptions } from '../hub/settings';
+import { HUB_DEFAULTS } from '../hub/settings';
 import { type LowRank, Module, type Parameter } from '../nn';
 import { trainableText } from '../nn/printed';
+import { CombiningAdapters, type Find } from './combining';
 import { configIn, configOf } from './configs';
 import { refuseHeld, takeOff, worn } from './hold';
 import { pairsIn } from './lora_term';
-import { MergingAdapters } from './merging';
 import { type Adapter, type BaseModel, checkTask, type PeftConfig } from './method';
 import { Part } from './part';
 import { countOf } from './parts';
@@ -20,13 +20,11 @@ import { planTogether } from './slots';
 
 export type { BaseModel } from './method';
 
-type Find = Partial<HubOptions> & Record<string, unknown>;
-
 /** A model's `generate`, where it has one. */
 type Generates<M> = M extends { generate: infer G } ? G : never;
 
 /** A frozen base model with one or more adapters, of any methods, by name; those that are active answer and are trained. */
-export class PeftModel<M extends BaseModel = BaseModel> extends MergingAdapters<M> {
+export class PeftModel<M extends BaseModel = BaseModel> extends CombiningAdapters<M> {
   /** Puts a fresh adapter beside the modules that the config names, in the place of what the model wears. */
   static attach<M extends BaseModel>(model: M, config: PeftConfig, seed: number): PeftModel<M> {
     const before = takeOff(model);

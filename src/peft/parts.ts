@@ -36,6 +36,12 @@ export class Parts {
     this.all.set(name, part);
   }
 
+  /** Calls one by another name; it is active under neither. */
+  rename(name: string, to: string): void {
+    this.all.set(to, this.get(name));
+    this.all.delete(name);
+  }
+
   /** Takes one off and frees it. */
   delete(name: string): void {
     const part = this.get(name);

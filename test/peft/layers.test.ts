@@ -141,7 +141,7 @@ it('new configs are refused with what is wrong', () => {
   const refuses = (options: object, error: RegExp) =>
     expect(() => new LoraConfig(options as Record<string, unknown>), JSON.stringify(options)).toThrow(error);
   for (const init_lora_weights of ['eva', 'corda', 'pissa_niter', 'anything', 3, null])
-    refuses({ init_lora_weights }, /init_lora_weights = .* is not an initialisation that tunebook has: true, false and 'gaussian'/);
+    refuses({ init_lora_weights }, /init_lora_weights = .* is not an initialisation that tunebook has: true, false, 'gaussian', 'pissa'/);
   expect(new LoraConfig({ init_lora_weights: 'Gaussian' as 'gaussian' }).init_lora_weights).toBe('Gaussian');
   refuses({ init_lora_weights: 'orthogonal', r: 3 }, /takes an even rank, but r is 3/);
   refuses({ lora_bias: true, use_dora: true }, /lora_bias = true does not go with use_dora/);

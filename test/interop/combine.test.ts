@@ -1,0 +1,126 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import * as tf from '../../src/engine/tf';
+import { AutoModelForCausalLM, get_peft_model, PeftModel } from '../../src/index';
+import type { CausalLM } from '../../src/models/causal_lm';
+import { peer } from '../peer';
+import { scratch, tinyLlama } from '../tiny';
+
+const ids = [[1, 2, 3, 4, 5, 6]];
+const one = scratch('one');
+const two = scratch('two');
+const loha = scratch('loha');
+let folder: string;
+let model: CausalLM;
+let tensors: number;
+const logits = () => tf.tidy(() => Array.from(model.forward(tf.tensor2d(ids, [1, 6], 'int32')).dataSync()));
+const worst = (a: number[], b: number[]) => Math.max(...a.map((v, i) => Math.abs(v - b[i])));
+
+/** How two adapters become one: weights, and options. */
+const CASES: [number[], Record<string, unknown>][] = [
+  [[0.7, 0.5], { combination_type: 'linear' }],
+  [[0.7, -0.5], { combination_type: 'linear' }],
+  [[0.7, -0.5], {}],
+  [[0.7, 0.5], { combination_type: 'svd', svd_rank: 2 }],
+  [[0.7, -0.5], { combination_type: 'cat' }],
+  [[0.7, 0.5], { combination_type: 'ties', density: 0.4 }],
+  [[0.7, 0.5], { combination_type: 'ties', density: 0.4, majority_sign_method: 'frequency' }],
+  [[0.7, 0.5], { combination_type: 'ties_svd', density: 0.4 }],
+  [[0.7, 0.5], { combination_type: 'magnitude_prune', density: 0.6 }],
+  [[0.7, 0.5], { combination_type: 'magnitude_prune_svd', density: 0.6 }],
+  [[0.7, 0.5], { combination_type: 'dare_linear', density: 1 }],
+  [[0.7, 0.5], { combination_type: 'dare_ties_svd', density: 1 }],
+];
+
+beforeAll(async () => {
+  folder = await tinyLlama(8);
+  model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+  tensors = tf.memory().numTensors;
+  let seed = 1;
+  const make = async (to: string, config: object) => {
+    const peft = get_peft_model(model, config as never);
+    for (const p of peft.namedParameters().values())
+      p.assign(tf.keep(tf.tidy(() => tf.add(p.tensor, tf.randomNormal(p.shape, 0, 0.2, 'float32', seed++)))));
+    await peft.save_pretrained(to);
+    peft.unload();
+  };
+  await make(one, { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: ['q_proj', 'v_proj'] });
+  await make(two, { peft_type: 'LORA', r: 4, lora_alpha: 4, target_modules: ['v_proj', 'down_proj'] });
+  await make(loha, { peft_type: 'LOHA', r: 2, target_modules: ['q_proj', 'down_proj'] });
+});
+afterAll(() => model.dispose());
+
+it('adapters are worked into one as in PEFT, and one of another method into LoRA', async () => {
+  const theirs = peer<{ combined: number[][]; converted: number[][] }>(
+    'combined',
+    { model: folder, ids, one, two, loha, cases: CASES },
+    'peer_methods.py',
+  );
+  const peft = await PeftModel.from_pretrained(model, one, { adapter_name: 'one' });
+  await peft.load_adapter(two, 'two');
+  for (const [i, [weights, options]] of CASES.entries()) {
+    peft.add_weighted_adapter(['one', 'two'], weights, 'both', options);
+    peft.set_adapter('both');
+    expect(worst(logits(), theirs.combined[i]), JSON.stringify(options)).toBeLessThan(1e-4);
+    peft.delete_adapter('both');
+  }
+  peft.unload();
+  const other = await PeftModel.from_pretrained(model, loha);
+  const before = logits();
+  for (const [i, rank] of [3, 0.8].entries()) {
+    const { lost, lostBy } = other.convert_to_lora(rank);
+    other.set_adapter('lora');
+    expect(worst(logits(), theirs.converted[i]), `rank ${rank}`).toBeLessThan(1e-4);
+    if (rank < 1) for (const share of Object.values(lostBy)) expect(share).toBeLessThan(1 - rank);
+    expect(lost).toBeGreaterThan(0);
+    other.delete_adapter('lora');
+  }
+  other.convert_to_lora(4); // of rank r * r, so nothing is lost
+  other.set_adapter('lora');
+  expect(worst(logits(), before)).toBeLessThan(1e-4);
+  other.unload();
+  expect(tf.memory().numTensors).toBe(tensors);
+});
+
+it('what dare leaves out is made up for by what stays', () => {
+  const peft = get_peft_model(model, { peft_type: 'LORA', r: 4, target_modules: ['q_proj'] } as never);
+  for (const p of peft.namedParameters().values()) p.assign(tf.keep(tf.ones(p.shape)));
+  peft.add_adapter('other', { peft_type: 'LORA', r: 4, target_modules: ['q_proj'] } as never);
+  peft.add_weighted_adapter(['default', 'other'], [1, 0], 'both', { combination_type: 'dare_linear', density: 0.5 });
+  peft.set_adapter('both');
+  const values = [...peft.namedParameters().values()].flatMap(({ tensor }) => Array.from(tensor.dataSync(), (v) => v * Math.sqrt(2)));
+  expect(values.every((v) => v === 0 || Math.abs(v / values.find(Boolean)! - 1) < 1e-5)).toBe(true);
+  const share = values.filter(Boolean).length / values.length;
+  expect(share).toBeGreaterThan(0.4);
+  expect(share).toBeLessThan(0.6);
+  peft.unload();
+});
+
+it('an adapter is exchanged where it stands; what cannot be combined is refused', async () => {
+  const peft = await PeftModel.from_pretrained(model, one);
+  const first = logits();
+  await peft.hotswap_adapter(two);
+  const second = logits();
+  expect(worst(first, second)).toBeGreaterThan(1e-2);
+  expect(peft.active_adapters).toEqual(['default']);
+  await expect(peft.hotswap_adapter(loha)).rejects.toThrow(/'default' is of 'LORA', but .* of 'LOHA'. Use load_adapter/);
+  expect(logits()).toEqual(second);
+  await peft.hotswap_adapter(one);
+  expect(logits()).toEqual(first);
+  await peft.load_adapter(loha, 'loha');
+  peft.add_adapter('small', { peft_type: 'LORA', r: 2, target_modules: ['q_proj'] } as never);
+  const refuses = (names: string[], weights: number[], options: object, error: RegExp) =>
+    expect(() => peft.add_weighted_adapter(names, weights, 'new', options as never)).toThrow(error);
+  refuses(['default', 'loha'], [1, 1], {}, /'loha' is A LoHa adapter .* convert_to_lora/);
+  refuses(['default', 'small'], [1, 1], { combination_type: 'linear' }, /ranks are 4, 2. Use 'svd' or 'cat'/);
+  refuses(['default', 'small'], [1], {}, /weights are \[1\], for 2 adapters/);
+  refuses(['default', 'small'], [1, 1], { combination_type: 'sum' }, /combination_type is 'sum'; it can be svd, linear, cat/);
+  refuses(['default', 'small'], [1, 1], { combination_type: 'ties' }, /needs a density from 0 to 1/);
+  refuses(['default', 'small'], [1, 1], { density: 0.5 }, /density has no effect with 'svd'/);
+  refuses(['default', 'nobody'], [1, 1], {}, /no adapter called 'nobody'/);
+  expect(() => peft.convert_to_lora(1000)).toThrow(/rank is 1000, but the matrix of .* Choose/);
+  expect(() => peft.convert_to_lora(0)).toThrow(/rank is 0/);
+  peft.unload();
+  const prompt = get_peft_model(model, { peft_type: 'PROMPT_TUNING', num_virtual_tokens: 3 } as never);
+  expect(() => prompt.convert_to_lora(2)).toThrow(/no update of matrices/);
+  prompt.unload();
+});
