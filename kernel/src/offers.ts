@@ -89,13 +89,12 @@ export class Offers {
     private readonly ask: (id: number, asked: Asked) => void,
   ) {}
 
-  /** `typed`: the types say what it can be; only what is an index is asked about then, which may be one of values that types do not know. */
+  /** `typed`: the types say what it can be; only values that a library knows take their place then, and no files. */
   async complete(code: string, { start, text }: Written, typed: boolean): Promise<Completion[]> {
     const asked = askedAt(code, start);
-    if (typed && asked.index === undefined) return [];
     const offered = await this.known(asked);
     const values = (offered?.values ?? []).filter((value) => value.toLowerCase().startsWith(text.toLowerCase())).slice(0, MOST);
-    const files = asked.index !== undefined || (offered && !offered.files) ? [] : filesOf(this.folder, text);
+    const files = typed || asked.index !== undefined || (offered && !offered.files) ? [] : filesOf(this.folder, text);
     const found = [...values.map((value) => [value, 'value']), ...files.map((file) => [file, 'path'])];
     return [...new Map(found.map(([value, kind]) => [value, { text: value, start, kind }])).values()];
   }

@@ -50,7 +50,7 @@ export interface Audited {
 }
 
 /** Tokens of a row that are shown, at most: its beginning and its end. */
-const SHOWN = 1200;
+const SHOWN = 600;
 const BINS = 16;
 const percent = (share: number) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
 const many = (n: number, what: string) => `${n} ${what}${n === 1 ? '' : 's'}`;

@@ -227,6 +227,7 @@ export class SFTTrainer<
     } else emit('preview', { audit: auditOf(this.audited) });
   }
 
+  /** Trains to the end, or until stopped; the rows of a stream are read first. `resume_from_checkpoint`: a path, or true for the newest checkpoint in output_dir. */
   override async train(options: Parameters<Trainer<M, Example>['train']>[0] = {}): Promise<TrainOutput> {
     if (this.read) {
       const { rows, train } = await this.read();
