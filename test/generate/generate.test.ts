@@ -3,7 +3,7 @@ import { Random } from '../../src/core/random';
 import { Handle } from '../../src/engine/backend';
 import * as tf from '../../src/engine/tf';
 import { sample } from '../../src/generate/logits';
-import { AutoModelForCausalLM, generate, pipeline, TextStreamer } from '../../src/index';
+import { AsyncTextIteratorStreamer, AutoModelForCausalLM, generate, pipeline, TextStreamer } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
 import { tinyLlama, tinyTokenizer } from '../tiny';
 
@@ -69,4 +69,67 @@ it('the pipeline answers texts and conversations and streams whole characters', 
   streamer.end();
   expect(parts.join('')).toBe('so 🙂 it\n');
   expect(parts.some((p) => p.includes('\ufffd'))).toBe(false);
+});
+
+it('pipelines take lists and stream; leaving the loop ends the answer', async () => {
+  const tokenizer = tinyTokenizer();
+  const ask = await pipeline('text-generation', model, { tokenizer });
+  const options = { max_new_tokens: 12, eos_token_id: [] };
+  const texts = ['ab', 'a longer one', 'c', 'd', 'e'];
+  const each = [];
+  for (const text of texts) each.push(await ask(text, options));
+  expect(await ask(texts, { ...options, batch_size: 2 })).toEqual(each);
+  const [[{ generated_text: chat }]] = await ask([[{ role: 'user', content: 'hi' }]], options);
+  expect(chat.map(({ role }) => role)).toEqual(['user', 'assistant']);
+  const begun = [
+    { role: 'user', content: 'hi' },
+    { role: 'assistant', content: 'So' },
+  ];
+  const [{ generated_text: continued }] = await ask(begun, options);
+  expect(continued).toHaveLength(2);
+  expect(continued[1].content.startsWith('So')).toBe(true);
+  const [{ generated_token_ids }] = await ask('ab', { ...options, return_tensors: true });
+  expect(generated_token_ids.slice(0, 2)).toEqual(tokenizer.encode('ab'));
+  expect(generated_token_ids).toHaveLength(14);
+  await expect(ask([] as string[], options)).resolves.toEqual([]);
+  await expect(ask([3] as never, options)).rejects.toThrow(/a text, a conversation/);
+
+  let streamed = '';
+  for await (const text of ask.stream('ab', options)) streamed += text;
+  expect(`ab${streamed}`).toBe(each[0][0].generated_text);
+  let count = 0;
+  const drawn = { ...options, max_new_tokens: 500, do_sample: true, temperature: 5, top_k: 0 }; // so that words end early
+  for await (const _ of ask.stream('ab', { ...drawn, on_token: () => count++ })) break;
+  expect(count).toBeLessThan(300);
+  await expect(ask.stream('ab', { temperature: 'x' as never, do_sample: true }).next()).rejects.toThrow(/temperature/);
+  const streamer = new AsyncTextIteratorStreamer(tokenizer);
+  const whole = model.generate(tokenizer.encode('ab'), { ...options, streamer });
+  let again = '';
+  for await (const text of streamer) again += text;
+  expect(again).toBe(streamed);
+  expect(await whole).toHaveLength(12);
+});
+
+it('an interrupt ends an answer within one token, alone, in a batch and in beam search', async () => {
+  const flag = new Int32Array(1);
+  const symbol = Symbol.for('tunebook.interrupt');
+  Object.assign(globalThis, { [symbol]: flag });
+  try {
+    for (const rows of [[[5, 6]], [[5, 6], [7]]]) {
+      let tokens = 0;
+      const on_token = () => {
+        if (++tokens === 3 * rows.length) flag[0] = 1;
+      };
+      await expect(generate(model, rows, { max_new_tokens: 50, eos_token_id: [], on_token })).rejects.toThrow(/interrupt/);
+      expect(tokens).toBe(3 * rows.length);
+      flag[0] = 0;
+    }
+    setTimeout(() => {
+      flag[0] = 1;
+    }, 5);
+    await expect(generate(model, [5], { max_new_tokens: 500, num_beams: 3, eos_token_id: [] })).rejects.toThrow(/interrupt/);
+  } finally {
+    Reflect.deleteProperty(globalThis, symbol);
+  }
+  expect(await generate(model, [5, 6], { max_new_tokens: 4, eos_token_id: [] })).toHaveLength(4);
 });

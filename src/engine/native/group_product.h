@@ -77,12 +77,13 @@ void codedProduct(const uint8_t* group, long inner, const int32_t* codes, const 
     Vec acc[R] = {};
     const uint8_t* block = group;
     const int32_t* x = codes;
-    const float *by = scales, *total = sums, *half = halves;
+    const float *by = scales, *total = sums;
     for (long k = 0; k < inner; k += kBlock, block += G::kBlockBytes)
-      for (int run = 0; run < G::kRuns; run++, x += kRun / 4 * T, by += T, total += T, half += T) {
+      for (int run = 0; run < G::kRuns; run++, x += kRun / 4 * T, by += T, total += T) {
         VecInt quads[8];
         G::codes(block, run, at, quads);
         if constexpr (G::kTwice) {
+          const float* half = halves + (total - sums);
           unrolled<2>([&](auto h) INLINE {
             Dots<G::kSigned, G::kWide> dots[R];
             unrolled<4>([&](auto j) INLINE { unrolled<R>([&](auto r) INLINE { dots[r].add(quads[4 * h + j], x + (4 * h + j) * T + r); }); });
