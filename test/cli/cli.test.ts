@@ -232,3 +232,19 @@ describe('toYaml', () => {
     expect(back.toYaml()).toContain('peft_config:\n  peft_type: IA3\n');
   });
 });
+
+it('serve answers until it is told to end, then ends in order', async () => {
+  let asked: Promise<unknown> | undefined;
+  const ended = await tunebook(['serve', 'model', '--port', '0', '--served-model-name', 'mine'], {
+    during: (child, said) => {
+      const url = /http:\S+\/v1/.exec(said)?.[0];
+      if (!url || asked) return;
+      const body = JSON.stringify({ model: 'mine', prompt: 'Hello', max_tokens: 2 });
+      asked = fetch(`${url}/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
+        .then((answer) => answer.json())
+        .finally(() => child.kill('SIGTERM'));
+    },
+  });
+  expect(ended).toMatchObject({ code: 0, signal: null });
+  expect(await asked).toMatchObject({ model: 'mine', object: 'text_completion' });
+});
