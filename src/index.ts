@@ -63,7 +63,10 @@ export { type Measured, Measurement, type MeasureOptions, measure } from './serv
 export { type ServeOptions, type Server, serve } from './serve/serve';
 export { TrainerCallback, TrainerControl } from './train/callbacks/callback';
 export { EarlyStoppingCallback } from './train/callbacks/early_stopping';
+export { GradualUnfreezingCallback } from './train/callbacks/gradual_unfreezing';
 export { estimate_memory, MemoryEstimate } from './train/estimate';
+export { freeze, unfreeze } from './train/freezing';
+export type { EvalPrediction } from './train/predictions';
 export type { TrainerState } from './train/state';
 export { train_on_responses_only } from './trainers/responses';
 export { SFTConfig, SFTTrainer } from './trainers/sft';

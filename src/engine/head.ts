@@ -17,6 +17,8 @@ export interface HeadAttributes {
   labels: tf.Tensor;
   /** Logits are kept between this and its negative: cap tanh(logit / cap); by default they are not. */
   cap?: number;
+  /** Told the sum of the rows' entropies, and how many have the label as their most probable word: [2], which the receiver disposes. */
+  figures?: (figures: tf.Tensor1D) => void;
 }
 
 const matrixOf = ({ weight }: HeadInputs, { frozen }: HeadAttributes) => (weight ?? frozen) as Weight | tf.Tensor;
@@ -48,8 +50,16 @@ export function headLosses(given: HeadInputs, attributes: HeadAttributes): tf.Te
   if (u && b) logits = tf.add(logits, tf.matMul(u as tf.Tensor2D, b as tf.Tensor2D, false, true));
   if (attributes.cap) logits = capped(logits, attributes.cap);
   const target = tf.sum(tf.mul(logits, tf.oneHot(attributes.labels as tf.Tensor1D, w.shape[0])), -1);
-  return tf.sub(tf.logSumExp(logits, -1), target);
+  const losses = tf.sub(tf.logSumExp(logits, -1), target);
+  attributes.figures?.(tf.keep(figuresOf(logits, attributes.labels)));
+  return losses;
 }
+
+const figuresOf = (logits: tf.Tensor, labels: tf.Tensor): tf.Tensor1D =>
+  tf.tidy(() => {
+    const entropy = tf.neg(tf.sum(tf.mul(tf.softmax(logits), tf.logSoftmax(logits))));
+    return tf.stack([entropy, tf.sum(tf.cast(tf.equal(tf.argMax(logits, -1), labels), 'float32'))]) as tf.Tensor1D;
+  });
 
 let none: Handle | undefined;
 

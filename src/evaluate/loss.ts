@@ -18,6 +18,10 @@ export interface Evaluation {
   /** e^eval_loss: among how many tokens the model is torn, on average. */
   perplexity: number;
   eval_tokens: number;
+  /** The mean entropy of the model's guesses at these tokens, in nats. */
+  eval_entropy: number;
+  /** The share of these tokens that the model holds for the most probable. */
+  eval_mean_token_accuracy: number;
   /** Seconds. */
   eval_runtime: number;
 }
@@ -29,24 +33,43 @@ export const TOKENS_AT_ONCE = 512;
 export async function meanLoss(
   model: CausalLM,
   examples: Example[],
-  { batchSize, precision = 'fp32', after }: { batchSize?: number; precision?: Precision; after?: () => Promise<void> } = {},
+  {
+    batchSize,
+    precision = 'fp32',
+    smoothing,
+    after,
+  }: { batchSize?: number; precision?: Precision; smoothing?: number; after?: () => Promise<void> } = {},
 ): Promise<Evaluation> {
   const start = performance.now();
   const total = examples.reduce((n, e) => n + labelCount(e), 0);
   if (!total) throw new DataError('There is no labelled token to evaluate on: every row is empty or fully masked.');
   const sorted = [...examples].sort((a, b) => a.input_ids.length - b.input_ids.length);
-  let sum = 0;
+  let [sum, entropy, right] = [0, 0, 0];
   for (const group of microBatches(sorted, textsOf, TOKENS_AT_ONCE, batchSize)) {
+    let told: tf.Tensor | undefined;
+    const figures = (one: tf.Tensor) => {
+      told = one;
+    };
     const losses = tf.tidy(() => {
       const { ids, layout, positions, labels } = collate(group, textsOf);
-      return withPrecision(precision, () => model.losses(ids, positions, labels, { layout }));
+      return withPrecision(precision, () => model.losses(ids, positions, labels, { layout, smoothing, figures }));
     });
     for (const loss of await take(losses)) sum += loss;
+    const [more, hits] = await take(told as tf.Tensor);
+    entropy += more;
+    right += hits;
     await turn();
     await after?.();
   }
   const eval_loss = sum / total;
-  const result = { eval_loss, perplexity: Math.exp(eval_loss), eval_tokens: total, eval_runtime: (performance.now() - start) / 1000 };
+  const result = {
+    eval_loss,
+    perplexity: Math.exp(eval_loss),
+    eval_tokens: total,
+    eval_entropy: entropy / total,
+    eval_mean_token_accuracy: right / total,
+    eval_runtime: (performance.now() - start) / 1000,
+  };
   return shownAs(result, () => figuresHtml(result));
 }
 

@@ -1,11 +1,14 @@
+import { OptionError } from '../core/errors';
 import { warnOnce } from '../core/events';
 import { readOptions } from '../core/options';
-import { capped } from '../engine/head';
+import { capped, type HeadAttributes } from '../engine/head';
 import type { DecoderPlan } from '../engine/ops/decode';
 import { denseCrossEntropy } from '../engine/ops/dense_cross_entropy';
 import { denseLosses } from '../engine/ops/dense_losses';
+import { gatherRows } from '../engine/ops/gather_rows';
 import { linearCrossEntropy } from '../engine/ops/linear_cross_entropy';
 import * as tf from '../engine/tf';
+import { Weight } from '../engine/weights';
 import { type Generated, type GenerateOptions, generate } from '../generate/generate';
 import type { Prompt, Prompts } from '../generate/prompt';
 import { Linear, Parameter, TiedLinear } from '../nn';
@@ -31,6 +34,9 @@ async function isTied(config: ModelConfig, source: WeightSource): Promise<boolea
   );
   return false;
 }
+
+/** What its losses are told beside its forward pass. `figures`: see HeadAttributes; `smoothing`: the share of each label that all words get. */
+type LossOptions = ForwardOptions & Pick<HeadAttributes, 'figures'> & { smoothing?: number };
 
 /** Logits that are in memory at once where all of a text's are looked at: 64 MiB. */
 const LOGITS_AT_ONCE = 1 << 24;
@@ -94,11 +100,15 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
    * the head runs at these alone. `gradient`: whether it will be differentiated; a head that is trained, or has an adapter, runs twice
    * then (`loss` does without).
    */
-  losses(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, options?: ForwardOptions, gradient = false): tf.Tensor1D {
-    const { x, matrix, pair, trained } = this.atHead(ids, positions, options);
-    if (gradient && (trained || pair.u))
-      return denseLosses({ x, ...trained, ...pair }, { frozen: trained ? undefined : matrix, labels, cap: this.cap }) as tf.Tensor1D;
-    return linearCrossEntropy({ x, ...pair }, { frozen: matrix, labels, gradient, cap: this.cap }) as tf.Tensor1D;
+  losses(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, options?: LossOptions, gradient = false): tf.Tensor1D {
+    const at = this.atHead(ids, positions, options);
+    const { x, matrix, pair, trained } = at;
+    const head = { labels, cap: this.cap, figures: options?.figures };
+    const losses =
+      gradient && (trained || pair.u)
+        ? denseLosses({ x, ...trained, ...pair }, { frozen: trained ? undefined : matrix, ...head })
+        : linearCrossEntropy({ x, ...pair }, { frozen: matrix, gradient, ...head });
+    return (options?.smoothing ? tf.add(losses, this.smoothed(at, labels, options.smoothing)) : losses) as tf.Tensor1D;
   }
 
   /**
@@ -125,14 +135,34 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
   }
 
   /** What is trained on: the sum of these losses times `factor`, []. */
-  loss(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, factor: number, options?: ForwardOptions): tf.Scalar {
-    const { x, matrix, pair, trained } = this.atHead(ids, positions, options);
-    if (trained || pair.u)
-      return denseCrossEntropy(
-        { x, ...trained, ...pair },
-        { frozen: trained ? undefined : matrix, labels, factor, cap: this.cap },
-      ) as tf.Scalar;
-    return tf.mul(tf.sum(linearCrossEntropy({ x }, { frozen: matrix, labels, gradient: true, cap: this.cap })), factor) as tf.Scalar;
+  loss(ids: tf.Tensor2D, positions: tf.Tensor1D, labels: tf.Tensor1D, factor: number, options?: LossOptions): tf.Scalar {
+    const at = this.atHead(ids, positions, options);
+    const { x, matrix, pair, trained } = at;
+    const head = { labels, cap: this.cap, figures: options?.figures };
+    const loss =
+      trained || pair.u
+        ? denseCrossEntropy({ x, ...trained, ...pair }, { frozen: trained ? undefined : matrix, factor, ...head })
+        : tf.mul(tf.sum(linearCrossEntropy({ x }, { frozen: matrix, gradient: true, ...head })), factor);
+    return (options?.smoothing ? tf.add(loss, tf.sum(this.smoothed(at, labels, options.smoothing * factor))) : loss) as tf.Scalar;
+  }
+
+  /**
+   * What smoothing adds to the losses, by its share: how far a label's logit is above the mean of all words', which is linear in the
+   * states, x (w_label - mean w). [labelled]
+   */
+  private smoothed({ x, matrix, pair, trained }: ReturnType<CausalLM['atHead']>, labels: tf.Tensor1D, share: number): tf.Tensor1D {
+    if (this.cap)
+      throw new OptionError(
+        "label_smoothing_factor: this model's logits are capped, which smoothing cannot be worked out beside. Set it to 0.",
+      );
+    const above = (states: tf.Tensor, of: tf.Tensor2D, isTrained: boolean) => {
+      const own = isTrained ? gatherRows(of, labels) : tf.gather(of, labels);
+      return tf.sum(tf.mul(states, tf.sub(own, tf.mean(of, 0, true))), 1);
+    };
+    const whole = (matrix instanceof Weight ? matrix.dequantize() : matrix) as tf.Tensor2D;
+    const first = above(x, trained?.weight ? (trained.weight as tf.Tensor2D) : whole, Boolean(trained));
+    const all = pair.u ? tf.add(first, above(pair.u, pair.b as tf.Tensor2D, true)) : first;
+    return tf.mul(all, share) as tf.Tensor1D;
   }
 
   private get cap(): number | undefined {

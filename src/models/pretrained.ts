@@ -190,8 +190,10 @@ export abstract class PretrainedModel<D extends Decoder = Decoder> extends Modul
     );
   }
 
-  /** Replaces the values of its trained tensors by those of a saved model of the same shape. */
+  /** Replaces the values of its tensors in fp32, those that are trained among them, by those of a saved model of the same shape. */
   restore(folder: string): Promise<void> {
-    return readParameters(join(folder, this.weightsFile), this.namedParameters());
+    const tensors = [...this.namedTensors()];
+    const parameters = tensors.flatMap(([name, t]) => (t instanceof Parameter ? [[name, t] as const] : []));
+    return readParameters(join(folder, this.weightsFile), new Map(parameters), new Set(tensors.map(([name]) => name)));
   }
 }

@@ -141,13 +141,19 @@ export class SequenceClassification<D extends Decoder = Decoder> extends Pretrai
         { read: input_ids.slice(0, this.lastOf(input_ids) + 1), input_ids, trained: input_ids.map(() => false) },
       ],
       weight: () => 1,
-      loss: ({ ids, ends, rows }, { factor, forward }) => {
+      predict: ({ input_ids }) => {
+        const ids = tf.tensor2d(input_ids, [1, input_ids.length], 'int32');
+        return tf.reshape(this.logitsAt(ids, [this.lastOf(input_ids)], { layout: { lengths: [input_ids.length] } }), [-1]);
+      },
+      label: ({ label }) => label,
+      loss: ({ ids, ends, rows }, { factor, smoothing = 0, forward }) => {
         const logits = this.logitsAt(ids, ends, forward);
         const labels = tf.tensor1d(
           rows.map(({ label }) => label),
           'int32',
         );
-        const picked = tf.sum(tf.mul(logits, tf.oneHot(labels, this.num_labels)), -1);
+        const wanted = tf.add(tf.mul(tf.oneHot(labels, this.num_labels), 1 - smoothing), smoothing / this.num_labels);
+        const picked = tf.sum(tf.mul(logits, wanted), -1);
         const sum = (x: tf.Tensor) => tf.mul(tf.sum(x), factor) as tf.Scalar;
         const right = tf.cast(tf.equal(tf.argMax(logits, -1), labels), 'float32');
         return { loss: sum(tf.sub(tf.logSumExp(logits, -1), picked)), metrics: { accuracy: sum(right) } };

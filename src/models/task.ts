@@ -11,9 +11,12 @@ export interface Task<E> {
   texts(row: E): Text[];
   /** What a row counts for in the mean over a step. */
   weight(row: E): number;
+  /** What a row is held for: logits, [classes]. */
+  predict(row: E): tf.Tensor;
+  label(row: E): number;
   /** The sum over the rows, times `factor`, and other such sums by the names they are logged under. */
   loss(
     batch: Batch & { rows: E[] },
-    options: { factor: number; forward: ForwardOptions },
+    options: { factor: number; smoothing?: number; forward: ForwardOptions },
   ): { loss: tf.Scalar; metrics?: Record<string, tf.Scalar | number> };
 }

@@ -189,15 +189,18 @@ export abstract class Module {
    * packed in 4 or 8 bits cannot be, see `packedWeight`.
    */
   requires_grad_(wanted = true): this {
-    for (const [, module] of this.namedModules())
-      for (const [name, tensor] of module.ownTensors()) {
-        if (tensor instanceof Parameter) tensor.requires_grad = wanted;
-        else if (wanted) {
-          module.swap(name, new Parameter(tf.keep(tensor.dequantize()), true, module.turned(name)));
-          module.adopt(name);
-        }
-      }
+    for (const [, module] of this.namedModules()) for (const [field] of module.ownTensors()) module.requireGrad(field, wanted);
     return this;
+  }
+
+  /** The same for its own matrix or vector in `field`. */
+  requireGrad(field: string, wanted: boolean): void {
+    const tensor = this.owned(field);
+    if (tensor instanceof Parameter) tensor.requires_grad = wanted;
+    else if (wanted) {
+      this.swap(field, new Parameter(tf.keep(tensor.dequantize()), true, this.turned(field)));
+      this.adopt(field);
+    }
   }
 
   /** The name of a matrix whose format loses what small updates add, if there is one. */

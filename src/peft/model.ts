@@ -13,7 +13,7 @@ import { refuseHeld, takeOff, worn } from './hold';
 import { pairsIn } from './lora_term';
 import { type Adapter, type BaseModel, checkTask, type PeftConfig } from './method';
 import { Part } from './part';
-import { countOf } from './parts';
+import { countOf, sizeOf } from './parts';
 import { peftPrinted } from './printed';
 import { DEFAULT } from './saved_adapters';
 import { planTogether } from './slots';
@@ -194,15 +194,20 @@ export class PeftModel<M extends BaseModel = BaseModel> extends CombiningAdapter
     return this.parts.namedParameters();
   }
 
+  /** The same with those that are frozen. */
+  ownParameters(): Map<string, Parameter> {
+    return this.parts.namedParameters(true);
+  }
+
   /** The trained tensors inside one module of the base model. */
   parametersIn(module: Module): Parameter[] {
-    return this.parts.attached.flatMap((part) => part.parametersIn(module));
+    return this.parts.attached.flatMap((part) => part.parametersIn(module)).filter(({ requires_grad }) => requires_grad);
   }
 
   /** How many values are trained, and how many there are with those of the frozen base. */
   get_nb_trainable_parameters(): [trainable: number, all: number] {
     const all = [...this.parts].map(([, part]) => part);
-    return [countOf(this.parts.attached), this.base_model.numParameters() + countOf(all)];
+    return [sizeOf(this.namedParameters()), this.base_model.numParameters() + countOf(all)];
   }
 
   /** Prints what PEFT prints. */

@@ -99,10 +99,11 @@ export class Parts {
       }
   }
 
-  /** Trained tensors of the active ones by the names that PEFT saves them under; of several behind the adapter's name. */
-  namedParameters(): Map<string, Parameter> {
-    const several = this.names.length > 1;
-    return new Map(this.names.flatMap((name) => trained(this.get(name)).map(([key, p]) => [several ? `${name}/${key}` : key, p] as const)));
+  /** Tensors of the active ones by the names that PEFT saves them under; of several behind the adapter's name. Frozen ones only where `all`. */
+  namedParameters(all = false): Map<string, Parameter> {
+    const named = (name: string): [string, Parameter][] => [...this.get(name).parameters].filter(([, p]) => all || p.requires_grad);
+    if (this.names.length === 1) return new Map(named(this.names[0]));
+    return new Map(this.names.flatMap((name) => named(name).map(([key, p]) => [`${name}/${key}`, p] as const)));
   }
 
   /** Those of the active ones. */
@@ -115,8 +116,9 @@ export class Parts {
   }
 }
 
-const trained = ({ parameters }: Part) => [...parameters].filter(([, p]) => p.requires_grad);
+/** How many values these have. */
+export const countOf = (parts: Iterable<Part>): number => [...parts].reduce((n, { parameters }) => n + sizeOf(parameters), 0);
 
-/** How many values are trained in these. */
-export const countOf = (parts: Iterable<Part>): number =>
-  [...parts].reduce((n, part) => trained(part).reduce((sum, [, { tensor }]) => sum + tensor.size, n), 0);
+/** How many values tensors have. */
+export const sizeOf = (parameters: ReadonlyMap<string, Parameter>): number =>
+  [...parameters.values()].reduce((sum, { tensor }) => sum + tensor.size, 0);

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { OptionError } from '../core/errors';
+import { nearest, OptionError } from '../core/errors';
 import { show } from '../core/options';
 import type { TrainingOptions } from './options';
 import type { TrainerState } from './state';
@@ -44,6 +44,27 @@ export function checkBest(owner: string, o: Best): void {
     throw new OptionError(
       `${owner}: load_best_model_at_end needs an evaluation at each checkpoint: save_steps (${saved}) must be a multiple of eval_steps (${every}), both as steps or both as shares.`,
     );
+}
+
+const ALWAYS = ['eval_runtime', 'eval_samples_per_second', 'eval_steps_per_second', 'eval_num_tokens'];
+
+interface Figures {
+  objective: { readonly figures?: readonly string[] };
+  compute_metrics?: unknown;
+  answers?: { names: string[] };
+}
+
+/** Fails where metric_for_best_model is no figure of an evaluation, as far as that is known before there is one. */
+export function checkMetricName({ metric_for_best_model: wanted }: Best, { objective, compute_metrics, answers }: Figures): void {
+  if (wanted === null || compute_metrics || !objective.figures) return;
+  const all = [...objective.figures, ...(answers?.names ?? []), ...ALWAYS];
+  if (all.includes(wanted) || all.includes(`eval_${wanted}`)) return;
+  const names = all.filter((name) => name.startsWith('eval_')).map((name) => name.slice(5));
+  const guess = nearest(wanted, names);
+  throw new OptionError(
+    `metric_for_best_model = '${wanted}' is no figure of an evaluation.${guess ? ` Did you mean '${guess}'?` : ''} There are ${names.join(', ')}; ` +
+      'compute_metrics or predict_with_generate add others.',
+  );
 }
 
 /** The run's best checkpoint, where it was saved: the one being written to `writing` counts. */

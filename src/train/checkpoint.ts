@@ -9,8 +9,9 @@ import { whyUnwritten, writeText } from '../formats/atomic';
 import { readJson } from '../formats/json';
 import { readSafetensors, type SafeTensor, type Writable, writeSafetensors } from '../formats/safetensors';
 import { withFile } from '../formats/slices';
+import { changedFile, checksums } from './checksums';
 import type { Optimizer } from './optimizers';
-import { fittingIn, type Lineage, type Origin, place, savingTime } from './output_dir';
+import { fittingIn, type Lineage, type Origin, originOf, place, savingTime } from './output_dir';
 import type { SavedState } from './state';
 
 /** Fails at once when nothing could be saved later. */
@@ -48,7 +49,7 @@ export async function saveCheckpoint(
       await write('trainer_state.json', sortedJson(state));
       await write('training_args.json', `${JSON.stringify(args, null, 2)}\n`);
       const { fingerprint } = state.stateful_callbacks.tunebook;
-      const origin: Origin = { runs, saved_at: savingTime(dirname(folder)), fingerprint };
+      const origin: Origin = { runs, saved_at: savingTime(dirname(folder)), fingerprint, sha256: await checksums(partial) };
       await write('run.json', `${JSON.stringify(origin)}\n`);
     });
   } catch (error) {
@@ -62,6 +63,8 @@ export async function faultOf(folder: string, weights: string): Promise<string |
   if (existsSync(join(folder, 'optimizer.pt'))) return 'it was saved by transformers, whose optimizer.pt is not read here';
   for (const name of ['trainer_state.json', weights, 'optimizer.safetensors'])
     if (!existsSync(join(folder, name))) return `it has no ${name}: it is not a whole checkpoint of this kind of training`;
+  const changed = await changedFile(folder, originOf(folder).sha256, [weights, 'optimizer.safetensors', 'trainer_state.json']);
+  if (changed) return `its ${changed} is damaged: it is not what was saved (by its SHA-256)`;
   try {
     for (const name of [weights, 'optimizer.safetensors']) await readSafetensors(join(folder, name));
     const state = await loadState(folder);
@@ -94,8 +97,8 @@ export async function loadCheckpoint(
     );
   }
   await model.restore(folder);
-  await remember(folder, async (read) => {
-    await optimizer.restore(state.global_step, read);
+  await remember(folder, async (read, names) => {
+    await optimizer.restore(state.global_step, names, read);
     await model.recall?.(read);
   });
   return state;
@@ -104,31 +107,45 @@ export async function loadCheckpoint(
 type Read = (name: string, shape: number[]) => Promise<tf.Tensor>;
 type Recall = (read: Read) => Promise<void>;
 
-async function remember(folder: string, take: Recall): Promise<void> {
+/** `take`: given the names there are, and how to read one. What nobody reads is of something that is not trained now. */
+async function remember(folder: string, take: (read: Read, names: string[]) => Promise<void>): Promise<void> {
   const path = join(folder, 'optimizer.safetensors');
   const file = await readSafetensors(path);
+  const left = new Set(file.tensors.keys());
   await withFile(path, (read) =>
-    take(async (name, shape) => {
-      const stored = file.tensors.get(name);
-      if (stored?.shape.join() !== shape.join())
-        throw new FileError(`${path} has no ${name} of [${shape}]: the checkpoint is of another model or configuration.`);
-      return tf.tensor(new Float32Array((await read(stored as SafeTensor)).buffer), shape);
-    }),
+    take(
+      async (name, shape) => {
+        const stored = file.tensors.get(name);
+        if (stored?.shape.join() !== shape.join())
+          throw new FileError(`${path} has no ${name} of [${shape}]: the checkpoint is of another model or configuration.`);
+        left.delete(name);
+        return tf.tensor(new Float32Array((await read(stored as SafeTensor)).buffer), shape);
+      },
+      [...left],
+    ),
   );
+  const [first] = left;
+  if (first)
+    throw new FileError(
+      `${path} has ${first}${left.size > 1 ? ` and ${left.size - 1} more` : ''}, which this run does not train: the checkpoint is of another configuration, or parts of the model are frozen now (unfreeze).`,
+    );
 }
 
 /** Settings that change what a step does, and may change while a run goes on. */
 const SETTINGS =
   `learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay adam_beta1 adam_beta2 adam_epsilon optim optim_args neftune_noise_alpha max_grad_norm
+  loraplus_lr_ratio loraplus_lr_embedding layerwise_lr_decay param_groups label_smoothing_factor
   r lora_alpha lora_dropout use_rslora`.split(/\s+/);
 
 const plain = (value: unknown) => (typeof value === 'string' ? value : show(value));
 
-/** What a checkpoint was made with and is different now, in words; empty where nothing is. */
-export async function changedSettings(folder: string, now: object): Promise<string[]> {
+/** What a checkpoint was made with and is different now, in words to be added to a sentence; '' where nothing is. `steps`: in all, then and now. */
+export async function changedSettings(folder: string, now: object, [then, total]: [number, number]): Promise<string> {
   const files = ['training_args.json', 'adapter_config.json'].map((name) => join(folder, name)).filter(existsSync);
   const before = Object.assign({}, ...(await Promise.all(files.map(readJson)))) as Record<string, unknown>;
   const given = now as Record<string, unknown>;
   const differs = (name: string) => name in before && name in given && show(before[name]) !== show(given[name]);
-  return SETTINGS.filter(differs).map((name) => `${name} ${plain(before[name])} -> ${plain(given[name])}`);
+  const changed = SETTINGS.filter(differs).map((name) => `${name} ${plain(before[name])} -> ${plain(given[name])}`);
+  if (then !== total) changed.push(`steps in all ${then} -> ${total}`);
+  return changed.length ? `, with other settings than it was saved with: ${changed.join(', ')}` : '';
 }

@@ -4,10 +4,12 @@ import { type Alias, checkNumber, readOptions, show } from '../core/options';
 import { SAMPLING } from '../data/order';
 import { checkBest } from './best';
 import { namedTrackers, TRACKERS } from './callbacks';
+import { checkGroups } from './groups';
 import { checkHubOptions, HUB_TRAINING_ALIASES, HUB_TRAINING_DEFAULTS } from './hub_options';
 import { OPTIMIZERS, optimArgs } from './optimizers';
 import type { TrainingOptions } from './options';
 import { TRAINING_OTHERS } from './other_options';
+import { checkPlateau } from './plateau';
 import { rateFactor, SCHEDULES } from './schedules';
 
 export type { TrainingOptions } from './options';
@@ -24,6 +26,10 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   lr_scheduler_kwargs: null,
   warmup_steps: 0,
   weight_decay: 0,
+  loraplus_lr_ratio: null,
+  loraplus_lr_embedding: 1e-6,
+  layerwise_lr_decay: null,
+  param_groups: [],
   adam_beta1: 0.9,
   adam_beta2: 0.999,
   adam_epsilon: 1e-8,
@@ -31,10 +37,14 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   optim_args: null,
   neftune_noise_alpha: null,
   max_grad_norm: 1,
+  label_smoothing_factor: 0,
+  logging_strategy: 'steps',
   logging_steps: 10,
   logging_first_step: false,
   eval_strategy: 'no',
   eval_steps: null,
+  eval_delay: 0,
+  eval_on_start: false,
   save_strategy: 'steps',
   save_steps: 500,
   save_total_limit: null,
@@ -54,6 +64,7 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   memory_limit: 0.6,
   remove_unused_columns: true,
   train_sampling_strategy: 'random',
+  dataloader_drop_last: false,
   disable_tqdm: false,
   sample_prompts: [],
   ...HUB_TRAINING_DEFAULTS,
@@ -119,6 +130,11 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
       `${owner}: lr_scheduler_kwargs must be an object of the schedule's own options, but is ${show(o.lr_scheduler_kwargs)}.`,
     );
   rateFactor(o, { warmup: 0, total: 1 })(0); // says what the schedule lacks
+  checkPlateau(owner, o);
+  checkGroups(owner, o);
+  checkNumber(owner, 'label_smoothing_factor', o.label_smoothing_factor, { min: 0, below: 1 }, '0.1 is usual; 0 switches it off.');
+  checkNumber(owner, 'eval_delay', o.eval_delay, { min: 0 }, 'It is how many steps or epochs pass before the first evaluation.');
+  one('logging_strategy', o.logging_strategy, ['no', 'steps', 'epoch']);
   optimArgs(OPTIMIZERS[o.optim], o.optim_args);
   one('eval_strategy', o.eval_strategy, ['no', 'steps', 'epoch']);
   one('save_strategy', o.save_strategy, ['no', 'steps', 'epoch', 'best']);

@@ -20,7 +20,9 @@ export class Course {
   /** What a run must have in common with another to go on from it. */
   get fingerprint(): string {
     const { data_seed, seed, train_sampling_strategy: strategy } = this.args;
-    return `${this.tokens.length} rows, ${this.length.rowsPerStep} a step, seed ${data_seed ?? seed}${strategy === 'random' ? '' : `, ${strategy}`}`;
+    const { rowsPerStep, rowsPerEpoch } = this.length;
+    const fewer = rowsPerEpoch < this.tokens.length ? `, ${rowsPerEpoch} of them an epoch` : '';
+    return `${this.tokens.length} rows${fewer}, ${rowsPerStep} a step, seed ${data_seed ?? seed}${strategy === 'random' ? '' : `, ${strategy}`}`;
   }
 
   /** Epochs that are behind when `step` steps are done, with the share of the current one. */
@@ -44,9 +46,9 @@ export class Course {
   /** The rows of the step after `step`. */
   rows(step: number): number[] {
     this.turn(step);
-    const { rowsPerStep, stepsPerEpoch } = this.length;
+    const { rowsPerStep, rowsPerEpoch, stepsPerEpoch } = this.length;
     const from = ((step + this.leftOut) % stepsPerEpoch) * rowsPerStep;
-    return this.order?.rows.slice(from, from + rowsPerStep) ?? [];
+    return this.order?.rows.slice(from, Math.min(from + rowsPerStep, rowsPerEpoch)) ?? [];
   }
 
   /** Leaves out what is left of an epoch in which `step` steps are done. */

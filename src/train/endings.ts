@@ -13,10 +13,14 @@ export function unsaved(error: Error): never {
   throw error instanceof FileError ? new FileError(`${error.message} ${IN_MEMORY}`) : error;
 }
 
-/** Of a step that cannot be taken; `saved`: the checkpoint of the one before. */
-export const notFinite = (step: number, [what, value]: [string, number], saved: string | null, rate: number): TrainingError =>
+/** Of a step that cannot be taken; `saved`: the checkpoint of the one before; `where`: what is no number, in words. */
+export const notFinite = (
+  step: number,
+  [what, value]: [string, number],
+  { saved, rate, where }: { saved: string | null; rate: number; where: string },
+): TrainingError =>
   new TrainingError(
-    `Training stopped at step ${step}: the ${what} is ${value}. ` +
+    `Training stopped at step ${step}: the ${what} is ${value}${where}. ` +
       `${saved ? `The last good state is saved in ${saved}.` : 'No step had been taken.'} Lower learning_rate (now ${rate}), add warmup_steps, or look at the rows of this step.`,
   );
 

@@ -7,7 +7,7 @@ import { record } from '../engine/tape';
 import * as tf from '../engine/tf';
 import type { PretrainedModel } from '../models/pretrained';
 import { type Module, training } from '../nn';
-import type { PeftModel } from '../peft/model';
+import { baseOf, PeftModel } from '../peft/model';
 import type { Plan } from './micro_batches';
 import { addUp, kept, type Objective, weightOf } from './objective';
 import type { TrainingOptions } from './options';
@@ -15,11 +15,18 @@ import type { TrainingOptions } from './options';
 /** A model with an adapter that is trained, or one whose own tensors are. */
 export type TrainedModel = PeftModel<PretrainedModel> | PretrainedModel;
 
+/** How many parameters transformers counts operations by: all but the embedding table. */
+export function countForFlos(model: TrainedModel): number {
+  const base = baseOf<PretrainedModel>(model);
+  const adapters = model instanceof PeftModel ? [...model.ownParameters().values()] : [];
+  return base.numParameters() - base.decoder.embeddings.numParameters() + adapters.reduce((n, { tensor }) => n + tensor.size, 0);
+}
+
 export interface StepOptions {
   plan: Plan;
   precision: Precision;
   /** `seed` decides what dropout drops and noise adds. */
-  args: Pick<TrainingOptions, 'seed' | 'neftune_noise_alpha'>;
+  args: Pick<TrainingOptions, 'seed' | 'neftune_noise_alpha' | 'label_smoothing_factor'>;
   step: number;
   /** Awaited between micro-batches. */
   between?: () => Promise<void>;
@@ -40,7 +47,7 @@ export async function stepGradients<E, M extends TrainedModel>(
   model: M,
   objective: Objective<E, M>,
   rows: E[],
-  { plan, precision, args: { seed, neftune_noise_alpha: alpha }, step, between }: StepOptions,
+  { plan, precision, args: { seed, neftune_noise_alpha: alpha, label_smoothing_factor: smoothing }, step, between }: StepOptions,
 ): Promise<StepGradients> {
   const parameters = [...model.namedParameters()];
   const factor = 1 / weightOf(objective, rows);
@@ -61,7 +68,7 @@ export async function stepGradients<E, M extends TrainedModel>(
         let figures: ReturnType<typeof kept> = {};
         const recorded = training(bits, () =>
           record(() => {
-            const made = objective.loss(model, batch, { factor, gradient: true, forward });
+            const made = objective.loss(model, batch, { factor, gradient: true, smoothing, forward });
             figures = kept(made.metrics);
             const penalty = i === 0 && 'penalty' in model ? model.penalty() : undefined;
             return penalty ? tf.add(made.loss, penalty) : made.loss;

@@ -18,6 +18,8 @@ export interface LossOptions {
   factor: number;
   /** Whether the loss will be differentiated. */
   gradient: boolean;
+  /** label_smoothing_factor: the share of each label that goes to all classes alike. */
+  smoothing?: number;
   /** What the model's forward pass is told: `layout`, and `recompute` where blocks are computed again in the backward pass. */
   forward: ForwardOptions;
 }
@@ -34,6 +36,8 @@ export interface EvaluateOptions {
   /** Rows that go through the model at once, at most. */
   batchSize?: number;
   precision?: Precision;
+  /** As in LossOptions. */
+  smoothing?: number;
   /** Awaited after each batch. */
   after?: () => Promise<void>;
 }
@@ -56,6 +60,12 @@ export interface Objective<E, M extends TrainedModel = TrainedModel> {
   loss(model: M, batch: RowBatch<E>, options: LossOptions): Loss;
   /** Before the gradients of a step, or an evaluation: what `loss` needs to know of these rows, a reference model's figures say. */
   prepare?(model: M, rows: E[], precision: Precision): Promise<void>;
+  /** What compute_metrics gets of a row: logits, [tokens, vocabulary] or [classes], to be disposed by a scope. */
+  predict?(model: M, row: E): tf.Tensor;
+  /** And the labels: one, or one for each token, -100 where none is learned. */
+  labels?(row: E): number | number[];
+  /** The names of all figures of an evaluation, where they are known. */
+  readonly figures?: readonly string[];
   /** Figures under names that begin with eval_. Without it the means of loss and metrics over the rows. */
   evaluate?(model: M, rows: E[], options: EvaluateOptions): Promise<Metrics>;
 }
@@ -88,7 +98,7 @@ export async function evaluateRows<E, M extends TrainedModel>(
   options: EvaluateOptions = {},
 ): Promise<Metrics> {
   if (objective.evaluate) return objective.evaluate(model, rows, options);
-  const { batchSize, precision = 'fp32', after } = options;
+  const { batchSize, precision = 'fp32', smoothing, after } = options;
   const start = performance.now();
   const factor = 1 / weightOf(objective, rows);
   const lengths = new Map(rows.map((row) => [row, lengthOf(objective, row)]));
@@ -99,7 +109,7 @@ export async function evaluateRows<E, M extends TrainedModel>(
     const figures = tf.tidy(() => {
       const batch = { ...collate(group, objective.texts), rows: group };
       const { loss, metrics } = withPrecision(precision, () =>
-        objective.loss(model, batch, { factor, gradient: false, forward: { layout: batch.layout } }),
+        objective.loss(model, batch, { factor, gradient: false, smoothing, forward: { layout: batch.layout } }),
       );
       return kept({ loss, ...metrics });
     });

@@ -1,6 +1,7 @@
 import type { Known } from '../core/options';
 import type { Sampling } from '../data/order';
 import type { TrackerName } from './callbacks';
+import type { ParamGroup } from './groups';
 import type { HubTrainingOptions } from './hub_options';
 import type { OptimizerName } from './optimizers';
 import type { ScheduleName } from './schedules';
@@ -27,8 +28,16 @@ export interface TrainingOptions extends HubTrainingOptions {
   lr_scheduler_kwargs: Record<string, number | string> | null;
   /** Steps in which the learning rate rises from 0 to its peak; below 1 a share of all steps. Default: 0. */
   warmup_steps: number;
-  /** How much of each weight is taken away at a step, times the learning rate (AdamW's); 0 takes none. Default: 0. */
+  /** How much of each weight is taken away at a step, times the learning rate (AdamW's); biases and norms never. Default: 0. */
   weight_decay: number;
+  /** LoRA+: B of each LoRA pair learns so many times faster than A (16, say); null: alike. Default: null. */
+  loraplus_lr_ratio: number | null;
+  /** LoRA+: the peak of the learning rate of pairs beside an embedding table. Default: 1e-6. */
+  loraplus_lr_embedding: number;
+  /** Discriminative rates: each layer learns at this share of the rate of the layer above it (0.9, say); null: all alike. Default: null. */
+  layerwise_lr_decay: number | null;
+  /** Rates and decay of tensors by their names: [{ params: 'embed_tokens', lr: 1e-6, weight_decay: 0 }]; the first that fits holds. Default: []. */
+  param_groups: ParamGroup[];
   /** Adam's memory of gradients: the weight of the mean so far, below 1. Default: 0.9. */
   adam_beta1: number;
   /** Adam's memory of squared gradients: the weight of the mean so far, below 1. Default: 0.999. */
@@ -43,6 +52,10 @@ export interface TrainingOptions extends HubTrainingOptions {
   neftune_noise_alpha: number | null;
   /** Gradients whose norm is larger are scaled down to it; 0 leaves them as they are. Default: 1. */
   max_grad_norm: number;
+  /** The share of each label that is spread over all words or classes; 0.1 is usual, 0 none. Evaluations have it too. Default: 0. */
+  label_smoothing_factor: number;
+  /** When a line is logged: every logging_steps, after each epoch, or never. Default: 'steps'. */
+  logging_strategy: 'no' | 'steps' | 'epoch';
   /** Steps from one line of the log to the next; below 1 a share of all steps. The plot has every step. Default: 10. */
   logging_steps: number;
   /** Whether the first step is logged too. Default: false. */
@@ -51,6 +64,10 @@ export interface TrainingOptions extends HubTrainingOptions {
   eval_strategy: 'no' | 'steps' | 'epoch';
   /** Steps from one evaluation to the next, below 1 a share of all; null: as logging_steps. Default: null. */
   eval_steps: number | null;
+  /** Steps, or epochs where eval_strategy is 'epoch', before which nothing is evaluated. Default: 0. */
+  eval_delay: number;
+  /** Whether an evaluation comes before the first step too. Default: false. */
+  eval_on_start: boolean;
   /** When a checkpoint is saved that training can be resumed from: never, every save_steps, after each epoch, or ('best') where an evaluation was the best so far. Default: 'steps'. */
   save_strategy: 'no' | 'steps' | 'epoch' | 'best';
   /** Steps from one checkpoint to the next; below 1 a share of all steps. Default: 500. */
@@ -92,6 +109,8 @@ export interface TrainingOptions extends HubTrainingOptions {
   remove_unused_columns: boolean;
   /** The order of rows: 'random', 'sequential', or 'group_by_length': random, with rows of like length in a batch. Default: 'random'. */
   train_sampling_strategy: Known<Sampling>;
+  /** Whether the last batch of an epoch is left out where it is not full. Default: false. */
+  dataloader_drop_last: boolean;
   /** Whether the line of progress is left out. Default: false. */
   disable_tqdm: boolean;
   /** What the model is asked at every checkpoint, so that one sees it learn. Empty: only on request, with the first rows' prompts. Default: []. */

@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { FileError } from '../core/errors';
 import { emit } from '../core/events';
 import { syncFolder } from '../formats/atomic';
+import type { Checksums } from './checksums';
 
 /** The runs that led to a checkpoint, each with the step that it went on from; the last one saved it. */
 export type Lineage = readonly (readonly [run: string, from: number])[];
@@ -15,6 +16,8 @@ export interface Origin {
   saved_at: string;
   /** What a run must have in common with it to go on from it. */
   fingerprint: string;
+  /** Of its other files; earlier versions had none. */
+  sha256?: Checksums;
 }
 
 /** A checkpoint-N folder. */
@@ -29,11 +32,12 @@ export interface Kept {
 
 const NAMELESS: Lineage = [['', 0]];
 
-export function originOf(path: string): Pick<Kept, 'savedAt' | 'fingerprint' | 'runs'> {
+export function originOf(path: string): Pick<Kept, 'savedAt' | 'fingerprint' | 'runs'> & Pick<Origin, 'sha256'> {
   try {
-    const { runs, saved_at, fingerprint } = JSON.parse(readFileSync(join(path, 'run.json'), 'utf8')) as Origin;
+    const { runs, saved_at, fingerprint, sha256 } = JSON.parse(readFileSync(join(path, 'run.json'), 'utf8')) as Origin;
     const savedAt = Date.parse(saved_at);
-    if (runs.every(([run, from]) => typeof run === 'string' && Number.isInteger(from)) && savedAt) return { savedAt, fingerprint, runs };
+    if (runs.every(([run, from]) => typeof run === 'string' && Number.isInteger(from)) && savedAt)
+      return { savedAt, fingerprint, runs, sha256 };
   } catch {
     // it has none, or a damaged one: its files say the rest
   }
@@ -193,6 +197,15 @@ export function othersIn(folder: string, runs: Lineage, limit: number | null): s
   );
 }
 
+/** The last sound checkpoint of the same run before one that is damaged, as an offer. */
+async function soundBefore(path: string, faultOf: (path: string) => Promise<string | undefined>): Promise<string> {
+  const all = checkpointsOf(path);
+  const step = all.find((kept) => basename(kept.path) === basename(path))?.step ?? 0;
+  for (const kept of all.filter((one) => one.step < step).reverse())
+    if (!(await faultOf(kept.path))) return ` '${kept.path}' is whole: give its path to go on from there.`;
+  return '';
+}
+
 /**
  * The checkpoint that `resume_from_checkpoint` means: a path, or true for the newest of the right run: of the trainer's own (`runs`)
  * where that has saved one, else of the run that saved last. Where that is damaged (`faultOf` says how), the one before it.
@@ -207,7 +220,7 @@ export async function findCheckpoint(
     if (!existsSync(join(wanted, 'trainer_state.json')))
       throw new FileError(`'${wanted}' is not a checkpoint: it has no trainer_state.json.`);
     const fault = await faultOf(wanted);
-    if (fault) throw new FileError(`The checkpoint '${wanted}' cannot be resumed: ${fault}.`);
+    if (fault) throw new FileError(`The checkpoint '${wanted}' cannot be resumed: ${fault}.${await soundBefore(wanted, faultOf)}`);
     return wanted;
   }
   const all = checkpointsIn(folder).reverse();

@@ -1,5 +1,6 @@
 import { OptionError } from '../core/errors';
 import { readOptions, show } from '../core/options';
+import { PLATEAU } from './plateau';
 
 /** Where a run is: `step` counts from 0, `warmup` of `total` steps rise from 0 to the peak `rate`. */
 interface At {
@@ -31,6 +32,7 @@ const wave = (turns: number) => 0.5 * (1 + Math.cos(Math.PI * turns));
 const above = (lowest: number, factor: number) => Math.max(0, factor * (1 - lowest) + lowest);
 
 const LOWEST = { num_cycles: 0.5, min_lr: null as number | null, min_lr_rate: null as number | null };
+const EARLY = { ...LOWEST, warmup_lr_rate: null as number | null };
 function lowest({ min_lr, min_lr_rate }: Pick<typeof LOWEST, 'min_lr' | 'min_lr_rate'>, rate: number): number {
   if ((min_lr === null) === (min_lr_rate === null))
     throw new OptionError(
@@ -105,6 +107,15 @@ const schedules = {
     }),
   ),
   warmup_stable_decay: schedule(STABLE, stable),
+  cosine_warmup_with_min_lr: schedule(EARLY, (at, o) => {
+    const [rise, left] = [at.warmup, Math.max(1, at.total - at.warmup)];
+    const least = lowest(o, at.rate);
+    const first = o.warmup_lr_rate;
+    if (at.step < rise) return first === null ? (at.step + 1) / Math.max(1, rise) : first + ((1 - first) * at.step) / Math.max(1, rise - 1);
+    return above(least, wave((2 * o.num_cycles * (at.step - rise + 1)) / left));
+  }),
+  // How far it has come down is what evaluations say: see plateau.ts.
+  reduce_lr_on_plateau: schedule(PLATEAU, () => 1),
 };
 
 export type ScheduleName = keyof typeof schedules;

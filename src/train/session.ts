@@ -12,19 +12,22 @@ import type { CallbackContext, CallbackHandler, HookName, TrainerControl } from 
 import { changedSettings, loadCheckpoint, saveCheckpoint } from './checkpoint';
 import { Course } from './course';
 import { notFinite, RunError, rescue, unfinished, unsaved } from './endings';
-import { stepGradients, type TrainedModel } from './gradients';
+import { GradientCheck, notNumbers } from './gradient_check';
+import { countForFlos, stepGradients, type TrainedModel } from './gradients';
 import type { Handle } from './handle';
 import { withoutToken } from './hub_options';
 import { needsOf, type Plan, planMicroBatches } from './micro_batches';
 import { lengthOf } from './objective';
 import type { Optimizer } from './optimizers';
 import { originOf } from './output_dir';
+import type { TrainerParts } from './parts';
+import { ON_PLATEAU, Plateau } from './plateau';
 import { answer } from './requests';
 import { during, newRun, note, optionsOf, plot, type Run, tell, warn } from './run';
 import { rateFactor } from './schedules';
-import { newState, type Ours, type SavedState, type TrainerState } from './state';
+import { figuresOfRun, newState, type Ours, type SavedState, type TrainerState, takeOver } from './state';
 import { Tally } from './tally';
-import type { Trainer, TrainerParts, TrainOutput } from './trainer';
+import type { Trainer, TrainOutput } from './trainer';
 
 export interface SessionParts<M extends TrainedModel, E> {
   trainer: Trainer<M, E>;
@@ -51,6 +54,10 @@ export class Session<M extends TrainedModel, E> {
   private lossSum = 0;
   private readonly tally = new Tally();
   private last = { lr: 0, norm: 0 };
+  private readonly plateau?: Plateau;
+  private readonly check = new GradientCheck();
+  /** What total_flos counts with. */
+  private readonly parameters: number;
 
   constructor(private readonly its: SessionParts<M, E>) {
     const { args, objective, train, model } = its.parts;
@@ -58,8 +65,11 @@ export class Session<M extends TrainedModel, E> {
     const tokens = train.map((row) => lengthOf(objective, row));
     this.course = new Course(args, tokens);
     this.state = newState(args, this.course.length);
-    this.factorAt = rateFactor(args, this.course.length);
+    const factor = rateFactor(args, this.course.length);
+    if (args.lr_scheduler_type === ON_PLATEAU) this.plateau = new Plateau(args);
+    this.factorAt = (step) => factor(step) * (this.plateau?.state.factor ?? 1);
     this.run = newRun(args.run_name ?? basename(args.output_dir), args.output_dir, this.state.max_steps, optionsOf(args, model));
+    this.parameters = countForFlos(model);
     const longest = tokens.reduce((most, n) => Math.max(most, n), 0);
     this.plan = planMicroBatches(args, needsOf(model, longest, this.precision));
   }
@@ -76,6 +86,7 @@ export class Session<M extends TrainedModel, E> {
       tell(this.run, handle, 'begin');
       const began = performance.now();
       this.firstStep = this.run.step;
+      if (this.its.parts.args.eval_on_start && !this.run.step) await trainer.evaluate();
       while (!this.isOver && !handle.stopWanted && !this.its.control.should_training_stop) await this.advance();
       if (handle.endWanted) throw new InterruptedError('Ended by a second interrupt, without saving.');
       return await this.finish(began);
@@ -130,7 +141,9 @@ export class Session<M extends TrainedModel, E> {
     let norm: number;
     try {
       norm = await globalNorm([...gradients.values()]);
-      if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw await this.notFinite(loss, norm);
+      if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw await this.notFinite(loss, norm, await notNumbers(gradients));
+      const unlearned = await this.check.seen(gradients, lr);
+      if (unlearned) warn(run, unlearned);
       await call('on_pre_optimizer_step');
       const clip = args.max_grad_norm > 0 ? Math.min(1, args.max_grad_norm / (norm + 1e-6)) : 1;
       optimizer.apply(gradients, lr, clip);
@@ -152,6 +165,7 @@ export class Session<M extends TrainedModel, E> {
     run.step = ++state.global_step;
     state.epoch = this.course.epoch(run.step);
     state.num_input_tokens_seen += tokens;
+    state.total_flos += 6 * tokens * this.parameters;
     this.lossSum += figures.loss;
     this.last = { lr, norm };
     const { resident, peak, machine } = memoryUsage();
@@ -182,6 +196,11 @@ export class Session<M extends TrainedModel, E> {
     const { loss, ...more } = means;
     const { lr, norm } = this.last;
     await this.its.trainer.log({ loss, grad_norm: norm, learning_rate: lr, ...more, num_tokens: this.state.num_input_tokens_seen });
+  }
+
+  /** Told what an evaluation came to. */
+  measured(metrics: Record<string, number>): void {
+    this.plateau?.measured(metrics);
   }
 
   /** Sets what the schedule's curve is multiplied with from the next step on. */
@@ -228,6 +247,7 @@ export class Session<M extends TrainedModel, E> {
       learning_rate_set: this.run.peakRate === args.learning_rate ? undefined : this.run.peakRate,
       ...this.tally.saved(),
       ...(leftOut && { steps_left_out: leftOut }),
+      ...(this.plateau && { plateau: this.plateau.state }),
       series: this.run.series,
       samples: this.run.samples,
     };
@@ -241,22 +261,20 @@ export class Session<M extends TrainedModel, E> {
     const { args, model } = its.parts;
     const saved = await loadCheckpoint(checkpoint, this.course.fingerprint, model, its.optimizer);
     const { tunebook: ours, ...callbacks } = saved.stateful_callbacks;
-    const { global_step, epoch, num_input_tokens_seen, log_history, best_metric, best_global_step, best_model_checkpoint } = saved;
-    Object.assign(state, { global_step, epoch, num_input_tokens_seen, log_history, best_metric, best_global_step, best_model_checkpoint });
+    takeOver(state, saved);
     its.callbacks.restore(callbacks as TrainerState['stateful_callbacks']);
-    run.step = global_step;
+    run.step = state.global_step;
     run.series = { ...run.series, ...ours.series };
     run.checkpoints.push(checkpoint);
     run.samples = ours.samples ?? [];
     this.resumedFrom = checkpoint;
     this.course.leftOut = ours.steps_left_out ?? 0;
-    const changed = await changedSettings(checkpoint, { ...args, ...(model as { active_peft_config?: object }).active_peft_config });
-    if (saved.max_steps !== state.max_steps) changed.push(`steps in all ${saved.max_steps} -> ${state.max_steps}`);
-    const but = changed.length ? `, with other settings than it was saved with: ${changed.join(', ')}` : '';
+    const but = await changedSettings(checkpoint, optionsOf(args, model), [saved.max_steps, state.max_steps]);
     note(run, 'resumed', `resumed from ${basename(checkpoint)}${but}`);
     if (but) emit('warning', { text: `Resuming from '${checkpoint}'${but}.` });
     if (ours.learning_rate_set !== undefined) this.setRate(ours.learning_rate_set);
     this.tally.restore(ours);
+    if (this.plateau && ours.plateau) this.plateau.state = ours.plateau;
     this.plan = { ...this.plan, tokens: ours.micro_batch_tokens };
     if (args.bf16 === null) this.precision = ours.precision ?? this.precision;
   }
@@ -269,6 +287,8 @@ export class Session<M extends TrainedModel, E> {
     const saved = isDue ? await this.save().catch(unsaved) : (run.checkpoints.at(-1) ?? null);
     const steps = run.step - firstStep;
     const seconds = (performance.now() - began) / 1000 - run.pausedSeconds;
+    const metrics = figuresOfRun({ steps, seconds, lossSum, rowsPerStep: this.course.length.rowsPerStep, flos: this.state.total_flos });
+    await its.trainer.log(metrics);
     await its.call('on_train_end');
     const by = its.handle.stopWanted || !its.callbacks.stoppedBy ? '' : ` by ${its.callbacks.stoppedBy}`;
     its.trainer.end(
@@ -277,19 +297,17 @@ export class Session<M extends TrainedModel, E> {
     );
     if (run.step < total)
       emit('progress', { id: `train ${run.id}`, text: unfinished(run.step, total, { saved: stopped ? saved : null, by }), done: true });
-    const training_loss = steps ? lossSum / steps : 0;
-    const metrics = { train_runtime: seconds, train_steps_per_second: steps / seconds, train_loss: training_loss };
-    const output = { global_step: run.step, training_loss, stopped, checkpoint: saved, metrics };
+    const output = { global_step: run.step, training_loss: metrics.train_loss, stopped, checkpoint: saved, metrics };
     return shownAs(output, () => figuresHtml(output));
   }
 
   /** The error of a step whose figures cannot be stepped by; what came before is saved. */
-  private async notFinite(loss: number, norm: number): Promise<TrainingError> {
+  private async notFinite(loss: number, norm: number, where: string): Promise<TrainingError> {
     const { run } = this;
-    const [what, value] = Number.isFinite(loss) ? (['gradient norm', norm] as const) : (['loss', loss] as const);
+    const [what, value]: [string, number] = Number.isFinite(loss) ? ['gradient norm', norm] : ['loss', loss];
     note(run, 'nan', `the ${what} of step ${run.step + 1} is not a number`);
     const saved = run.step > 0 ? await this.write().catch(() => run.checkpoints.at(-1) ?? null) : null;
-    return notFinite(run.step + 1, [what, value], saved, run.peakRate);
+    return notFinite(run.step + 1, [what, value], { saved, rate: run.peakRate, where });
   }
 
   /** The error, with where to find what was trained. */

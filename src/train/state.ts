@@ -1,6 +1,8 @@
+import { OptionError } from '../core/errors';
 import type { Precision } from '../engine/precision';
 import type { CallbackState } from './callbacks/callback';
 import type { TrainingOptions } from './config';
+import type { PlateauState } from './plateau';
 import type { Run } from './run';
 
 /** Where a run is, in transformers' words: what callbacks are told, and what trainer_state.json holds. */
@@ -44,6 +46,8 @@ export interface Ours {
   metrics_since_log?: Record<string, [sum: number, count: number]>;
   /** Steps that were left out of epochs which a callback ended. */
   steps_left_out?: number;
+  /** How far reduce_lr_on_plateau has come. */
+  plateau?: PlateauState;
 }
 
 /** trainer_state.json: transformers' keys, and what is ours as one of the callbacks. */
@@ -54,17 +58,45 @@ export interface SavedState extends Omit<TrainerState, 'stateful_callbacks'> {
 /** How long a run is. */
 export interface Length {
   rowsPerStep: number;
+  /** Rows that an epoch sees. */
+  rowsPerEpoch: number;
   stepsPerEpoch: number;
   total: number;
   warmup: number;
 }
 
 export function lengthOfRun(args: TrainingOptions, rows: number): Length {
-  const rowsPerStep = args.per_device_train_batch_size * args.gradient_accumulation_steps;
-  const stepsPerEpoch = Math.ceil(rows / rowsPerStep);
+  const { per_device_train_batch_size: batch, gradient_accumulation_steps, dataloader_drop_last } = args;
+  const rowsPerStep = batch * gradient_accumulation_steps;
+  const rowsPerEpoch = dataloader_drop_last ? Math.floor(rows / batch) * batch : rows;
+  if (rows && !rowsPerEpoch)
+    throw new OptionError(
+      `dataloader_drop_last leaves out every row: there are ${rows} rows, fewer than per_device_train_batch_size (${batch}). Lower that, or set dataloader_drop_last to false.`,
+    );
+  const stepsPerEpoch = Math.ceil(rowsPerEpoch / rowsPerStep);
   const total = args.max_steps > 0 ? args.max_steps : Math.ceil(args.num_train_epochs * stepsPerEpoch);
   const warmup = args.warmup_steps < 1 ? Math.ceil(args.warmup_steps * total) : args.warmup_steps;
-  return { rowsPerStep, stepsPerEpoch, total, warmup };
+  return { rowsPerStep, rowsPerEpoch, stepsPerEpoch, total, warmup };
+}
+
+/** Takes over where a saved run was. */
+export function takeOver(state: TrainerState, saved: SavedState): void {
+  const { global_step, epoch, num_input_tokens_seen, total_flos, log_history, best_metric, best_global_step, best_model_checkpoint } =
+    saved;
+  Object.assign(state, { global_step, epoch, num_input_tokens_seen, total_flos, log_history });
+  Object.assign(state, { best_metric, best_global_step, best_model_checkpoint });
+}
+
+/** What is logged of a whole run, under transformers' names. */
+export function figuresOfRun(its: { steps: number; seconds: number; lossSum: number; rowsPerStep: number; flos: number }) {
+  const { steps, seconds, lossSum, rowsPerStep, flos } = its;
+  return {
+    train_runtime: seconds,
+    train_samples_per_second: (steps * rowsPerStep) / seconds,
+    train_steps_per_second: steps / seconds,
+    total_flos: flos,
+    train_loss: steps ? lossSum / steps : 0,
+  };
 }
 
 /** The state of a run that has not begun. */

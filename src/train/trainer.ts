@@ -10,6 +10,7 @@ import type { PretrainedModel } from '../models/pretrained';
 import { hold } from '../peft/hold';
 import { baseOf } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
+import { checkMetricName } from './best';
 import { firstCallbacks, lastCallbacks } from './callbacks';
 import {
   type CallbackContext,
@@ -22,12 +23,17 @@ import {
 import { checkWritable, faultOf } from './checkpoint';
 import type { TrainingOptions } from './config';
 import { NOTHING_TO_EVALUATE, RunError } from './endings';
+import { measured } from './evaluation';
+import type { Answers } from './generated';
 import type { TrainedModel } from './gradients';
+import { groupsOf } from './groups';
 import { Handle } from './handle';
-import { evaluateRows, type Metrics, type Objective } from './objective';
+import type { Metrics, Objective } from './objective';
 import { OPTIMIZERS, Optimizer } from './optimizers';
 import { findCheckpoint, type Lineage, tidy } from './output_dir';
+import type { TrainerParts } from './parts';
 import { choosePrecision } from './precision';
+import type { ComputeMetrics, PreprocessLogits } from './predictions';
 import { publish, writeCard } from './publish';
 import { during, plot, type Run, tell } from './run';
 import { samplesOf } from './samples';
@@ -43,20 +49,8 @@ export interface TrainOutput {
   metrics: Record<string, number>;
 }
 
-export interface TrainerParts<M extends TrainedModel, E> {
-  model: M;
-  args: TrainingOptions;
-  objective: Objective<E, M>;
-  train: E[];
-  eval?: E[];
-  tokenizer: Tokenizer;
-  /** What the model is asked whenever a sample is taken. */
-  prompts: string[];
-  callbacks?: readonly CallbackLike[];
-}
-
 /** What is logged and is no figure of the model's. */
-const NOT_PLOTTED = /^num_tokens$|_runtime$|_tokens$/;
+const NOT_PLOTTED = /^num_tokens$|_runtime$|_tokens$|_per_second$|^train_loss$|^total_flos$/;
 
 /**
  * Trains a model on rows by an objective: batches in a seeded order, gradients summed over micro-batches and normalised by what the
@@ -88,6 +82,7 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
       throw new OptionError(
         `eval_strategy = '${args.eval_strategy}' needs rows to evaluate on, but there is no eval_dataset. Give the trainer one, or set eval_strategy to 'no'.`,
       );
+    checkMetricName(args, parts);
     this.model = model;
     this.base = baseOf<PretrainedModel>(model);
     this.args = args;
@@ -206,10 +201,9 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
     await this.ready;
     await checkWritable(args.output_dir);
     tidy(args.output_dir);
-    const trained = model.namedParameters();
-    if (!trained.size)
+    if (!model.namedParameters().size)
       throw new OptionError('This trainer has nothing to train any more: its adapter was taken off the model. Make a new trainer.');
-    const optimizer = new Optimizer(OPTIMIZERS[args.optim], trained, args);
+    const optimizer = new Optimizer(OPTIMIZERS[args.optim], () => model.namedParameters(), args, groupsOf(args, model));
     handle.begin();
     const onInterrupt = () => this.interrupted();
     process.on('SIGINT', onInterrupt);
@@ -254,16 +248,26 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
 
   /** What the objective says of the evaluation rows: their loss, perplexity, ... */
   async evaluate(): Promise<Metrics> {
-    const { objective, eval: rows, args } = this.parts;
+    const { eval: rows } = this.parts;
     if (!rows?.length) throw new (this.session ? RunError : OptionError)(NOTHING_TO_EVALUATE);
-    const precision = this.session?.precision ?? this.precision;
-    const after = () => this.call('on_prediction_step');
-    const options = { batchSize: args.per_device_eval_batch_size, precision, after };
-    const metrics = await this.showing(`evaluating on ${rows.length} rows`, () => evaluateRows(objective, this.model, rows, options));
+    const metrics = await this.showing(`evaluating on ${rows.length} rows`, () => this.measure(rows));
     if (this.session) await this.log(Object.fromEntries(Object.entries(metrics).filter(([name]) => name.startsWith('eval_'))));
     await this.call('on_evaluate', { metrics });
+    this.session?.measured(metrics);
     if (this.session && this.run) tell(this.run, this.handle, 'change');
     return shownAs(metrics, () => figuresHtml(metrics));
+  }
+
+  /** What the evaluation rows come to now, the user's own figures too. */
+  private measure(rows: E[]): Promise<Metrics> {
+    const { session, state } = this;
+    const after = () => this.call('on_prediction_step');
+    const precision = session?.precision ?? this.precision;
+    return measured(this.parts, rows, {
+      precision,
+      after,
+      during: session && { step: state.global_step, tokens: state.num_input_tokens_seen },
+    });
   }
 
   /** Adds figures to the log, with the step they are of; while training they are plotted too. */

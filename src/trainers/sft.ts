@@ -18,9 +18,11 @@ import { baseOf, get_peft_model, PeftModel } from '../peft/model';
 import { Tokenizer } from '../tokenizers/tokenizer';
 import type { CallbackLike } from '../train/callbacks/callback';
 import { type GivenOptions, TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
+import { Answers, checkGeneration, GENERATION_OPTIONS, type GenerationOptions } from '../train/generated';
 import { withoutToken } from '../train/hub_options';
 import * as kinds from '../train/objectives/kinds';
 import { SFT_OTHERS } from '../train/other_options';
+import type { ComputeMetrics, PreprocessLogits } from '../train/predictions';
 import { lengthOfRun, newState } from '../train/state';
 import { Trainer, type TrainOutput } from '../train/trainer';
 import { auditRows, checkTrainable, type FormattingFunc, isTemplateFile, prepareRows, promptsOf, setUp, type TrainerRows } from './prepare';
@@ -29,7 +31,7 @@ import { readYaml, readYamlFile, runYaml, takeEnv } from './run_yaml';
 import { rowsWanted, takeRows } from './stream_rows';
 
 /** Options of supervised fine-tuning: those of every training run, and what is learned of a row. */
-export interface SFTOptions extends TrainingOptions {
+export interface SFTOptions extends TrainingOptions, GenerationOptions {
   /** The peak of the learning rate, which the schedule's curve is multiplied with; 1e-4 to 3e-4 are usual for LoRA. Default: 2e-5. */
   learning_rate: number;
   /** Rows of more tokens than this are cut at the end; null: never. Default: 1024. */
@@ -73,6 +75,7 @@ const DEFAULTS: SFTOptions = {
   eos_token: null,
   chat_template_path: null,
   loss_type: 'nll',
+  ...GENERATION_OPTIONS,
 };
 
 const OBJECTIVES = { ...kinds };
@@ -103,6 +106,11 @@ export class SFTConfig<F extends string = 'text'> {
     const values = { packing_strategy: PACKING, truncation_mode: ['keep_start', 'keep_end'] } as const;
     for (const [name, known] of Object.entries(values) as [keyof typeof values, readonly string[]][])
       if (!known.includes(this[name])) throw new OptionError(`SFTConfig: ${name} = ${show(this[name])} is not one of ${known.join(', ')}.`);
+    checkGeneration('SFTConfig', this);
+    if (this.label_smoothing_factor && this.loss_type !== 'nll')
+      throw new OptionError(
+        `SFTConfig: label_smoothing_factor = ${this.label_smoothing_factor} is for loss_type 'nll'; with '${this.loss_type}' it would have no effect. Set it to 0.`,
+      );
     if ((this.packing || this.eval_packing) && this.max_length === null)
       throw new OptionError('SFTConfig: packing needs max_length, the number of tokens that rows are packed into; it is null.');
   }
@@ -134,6 +142,10 @@ export interface SFTTrainerOptions<R extends object = Row, F extends string = 't
   formatting_func: FormattingFunc<R> | null;
   /** Called beside the trainer's own: instances or classes of TrainerCallback, or objects of hooks. Default: null. */
   callbacks: CallbackLike[] | null;
+  /** Figures of what the model says of the evaluation rows: ({ predictions, label_ids }) => ({ accuracy: ... }). Default: null. */
+  compute_metrics: ComputeMetrics | null;
+  /** Makes less of each row's logits before compute_metrics gets them: (logits) => tf.argMax(logits, -1), say. Default: null. */
+  preprocess_logits_for_metrics: PreprocessLogits | null;
 }
 
 /** The same where a function makes texts of rows, whatever columns they have. */
@@ -150,6 +162,19 @@ type Relabel = (rows: Example[], tokenizer: Tokenizer, name: string) => Example[
 const UNREAD: TrainerRows = {
   prepared: { examples: [], origins: [], truncated: 0, tokensLost: 0, dropped: 0, droppedRows: [] },
   rows: [],
+};
+
+const PARTS: SFTTrainerOptions = {
+  model: null,
+  args: null,
+  train_dataset: null,
+  eval_dataset: null,
+  processing_class: null,
+  peft_config: null,
+  formatting_func: null,
+  callbacks: null,
+  compute_metrics: null,
+  preprocess_logits_for_metrics: null,
 };
 
 /**
@@ -171,21 +196,7 @@ export class SFTTrainer<
   constructor(options: Formatted<R, F>);
   constructor(options: Partial<SFTTrainerOptions<R, F>> & Record<string, unknown>);
   constructor(options: object) {
-    const o = readOptions<SFTTrainerOptions>(
-      'SFTTrainer',
-      options,
-      {
-        model: null,
-        args: null,
-        train_dataset: null,
-        eval_dataset: null,
-        processing_class: null,
-        peft_config: null,
-        formatting_func: null,
-        callbacks: null,
-      },
-      { tokenizer: { to: 'processing_class' } },
-    );
+    const o = readOptions<SFTTrainerOptions>('SFTTrainer', options, PARTS, { tokenizer: { to: 'processing_class' } });
     if (!o.model) throw new OptionError('SFTTrainer needs a model: await AutoModelForCausalLM.from_pretrained(...).');
     if (!(o.processing_class instanceof Tokenizer))
       throw new OptionError('SFTTrainer needs processing_class: await AutoTokenizer.from_pretrained(...).');
@@ -215,6 +226,9 @@ export class SFTTrainer<
       tokenizer: o.processing_class,
       prompts,
       callbacks: o.callbacks ?? [],
+      compute_metrics: o.compute_metrics,
+      preprocess_logits_for_metrics: o.preprocess_logits_for_metrics,
+      answers: args.predict_with_generate && test ? new Answers(test.prepared.examples, o.processing_class, args) : undefined,
     });
     this.rows = { train_dataset, eval_dataset };
     this.audited = auditRows(train_dataset, o.processing_class, args, train, test);
@@ -251,6 +265,7 @@ export class SFTTrainer<
     const { parts } = this;
     parts.train = change(parts.train, parts.tokenizer, 'train_dataset');
     if (parts.eval) parts.eval = change(parts.eval, parts.tokenizer, 'eval_dataset');
+    if (parts.answers && parts.eval) parts.answers = new Answers(unpacked(parts.eval), parts.tokenizer, this.args as SFTConfig);
     this.state = newState(this.args, lengthOfRun(this.args, parts.train.length));
     const examples = unpacked(parts.train);
     const train = { ...this.audited.train, examples, origins: examples.map((_, row) => ({ row, lost: 0 })) };

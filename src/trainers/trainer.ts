@@ -11,6 +11,7 @@ import type { CallbackLike } from '../train/callbacks/callback';
 import { type GivenOptions, TRAINING_ALIASES, TRAINING_DEFAULTS, type TrainingOptions, trainingOptions } from '../train/config';
 import type { TrainedModel } from '../train/gradients';
 import { withoutToken } from '../train/hub_options';
+import type { ComputeMetrics, PreprocessLogits } from '../train/predictions';
 import { Trainer as Loop } from '../train/trainer';
 
 export interface TrainingArguments extends TrainingOptions {}
@@ -44,17 +45,27 @@ export interface TrainerOptions {
   processing_class: Tokenizer | null;
   /** Called beside the trainer's own: instances or classes of TrainerCallback, or objects of hooks. Default: null. */
   callbacks: CallbackLike[] | null;
+  /** Figures of what the model says of the evaluation rows: ({ predictions, label_ids }) => ({ accuracy: ... }). Default: null. */
+  compute_metrics: ComputeMetrics | null;
+  /** Makes less of each row's logits before compute_metrics gets them. Default: null. */
+  preprocess_logits_for_metrics: PreprocessLogits | null;
 }
+
+const PARTS: TrainerOptions = {
+  model: null,
+  args: null,
+  train_dataset: null,
+  eval_dataset: null,
+  processing_class: null,
+  callbacks: null,
+  compute_metrics: null,
+  preprocess_logits_for_metrics: null,
+};
 
 /** Trains what a model's head learns, as transformers' Trainer: the whole model, or an adapter (get_peft_model) around it. */
 export class Trainer<M extends TrainedModel = PeftModel<PretrainedModel>> extends Loop<M, unknown> {
   constructor(options: Partial<TrainerOptions> & Record<string, unknown>) {
-    const o = readOptions<TrainerOptions>(
-      'Trainer',
-      options,
-      { model: null, args: null, train_dataset: null, eval_dataset: null, processing_class: null, callbacks: null },
-      { tokenizer: { to: 'processing_class' } },
-    );
+    const o = readOptions<TrainerOptions>('Trainer', options, PARTS, { tokenizer: { to: 'processing_class' } });
     if (!o.model) throw new OptionError('Trainer needs a model: await AutoModelForSequenceClassification.from_pretrained(...), say.');
     const { processing_class: tokenizer, model } = o;
     if (!(tokenizer instanceof Tokenizer))
@@ -83,12 +94,21 @@ export class Trainer<M extends TrainedModel = PeftModel<PretrainedModel>> extend
     super({
       model: model as M,
       args,
-      objective: { texts: task.texts, weight: task.weight, loss: (_, batch, options) => task.loss(batch, options) },
+      objective: {
+        texts: task.texts,
+        weight: task.weight,
+        loss: (_, batch, options) => task.loss(batch, options),
+        predict: (_, row) => task.predict(row),
+        labels: task.label,
+        figures: ['eval_loss', 'eval_accuracy'],
+      },
       train,
       eval: test,
       tokenizer,
       prompts: [],
       callbacks: o.callbacks ?? [],
+      compute_metrics: o.compute_metrics,
+      preprocess_logits_for_metrics: o.preprocess_logits_for_metrics,
     });
   }
 }

@@ -34,8 +34,13 @@ export async function stepped(
 ) {
   const parameters = new Map([...start].map(([name, tensor]) => [name, new Parameter(tf.keep(tf.clone(tensor)))]));
   const [optim, optim_args = null] = optimizer_name.split('?');
-  const optimizer = new Optimizer(OPTIMIZERS[optim], parameters, { ...args, optim, optim_args });
-  if (from) await optimizer.restore(first - 1, async (name, shape) => tf.tensor(from.get(name) as Float32Array, shape));
+  const optimizer = new Optimizer(
+    OPTIMIZERS[optim],
+    () => parameters,
+    { ...args, optim, optim_args },
+    (name) => ({ rate: 1, weight_decay: SHAPES[name as keyof typeof SHAPES].length > 1 ? args.weight_decay : 0 }),
+  );
+  if (from) await optimizer.restore(first - 1, from.keys(), async (name, shape) => tf.tensor(from.get(name) as Float32Array, shape));
   for (let step = first; step <= last; step++) {
     const gradients = tensors(step);
     optimizer.apply(gradients, args.learning_rate / step, step % 2 ? 1 : 0.5);

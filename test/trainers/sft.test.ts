@@ -210,7 +210,7 @@ it('rows that stand one behind another, their common beginning once, have the lo
     const { gradients } = await stepGradients(trained, sft, examples, {
       plan,
       precision: 'fp32',
-      args: { seed: 0, neftune_noise_alpha: null },
+      args: { seed: 0, neftune_noise_alpha: null, label_smoothing_factor: 0 },
       step: 0,
     });
     return [...gradients.values()].map((gradient) => gradient.dataSync());

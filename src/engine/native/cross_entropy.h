@@ -16,10 +16,15 @@ namespace tunebook {
 constexpr long kVocabulary = kColumns * 16;  // vocabulary rows per block
 constexpr long kRowBlock = kRows * 8;        // rows of x at a time
 
-// What a slice of the vocabulary contributes to each row: what its exponentials are relative to, their sum, the sums of W's rows and of
-// B's rows times them.
+// What a slice of the vocabulary contributes to each row: what its exponentials are relative to, their sum, the sum of logits (relative to
+// the same) times them, the largest logit, the sums of W's rows and of B's rows times them.
 struct Slice {
-  float *top, *total, *mean, *low;
+  float *top, *total, *moment, *best, *mean, *low;
+};
+
+// What is told of rows besides: the sum of their entropies, and how many have the label as their most probable word.
+struct Figures {
+  double entropy = 0, right = 0;
 };
 
 // The second half of a low-rank pair beside W: u [rows, rank] comes from x, b is [vocabulary, rank].
@@ -67,8 +72,8 @@ void vocabularySlice(const Rows<P>& x, const Rows<P>& u, long rows, const Weight
   typename P::T* lowKeys = elements<P>(10, panelSize<P>(rank, kVocabulary));
   typename P::T* lowValues = elements<P>(11, panelSize<P>(kVocabulary, rank, lowWidth));
   for (long r = 0; r < rows; r++) {
-    slice.top[r] = -INFINITY;
-    slice.total[r] = 0;
+    slice.top[r] = slice.best[r] = -INFINITY;
+    slice.total[r] = slice.moment[r] = 0;
   }
   if (slice.mean) std::memset(slice.mean, 0, rows * dim * 4);
   if (slice.low) std::memset(slice.low, 0, rows * rank * 4);
@@ -94,9 +99,11 @@ void vocabularySlice(const Rows<P>& x, const Rows<P>& u, long rows, const Weight
         const long label = labels[i + r] - n;
         if (label >= 0 && label < width) target[i + r] = line[label];
         float top = slice.top[i + r];
-        const float most = largest(line, width, top);
+        const float most = largest(line, width, slice.best[i + r]);
+        slice.best[i + r] = most;
         if (most > top + kFar) {
           const float shrink = std::exp(top - most);  // 0 for the first block
+          slice.moment[i + r] = shrink > 0 ? shrink * (slice.moment[i + r] + slice.total[i + r] * (top - most)) : 0;
           slice.top[i + r] = top = most;
           slice.total[i + r] *= shrink;
           if (slice.mean)
@@ -104,20 +111,23 @@ void vocabularySlice(const Rows<P>& x, const Rows<P>& u, long rows, const Weight
           if (slice.low)
             for (float *at = slice.low + (i + r) * rank, *end = at + rank; at < end; at++) *at *= shrink;
         }
-        Vec sums{};
+        Vec sums{}, moments{};
         long j = 0;
         for (; j + kLanes <= width; j += kLanes) {
           const Vec at = load(line + j), e = P::exp(at - top);
           sums += e;
+          moments += e * (at - top);
           store(line + j, cap > 0 ? e * (1.0f - at * at * (1 / (cap * cap))) : e);
         }
-        float total = sum(sums);
+        float total = sum(sums), moment = sum(moments);
         for (; j < width; j++) {
           const float e = std::exp(line[j] - top);
           total += e;
+          moment += e * (line[j] - top);
           line[j] = e * capSlope(line[j], cap);
         }
         slice.total[i + r] += total;
+        slice.moment[i + r] += moment;
       }
       if (slice.mean) {
         const Rows<P> shares = packRows<P>(Left{logits, width, 1}, count, width, packed);
@@ -180,7 +190,7 @@ inline long vocabularyShare(long vocabulary, int shares) {
 
 // x [rows, dim], labels [rows] -> loss [rows], with the gradients that are asked for; u's only beside x's.
 template <class P>
-void crossEntropy(const float* x, long rows, const Weight& weight, const Pair& pair, const int32_t* labels, float* loss,
+Figures crossEntropy(const float* x, long rows, const Weight& weight, const Pair& pair, const int32_t* labels, float* loss,
                   const HeadGradients& to = {}, float cap = 0) {
   const long vocabulary = weight.rows, dim = weight.columns, rank = pair.rank;
   checkLabels(labels, rows, vocabulary);
@@ -188,7 +198,9 @@ void crossEntropy(const float* x, long rows, const Weight& weight, const Pair& p
   const bool keep = to.w || to.b;
   const long share = vocabularyShare(vocabulary, slices), most = keep ? std::min(rows, Exponentials<P>::kMost) : rows;
   const long blocks = (share + kVocabulary - 1) / kVocabulary;
-  std::vector<float> top(slices * most), total(slices * most), target(most), lse(most), tops(keep ? slices * blocks * most : 0);
+  std::vector<float> top(slices * most), total(slices * most), moment(slices * most), best(slices * most), target(most), lse(most), entropy(most),
+      right(most), tops(keep ? slices * blocks * most : 0);
+  Figures figures;
   float* mean = to.x ? scratch(9, slices * most * dim) : nullptr;
   float* low = to.u ? scratch(12, slices * most * rank) : nullptr;
   const size_t size = Exponentials<P>::total(share);
@@ -201,7 +213,7 @@ void crossEntropy(const float* x, long rows, const Weight& weight, const Pair& p
     const Rows<P> left = rowsOf<P>(Left{x0, dim, 1}, count, dim, 7);
     const Rows<P> lowLeft = rank ? rowsOf<P>(Left{u0, rank, 1}, count, rank, 13) : Rows<P>{};
     const auto slice = [&](long s) {
-      return Slice{&top[s * count], &total[s * count], mean ? mean + s * count * dim : nullptr, low ? low + s * count * rank : nullptr};
+      return Slice{&top[s * count], &total[s * count], &moment[s * count], &best[s * count], mean ? mean + s * count * dim : nullptr, low ? low + s * count * rank : nullptr};
     };
     const auto exponentials = [&](long s) { return Exponentials<P>{tiles + s * size, &tops[s * blocks * count]}; };
     const auto forSlices = [&](const auto& body) {
@@ -212,9 +224,15 @@ void crossEntropy(const float* x, long rows, const Weight& weight, const Pair& p
       vocabularySlice<P>(left, lowLeft, count, weight, pair, from, end, wanted, target.data(), slice(s), keep ? &kept : nullptr, cap);
     });
     forRows(count, dim, [&](long r) {
-      float highest = -INFINITY, sums = 0;
-      for (int s = 0; s < slices; s++) highest = std::max(highest, slice(s).top[r]);
-      for (int s = 0; s < slices; s++) sums += slice(s).total[r] * std::exp(slice(s).top[r] - highest);
+      float highest = -INFINITY, sums = 0, moments = 0, largestLogit = -INFINITY;
+      for (int s = 0; s < slices; s++) highest = std::max(highest, slice(s).top[r]), largestLogit = std::max(largestLogit, slice(s).best[r]);
+      for (int s = 0; s < slices; s++) {
+        const float by = std::exp(slice(s).top[r] - highest);
+        sums += slice(s).total[r] * by;
+        if (by > 0) moments += (slice(s).moment[r] + slice(s).total[r] * (slice(s).top[r] - highest)) * by;
+      }
+      entropy[r] = std::log(sums) - moments / sums;
+      right[r] = target[r] >= largestLogit;
       lse[r] = highest + std::log(sums);
       loss[first + r] = lse[r] - target[r];
       if (!to.x) return;
@@ -236,7 +254,9 @@ void crossEntropy(const float* x, long rows, const Weight& weight, const Pair& p
         if (to.w) weightSlice<P>(x0, count, dim, from, end, wanted, lse.data(), factors, target.data(), cap, exponentials(s), first == 0, to.w);
         if (to.b) weightSlice<P>(u0, count, rank, from, end, wanted, lse.data(), factors, target.data(), cap, exponentials(s), first == 0, to.b);
       });
+    for (long r = 0; r < count; r++) figures.entropy += entropy[r], figures.right += right[r];
   }
+  return figures;
 }
 
 }  // namespace tunebook

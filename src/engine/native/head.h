@@ -6,6 +6,8 @@
 // What an op's Spec says of it: 5 inputs, and 4 attributes.
 #define HEAD_INPUTS "x: float", "w: T", "labels: int32", "u: float", "b: float"
 #define HEAD_ATTRIBUTES "kind: int", "vocabulary: int", "bf16: int", "cap: float"
+// The sum of the rows' entropies, and how many of them have the label as their most probable word: the last of an op's outputs.
+#define HEAD_FIGURES "figures: float"
 
 namespace tunebook {
 
@@ -32,5 +34,10 @@ struct Head {
     pair = {u.data, b.data, rank};
   }
 };
+
+inline void tell(Call& call, int output, const Figures& figures) {
+  float* told = call.output(output, {2});
+  told[0] = figures.entropy, told[1] = figures.right;
+}
 
 }  // namespace tunebook

@@ -23,7 +23,7 @@ void compute(Call& call) {
   float* db = call.output(4, {head.vocabulary, rank});
   if (trained) to.w = dw;
   if (rank) to.u = du, to.b = db;
-  crossEntropy<P>(head.x, head.rows, head.weight, head.pair, head.labels, losses.data(), to, head.cap);
+  tell(call, 5, crossEntropy<P>(head.x, head.rows, head.weight, head.pair, head.labels, losses.data(), to, head.cap));
   *sum = 0;
   for (long r = 0; r < head.rows; r++) *sum += factors.of(r) * losses[r];
 }
@@ -32,7 +32,7 @@ void computeAny(Call& call) {
   withPrecision(call.attribute(2), [&](auto p) { compute<decltype(p)>(call); });
 }
 
-const Spec spec{"TunebookDenseCrossEntropy", {HEAD_INPUTS, "factors: float"}, {"sum: float", "dx: float", "dw: float", "du: float", "db: float"},
+const Spec spec{"TunebookDenseCrossEntropy", {HEAD_INPUTS, "factors: float"}, {"sum: float", "dx: float", "dw: float", "du: float", "db: float", HEAD_FIGURES},
                 {HEAD_ATTRIBUTES, "trained: int"}};
 const Op<spec, computeAny> op;
 

@@ -3,10 +3,11 @@ import { fusedOp } from '../fused_op';
 import { checkHead, type HeadAttributes, type HeadInputs, headLosses, nativeHead } from '../head';
 import * as tf from '../tf';
 
-/** The sum of a head's losses times `factors` [1] or [rows], and its gradients: of x, of the matrix where it is trained, of u and b. */
-export function nativeDense(given: HeadInputs, head: HeadAttributes, factors: tf.Tensor): tf.Tensor[] {
+/** The sum of a head's losses times `factors` [1] or [rows], its gradients (of x, of the matrix where it is trained, of u and b), and figures. */
+export function nativeDense(given: HeadInputs, head: HeadAttributes, factors: tf.Tensor) {
   const { inputs, attributes } = nativeHead(given, head);
-  return execute('TunebookDenseCrossEntropy', [...inputs, factors], { ...attributes, trained: given.weight ? 1 : 0 }, 5);
+  const made = execute('TunebookDenseCrossEntropy', [...inputs, factors], { ...attributes, trained: given.weight ? 1 : 0 }, 6);
+  return { y: made[0], gradients: made.slice(1, 5), figures: made[5] as tf.Tensor1D };
 }
 
 /**
@@ -22,7 +23,8 @@ export const denseCrossEntropy = fusedOp<HeadInputs, HeadAttributes & { factor: 
   reference: (given, head) => tf.mul(tf.sum(headLosses(given, head)), head.factor),
   native: {
     forward(given, head) {
-      const [y, ...save] = nativeDense(given, head, tf.tensor1d([head.factor]));
+      const { y, gradients: save, figures } = nativeDense(given, head, tf.tensor1d([head.factor]));
+      head.figures?.(tf.keep(figures));
       return { y, save };
     },
     backward(dy, gradients) {

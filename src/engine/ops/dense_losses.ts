@@ -1,6 +1,7 @@
 import { execute } from '../backend';
 import { fusedOp } from '../fused_op';
 import { checkHead, type HeadAttributes, type HeadInputs, headLosses, nativeHead } from '../head';
+import * as tf from '../tf';
 import { nativeDense } from './dense_cross_entropy';
 
 /**
@@ -18,12 +19,12 @@ export const denseLosses = fusedOp<HeadInputs, HeadAttributes>({
     keepsInputs: true,
     forward(given, head) {
       const { inputs, attributes } = nativeHead(given, head);
-      const [y] = execute('TunebookLinearCrossEntropy', inputs, { ...attributes, gradient: 0 }, 2);
+      const [y, , figures] = execute('TunebookLinearCrossEntropy', inputs, { ...attributes, gradient: 0 }, 3);
+      head.figures?.(tf.keep(figures) as tf.Tensor1D);
       return { y, save: [head.labels] };
     },
     backward(dy, [labels], head, { inputs }) {
-      const [, ...gradients] = nativeDense(inputs, { ...head, labels }, dy);
-      return gradients;
+      return nativeDense(inputs, { ...head, labels }, dy).gradients;
     },
   },
 });

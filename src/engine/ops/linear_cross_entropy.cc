@@ -12,14 +12,14 @@ void forward(Call& call) {
   HeadGradients to;
   float* dx = call.output(1, gradient ? Shape{head.rows, head.dim} : Shape{0});
   if (gradient) to.x = dx;
-  crossEntropy<P>(head.x, head.rows, head.weight, head.pair, head.labels, loss, to, head.cap);
+  tell(call, 2, crossEntropy<P>(head.x, head.rows, head.weight, head.pair, head.labels, loss, to, head.cap));
 }
 
 void forwardAny(Call& call) {
   withPrecision(call.attribute(2), [&](auto p) { forward<decltype(p)>(call); });
 }
 
-const Spec spec{"TunebookLinearCrossEntropy", {HEAD_INPUTS}, {"loss: float", "dx: float"}, {HEAD_ATTRIBUTES, "gradient: int"}};
+const Spec spec{"TunebookLinearCrossEntropy", {HEAD_INPUTS}, {"loss: float", "dx: float", HEAD_FIGURES}, {HEAD_ATTRIBUTES, "gradient: int"}};
 const Op<spec, forwardAny> op;
 
 }  // namespace

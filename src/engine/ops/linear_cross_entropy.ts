@@ -24,7 +24,8 @@ export const linearCrossEntropy = fusedOp<HeadInputs, Attributes>({
   native: {
     forward(given, head) {
       const { inputs, attributes } = nativeHead(given, head);
-      const [y, dx] = execute('TunebookLinearCrossEntropy', inputs, { ...attributes, gradient: head.gradient ? 1 : 0 }, 2);
+      const [y, dx, figures] = execute('TunebookLinearCrossEntropy', inputs, { ...attributes, gradient: head.gradient ? 1 : 0 }, 3);
+      head.figures?.(tf.keep(figures) as tf.Tensor1D);
       return { y, save: [dx] };
     },
     backward: (dy, [dx]) => [tf.mul(dx, tf.expandDims(dy, 1)), null, null],

@@ -4,6 +4,7 @@ import * as tf from '../../engine/tf';
 import type { CausalLM } from '../../models/causal_lm';
 import { baseOf, type PeftModel } from '../../peft/model';
 import type { Objective } from '../objective';
+import { HeadFigures, labelsOf, logitsOf, TEXT_FIGURES } from './figures';
 
 /** Each loss times the probability of its token, which is taken as a number: it gets no gradient. [rows] -> [rows] */
 const weighed = tf.customGrad((losses, save) => {
@@ -19,8 +20,12 @@ const weighed = tf.customGrad((losses, save) => {
 export const dft: Objective<Example, CausalLM | PeftModel<CausalLM>> = {
   texts: textsOf,
   weight: labelCount,
+  predict: logitsOf,
+  labels: labelsOf,
+  figures: TEXT_FIGURES.slice(0, 3),
   loss(model, { ids, positions, labels }, { factor, gradient, forward }) {
-    const losses = baseOf<CausalLM>(model).losses(ids, positions, labels, forward, gradient);
-    return { loss: tf.mul(tf.sum(weighed(losses)), factor) as tf.Scalar };
+    const head = new HeadFigures();
+    const losses = baseOf<CausalLM>(model).losses(ids, positions, labels, { ...forward, figures: head.figures }, gradient);
+    return { loss: tf.mul(tf.sum(weighed(losses)), factor) as tf.Scalar, metrics: head.metrics(factor) };
   },
 };

@@ -2,13 +2,14 @@ import { mkdirSync } from 'node:fs';
 import { OptionError } from '../../core/errors';
 import { warnOnce } from '../../core/events';
 import { readOptions, show } from '../../core/options';
-import { isNative } from '../../engine/backend';
+import { isNative, take } from '../../engine/backend';
 import { PackedMoment } from '../../engine/ops/adamw';
 import { copyInto, pagedFloats } from '../../engine/ops/memory';
 import * as tf from '../../engine/tf';
 import type { Writable } from '../../formats/safetensors';
 import type { Parameter } from '../../nn';
 import type { TrainingOptions } from '../config';
+import type { GroupOf } from '../groups';
 
 /** What is remembered of a parameter, under PyTorch's name for it. */
 export interface Slot {
@@ -145,68 +146,104 @@ export function optimArgs({ names, args = {} }: OptimizerKind, given: unknown): 
   );
 }
 
-/** One optimizer at work on named parameters; a checkpoint holds what it remembers in fp32. */
+/** What is remembered of one parameter, and the step before the first that it took: steps count from there, as in PyTorch. */
+interface Memory {
+  slots: Slot[];
+  states: State[];
+  from: number;
+}
+
+/** The name under which a checkpoint says that step. */
+const FROM = 'first_step';
+
+/**
+ * One optimizer at work on the parameters that are trained now; a checkpoint holds what it remembers in fp32. `trained` is asked at each
+ * step: a parameter that had no gradient yet begins then, one that has none stays as it is.
+ */
 export class Optimizer {
   private readonly args: OptimArgs;
-  private readonly states = new Map<string, State[]>();
+  private readonly kept: Kept;
+  private readonly memory = new Map<string, Memory>();
   /** Steps taken. */
   step = 0;
 
   constructor(
     private readonly kind: OptimizerKind,
-    private readonly parameters: Map<string, Parameter>,
+    private readonly trained: () => ReadonlyMap<string, Parameter>,
     private readonly options: OptimizerOptions,
+    private readonly groupOf: GroupOf,
   ) {
-    const kept = kind.names[options.optim];
-    if (kept.paged && !isNative())
+    this.kept = kind.names[options.optim];
+    if (this.kept.paged && !isNative())
       warnOnce(
         `optim = ${show(options.optim)}: only the native engine has paged memory; what the optimizer remembers stays in the process's.`,
       );
-    if (kept.paged) mkdirSync(options.output_dir, { recursive: true });
+    if (this.kept.paged) mkdirSync(options.output_dir, { recursive: true });
     this.args = optimArgs(kind, options.optim_args);
-    for (const [name, parameter] of parameters) {
-      // It will be changed in place, and may share its memory with the array it was made from.
-      parameter.assign(tf.keep(tf.mul(parameter.tensor, 1)));
-      this.states.set(
-        name,
-        kind.slots(parameter.shape, this.args).map(({ shape, signed }) => new State(shape, signed, kept, options.output_dir)),
-      );
+  }
+
+  private memoryOf(name: string, parameter: Parameter, from = this.step): Memory {
+    const known = this.memory.get(name);
+    if (known) return known;
+    // It will be changed in place, and may share its memory with the array it was made from.
+    parameter.assign(tf.keep(tf.mul(parameter.tensor, 1)));
+    const slots = this.kind.slots(parameter.shape, this.args);
+    const states = slots.map(({ shape, signed }) => new State(shape, signed, this.kept, this.options.output_dir));
+    const memory = { slots, states, from };
+    this.memory.set(name, memory);
+    return memory;
+  }
+
+  /** Updates every parameter by its gradient times `factor`, at its group's share of the rate. */
+  apply(gradients: ReadonlyMap<string, tf.Tensor>, lr: number, factor: number): void {
+    const groups = new Map<string, { step: Step; entries: Entry[] }>();
+    for (const [name, parameter] of this.trained()) {
+      const gradient = gradients.get(name);
+      if (!gradient) continue;
+      const { states, from } = this.memoryOf(name, parameter);
+      const { rate, weight_decay } = this.groupOf(name);
+      const step = this.step + 1 - from;
+      const key = [rate, weight_decay, step].join();
+      const group = groups.get(key) ?? { step: { lr: lr * rate, factor, step, weight_decay }, entries: [] };
+      group.entries.push({ parameter, gradient, states });
+      groups.set(key, group);
+    }
+    this.step++;
+    for (const { entries, step } of groups.values()) this.kind.apply(entries, step, this.options, this.args);
+  }
+
+  /** What it remembers, by name: '<parameter>.<slot>', and where steps do not count from the first '<parameter>.first_step' [1]. */
+  *state(): Generator<Writable> {
+    for (const [name, { slots, states, from }] of this.memory) {
+      for (const [i, state] of states.entries()) yield { name: `${name}.${slots[i].name}`, shape: state.shape, data: () => state.data() };
+      if (from) yield { name: `${name}.${FROM}`, shape: [1], data: Float32Array.of(from) };
     }
   }
 
-  /** Updates every parameter by its gradient times `factor`. Weight decay leaves biases and norms alone: what is no matrix. */
-  apply(gradients: Map<string, tf.Tensor>, lr: number, factor: number): void {
-    this.step++;
-    const [plain, decayed] = [[], []] as [Entry[], Entry[]];
-    for (const [name, parameter] of this.parameters)
-      (parameter.tensor.rank < 2 ? plain : decayed).push({
-        parameter,
-        gradient: gradients.get(name) as tf.Tensor,
-        states: this.states.get(name) as State[],
-      });
-    const step = { lr, factor, step: this.step };
-    this.kind.apply(plain, { ...step, weight_decay: 0 }, this.options, this.args);
-    this.kind.apply(decayed, { ...step, weight_decay: this.options.weight_decay }, this.options, this.args);
-  }
-
-  /** What it remembers, by name: '<parameter>.<slot>'. */
-  *state(): Generator<Writable> {
-    for (const { name, state } of this.named()) yield { name, shape: state.shape, data: () => state.data() };
-  }
-
-  async restore(step: number, read: (name: string, shape: number[]) => Promise<tf.Tensor>): Promise<void> {
+  /**
+   * Goes on from what was remembered after `step` steps, `saved` by these names (others may be among them). A parameter that had not been
+   * trained by then begins later.
+   */
+  async restore(step: number, saved: Iterable<string>, read: (name: string, shape: number[]) => Promise<tf.Tensor>): Promise<void> {
     this.step = step;
-    for (const { name, state } of this.named()) state.write(await read(name, state.shape));
-  }
-
-  private *named(): Generator<{ name: string; state: State }> {
-    for (const [name, states] of this.states)
-      for (const [i, slot] of this.kind.slots((this.parameters.get(name) as Parameter).shape, this.args).entries())
-        yield { name: `${name}.${slot.name}`, state: states[i] };
+    const names = new Set(saved);
+    const known = (name: string, slots: Slot[]) => [...slots, { name: FROM }].some((slot) => names.has(`${name}.${slot.name}`));
+    const all = [...this.trained()].map(([name, parameter]) => [name, parameter, this.kind.slots(parameter.shape, this.args)] as const);
+    const some = all.some(([name, , slots]) => known(name, slots));
+    for (const [name, parameter, slots] of all) {
+      if (slots.length && some && !known(name, slots)) continue;
+      const first = `${name}.${FROM}`;
+      const from = names.has(first) ? (await take(await read(first, [1])))[0] : 0;
+      const { states } = this.memoryOf(name, parameter, from);
+      for (const [i, state] of states.entries()) {
+        const slot = `${name}.${slots[i].name}`;
+        state.write(await read(slot, state.shape));
+      }
+    }
   }
 
   dispose(): void {
-    for (const states of this.states.values()) for (const state of states) state.dispose();
-    this.states.clear();
+    for (const { states } of this.memory.values()) for (const state of states) state.dispose();
+    this.memory.clear();
   }
 }
