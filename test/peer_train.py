@@ -33,9 +33,7 @@ def callbacks(data):
             model = AutoModelForCausalLM.from_pretrained(data["folder"])
             trainer = Trainer(model, args, train_dataset=rows, eval_dataset=rows[:2], callbacks=[recorder])
             trainer.train()
-        # The summary that it logs at the end is what our `train` returns.
-        last = max(i for i, (name, *_) in enumerate(calls) if name == "on_log")
-        return calls[:last] + calls[last + 1 :]
+        return calls
 
     return [told(case) for case in data["cases"]]
 
@@ -74,6 +72,20 @@ def rates(lr, name, kwargs, warmup, total):
         optimizer.step()
         scheduler.step()
     return steps
+
+
+def plateaus(data):
+    """The rate after each evaluation by torch's ReduceLROnPlateau, of each case."""
+    all_rates = []
+    for case in data["cases"]:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=case["lr"])
+        scheduler = transformers.get_scheduler("reduce_lr_on_plateau", optimizer, scheduler_specific_kwargs=case["kwargs"])
+        told = []
+        for value in case["values"]:
+            scheduler.step(value)
+            told.append(optimizer.param_groups[0]["lr"])
+        all_rates.append(told)
+    return all_rates
 
 
 def refused(data):

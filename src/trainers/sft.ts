@@ -164,7 +164,8 @@ const UNREAD: TrainerRows = {
   rows: [],
 };
 
-const PARTS: SFTTrainerOptions = {
+/** Of one that is given nothing. */
+export const SFT_PARTS: SFTTrainerOptions = {
   model: null,
   args: null,
   train_dataset: null,
@@ -196,7 +197,7 @@ export class SFTTrainer<
   constructor(options: Formatted<R, F>);
   constructor(options: Partial<SFTTrainerOptions<R, F>> & Record<string, unknown>);
   constructor(options: object) {
-    const o = readOptions<SFTTrainerOptions>('SFTTrainer', options, PARTS, { tokenizer: { to: 'processing_class' } });
+    const o = readOptions<SFTTrainerOptions>('SFTTrainer', options, SFT_PARTS, { tokenizer: { to: 'processing_class' } });
     if (!o.model) throw new OptionError('SFTTrainer needs a model: await AutoModelForCausalLM.from_pretrained(...).');
     if (!(o.processing_class instanceof Tokenizer))
       throw new OptionError('SFTTrainer needs processing_class: await AutoTokenizer.from_pretrained(...).');

@@ -56,7 +56,7 @@ const SETTINGS: [args: Record<string, unknown>, rows: boolean, refused?: RegExp]
 /** Schedules with their own options, steps of warmup and steps in all. */
 const RATES: [type: string, kwargs: Record<string, number | string> | null, warmup: number, total: number][] = [
   ...Object.keys(SCHEDULES)
-    .filter((type) => !['cosine_with_min_lr', 'warmup_stable_decay'].includes(type))
+    .filter((type) => !['cosine_with_min_lr', 'cosine_warmup_with_min_lr', 'warmup_stable_decay', 'reduce_lr_on_plateau'].includes(type))
     .flatMap((type): [string, null, number, number][] => [
       [type, null, 0, 7],
       [type, null, 4, 20],
@@ -65,6 +65,8 @@ const RATES: [type: string, kwargs: Record<string, number | string> | null, warm
   ['cosine_with_restarts', { num_cycles: 3 }, 3, 20],
   ['cosine_with_min_lr', { min_lr: 1e-4 }, 3, 20],
   ['cosine_with_min_lr', { min_lr_rate: 0.1, num_cycles: 1 }, 0, 20],
+  ['cosine_warmup_with_min_lr', { min_lr_rate: 0.1 }, 3, 20],
+  ['cosine_warmup_with_min_lr', { min_lr: 1e-4, warmup_lr_rate: 0.2, num_cycles: 1 }, 4, 20],
   ['polynomial', { power: 2, lr_end: 1e-4 }, 3, 20],
   ['inverse_sqrt', { timescale: 5 }, 3, 20],
   ['warmup_stable_decay', { num_decay_steps: 6 }, 3, 20],

@@ -20,7 +20,7 @@ import { checkWritable } from '../../train/checkpoint';
 import { withoutToken } from '../../train/hub_options';
 import { checkpointsOf } from '../../train/output_dir';
 import type { Run } from '../../train/run';
-import { SFT_NAMES, SFTConfig, SFTTrainer, type SFTTrainerOptions } from '../sft';
+import { SFT_NAMES, SFT_PARTS, SFTConfig, SFTTrainer, type SFTTrainerOptions } from '../sft';
 import { peftNames, type Variant, variantsOf } from './grid';
 import { bestOf, earlierRuns, type SweepData, type SweepRun, saveSweep } from './record';
 
@@ -276,8 +276,7 @@ async function loaded(base: NonNullable<SweepOptions['base']>): Promise<SFTTrain
   const dtype = base.peft_config ? 'auto' : 'float32';
   const model = typeof given === 'string' ? await AutoModelForCausalLM.from_pretrained(given, { dtype }) : given;
   const processing_class = base.processing_class ?? (await AutoTokenizer.from_pretrained(model.config._name_or_path));
-  const parts = { args: null, train_dataset: null, eval_dataset: null, peft_config: null, callbacks: null, formatting_func: null };
-  return { ...parts, ...base, model, processing_class } as SFTTrainerOptions;
+  return { ...SFT_PARTS, ...base, model, processing_class };
 }
 
 /**
