@@ -251,7 +251,8 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
     const { eval: rows } = this.parts;
     if (!rows?.length) throw new (this.session ? RunError : OptionError)(NOTHING_TO_EVALUATE);
     const metrics = await this.showing(`evaluating on ${rows.length} rows`, () => this.measure(rows));
-    if (this.session) await this.log(Object.fromEntries(Object.entries(metrics).filter(([name]) => name.startsWith('eval_') && name !== 'eval_tokens')));
+    if (this.session)
+      await this.log(Object.fromEntries(Object.entries(metrics).filter(([name]) => name.startsWith('eval_') && name !== 'eval_tokens')));
     await this.call('on_evaluate', { metrics });
     this.session?.measured(metrics);
     if (this.session && this.run) tell(this.run, this.handle, 'change');

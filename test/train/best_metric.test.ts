@@ -38,7 +38,9 @@ it('a run notes it, also one that is resumed; a metric that there is not ends it
   await again.train({ resume_from_checkpoint: `${trainer.args.output_dir}/checkpoint-4` });
   const [first, second] = evaluations;
   expect(again.state.best_metric).toBe(Math.min(first[1], second[1]));
-  await expect(make([], { ...args, metric_for_best_model: 'los' })).rejects.toThrow(/'los' is no figure of an evaluation. Did you mean 'loss'/);
+  await expect(make([], { ...args, metric_for_best_model: 'los' })).rejects.toThrow(
+    /'los' is no figure of an evaluation. Did you mean 'loss'/,
+  );
   const own = () => ({ accuracy: 1 });
   await expect((await make([], { ...args, metric_for_best_model: 'f1' }, undefined, true, own)).train()).rejects.toThrow(
     /metric_for_best_model = 'f1' is not among what an evaluation came to: eval_loss, perplexity.*saved in/,
