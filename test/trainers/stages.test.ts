@@ -58,7 +58,8 @@ it.each(PACKING)('packed by %s, a text changes no other text’s loss, and each 
   const which = rows.slice(0, at).reduce((n, row) => n + (row.lengths?.length ?? 1), 0);
   for (const [i, losses] of together.entries()) {
     if (i === which) expect(losses).not.toEqual(changed[i]);
-    else expect(losses).toEqual(changed[i]);
+    // What texts begin with in common stands there once, or not any more: sums have another order then.
+    else for (const [k, loss] of losses.entries()) expect(Math.abs(loss - changed[i][k])).toBeLessThan(1e-5);
   }
 });
 
