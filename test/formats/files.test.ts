@@ -62,3 +62,12 @@ it('names a tensor that is there twice, and bytes that no tensor has', async () 
   writeFileSync(gguf, smallGguf(2));
   await expect(readGguf(gguf)).rejects.toThrow(/damaged GGUF header \(two tensors token_embd.weight\)/);
 });
+
+it.each([0x280, 0x480, 0x580, 0x10280])('a safetensors file whose header is %d bytes long is not taken for a pickle', async (size) => {
+  const header = JSON.stringify({ x: { dtype: 'F32', shape: [1], data_offsets: [0, 4] } }).padEnd(size);
+  const length = Buffer.alloc(8);
+  length.writeUInt32LE(size);
+  const path = join(scratch('header'), 'model.safetensors');
+  writeFileSync(path, Buffer.concat([length, Buffer.from(header), Buffer.alloc(4)]));
+  expect([...(await readSafetensors(path)).tensors.keys()]).toEqual(['x']);
+});
