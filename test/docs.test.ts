@@ -17,7 +17,7 @@ it('docs/api is what the docstrings make', () => {
 it('every public class and function has a page, with its options and the notebooks that use it', () => {
   const index = page('README.md');
   for (const name of Object.keys(tunebook))
-    expect(index, name).toMatch(new RegExp(`\\[${name.replaceAll('_', '\\\\_')}\\]\\((classes|functions)/${name}\\.md\\)`));
+    expect(index, name).toMatch(new RegExp(`\\[${name.replaceAll('_', '\\\\_')}\\]\\((classes|functions|modules)/${name}\\.md\\)`));
   expect(page('classes/SFTConfig.md')).toMatch(/`learning_rate` \| `number` \| The peak of the learning rate.* Default: 2e-5\./);
   expect(page('classes/SFTConfig.md')).toContain('[01-first-fine-tune.ipynb](../../../notebooks/01-first-fine-tune.ipynb)');
 });

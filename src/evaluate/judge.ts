@@ -58,6 +58,7 @@ export class ModelPairwiseJudge implements PairwiseJudge {
     if (!options?.tokenizer) throw new OptionError('ModelPairwiseJudge needs the tokenizer of its model: { tokenizer }.');
   }
 
+  /** For each prompt the index of the better of its two completions; -1 where both orders contradict each other. */
   async judge(prompts: readonly Asked[], completions: readonly (readonly [string, string])[]): Promise<Rank[]> {
     check(prompts, completions);
     const { tokenizer, strict = true } = this.options;
@@ -115,6 +116,7 @@ export class ReaderPairwiseJudge implements PairwiseJudge {
     [this.ask, this.seed] = [ask, seed];
   }
 
+  /** Shows each pair and asks. For each prompt the index of the better of its two completions; -1 for neither, and for what was not judged. */
   async judge(prompts: readonly Asked[], completions: readonly (readonly [string, string])[], shuffle_order = true): Promise<Rank[]> {
     check(prompts, completions);
     const random = Random.seeded(this.seed);

@@ -117,7 +117,7 @@ export class AdaLoraConfig extends LinearConfig<AdaLoraOptions> {
   private term({ layer, path, random, saved, serial }: Place, triplets: Map<string, Triplets>): LinearTerm {
     const { inFeatures: into, outFeatures: out } = layer;
     const { init_r, init_lora_weights: init, lora_dropout: dropout } = this;
-    checkRank('AdaLoraConfig', 'init_r', init_r, path, layer.weight.shape, saved);
+    checkRank('AdaLoraConfig', 'init_r', init_r, path, layer.weight.shape, { saved });
     // Of a saved adapter what was taken away is not in the file.
     const r = this.rank_pattern?.[keyOf(path)]?.filter(Boolean).length ?? init_r;
     const normal = (deviation: number) => () => random.normal() * deviation;

@@ -59,7 +59,7 @@ export class HRAConfig extends LinearConfig<HRAOptions> {
   private term({ layer, path, random, saved }: Place): LinearTerm {
     const { r, apply_GS: orthogonal } = this;
     const { inFeatures: into, outFeatures: out } = layer;
-    checkRank('HRAConfig', 'r', r, path, [into, into], saved);
+    checkRank('HRAConfig', 'r', r, path, [into, into], { saved });
     const u = kaiming([into, r], random);
     if (this.init_weights && r % 2 === 0) {
       const half = kaiming([into, r / 2], random);

@@ -49,7 +49,7 @@ export class LoHaConfig extends LinearConfig<LoHaOptions> {
   private term({ layer, path, random, saved, serial }: Place): LinearTerm {
     const { inFeatures: into, outFeatures: out } = layer;
     const { r, alpha } = picked(this, path, this.r, this.alpha);
-    checkRank('LoHaConfig', 'r', r, path, layer.weight.shape, saved);
+    checkRank('LoHaConfig', 'r', r, path, layer.weight.shape, { saved });
     const [a1, b1, a2] = [kaiming([out, r], random), kaiming([r, into], random), kaiming([out, r], random)];
     const b2 = this.init_weights ? zeros([r, into]) : kaiming([r, into], random);
     const parameters = { hada_w1_a: a1, hada_w1_b: b1, hada_w2_a: a2, hada_w2_b: b2 };

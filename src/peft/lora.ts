@@ -29,7 +29,7 @@ export interface LoraOptions extends CommonOptions, Targets, Patterns {
    * matrix, of which the rest is frozen; 'loftq' packs the matrix in 4 bits and makes up for what that loses. Default: true.
    */
   init_lora_weights: boolean | Known<'gaussian' | 'pissa' | 'pissa_niter_16' | 'olora' | 'loftq' | 'orthogonal'>;
-  /** Of 'loftq': bits of the packed matrix (4 or 8), and in how many turns. Default: {} (loftq_bits: 4, loftq_iter: 1). */
+  /** Of 'loftq': bits of the packed matrix (4 or 8), and in how many turns (4, and 1, where they are not set). Default: {}. */
   loftq_config: { loftq_bits?: 4 | 8; loftq_iter?: number } | null;
   /** Train directions and lengths of the weights apart (DoRA, https://arxiv.org/abs/2402.09353). Default: false. */
   use_dora: boolean;
@@ -130,7 +130,7 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
     try {
       for (const [path, layer] of layers) {
         const { r, scale } = this.of(path);
-        checkRank('LoraConfig', 'r', r, path, layer.weight.shape, saved);
+        checkRank('LoraConfig', 'r', r, path, layer.weight.shape, { saved });
         if ((layer instanceof Embedding || path === 'lm_head') && (use_dora || lora_bias))
           throw new OptionError(
             `LoraConfig: ${use_dora ? 'use_dora' : 'lora_bias'} does not go with ${path}: it is ${layer instanceof Embedding ? 'the embedding table' : 'the output head'}. Leave it out.`,

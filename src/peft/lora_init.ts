@@ -64,7 +64,7 @@ function firstValues(layer: Adaptable, how: How): First {
 export const DECOMPOSED = /^(pissa(_niter_\d+)?|olora|loftq)$/;
 
 function decomposed(layer: Adaptable, name: string, { r, scale, loftq, path }: How): First {
-  checkRank('LoraConfig', 'r', r, path, layer.weight.shape, false);
+  checkRank('LoraConfig', 'r', r, path, layer.weight.shape, { strict: true });
   const w = layer.weight instanceof Parameter ? (layer.weight.tensor as tf.Tensor2D) : layer.weight.dequantize();
   if (name === 'loftq') return loftQ(layer.weight, w, r, loftq);
   const { a, b } = name === 'olora' ? olora(w, r) : pissa(w, name, r, scale);

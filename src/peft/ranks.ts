@@ -43,10 +43,21 @@ export function checkUsed(owner: string, o: Patterns, paths: string[], saved: bo
     }
 }
 
-/** Refuses a rank that is more than a matrix can have; `saved`: of an adapter that there is, it is as it is. */
-export function checkRank(owner: string, name: string, r: number, path: string, [out, into]: readonly number[], saved: boolean): void {
-  if (!saved && r > Math.min(out, into))
-    throw new OptionError(
-      `${owner}: ${name} = ${r} is above the rank that ${path} can have: its matrix is [${out}, ${into}], so ${Math.min(out, into)} is the most. Choose a smaller one, or leave the module out.`,
-    );
+/**
+ * Refuses a rank that is above both sides of a matrix. Above one of them (of 'all-linear' k_proj often has few rows) it is taken as PEFT takes
+ * it, with a word; `strict`: not where the first values are the matrix's own directions. `saved`: an adapter that there is is as it is.
+ */
+export function checkRank(
+  owner: string,
+  name: string,
+  r: number,
+  path: string,
+  [out, into]: readonly number[],
+  { saved = false, strict = false }: { saved?: boolean; strict?: boolean },
+): void {
+  const most = Math.min(out, into);
+  if (saved || r <= most) return;
+  const text = `${owner}: ${name} = ${r} is above the rank that ${path} can have: its matrix is [${out}, ${into}], so ${most} is the most`;
+  if (strict || r > Math.max(out, into)) throw new OptionError(`${text}. Choose a smaller one, or leave the module out.`);
+  warnOnce(`${text}, and what is above it teaches nothing more. rank_pattern sets smaller ranks for single modules.`);
 }

@@ -30,6 +30,7 @@ export class GradualUnfreezingCallback extends TrainerCallback {
       throw new OptionError(`GradualUnfreezingCallback: unit = '${unit}' is not one of epoch, steps.`);
   }
 
+  /** Freezes the blocks that are trained later. */
   override on_train_begin(_: TrainingOptions, state: TrainerState, __: TrainerControl, { model }: CallbackContext): void {
     this.trained = new Map(model.namedParameters());
     const layers = [...this.trained.keys()].flatMap((name) => layerOf(name) ?? []);
@@ -39,10 +40,12 @@ export class GradualUnfreezingCallback extends TrainerCallback {
     this.turn(state);
   }
 
+  /** Unfreezes the next blocks when their step has come. */
   override on_step_begin(_: TrainingOptions, state: TrainerState): void {
     this.turn(state);
   }
 
+  /** What was trained when it began may be trained again. */
   override on_train_end(): void {
     for (const parameter of this.trained.values()) parameter.requires_grad = true;
   }
