@@ -124,7 +124,7 @@ browserIt('every button does what it says, from the view and from the side panel
   const [csv, table] = await files('CSV');
   expect([csv, table.toString().split('\n')[0]]).toEqual([
     'buttons.csv',
-    'step,loss,eval_loss,learning_rate,grad_norm,tokens_per_second,resident_bytes',
+    'step,loss,eval_loss,learning_rate,grad_norm,tokens_per_second,resident_bytes,entropy,mean_token_accuracy,eval_entropy,eval_mean_token_accuracy',
   ]);
   const [png, picture] = await files('PNG');
   expect([png, picture.subarray(1, 4).toString()]).toEqual(['buttons.png', 'PNG']);
