@@ -63,8 +63,6 @@ export async function faultOf(folder: string, weights: string): Promise<string |
   if (existsSync(join(folder, 'optimizer.pt'))) return 'it was saved by transformers, whose optimizer.pt is not read here';
   for (const name of ['trainer_state.json', weights, 'optimizer.safetensors'])
     if (!existsSync(join(folder, name))) return `it has no ${name}: it is not a whole checkpoint of this kind of training`;
-  const changed = await changedFile(folder, originOf(folder).sha256, [weights, 'optimizer.safetensors', 'trainer_state.json']);
-  if (changed) return `its ${changed} is damaged: it is not what was saved (by its SHA-256)`;
   try {
     for (const name of [weights, 'optimizer.safetensors']) await readSafetensors(join(folder, name));
     const state = await loadState(folder);
@@ -74,7 +72,8 @@ export async function faultOf(folder: string, weights: string): Promise<string |
     if (!(error instanceof FileError)) throw error;
     return error.message.replace(/\.$/, '');
   }
-  return undefined;
+  const changed = await changedFile(folder, originOf(folder).sha256, [weights, 'optimizer.safetensors', 'trainer_state.json']);
+  return changed && `its ${changed} is damaged: it is not what was saved (by its SHA-256)`;
 }
 
 export const loadState = async (folder: string): Promise<SavedState> =>

@@ -45,6 +45,7 @@ export function define(command: Command): void {
     ...declared('trainers/run_options', 'RunOptions'),
     ...declared('trainers/sft', 'SFTOptions'),
     ...declared('train/options', 'TrainingOptions'),
+    ...declared('train/generated', 'GenerationOptions'),
     ...declared('train/hub_options', 'HubTrainingOptions'),
   ];
   addOptions(command, own, [...SFT_NAMES, ...Object.keys(RUN_ALIASES)]);
