@@ -1,8 +1,12 @@
 """Executes a notebook with a real Jupyter client, prints its progress and final table, and keeps the executed notebook.
 
-usage: execute.py NOTEBOOK OUTPUT KERNEL
+usage: execute.py NOTEBOOK OUTPUT KERNEL [PARAMETERS]
+
+PARAMETERS, as JSON, take the place of the constants of the cell with the tag "parameters": {"steps": 3}.
 """
 
+import json
+import re
 import sys
 import time
 
@@ -10,8 +14,14 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-source, target, kernel = sys.argv[1:]
+source, target, kernel, *given = sys.argv[1:]
 notebook = nbformat.read(source, as_version=4)
+for name, value in json.loads(given[0] if given else "{}").items():
+    cell = next((c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])), None)
+    constant = re.compile(rf"\bconst {name} = [^;]*;")
+    if cell is None or not constant.search(cell.source):
+        sys.exit(f"{source} has no constant {name} in a cell with the tag 'parameters'")
+    cell.source = constant.sub(lambda _: f"const {name} = {json.dumps(value)};", cell.source)
 total = sum(cell.cell_type == "code" for cell in notebook.cells)
 started = {}
 
