@@ -37,7 +37,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       return EXIT.interrupted;
     }
     if (!isTold(error)) throw error;
-    console.error(`${error.name === 'Error' ? 'Error' : error.name}: ${error.message}`);
+    console.error(error instanceof TunebookError ? `${error.name}: ${error.message}` : error.message);
     return EXIT.failed;
   }
 }

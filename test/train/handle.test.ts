@@ -170,7 +170,7 @@ it('an interrupt that comes while a checkpoint is written ends the run, and leav
   trainer.save_model = () => Promise.reject(new InterruptedError('now'));
   await expect(trainer.train()).rejects.toThrow(InterruptedError);
   expect(trainer.run).toMatchObject({ status: 'stopped', step: 2 });
-  expect(readdirSync(output_dir)).toEqual([]);
+  expect(readdirSync(output_dir)).toEqual(['log.jsonl']);
 });
 
 it('samples are taken at every checkpoint where prompts are given', async () => {
@@ -212,5 +212,5 @@ it('one interrupt ends a run with its checkpoint, two end it at once without', a
   process.emit('SIGINT');
   process.emit('SIGINT');
   await expect(ending).rejects.toThrow(InterruptedError);
-  expect([twice.run!.status, twice.run!.checkpoints, readdirSync(twice.args.output_dir)]).toEqual(['stopped', [], []]);
+  expect([twice.run!.status, twice.run!.checkpoints, readdirSync(twice.args.output_dir)]).toEqual(['stopped', [], ['log.jsonl']]);
 });
