@@ -170,5 +170,6 @@ it('a pair is never split, and what its step comes to depends on no split, recom
   const again = await make({ output_dir: whole.args.output_dir, per_device_train_batch_size: 12 });
   await again.train({ resume_from_checkpoint: join(whole.args.output_dir, 'checkpoint-2') });
   for (const name of ['loss', 'rewards/margins']) expect(series(again, name)).toEqual(series(whole, name));
-  expect(again.state.log_history).toEqual(whole.state.log_history);
+  // The last entry is of what was trained since it was resumed, as in transformers.
+  expect(again.state.log_history.slice(0, -1)).toEqual(whole.state.log_history.slice(0, -1));
 });
