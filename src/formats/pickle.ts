@@ -2,9 +2,9 @@ import { FileError } from '../core/errors';
 
 /** How files of torch.save begin: a zip archive, or a pickle of protocol 2 to 5. */
 function isPickle(head: Uint8Array): boolean {
-  const [a, b, c, d, ...size] = head.subarray(0, 8);
-  // A safetensors file begins with the size of its header in 8 bytes, which may be 0x80 0x02 too: no pickle has 4 zeros there, but for a short frame (0x95).
-  const isSize = c !== 0x95 && size.every((byte) => byte === 0);
+  const [a, b, c, d] = head;
+  // A safetensors file begins with the size of its header in 8 bytes, which may be 0x80 0x02 too, and a brace behind it.
+  const isSize = head[8] === 0x7b && head.subarray(4, 8).every((byte) => byte === 0);
   return (a === 0x50 && b === 0x4b && c === 3 && d === 4) || (a === 0x80 && b >= 2 && b <= 5 && !isSize);
 }
 

@@ -36,8 +36,8 @@ export async function readSafetensors(path: string): Promise<Safetensors> {
   });
   try {
     const { size } = await file.stat();
-    const head = Buffer.alloc(8);
-    await file.read(head, 0, 8, 0);
+    const head = Buffer.alloc(9); // the size, and what the header begins with
+    await file.read(head, 0, 9, 0);
     refusePickle(path, head);
     const length = size < 8 ? 0 : Number(head.readBigUInt64LE());
     if (length < 2 || length > 100_000_000 || 8 + length > size)
