@@ -107,3 +107,12 @@ export function checkNumber(
   ];
   throw new OptionError(`${owner}: ${name} must be ${wants.filter(Boolean).join(' ')}, but is ${show(value)}. ${remedy}`);
 }
+
+/** An OptionError where a value is none of those that there are; it offers the one that is most like it. */
+export function checkOneOf(owner: string, name: string, value: unknown, values: readonly string[]): void {
+  if (values.includes(value as string)) return;
+  const guess = typeof value === 'string' ? nearest(value, values) : undefined;
+  throw new OptionError(
+    `${owner}: ${name} = ${show(value)} is not one of ${values.join(', ')}.${guess ? ` Did you mean ${show(guess)}?` : ''}`,
+  );
+}

@@ -1,5 +1,5 @@
 import { DataError, OptionError } from '../core/errors';
-import { checkNumber, readOptions, show } from '../core/options';
+import { checkNumber, checkOneOf, readOptions, show } from '../core/options';
 import { Random } from '../core/random';
 import { Dataset } from './dataset';
 import { IterableDataset } from './iterable_dataset';
@@ -157,8 +157,7 @@ export function interleave_datasets<R extends object>(datasets: Many<R>, given: 
   check(owner, datasets);
   const options = readOptions(owner, given, DEFAULTS);
   const { probabilities: p, stopping_strategy } = options;
-  if (!STRATEGIES.includes(stopping_strategy))
-    throw new OptionError(`${owner}: stopping_strategy = ${show(stopping_strategy)} is not one of ${STRATEGIES.join(', ')}.`);
+  checkOneOf(owner, 'stopping_strategy', stopping_strategy, STRATEGIES);
   if (p !== null) {
     if (!Array.isArray(p) || p.length !== datasets.length)
       throw new OptionError(

@@ -1,6 +1,6 @@
 import { OptionError } from '../core/errors';
 import { warnOnce } from '../core/events';
-import { type Alias, checkNumber, readOptions, show } from '../core/options';
+import { type Alias, checkNumber, checkOneOf, readOptions, show } from '../core/options';
 import { SAMPLING } from '../data/order';
 import { checkBest } from './best';
 import { namedTrackers, TRACKERS } from './callbacks';
@@ -120,9 +120,7 @@ export function checkTraining(owner: string, o: TrainingOptions): void {
   if (o.save_total_limit !== null)
     checkNumber(owner, 'save_total_limit', o.save_total_limit, { integer: true }, 'null or 0 keeps all checkpoints.');
   checkNumber(owner, 'memory_limit', o.memory_limit, { above: 0 }, 'Below 1 it is a share of what is free, else MiB.');
-  const one = (name: string, value: unknown, values: readonly string[]) => {
-    if (!values.includes(value as string)) throw new OptionError(`${owner}: ${name} = ${show(value)} is not one of ${values.join(', ')}.`);
-  };
+  const one = (name: string, value: unknown, values: readonly string[]) => checkOneOf(owner, name, value, values);
   one('lr_scheduler_type', o.lr_scheduler_type, Object.keys(SCHEDULES));
   one('optim', o.optim, Object.keys(OPTIMIZERS));
   if (o.lr_scheduler_kwargs !== null && (typeof o.lr_scheduler_kwargs !== 'object' || Array.isArray(o.lr_scheduler_kwargs)))

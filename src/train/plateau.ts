@@ -1,5 +1,5 @@
 import { OptionError } from '../core/errors';
-import { checkNumber } from '../core/options';
+import { checkNumber, checkOneOf } from '../core/options';
 import { bestMetricOf } from './callbacks/best_metric';
 import type { TrainingOptions } from './options';
 
@@ -38,8 +38,7 @@ export function checkPlateau(owner: string, o: TrainingOptions): void {
   const what = `lr_scheduler_kwargs of '${ON_PLATEAU}'`;
   checkNumber(what, 'factor', given.factor, { above: 0, below: 1 }, 'The rate is multiplied with it.');
   for (const [name, values] of Object.entries({ mode: ['min', 'max'], threshold_mode: ['rel', 'abs'] }))
-    if (!values.includes(given[name as 'mode']))
-      throw new OptionError(`${what}: ${name} = '${given[name as 'mode']}' is not one of ${values.join(', ')}.`);
+    checkOneOf(what, name, given[name as 'mode'], values);
 }
 
 /** Lowers the rate where the metric of evaluations (metric_for_best_model) has not got better for a while, as torch's ReduceLROnPlateau. */

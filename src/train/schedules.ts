@@ -1,5 +1,5 @@
 import { OptionError } from '../core/errors';
-import { readOptions, show } from '../core/options';
+import { checkOneOf, readOptions, show } from '../core/options';
 import { PLATEAU } from './plateau';
 
 /** Where a run is: `step` counts from 0, `warmup` of `total` steps rise from 0 to the peak `rate`. */
@@ -48,8 +48,7 @@ const WAYS: Record<string, { up(p: number): number; down(p: number, cycles: numb
   '1-sqrt': { up: (p) => 1 - Math.sqrt(1 - p), down: (p) => 1 - Math.sqrt(p) },
 };
 const wayOf = (name: string, what: string) => {
-  if (!Object.hasOwn(WAYS, name))
-    throw new OptionError(`lr_scheduler_kwargs: ${what} = '${name}' is not one of ${Object.keys(WAYS).join(', ')}.`);
+  checkOneOf('lr_scheduler_kwargs', what, name, Object.keys(WAYS));
   return WAYS[name];
 };
 

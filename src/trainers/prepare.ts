@@ -87,7 +87,7 @@ function report(name: string, rows: number, { examples, truncated, tokensLost, d
       rows
         ? `Every label is masked: none of the ${rows} rows of ${name} has a token to learn${truncated ? ` within max_length = ${args.max_length}` : ''}. ` +
             'Check that rows of {messages} have assistant turns, or raise max_length.'
-        : `${name} has no rows.`,
+        : `${name} has no rows. Look at the file or filter that it came from: await load_dataset(...) shows how many rows there are.`,
     );
   const total = examples.reduce((n, e) => n + e.input_ids.length, 0) + tokensLost;
   if (truncated)

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { OptionError } from '../core/errors';
 import { emit } from '../core/events';
-import { checkNumber, readOptions, show } from '../core/options';
+import { checkNumber, checkOneOf, readOptions } from '../core/options';
 import { DISPLAY, optionsShown, type Shown } from '../core/shown';
 import { type Audited, auditOf } from '../data/audit';
 import { Dataset, type Row } from '../data/dataset';
@@ -101,11 +101,10 @@ export class SFTConfig<F extends string = 'text'> {
         { integer: true, min: 2 },
         'It is the number of tokens a row may have; null for no limit.',
       );
-    if (!Object.hasOwn(OBJECTIVES, this.loss_type))
-      throw new OptionError(`SFTConfig: loss_type = ${show(this.loss_type)} is not one of ${Object.keys(OBJECTIVES).join(', ')}.`);
+    checkOneOf('SFTConfig', 'loss_type', this.loss_type, Object.keys(OBJECTIVES));
     const values = { packing_strategy: PACKING, truncation_mode: ['keep_start', 'keep_end'] } as const;
     for (const [name, known] of Object.entries(values) as [keyof typeof values, readonly string[]][])
-      if (!known.includes(this[name])) throw new OptionError(`SFTConfig: ${name} = ${show(this[name])} is not one of ${known.join(', ')}.`);
+      checkOneOf('SFTConfig', name, this[name], known);
     checkGeneration('SFTConfig', this);
     if (this.label_smoothing_factor && this.loss_type !== 'nll')
       throw new OptionError(

@@ -72,7 +72,8 @@ export class Trainer<M extends TrainedModel = PeftModel<PretrainedModel>> extend
       throw new OptionError('Trainer needs processing_class: await AutoTokenizer.from_pretrained(...).');
     if (!o.train_dataset) throw new OptionError('Trainer needs a train_dataset: rows from load_dataset or Dataset.from_list.');
     const train_dataset = datasetOf('Trainer', 'train_dataset', o.train_dataset);
-    if (!train_dataset.length) throw new OptionError('Trainer: the train_dataset has no rows.');
+    if (!train_dataset.length)
+      throw new OptionError('Trainer: the train_dataset has no rows. Look at the file or filter that it came from.');
     const eval_dataset = o.eval_dataset && datasetOf('Trainer', 'eval_dataset', o.eval_dataset);
     const { task } = baseOf<PretrainedModel>(model);
     if (!task)

@@ -1,6 +1,6 @@
 import { OptionError } from '../../core/errors';
 import { emit } from '../../core/events';
-import { checkNumber, readOptions } from '../../core/options';
+import { checkNumber, checkOneOf, readOptions } from '../../core/options';
 import type { Parameter } from '../../nn';
 import type { TrainingOptions } from '../config';
 import { isBelow, layerOf } from '../groups';
@@ -26,8 +26,7 @@ export class GradualUnfreezingCallback extends TrainerCallback {
     const whole = { integer: true, min: 1 };
     checkNumber('GradualUnfreezingCallback', 'layers', layers, whole, 'It is how many layers are added each time.');
     checkNumber('GradualUnfreezingCallback', 'every', every, whole, "It is a number of epochs, or of steps where unit is 'steps'.");
-    if (unit !== 'epoch' && unit !== 'steps')
-      throw new OptionError(`GradualUnfreezingCallback: unit = '${unit}' is not one of epoch, steps.`);
+    checkOneOf('GradualUnfreezingCallback', 'unit', unit, ['epoch', 'steps']);
   }
 
   /** Freezes the blocks that are trained later. */
