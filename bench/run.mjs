@@ -9,6 +9,7 @@
 //                              [--files remove] takes them away)
 //                 -- generate  decoding, prefill, batches, an adapter and memory beside llama.cpp compiled for the machine, and transformers
 //                 -- serve     our server and llama.cpp's with 1, 4 and 16 clients: tokens and requests a second, first token, memory
+//                 -- tasks     film sentiment and spam: prompts, few-shot, and a LoRA run on held-out rows [--rows 3000]
 //                 -- inspect   an adapter of Llama-2-7B's shape, r = 16 and r = 64
 //                 -- views     a notebook of ten runs of 50,000 steps in JupyterLab: size, first paint, long tasks, cost of live views
 //                 -- kernel    our kernel, ipykernel and tslab by Jupyter's protocol [--tries 200]
@@ -64,6 +65,7 @@ const TASKS = {
   quantize: null,
   memory: null,
   '7b': null,
+  tasks: null,
   peft: null,
   generate: 'tokensPerSecond',
   serve: 'tokensPerSecond',
@@ -183,6 +185,20 @@ async function seven(files, steps, length, rank, print) {
   );
 }
 
+/** Real tasks, before and after a LoRA run. */
+async function labelled(rows, rank, print) {
+  await setUp(['dependencies', 'native', 'build', 'model', 'datasets']);
+  for (const task of ['film-sentiment', 'spam-assassin']) {
+    const settings = { task, rows, rank, epochs: 1, batch: 16, rate: 5e-4 };
+    const found = side(process.execPath, ['bench/tasks.mjs', JSON.stringify(settings)], task);
+    const of = ({ value, low, high }) => `${value.toFixed(3)} (${low.toFixed(3)} to ${high.toFixed(3)})`;
+    print(
+      { name: `tasks ${task}`, ...found, cpu: cpu() },
+      `${task}: ${found.best} ${of(found.before)}, trained on ${found.trained} rows in ${found.seconds.toFixed(0)} s ${of(found.after)}, ${found.peakMiB.toFixed(0)} MiB`,
+    );
+  }
+}
+
 /** The best that llama.cpp does with and without its flash attention: tokens a second by what is run, and peak memory. */
 function llamaBench(model, threads) {
   const run = (...options) => {
@@ -249,6 +265,7 @@ await main(async () => {
       base: { type: 'string', default: 'q4_1' },
       trace: { type: 'string' },
       tries: { type: 'string', default: '200' },
+      rows: { type: 'string', default: '3000' },
       method: { type: 'string' },
       files: { type: 'string' },
     },
@@ -282,6 +299,7 @@ await main(async () => {
   if (task === 'kernel') return kernels(Number(values.tries), print);
   if (task === 'quantize') return quantizing(Number(values.pairs), print);
   if (task === 'memory') return memories(print);
+  if (task === 'tasks') return labelled(Number(values.rows), Number(values.rank), print);
   if (task === '7b') return seven(values.files, Number(values.steps ?? 1), Number(values.length), Number(values.rank), print);
   await setUp(['dependencies', 'native', 'build', 'model', ...(values.alone || ['profile', 'peft'].includes(task) ? [] : ['peers'])]);
   const file = join(mkdtempSync(join(tmpdir(), 'tunebook-bench-')), 'task.json');
