@@ -12,7 +12,8 @@ const said = (names: string[]): string =>
 /** The names of gradients for which a figure of each ([]) fulfils something. */
 async function namesWhere(gradients: Gradients, figure: (g: tf.Tensor) => tf.Tensor, holds: (value: number) => boolean): Promise<string[]> {
   const all = [...gradients];
-  const figures = tf.tidy(() => tf.stack(all.map(([, gradient]) => figure(gradient))));
+  // One after another: together they would take what the gradients take.
+  const figures = tf.tidy(() => tf.stack(all.map(([, gradient]) => tf.tidy(() => figure(gradient)))));
   const values = await take(figures);
   return all.flatMap(([name], i) => (holds(values[i]) ? [name] : []));
 }
