@@ -117,7 +117,7 @@ export class HubServer {
     if (writes && !authorization) return refuse(401, '', 'You must be logged in');
     if (rest === '.git/info/lfs/objects/batch') return this.batch(JSON.parse(body.toString()), json);
     const [, what, revision = 'main', file] = rest.match(
-      /^\/(resolve|tree|revision|preupload|commit|branch)(?:\/(refs\/pr\/\d+|[^/]+))?(?:\/(.*))?$/,
+      /^\/(resolve|tree|revision|preupload|commit|branch|paths-info)(?:\/(refs\/pr\/\d+|[^/]+))?(?:\/(.*))?$/,
     ) ?? ['', ''];
     if (what === 'branch') {
       if (repo.refs.has(revision)) return json({ error: 'Reference already exists' }, 409);
@@ -130,7 +130,12 @@ export class HubServer {
     const files = repo.commits.get(commit ?? '') ?? new Map();
     if (what === 'preupload') return json({ files: this.modes(JSON.parse(body.toString()), files) });
     if (what === 'commit') return this.write(repo, revision, body, url.searchParams.has('create_pr'), key, json);
-    if (what === 'tree') return this.tree(files, url, json);
+    if (what === 'tree') return this.tree(files, file && decodeURIComponent(file), url, json);
+    if (what === 'paths-info') {
+      const asked = new URLSearchParams(body.toString()).getAll('paths');
+      const all = entriesOf(files);
+      return json(asked.flatMap((path) => all.find((entry) => entry.path === path.replace(/\/$/, '')) ?? []));
+    }
     if (what === 'resolve') {
       if (repo.gated && authorization !== 'Bearer hf_good') return refuse(401, 'GatedRepo', `Access to model ${id} is restricted.`);
       return this.resolve(ask, answer, files, file, commit as string, refuse);
@@ -244,19 +249,19 @@ export class HubServer {
     json({ success: true, commitOid, commitUrl: `${page}/commit/${commitOid}`, ...(pr && { pullRequestUrl: `${page}/discussions/1` }) });
   }
 
-  private tree(files: Files, url: URL, json: (value: unknown, status?: number, headers?: object) => unknown): void {
+  private tree(
+    files: Files,
+    folder: string | undefined,
+    url: URL,
+    json: (value: unknown, status?: number, headers?: object) => unknown,
+  ): void {
     const from = Number(url.searchParams.get('cursor') ?? 0);
-    const all = [...files].map(([path, bytes]) => {
-      const large = isLarge(path, bytes.length);
-      const oid = blobId(large ? Buffer.from(`pointer to ${sha256(bytes)}`) : bytes);
-      return {
-        type: 'file',
-        path,
-        size: bytes.length,
-        oid,
-        ...(large && { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 130 } }),
-      };
-    });
+    const deep = url.searchParams.get('recursive')?.toLowerCase() !== 'false' && url.searchParams.has('recursive');
+    const within = folder ? `${folder}/` : '';
+    const all = entriesOf(files).filter(
+      ({ path, type }) => path.startsWith(within) && path !== folder && (deep ? type === 'file' : !path.slice(within.length).includes('/')),
+    );
+    if (folder && !all.length) return void json({ error: `${folder} does not exist` }, 404, { 'x-error-code': 'EntryNotFound' });
     url.searchParams.set('cursor', String(from + this.page));
     json(all.slice(from, from + this.page), 200, from + this.page < all.length ? { link: `<${url.href}>; rel="next"` } : {});
   }
@@ -277,4 +282,25 @@ export class HubServer {
     const headers = { 'x-linked-etag': `"${oid}"`, 'x-linked-size': bytes.length, location: `${this.cdn.url}/blob/${oid}?sig=1` };
     answer.writeHead(302, headers).end();
   }
+}
+
+/** Files and the folders that they are in, as a hub lists them. */
+function entriesOf(files: Files) {
+  const folders = new Set(
+    [...files.keys()].flatMap((path) =>
+      path
+        .split('/')
+        .slice(0, -1)
+        .map((_, i, all) => all.slice(0, i + 1).join('/')),
+    ),
+  );
+  return [
+    ...[...folders].map((path) => ({ type: 'directory', path, size: 0, oid: blobId(Buffer.from(path)) })),
+    ...[...files].map(([path, bytes]) => {
+      const large = isLarge(path, bytes.length);
+      const oid = blobId(large ? Buffer.from(`pointer to ${sha256(bytes)}`) : bytes);
+      const lfs = large && { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 130 } };
+      return { type: 'file', path, size: bytes.length, oid, ...lfs };
+    }),
+  ];
 }

@@ -233,6 +233,12 @@ it('rows that were pushed are what Python reads', async () => {
       .split('\n')
       .map((line) => JSON.parse(line)),
   ).toEqual(rows);
+  // Python's datasets finds splits and rows by itself.
+  const read = await python<Record<string, unknown[]>>(
+    "import json, datasets; datasets.disable_progress_bars(); print(json.dumps({name: list(rows) for name, rows in datasets.load_dataset('me/rows').items()}))",
+    { ...env, HF_DATASETS_CACHE: join(home, 'datasets') },
+  );
+  expect(read).toEqual({ train: rows });
 });
 
 it('what Python pushed is loaded here', async () => {
