@@ -1,4 +1,5 @@
 """The Python side of the tests of file formats: safetensors, GGUF, parquet, as Python's own packages write and read them."""
+import glob
 import json
 import os
 import sys
@@ -96,6 +97,30 @@ def gguf_lora(data):
     }
 
 
+def gguf_split(data):
+    """Writes a GGUF file again in parts, by gguf's own writer; returns the names of the parts."""
+    import gguf
+
+    reader = gguf.GGUFReader(data["path"])
+    arch = reader.get_field("general.architecture").contents()
+    writer = gguf.GGUFWriter(data["to"], arch, split_max_tensors=data["tensors"])
+    for field in reader.fields.values():
+        if field.name.startswith("GGUF.") or field.name == "general.architecture":
+            continue
+        kind = field.types[0]
+        sub = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+        value = field.contents()
+        if value != []:  # which gguf's writer has no way to write
+            writer.add_key_value(field.name, value, kind, sub)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return sorted(os.path.basename(p) for p in glob.glob(os.path.splitext(data["to"])[0] + "-*"))
+
+
 def rows(data):
     """Parquet files of several compressions and types, and what datasets reads of files and folders."""
     import datasets
@@ -133,7 +158,7 @@ def rows(data):
     return result
 
 
-TASKS = {"rows": rows, "gguf_lora": gguf_lora, "safetensors": safetensors_files, "shards": shards}
+TASKS = {"rows": rows, "gguf_lora": gguf_lora, "gguf_split": gguf_split, "safetensors": safetensors_files, "shards": shards}
 
 if __name__ == "__main__":
     task, source, target = sys.argv[1:]

@@ -52,6 +52,14 @@ it('llama.cpp loads what is written, packed in each way, with its tokenizer and 
     ).toEqual(own);
     expect(theirs.map(({ ids }) => ids)).toEqual(prompts.map((prompt) => tokenizer.encode(prompt)));
     expect(theirs.map(({ end }) => end)).toEqual(prompts.map(() => tokenizer.eos_token_id));
+    if (quantization_method === 'q4_0') {
+      // The same in parts, as gguf's own writer makes them.
+      const parts = peer<string[]>('gguf_split', { path, to: join(folder, 'parts.gguf'), tensors: 9 }, 'peer_formats.py');
+      expect(parts.length).toBe(3);
+      const whole = await AutoModelForCausalLM.from_pretrained(join(folder, parts[0]), { progress: false });
+      expect(await Promise.all(prompts.map((prompt) => ours(whole, prompt)))).toEqual(own);
+      whole.dispose();
+    }
     read.dispose();
   }
 });
