@@ -4,7 +4,7 @@ import type { Tokenizer } from './tokenizer';
 type Sampling = Readonly<Record<string, unknown>>;
 
 /** Texts that no template has of itself. */
-const [SYSTEM, USER, ANSWER] = ['\u0001SYSTEM\u0001', '\u0001USER\u0001', '\u0001ANSWER\u0001'];
+const [SYSTEM, USER, ANSWER, AGAIN] = ['\u0001SYSTEM\u0001', '\u0001USER\u0001', '\u0001ANSWER\u0001', '\u0001AGAIN\u0001'];
 const quoted = (text: string): string => (/^[\x20-\x7e]*$/.test(text) && !text.includes('"') ? `"${text}"` : `"""${text}"""`);
 
 /** What stands before and behind a text, where it is there once. */
@@ -28,17 +28,19 @@ export function ollamaTemplate(tokenizer: Tokenizer): string | undefined {
   try {
     const bos = tokenizer.add_bos_token ? (tokenizer.bos_token ?? '') : '';
     const bare = (text: string) => (bos && text.startsWith(bos) ? text.slice(bos.length) : text);
-    const whole = bare(render([system, user, answer]));
+    // With a second question: what ends a conversation may be more than what ends an answer.
+    const whole = bare(render([system, user, answer, { role: 'user', content: AGAIN }], true));
     const [before, rest] = around(whole, SYSTEM) ?? [];
     const [between, behind] = around(rest ?? '', USER) ?? [];
-    const [, end] = around(behind ?? '', ANSWER) ?? [];
+    const [, next] = around(behind ?? '', ANSWER) ?? [];
+    const [after] = around(next ?? '', AGAIN) ?? [];
     const prompt = around(bare(render([system, user], true)), USER)?.[1];
     const question = around(bare(render([user], true)), USER);
-    if (before === undefined || between === undefined || end === undefined || prompt === undefined || !question) return undefined;
+    if (before === undefined || between === undefined || after === undefined || prompt === undefined || !question) return undefined;
     // Where the question begins the same with and without a system message, that ends before it.
     const [opening] = question;
-    if (question[1] !== prompt || !between.endsWith(opening) || /\{\{|\}\}/.test(whole)) return undefined;
-    const closing = between.slice(0, between.length - opening.length);
+    if (question[1] !== prompt || !between.endsWith(opening) || !after.endsWith(opening) || /\{\{|\}\}/.test(whole)) return undefined;
+    const [closing, end] = [between, after].map((text) => text.slice(0, text.length - opening.length));
     return `{{ if .System }}${before}{{ .System }}${closing}{{ end }}{{ if .Prompt }}${opening}{{ .Prompt }}${prompt}{{ end }}{{ .Response }}${end}`;
   } catch {
     return undefined; // it asks for other messages than these
