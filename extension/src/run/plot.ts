@@ -12,16 +12,19 @@ export class Plot {
   private readonly main = element('div') as unknown as PlotElement;
   private readonly small = element('div') as unknown as PlotElement;
   private drawn: Figures | undefined;
+  private isGone = false;
 
   constructor(node: HTMLElement) {
     node.append(this.main, this.small);
   }
 
   async draw(figures: Figures): Promise<void> {
+    if (this.isGone) return;
     const first = !this.drawn;
     this.drawn = figures;
     this.main.style.setProperty('--tunebook-tools', `${figures.main.tools ?? 0}px`);
     await Plotly.react(this.main, figures.main.traces, figures.main.layout, CONFIG);
+    if (this.isGone) return; // its cell was cleared while it was drawn
     if (first) this.main.on('plotly_relayout', () => void this.drawSmall());
     await nextTurn();
     await this.drawSmall();
@@ -31,7 +34,7 @@ export class Plot {
 
   /** The small plots show the steps that the main one is zoomed to. */
   private async drawSmall(): Promise<void> {
-    if (!this.drawn) return;
+    if (!this.drawn || this.isGone) return;
     const { traces, layout } = this.drawn.small;
     const range = this.main.layout.xaxis?.range;
     const axes = Object.entries(layout).map(([name, axis]) => [
@@ -63,6 +66,7 @@ export class Plot {
   }
 
   dispose(): void {
+    this.isGone = true;
     for (const node of [this.main, this.small]) Plotly.purge(node);
   }
 }
