@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import warnings
 
 import numpy as np
@@ -11,6 +10,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from peer_lora import TASKS
+from peer_main import answer
 
 
 def load(path, dtype=torch.float32, auto="AutoModelForCausalLM"):
@@ -334,7 +334,5 @@ def quantized(data):
 
 
 if __name__ == "__main__":
-    task, source, target = sys.argv[1:]
     torch.set_num_threads(os.cpu_count())
-    result = {"smol": smol, "tiny": tiny, "tokens": tokens, "train": train, "optimizers": optimizers, "saved": saved, "resaved": resaved, "adapters": adapters, "board": board, "quantized": quantized, "gguf_packed": gguf_packed, "spectra": spectra, "trainings": trainings, **TASKS}[task](json.load(open(source)))
-    json.dump(result, open(target, "w"))
+    answer({**globals(), **TASKS})

@@ -2,10 +2,11 @@
 
 import json
 import os
-import sys
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from peer_main import answer
 
 
 def new_tokens(row, width, pad):
@@ -46,6 +47,5 @@ def answers(data):
 
 
 if __name__ == "__main__":
-    task, source, target = sys.argv[1:]
     torch.set_num_threads(os.cpu_count())
-    json.dump({"answers": answers}[task](json.load(open(source))), open(target, "w"))
+    answer(globals())

@@ -1,9 +1,9 @@
 """What Hugging Face's datasets and TRL make of rows. usage: peer_data.py TASK INPUT OUTPUT"""
 
-import json
-import sys
 
 from datasets import ClassLabel, Dataset, concatenate_datasets, interleave_datasets
+
+from peer_main import answer
 
 
 def methods(data):
@@ -91,8 +91,4 @@ def trl(data):
 
 
 if __name__ == "__main__":
-    task, source, target = sys.argv[1:]
-    with open(source) as file:
-        result = globals()[task](json.load(file))
-    with open(target, "w") as file:
-        json.dump(result, file)
+    answer(globals())

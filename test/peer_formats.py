@@ -2,10 +2,11 @@
 import glob
 import json
 import os
-import sys
 
 import numpy as np
 import torch
+
+from peer_main import answer
 
 
 def safetensors_files(data):
@@ -161,5 +162,4 @@ def rows(data):
 TASKS = {"rows": rows, "gguf_lora": gguf_lora, "gguf_split": gguf_split, "safetensors": safetensors_files, "shards": shards}
 
 if __name__ == "__main__":
-    task, source, target = sys.argv[1:]
-    json.dump(TASKS[task](json.load(open(source))), open(target, "w"))
+    answer(TASKS)

@@ -4,12 +4,13 @@ usage: peer_models.py TASK INPUT OUTPUT"""
 import json
 import math
 import os
-import sys
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from peer_main import answer
 
 
 def keys(data):
@@ -302,7 +303,5 @@ def padded(data):
 
 
 if __name__ == "__main__":
-    task, source, target = sys.argv[1:]
     torch.set_num_threads(os.cpu_count())
-    tasks = {"keys": keys, "folders": folders, "ggufs": ggufs, "processed": processed, "padded": padded, "generated": generated}
-    json.dump(tasks[task](json.load(open(source))), open(target, "w"))
+    answer(globals())

@@ -1,12 +1,12 @@
 """The Python side of the tests of resized models: transformers and PEFT. usage: peer_resize.py TASK INPUT OUTPUT"""
 
-import json
-import sys
 import warnings
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
+
+from peer_main import answer
 
 
 def load(path):
@@ -52,5 +52,4 @@ def end(data):
 
 
 if __name__ == "__main__":
-    task, source, target = sys.argv[1:]
-    json.dump({"begin": begin, "end": end}[task](json.load(open(source))), open(target, "w"))
+    answer(globals())

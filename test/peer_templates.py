@@ -1,10 +1,10 @@
 """Chat templates on the Python side. usage: peer_templates.py TASK INPUT OUTPUT"""
 
-import json
-import sys
 
 from transformers import AutoTokenizer
 from transformers.utils.chat_template_utils import _compile_jinja_template
+
+from peer_main import answer
 
 
 def rendered(render):
@@ -35,6 +35,4 @@ def templates(data):
 
 
 if __name__ == "__main__":
-    task, source, target = sys.argv[1:]
-    result = {"templates": templates}[task](json.load(open(source)))
-    json.dump(result, open(target, "w"))
+    answer(globals())

@@ -3,10 +3,11 @@
 import json
 import os
 import re
-import sys
 
 import gguf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from peer_main import answer
 
 
 def gpt2_like(source, digits):
@@ -228,6 +229,4 @@ def saved_json(data):
 
 
 if __name__ == "__main__":
-    task, source, target = sys.argv[1:]
-    result = {"gguf_tokenizers": gguf_tokenizers, "variants": variants, "splits": splits, "facts": facts, "vocabularies": vocabularies, "sentencepieces": sentencepieces, "saved_json": saved_json}[task](json.load(open(source)))
-    json.dump(result, open(target, "w"))
+    answer(globals())

@@ -1,12 +1,12 @@
 """What transformers' Trainer and plain torch do in training, for tests of the loop. usage: peer_train.py TASK INPUT OUTPUT"""
 
-import json
-import sys
 import tempfile
 
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
+
+from peer_main import answer
 
 
 def callbacks(data):
@@ -171,8 +171,4 @@ def preferred(data):
 
 
 if __name__ == "__main__":
-    task, source, target = sys.argv[1:]
-    with open(source) as file:
-        result = globals()[task](json.load(file))
-    with open(target, "w") as file:
-        json.dump(result, file)
+    answer(globals())

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import tempfile
 
 import torch
@@ -11,6 +10,8 @@ from peft import PeftModel
 from peft.optimizers import create_loraplus_optimizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
+
+from peer_main import answer
 
 QUIET = dict(use_cpu=True, report_to="none", disable_tqdm=True, bf16=False, gradient_checkpointing=False, train_sampling_strategy="sequential")
 
@@ -61,8 +62,4 @@ def trained(case):
 
 
 if __name__ == "__main__":
-    task, source, target = sys.argv[1:]
-    with open(source) as file:
-        result = globals()[task](json.load(file))
-    with open(target, "w") as file:
-        json.dump(result, file)
+    answer(globals())

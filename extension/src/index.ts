@@ -11,9 +11,12 @@ import { Signal } from '@lumino/signaling';
 import {
   ADAPTER_MIME,
   PREVIEW_MIME,
+  type PreviewData,
   parseAdapter,
   parsePreview,
   parseQuantization,
+  parseRun,
+  parseSweep,
   QUANTIZATION_MIME,
   RUN_MIME,
   SWEEP_MIME,
@@ -32,12 +35,12 @@ import { PreviewView } from './preview/view';
 import { QuantizationView } from './quantization/view';
 import { hearOfRuns } from './run/known';
 import { collect, RunsPanel } from './run/panel';
-import { RunRenderer } from './run/renderer';
 import { readSaved, savedBeside } from './run/saved';
 import { RunStore } from './run/store';
+import { RunView } from './run/view';
 import { addStart } from './start';
 import { icon } from './start/icon';
-import { SweepRenderer } from './sweep/renderer';
+import { SweepView } from './sweep/view';
 
 const NAME = '@tunebook/jupyterlab';
 
@@ -115,12 +118,24 @@ const runs: JupyterFrontEndPlugin<void> = {
       safe: true,
       mimeTypes: [RUN_MIME],
       defaultRank: 10,
-      createRenderer: () => new RunRenderer(store, context),
+      createRenderer: () =>
+        new ViewRenderer({
+          mime: RUN_MIME,
+          parse: parseRun,
+          view: (run) => new RunView(store.take(run), store, context),
+          goesOn: (view, run) => view.shows(store.take(run)),
+        }),
     });
     const sweeps = (store: RunStore) => ({
       ...factory(store),
       mimeTypes: [SWEEP_MIME],
-      createRenderer: () => new SweepRenderer(store, context),
+      createRenderer: () =>
+        new ViewRenderer({
+          mime: SWEEP_MIME,
+          parse: parseSweep,
+          view: (sweep) => new SweepView(sweep, store, context),
+          goesOn: (view, sweep) => view.goesOn(sweep),
+        }),
     });
     addApi(app, registry, trans, palette);
     // Views of a notebook share its session; elsewhere (a file, a preview) a run is shown as it is.
@@ -170,7 +185,8 @@ const adapters: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IRenderMimeRegistry, IContext],
   activate: (app: JupyterFrontEnd, registry: IRenderMimeRegistry, context: Context) => {
-    const createRenderer = () => new ViewRenderer(ADAPTER_MIME, parseAdapter, (data) => new AdapterView(data, context));
+    const createRenderer = () =>
+      new ViewRenderer({ mime: ADAPTER_MIME, parse: parseAdapter, view: (data) => new AdapterView(data, context) });
     registry.addFactory({ safe: true, mimeTypes: [ADAPTER_MIME], defaultRank: 10, createRenderer }, 10);
     const { docRegistry, serviceManager } = app;
     const fileType = 'tunebook-adapter';
@@ -205,7 +221,8 @@ const quantizations: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IRenderMimeRegistry, IContext],
   activate: (_: JupyterFrontEnd, registry: IRenderMimeRegistry, context: Context) => {
-    const createRenderer = () => new ViewRenderer(QUANTIZATION_MIME, parseQuantization, (data) => new QuantizationView(data, context));
+    const createRenderer = () =>
+      new ViewRenderer({ mime: QUANTIZATION_MIME, parse: parseQuantization, view: (data) => new QuantizationView(data, context) });
     registry.addFactory({ safe: true, mimeTypes: [QUANTIZATION_MIME], defaultRank: 10, createRenderer }, 10);
   },
 };
@@ -217,7 +234,8 @@ const previews: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IRenderMimeRegistry, IContext],
   activate: (_: JupyterFrontEnd, registry: IRenderMimeRegistry, context: Context) => {
-    const createRenderer = () => new ViewRenderer(PREVIEW_MIME, parsePreview, (data) => new PreviewView(data, context), 'tunebook-shown');
+    const view = (data: PreviewData) => new PreviewView(data, context);
+    const createRenderer = () => new ViewRenderer({ mime: PREVIEW_MIME, parse: parsePreview, view, className: 'tunebook-shown' });
     registry.addFactory({ safe: true, mimeTypes: [PREVIEW_MIME], defaultRank: 10, createRenderer }, 10);
   },
 };

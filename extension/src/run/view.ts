@@ -94,6 +94,11 @@ export class RunView extends Widget {
     this.showState();
   }
 
+  /** Whether it is this run that it shows. */
+  shows({ data }: RunEntry): boolean {
+    return data.id === this.entry.data.id;
+  }
+
   /** Sliders and buttons that change how the run is drawn, and those that share it. */
   private tools(): HTMLElement {
     const { trans } = this.context;

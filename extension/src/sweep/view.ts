@@ -51,11 +51,14 @@ export class SweepView extends ChartView {
   }
 
   /** What is new of the same sweep. */
-  set(data: SweepData): void {
-    if (data.updatedAt < this.data.updatedAt) return;
+  /** Shows what is newer of the same sweep; false of another. */
+  goesOn(data: SweepData): boolean {
+    if (data.id !== this.data.id) return false;
+    if (data.updatedAt < this.data.updatedAt) return true;
     this.data = data;
     this.list();
     this.redraw();
+    return true;
   }
 
   private select(name: string): void {
