@@ -42,8 +42,10 @@ def methods(data):
         "striped": rows.shard(num_shards=3, index=1, contiguous=False),
         "joined": concatenate_datasets([rows.take(2), rows.skip(5)]),
     }
+    gaps = Dataset.from_list([{**row, "n": float("nan") if row["n"] == "nan" else row["n"]} for row in data["gaps"]])
     return {
         "rows": {name: one.to_list() for name, one in made.items()},
+        "sorts": [gaps.sort(names, **options)["i"][:] for names, options in data["sorts"]],
         "stratified": [split(**options, seed=1) for options in data["splits"]],
         "sizes": [sizes(**options, seed=1) for options in data["sizes"]],
         "first": [row["n"] for row in rows.train_test_split(test_size=0.3, shuffle=False)["test"]],

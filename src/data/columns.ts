@@ -23,7 +23,7 @@ export interface MapOptions<Gone extends string = string> {
 const MAP_DEFAULTS: MapOptions = { batched: false, batch_size: 1000, remove_columns: null };
 
 const none = (why: string): Alias => ({ to: null, why });
-const CACHING = none('rows are in memory, and nothing is cached in files');
+export const CACHING: Alias = none('rows are in memory, and nothing is cached in files');
 /** Options of Python's datasets that mean files and processes that there are none of here. */
 const WITHOUT_EFFECT: Record<string, Alias> = {
   ...{ num_proc: none('rows are mapped in one go'), desc: CACHING, keep_in_memory: CACHING, load_from_cache_file: CACHING },
@@ -62,14 +62,17 @@ export function columnNames(rows: Iterable<object>): string[] {
   return [...names];
 }
 
+/** That there is no such column, and which there are. */
+export function noColumn(missing: string, there: readonly string[]): string {
+  const guess = nearest(missing, there);
+  return `dataset has no column ${show(missing)}; it has ${there.map(show).join(', ') || 'none'}.${guess ? ` Did you mean ${show(guess)}?` : ''}`;
+}
+
 /** Fails where a column is asked for that there is not. */
 export function checkColumns(owner: string, wanted: readonly string[], there: readonly string[]): void {
   const missing = wanted.find((name) => !there.includes(name));
   if (missing === undefined) return;
-  const guess = nearest(missing, there);
-  throw new DataError(
-    `${owner}: the dataset has no column ${show(missing)}; it has ${there.map(show).join(', ') || 'none'}.${guess ? ` Did you mean ${show(guess)}?` : ''}`,
-  );
+  throw new DataError(`${owner}: the ${noColumn(missing, there)}`);
 }
 
 export const without = (row: object, gone: readonly string[]): Row =>
@@ -122,16 +125,23 @@ export function mergedBatch(rows: readonly object[], made: unknown, from: number
       `map: of ${where} columns have different lengths: ${lists.map(([name, values]) => `${name} ${values.length}`).join(', ')}. ` +
         'Where the function gives another number of rows, leave the old columns out: { batched: true, remove_columns: dataset.column_names }.',
     );
-  return Array.from({ length: lists[0]?.[1].length ?? 0 }, (_, i) => Object.fromEntries(lists.map(([name, values]) => [name, values[i]])));
+  return zipped(lists);
 }
 
-/** Ascending order as in pandas: numbers, texts, flags and dates among themselves, what is missing last. */
-export function compareValues(a: unknown, b: unknown): number {
-  const missing = (value: unknown) => value === null || value === undefined || Number.isNaN(value);
-  if (missing(a) || missing(b)) return Number(missing(a)) - Number(missing(b));
-  if (typeof a === 'string' && typeof b === 'string') return a < b ? -1 : a > b ? 1 : 0;
-  const [x, y] = [a, b] as [number, number];
-  if (typeof a !== typeof b || typeof a === 'string' || (typeof a === 'object' && !(a instanceof Date)))
-    throw new DataError(`sort: ${show(a)} and ${show(b)} have no order. A column to sort by has numbers, texts, flags or dates alone.`);
-  return x < y ? -1 : x > y ? 1 : 0;
+const zipped = (lists: [string, readonly unknown[]][]): Row[] =>
+  Array.from({ length: lists[0]?.[1].length ?? 0 }, (_, i) => Object.fromEntries(lists.map(([name, values]) => [name, values[i]])));
+
+/** The rows of columns that someone gives. */
+export function rowsOfColumns(columns: unknown): Row[] {
+  const takes = 'Dataset.from_dict takes columns, lists of values of one length: { question: [...], answer: [...] }';
+  if (!isColumns(columns))
+    throw new DataError(`${takes}, but got ${show(columns)}.${Array.isArray(columns) ? ' Of rows: Dataset.from_list.' : ''}`);
+  const lists = Object.entries(columns) as [string, unknown[]][];
+  const odd = lists.find(([, values]) => !Array.isArray(values) && !ArrayBuffer.isView(values));
+  if (odd) throw new DataError(`${takes}, but ${show(odd[0])} is ${show(odd[1])}.`);
+  if (new Set(lists.map(([, values]) => values.length)).size > 1)
+    throw new DataError(
+      `${takes}, but they have different lengths: ${lists.map(([name, values]) => `${name} ${values.length}`).join(', ')}.`,
+    );
+  return zipped(lists);
 }

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { DataError, nearest, OptionError } from '../core/errors';
+import { DataError, OptionError } from '../core/errors';
 import { cellText, tableHtml } from '../core/html';
 import { checkNumber, show } from '../core/options';
 import { Random } from '../core/random';
@@ -16,7 +16,6 @@ import {
   checkColumns,
   columnNames,
   columnsOf,
-  compareValues,
   filterOptions,
   type MapOptions,
   type Merged,
@@ -24,13 +23,16 @@ import {
   mergedBatch,
   mergedRow,
   namesOf,
+  noColumn,
   only,
   renamed,
+  rowsOfColumns,
   without,
 } from './columns';
 import { IterableDataset } from './iterable_dataset';
 import { partition, type SplitOptions } from './partition';
 import type { Row } from './rows';
+import { type SortOptions, sorted } from './sorting';
 import { splitFiles } from './splits';
 
 export type { Row };
@@ -48,6 +50,17 @@ function conversationText(value: unknown): string | undefined {
   return value.map(({ role, content }) => `${role}: ${content}`).join('\n');
 }
 
+/** Rows as they are given, unless they are none. */
+function checkRows<R extends object>(owner: string, rows: R[]): R[] {
+  const isRow = (row: unknown) => typeof row === 'object' && row !== null && !Array.isArray(row);
+  const wrong = Array.isArray(rows) ? rows.findIndex((row) => !isRow(row)) : -1;
+  if (!Array.isArray(rows) || wrong >= 0)
+    throw new DataError(
+      `Dataset.${owner} takes rows, objects with the columns as keys: [{ question: 'a', answer: 'b' }], but ${wrong < 0 ? `got ${show(rows)}` : `row ${wrong} is ${show(rows[wrong])}`}.`,
+    );
+  return rows;
+}
+
 /** Names that JavaScript, test tools and notebooks ask any object for: no columns, unless there are such. */
 const ASKED_OF_ALL = /^(then|toJSON|inspect|asymmetricMatch|nodeType|nodeName|tagName|outerHTML|hasAttribute|[$@_].*)$/;
 
@@ -58,10 +71,7 @@ const BY_INDEX: ProxyHandler<Dataset> = {
     if (/^-?[\d.]+$/.test(name)) return dataset.at(Number(name));
     if (dataset.column_names.includes(name)) return [...dataset].map((row) => row[name] ?? null);
     if (ASKED_OF_ALL.test(name)) return undefined;
-    const guess = nearest(name, dataset.column_names);
-    throw new DataError(
-      `The dataset has no column ${show(name)}; it has ${dataset.column_names.map(show).join(', ') || 'none'}.${guess ? ` Did you mean ${show(guess)}?` : ''}`,
-    );
+    throw new DataError(`The ${noColumn(name, dataset.column_names)}`);
   },
 };
 
@@ -79,15 +89,15 @@ export class Dataset<R extends object = Row> implements Iterable<R> {
 
   /** A dataset of rows in memory: objects with the columns as keys. */
   static from_list<R extends object>(rows: R[]): Dataset<R> {
-    return new Dataset(rows);
+    return new Dataset(checkRows('from_list', rows));
   }
   /** A dataset of columns: lists of values, all of one length. */
   static from_dict<R extends object>(columns: Columns<R>): Dataset<R> {
-    return new Dataset(mergedBatch([], columns, 0, []) as R[]);
+    return new Dataset(rowsOfColumns(columns) as R[]);
   }
   /** A dataset of what a generator function yields. */
   static from_generator<R extends object>(generator: () => Iterable<R>): Dataset<R> {
-    return new Dataset([...generator()]);
+    return new Dataset(checkRows('from_generator', [...generator()]));
   }
 
   /** How many rows there are. */
@@ -190,19 +200,14 @@ export class Dataset<R extends object = Row> implements Iterable<R> {
   shuffle({ seed = 42 }: { seed?: number } = {}): Dataset<R> {
     return new Dataset(Random.seeded(seed).shuffled(this.rows));
   }
-  /** All rows by the values of a column, or of several: by the first, among equals by the next. `reverse`: descending, for all or each of them. */
-  sort(column_names: ColumnOf<R> | ColumnOf<R>[], { reverse = false }: { reverse?: boolean | boolean[] } = {}): Dataset<R> {
+  /**
+   * All rows by the values of a column, or of several: by the first, among equals by the next. `reverse`: descending, for all or each of them;
+   * rows without a value come last either way, or first with `null_placement: 'at_start'`.
+   */
+  sort(column_names: ColumnOf<R> | ColumnOf<R>[], options: Partial<SortOptions> & Record<string, unknown> = {}): Dataset<R> {
     const names = namesOf(column_names);
     checkColumns('sort', names, this.column_names);
-    const signs = names.map((_, i) => ((Array.isArray(reverse) ? reverse[i] : reverse) ? -1 : 1));
-    const compare = (a: R, b: R) => {
-      for (const [i, name] of names.entries()) {
-        const order = compareValues((a as Row)[name], (b as Row)[name]) * signs[i];
-        if (order) return order;
-      }
-      return 0;
-    };
-    return new Dataset([...this.rows].sort(compare));
+    return new Dataset(sorted(this.rows, names, options));
   }
 
   /** The rows with these columns alone. */

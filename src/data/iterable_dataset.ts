@@ -135,11 +135,19 @@ export class IterableDataset<R extends object = Row> implements AsyncIterable<R>
       for await (const row of rows) if (i++ >= n) yield row;
     });
   }
-  /** The rows again and again: so often, or without end (null). */
+  /** The rows again and again: so often, or without end (null). Of a stream without rows that is none. */
   repeat(n: number | null = null): IterableDataset<R> {
+    if (n !== null) checkNumber('repeat', 'n', n, { integer: true, min: 0 }, 'It is how often the rows come; null: without end.');
     const { source } = this;
     return new IterableDataset(async function* (epoch) {
-      for (let time = 0; n === null || time < n; time++) yield* source(epoch + time);
+      for (let time = 0; n === null || time < n; time++) {
+        let some = false;
+        for await (const row of source(epoch + time)) {
+          some = true;
+          yield row;
+        }
+        if (!some) return;
+      }
     });
   }
   /** Rows in batches, as columns of values. */

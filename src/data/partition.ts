@@ -47,7 +47,9 @@ function stratified(values: unknown[], { train, test }: { train: number; test: n
   const groups = new Map<unknown, number[]>();
   for (const [i, value] of values.entries()) {
     const key = typeof value === 'object' ? JSON.stringify(value) : value;
-    groups.set(key, [...(groups.get(key) ?? []), i]);
+    const group = groups.get(key);
+    if (group) group.push(i);
+    else groups.set(key, [i]);
   }
   const lone = [...groups].find(([, rows]) => rows.length < 2);
   const owner = `train_test_split: stratify_by_column = ${show(column)}`;

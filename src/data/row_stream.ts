@@ -9,10 +9,11 @@ import { endingOf, formatOf, type Row, type RowFormat, type RowOptions, readRows
 
 /** A .json file that is one list has to be read whole; larger ones are refused. */
 const LARGEST_LIST = 256 * 1024 * 1024;
+const isPacked = (path: string) => path.toLowerCase().endsWith('.gz');
 
 async function* bytesOf(path: string): AsyncGenerator<Uint8Array> {
   const file = createReadStream(path, { highWaterMark: 1 << 18 });
-  const packed = path.toLowerCase().endsWith('.gz');
+  const packed = isPacked(path);
   const bytes = packed ? file.pipe(createGunzip()) : file;
   // An error of the file's does not reach what it is piped into by itself.
   if (packed) file.on('error', (error) => bytes.destroy(error));
@@ -59,10 +60,36 @@ async function* streamCsv(path: string, delimiter: string | null): AsyncGenerato
   if (reader) yield* reader.finish();
 }
 
-/** Whether a .json file has an object a line, as many call such. */
+const [OPEN, CLOSE, LF, CR] = Buffer.from('{}\n\r');
+/** White space, and the bytes of a byte order mark. */
+const BLANK = new Set(Buffer.from(' \t\n\r\ufeff'));
+
+/** Whether a .json file has an object a line, as many call such. No more is read of it than says so, or than one value may have. */
 async function hasLines(path: string): Promise<boolean> {
-  for await (const [first = ''] of lineBlocks(bytesOf(path), path)) return /^\s*\{.*\}\s*$/.test(first);
+  let last = 0;
+  let size = 0;
+  for await (const bytes of bytesOf(path)) {
+    for (const byte of bytes) {
+      if (last && (byte === LF || byte === CR)) return last === CLOSE;
+      if (BLANK.has(byte)) continue;
+      if (!last && byte !== OPEN) return false;
+      last = byte;
+    }
+    size += bytes.length;
+    if (size > LARGEST_LIST) break;
+  }
   return false;
+}
+
+/** How large a file is, of a packed one what is in it; no more than is too large is unpacked for that. */
+async function sizeOf(path: string): Promise<number> {
+  if (!isPacked(path)) return (await stat(path)).size;
+  let size = 0;
+  for await (const bytes of bytesOf(path)) {
+    size += bytes.length;
+    if (size > LARGEST_LIST) break;
+  }
+  return size;
 }
 
 /** The rows of a file one by one, as `readRows` has them; no more of it is in memory than it takes. */
@@ -73,10 +100,10 @@ export async function* streamRows(path: string, options: RowOptions, format: Row
   else if (format === 'csv') yield* streamCsv(path, options.delimiter);
   else if (options.field === null && (endingOf(path) !== 'json' || (await hasLines(path)))) yield* streamJson(path);
   else {
-    const { size } = await stat(path);
+    const size = await sizeOf(path);
     if (size > LARGEST_LIST)
       throw new DataError(
-        `${path} is one JSON value of ${Math.round(size / 1e6)} MB, which can only be read whole: there is no streaming it. ` +
+        `${path} is one JSON value of ${isPacked(path) ? 'more than ' : ''}${Math.round(size / 1e6)} MB, which can only be read whole: there is no streaming it. ` +
           'Write a row a line (JSON Lines), in Python: load_dataset("json", data_files=path)["train"].to_json("rows.jsonl"); or leave streaming out.',
       );
     yield* await readRows(path, options, format);

@@ -3,7 +3,7 @@ import { show } from '../core/options';
 import type { ChatMessage, ChatOptions, Tokenizer } from '../tokenizers/tokenizer';
 import { tokensIn } from './borders';
 import type { Dataset, Row } from './dataset';
-import { plainRow } from './formats';
+import { plainRow } from './layouts';
 import { assistantSpans, completionStart, saysTurns } from './spans';
 
 /** A row as the model sees it. */

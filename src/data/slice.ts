@@ -1,7 +1,7 @@
 import { OptionError } from '../core/errors';
 import { show } from '../core/options';
 import { concatenate_datasets } from './combine';
-import { Dataset } from './dataset';
+import type { Dataset } from './dataset';
 import type { IterableDataset } from './iterable_dataset';
 
 /** A border of a slice: a number of rows or a share of them, from the end where it is negative. */
@@ -26,7 +26,7 @@ export function takeSplit(name: string, splits: Record<string, Dataset>, wanted:
     const [first, last] = [borderOf(from, set.length, 0), borderOf(to, set.length, set.length)];
     return set.select(Array.from({ length: Math.max(0, last - first) }, (_, i) => first + i));
   });
-  return parts.length === 1 ? parts[0] : new Dataset(parts.flatMap((part) => [...part]));
+  return parts.length === 1 ? parts[0] : concatenate_datasets(parts);
 }
 
 /** 'train' or 'train+test' of streams; what a part would be is not known before all rows are read. */

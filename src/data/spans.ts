@@ -2,7 +2,7 @@ import { DataError, TunebookError } from '../core/errors';
 import { show } from '../core/options';
 import type { ChatMessage, ChatOptions, Tokenizer } from '../tokenizers/tokenizer';
 import { addedTokens, anyOf } from './borders';
-import { learnedOf } from './formats';
+import { learnedOf } from './layouts';
 
 /** A place in a text: [from, to). */
 export type Span = [number, number];

@@ -47,7 +47,10 @@ export function decodeText(bytes: Uint8Array, path: string): string {
 export async function* lineBlocks(pieces: AsyncIterable<Uint8Array>, path: string): AsyncGenerator<string[]> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let line = 1;
-  let rest: string | undefined;
+  let begun = false;
+  // Of the line that has not ended: pieces are looked through for line ends once, however many it takes.
+  const open: string[] = [];
+  let held = '';
   const decode = (bytes?: Uint8Array) => {
     try {
       return decoder.decode(bytes, { stream: bytes !== undefined });
@@ -56,17 +59,20 @@ export async function* lineBlocks(pieces: AsyncIterable<Uint8Array>, path: strin
     }
   };
   for await (const bytes of pieces) {
-    if (rest === undefined) refuseOthers(bytes, path);
-    let text = (rest ?? '') + decode(bytes);
+    if (!begun) refuseOthers(bytes, path);
+    begun = true;
+    let text = held + decode(bytes);
     // The LF of a CRLF may come with the next piece.
-    const held = text.endsWith('\r') ? '\r' : '';
+    held = text.endsWith('\r') ? '\r' : '';
     if (held) text = text.slice(0, -1);
     const lines = linesOf(text);
-    rest = (lines.pop() as string) + held;
+    const rest = lines.pop() as string;
+    if (lines.length) lines[0] = open.splice(0).join('') + lines[0];
+    open.push(rest);
     line += lines.length;
     if (lines.length) yield lines;
   }
-  if (rest !== undefined) yield linesOf(rest + decode());
+  if (begun) yield linesOf(open.join('') + held + decode());
 }
 
 /** A text file in UTF-8, with or without a byte order mark. */

@@ -84,7 +84,7 @@ export const TRAINING_ALIASES: Record<string, Alias> = {
 };
 
 /** Checks the values that only make sense in a range. */
-export function checkTraining(owner: string, o: TrainingOptions): void {
+function checkTraining(owner: string, o: TrainingOptions): void {
   const whole = { integer: true, min: 1 };
   checkNumber(owner, 'per_device_train_batch_size', o.per_device_train_batch_size, whole, 'It is the number of rows in a batch.');
   checkNumber(owner, 'gradient_accumulation_steps', o.gradient_accumulation_steps, whole, 'It is the number of batches in one step.');

@@ -60,7 +60,7 @@ export function checkpointsIn(folder: string): Kept[] {
 }
 
 /** Whether a checkpoint was saved on the way that a run has come. */
-export function isOf(runs: Lineage, { step, runs: theirs }: Kept): boolean {
+function isOf(runs: Lineage, { step, runs: theirs }: Kept): boolean {
   const saver = theirs?.at(-1)?.[0];
   return runs.some(([run], i) => run === saver && step <= (runs[i + 1]?.[1] ?? Number.POSITIVE_INFINITY));
 }

@@ -5,7 +5,7 @@ import { show } from '../core/options';
 import { Random } from '../core/random';
 import type { Audited } from '../data/audit';
 import type { Dataset, Row } from '../data/dataset';
-import { plainRow } from '../data/formats';
+import { plainRow } from '../data/layouts';
 import { originOf } from '../data/origin';
 import { pack } from '../data/packing';
 import { type Example, type Prepared, prepareSft } from '../data/sft';

@@ -145,6 +145,9 @@ it('datasets split, select and load as in Python', async () => {
   expect([...train, ...test].map((r) => r.i).sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
   expect(all.train_test_split({ test_size: 0.25, seed: 1 }).test.at(0)).toEqual(test.at(0));
   expect(() => all.train_test_split({ test_size: 10 })).toThrow(/test_size must be a number greater than 0 below 10, but is 10/);
+  // Half a million rows of two labels take a moment, not the square of their number.
+  const many = Dataset.from_list(Array.from({ length: 500_000 }, (_, i) => ({ label: i % 2 })));
+  expect(many.train_test_split({ test_size: 4, stratify_by_column: 'label' }).test.filter(({ label }) => label === 1).length).toBe(2);
   const path = join(scratch(), 'rows.jsonl');
   writeFileSync(path, '{"a": 1}\n\n{"a": 2}\n');
   expect((await load_dataset(path)).train.length).toBe(2);

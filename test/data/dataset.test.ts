@@ -75,6 +75,27 @@ it('rows and columns by index, as in Python; what is not there is an error in wo
   expect(typeof odd.map).toBe('function');
 });
 
+it.each([
+  [() => Dataset.from_dict({ a: [1, 2], b: ['x'] }), /Dataset\.from_dict takes columns.*different lengths: a 2, b 1\.$/],
+  [() => Dataset.from_dict(null as never), /Dataset\.from_dict takes columns, .*, but got null\./],
+  [() => Dataset.from_dict([{ a: 1 }] as never), /Of rows: Dataset\.from_list/],
+  [() => Dataset.from_dict({ a: 'text' } as never), /but 'a' is 'text'\./],
+  [() => Dataset.from_list(null as never), /Dataset\.from_list takes rows, .*, but got null\./],
+  [() => Dataset.from_list([{ a: 1 }, 'b'] as never), /but row 1 is 'b'\./],
+  [() => Dataset.from_generator(() => [[1]]), /Dataset\.from_generator takes rows, .*, but row 0 is \[1\]\./],
+] as [() => unknown, RegExp][])('what is no rows is said by the name of the function that was called: %s', (make, message) => {
+  expect(make).toThrow(message);
+  expect(make).not.toThrow(/map:/);
+});
+
+it('columns become rows, those of numbers too', () => {
+  expect(Dataset.from_dict({ a: [1, 2], b: Int32Array.of(3, 4) as never }).to_list()).toEqual([
+    { a: 1, b: 3 },
+    { a: 2, b: 4 },
+  ]);
+  expect(Dataset.from_dict({}).length).toBe(0);
+});
+
 it('a folder of splits with byte order marks', async () => {
   const folder = scratch('dataset');
   mkdirSync(folder, { recursive: true });

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
+import { rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { expect, it } from 'vitest';
@@ -54,11 +54,43 @@ const FILES: [name: string, content: string | Uint8Array][] = [
   ['rows.txt', 'one\n\ntwo\r\nthree\n'],
   ['open.txt', 'one\ntwo'],
   ['empty.jsonl', ''],
+  ['blank.json', '\ufeff\r\n  {"a": 1}  \r\n{"a": 2}'],
+  ['pretty.json', '\n[\n  {\n    "a": 1\n  }\n]\n'],
+  ['list.json.gz', gzipSync('[{"a": 1}, {"a": 2}]')],
   ['rows.jsonl.gz', gzipSync('{"a": 1}\n{"a": 2}\n')],
 ];
 it.each(FILES)('%s as a stream has the rows that it has in memory', async (name, content) => {
   const path = file(name, content);
   expect(await streamed(path)).toEqual((await load_dataset(path, { split: 'train' })).to_list());
+});
+
+it('a line in many pieces takes no longer than its length says', async () => {
+  const [pieces, piece] = [60_000, new TextEncoder().encode('x'.repeat(1000))];
+  const long = async function* () {
+    for (let i = 0; i < pieces; i++) yield piece;
+    yield new TextEncoder().encode('\nend');
+  };
+  const lines: string[] = [];
+  for await (const block of lineBlocks(long(), 'a file')) lines.push(...block);
+  expect(lines.map((line) => line.length)).toEqual([pieces * piece.length, 3]);
+});
+
+it.each([
+  ['[', 'a list'],
+  ['{"a": ', 'one object'],
+])('a .json file beginning with %s that can only be read whole and is too large is refused before it is read: %s', async (begin) => {
+  const path = file('huge.json', begin);
+  truncateSync(path, 2 ** 33); // without blocks on the disk
+  await expect(streamed(path)).rejects.toThrow(/is one JSON value of 8590 MB, which can only be read whole/);
+  await expect(streamed(path, { field: 'data' })).rejects.toThrow(/is one JSON value of 8590 MB/);
+  rmSync(path);
+});
+
+it('a stream without rows has none however often they are to come', async () => {
+  const none = IterableDataset.from_generator<object>(function* () {});
+  expect(await all(none.repeat())).toEqual([]);
+  expect(await all(none.repeat(3))).toEqual([]);
+  expect(() => none.repeat(-1)).toThrow(/repeat: n must be/);
 });
 
 it('Parquet too, and several files, splits and sums of them', async () => {

@@ -9,7 +9,16 @@ const lengths = [3, 4, 5];
 const strategies = ['first_exhausted', 'all_exhausted', 'all_exhausted_without_replacement'] as const;
 const splits = [{ test_size: 0.4 }, { test_size: 5, train_size: 3 }, { train_size: 0.5 }];
 const sizes = [{}, { test_size: 0.25 }, { test_size: 3 }, { train_size: 0.33 }, { train_size: 2, test_size: 0.31 }];
+const gaps = [3, null, 'nan', 1, null, 2, 'nan', 1].map((n, i) => ({ n, i, s: ['b', 'a', null, 'c', null, 'a', 'b', null][i] }));
+const sorts = (['n', 's', ['s', 'n'], ['n', 's']] as const).flatMap((names) =>
+  [false, true, ...(typeof names === 'string' ? [] : [[true, false]])].flatMap((reverse) =>
+    ([undefined, 'at_end', 'at_start', 'first', 'last'] as const).map(
+      (null_placement) => [[names].flat(), { reverse, ...(null_placement && { null_placement }) }] as const,
+    ),
+  ),
+);
 let python: {
+  sorts: number[][];
   rows: Record<string, object[]>;
   stratified: number[][][];
   sizes: number[][];
@@ -18,7 +27,7 @@ let python: {
   streamed: string[][];
 };
 beforeAll(() => {
-  python = peer('methods', { rows, labels: ['a', 'b'], lengths, strategies, splits, sizes }, 'peer_data.py');
+  python = peer('methods', { rows, labels: ['a', 'b'], lengths, strategies, splits, sizes, gaps, sorts }, 'peer_data.py');
 }, 120_000);
 
 const MADE: Record<string, () => Dataset<object>> = {
@@ -38,6 +47,18 @@ const MADE: Record<string, () => Dataset<object>> = {
 
 it.each(Object.entries(MADE))('%s', (name, make) => {
   expect(make().to_list()).toEqual(python.rows[name]);
+});
+
+it('rows without a value come last when they are sorted, ascending or not, or first where that is asked for', () => {
+  const set = Dataset.from_list(gaps.map((row) => ({ ...row, n: row.n === 'nan' ? Number.NaN : row.n })));
+  for (const [i, [names, options]] of sorts.entries())
+    expect(set.sort([...names], options).to_dict().i, JSON.stringify(sorts[i])).toEqual(python.sorts[i]);
+  for (const [options, message] of [
+    [{ reverse: [true] }, /reverse must be true or false, or a list of such with one for each of 2 columns/],
+    [{ null_placement: 'end' }, /null_placement is 'end'|null_placement/],
+    [{ descending: true }, /sort has no option descending/],
+  ] as const)
+    expect(() => set.sort(['n', 's'], options as never)).toThrow(message);
 });
 
 it('parts have the sizes, and strata the shares, that Python gives them', () => {

@@ -8,7 +8,7 @@ import type { TrainerState } from '../state';
 import { type CallbackContext, TrainerCallback, type TrainerControl } from './callback';
 
 /** The log of every run in a folder: a line of JSON each. */
-export const LOG_FILE = 'log.jsonl';
+const LOG_FILE = 'log.jsonl';
 
 /**
  * Every run's log as lines of JSON in output_dir: its settings when it begins (or goes on), what is logged, how it ended. Lines are only ever

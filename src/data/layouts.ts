@@ -29,7 +29,7 @@ function callsOf(value: unknown): object[] {
 const isTurn = (turn: unknown): turn is Row => typeof turn === 'object' && turn !== null && !Array.isArray(turn);
 
 /** Turns of { from, value } (ShareGPT's) as { role, content }; whatever else they have is kept. */
-export function chatTurns(turns: unknown[]): unknown[] {
+function chatTurns(turns: unknown[]): unknown[] {
   if (!turns.some((turn) => isTurn(turn) && 'from' in turn)) return turns;
   return turns.map((turn) => {
     if (!isTurn(turn) || typeof turn.from !== 'string') return turn;
@@ -47,7 +47,7 @@ const alpacaText = (instruction: string, input: string) =>
 const isText = (value: unknown): value is string => typeof value === 'string';
 
 /** Whether a row is one of Alpaca's: {instruction, output}, with an input or without. */
-export const isAlpaca = ({ instruction, output, input }: Row): boolean =>
+const isAlpaca = ({ instruction, output, input }: Row): boolean =>
   isText(instruction) && isText(output) && (input === undefined || input === null || isText(input));
 
 /** A row of Alpaca's as prompt and completion: as messages for a chat template (with `system` and `history`, where it has them), else as its own text. */
