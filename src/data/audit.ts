@@ -45,6 +45,8 @@ export interface Audited {
   max_length: number | null;
   /** Rows that the texts were packed into. */
   packed?: Example[];
+  /** Whether rows that are longer than max_length go on in further rows. */
+  goesOn?: boolean;
   /** Whether rows are conversations. */
   chats?: boolean;
 }
@@ -171,7 +173,7 @@ function doubles({ train: { examples }, eval: test, tokenizer }: Audited): Findi
   return findings;
 }
 
-function cuts({ train, max_length }: Audited, tokens: number): Finding[] {
+function cuts({ train, max_length, goesOn }: Audited, tokens: number): Finding[] {
   const { truncated, tokensLost, dropped, examples } = train;
   const rows = examples.length + dropped;
   const findings: Finding[] = [];
@@ -180,7 +182,12 @@ function cuts({ train, max_length }: Audited, tokens: number): Finding[] {
       kind: tokensLost > 0.02 * (tokens + tokensLost) ? 'bad' : 'note',
       text: `${many(truncated, 'row')} of ${rows} ${truncated === 1 ? 'is' : 'are'} longer than max_length = ${max_length} and cut there: ${percent(tokensLost / (tokens + tokensLost))} of all tokens are lost. Raise max_length, or leave such rows out.`,
     });
-  else findings.push({ kind: 'good', text: max_length === null ? 'No row is cut.' : `No row is longer than max_length = ${max_length}.` });
+  else {
+    const longer = max_length === null ? 0 : examples.filter(({ input_ids }) => input_ids.length > max_length).length;
+    const none = max_length === null ? 'No row is cut.' : `No row is longer than max_length = ${max_length}.`;
+    const on = `${many(longer, 'row')} of ${rows} ${longer === 1 ? 'is' : 'are'} longer than max_length = ${max_length} and ${longer === 1 ? 'goes' : 'go'} on in further rows: no token is lost, but the model does not see such a row as a whole.`;
+    findings.push(goesOn && longer ? { kind: 'note', text: on } : { kind: 'good', text: none });
+  }
   if (dropped)
     findings.push({
       kind: 'bad',

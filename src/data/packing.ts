@@ -91,14 +91,3 @@ export function pack(examples: Example[], most: number, strategy: Packing = 'bfd
   );
   return bestFit(pieces, most);
 }
-
-/** The texts that packed rows are made of, as rows of their own. */
-export const unpacked = (rows: Example[]): Example[] =>
-  rows.flatMap((row) => {
-    let to = 0;
-    return (row.lengths ?? [row.input_ids.length]).map((length) => {
-      const from = to;
-      to += length;
-      return part(row, from, to);
-    });
-  });

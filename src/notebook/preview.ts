@@ -9,7 +9,7 @@ import { IterableDataset } from '../data/iterable_dataset';
 import { datasetOf } from '../data/load_dataset';
 import type { Row } from '../data/rows';
 import { Tokenizer } from '../tokenizers/tokenizer';
-import { auditRows, type FormattingFunc, prepareRows } from '../trainers/prepare';
+import { auditRows, type FormattingFunc, prepareRows, setUpTokenizer } from '../trainers/prepare';
 import { SFTConfig } from '../trainers/sft';
 import { type Bundle, Display, inNotebook } from './display';
 
@@ -123,7 +123,15 @@ export async function preview<R extends object>(
     dataset instanceof IterableDataset ? Dataset.from_list(await dataset.head(OF_STREAM)) : datasetOf('preview', 'dataset', dataset);
   const args = o.args instanceof SFTConfig ? o.args : new SFTConfig(o.args ?? {});
   const test = o.eval_dataset && datasetOf('preview', 'eval_dataset', o.eval_dataset);
-  const train = prepareRows('train_dataset', rows as Dataset<Row>, o.tokenizer, args, o.formatting_func);
-  const evaluated = test ? prepareRows('eval_dataset', test, o.tokenizer, args, o.formatting_func) : undefined;
-  return new PreviewReport(auditOf(auditRows(rows as Dataset<Row>, o.tokenizer, args, train, evaluated)));
+  const { tokenizer } = o;
+  const { eos_token, chat_template } = tokenizer;
+  try {
+    setUpTokenizer(args, tokenizer);
+    const train = prepareRows('train_dataset', rows as Dataset<Row>, tokenizer, args, o.formatting_func);
+    const evaluated = test ? prepareRows('eval_dataset', test, tokenizer, args, o.formatting_func) : undefined;
+    return new PreviewReport(auditOf(auditRows(rows as Dataset<Row>, tokenizer, args, train, evaluated)));
+  } finally {
+    // A trainer keeps what the options say; whoever only looks leaves the tokenizer as it was.
+    Object.assign(tokenizer, { eos_token, chat_template });
+  }
 }

@@ -17,9 +17,9 @@ import type { SFTOptions } from './sft';
 // biome-ignore lint/suspicious/noExplicitAny: rows of any columns
 export type FormattingFunc<R = any> = (row: R) => string | string[];
 
-/** Rows as what a function makes of them, as TRL's formatting_func. */
-export function* formatted(rows: Iterable<Row>, format: FormattingFunc, field: string): Generator<Row> {
-  let i = 0;
+/** Rows as what a function makes of them, as TRL's formatting_func; `first`: the number of the first one. */
+export function* formatted(rows: Iterable<Row>, format: FormattingFunc, field: string, first = 0): Generator<Row> {
+  let i = first;
   for (const row of rows) {
     const texts = [format(row)].flat();
     const wrong = texts.find((text) => typeof text !== 'string');
@@ -38,25 +38,39 @@ export interface TrainerRows {
   rows: Example[];
 }
 
-/** Rows as tokens, said what became of them, shuffled and packed as the options say. */
-export function prepareRows(
-  name: 'train_dataset' | 'eval_dataset',
+/** Whose rows they are. */
+type RowsName = 'train_dataset' | 'eval_dataset';
+
+/** Makes others of a trainer's rows, each still by itself: less of them is learned, or not all of them. */
+export type Relabel = (rows: Prepared, tokenizer: Tokenizer, name: RowsName) => Prepared;
+
+const isPacked = (name: RowsName, args: SFTOptions): boolean =>
+  name === 'train_dataset' ? args.packing : (args.eval_packing ?? args.packing);
+
+/** Whether rows longer than max_length go on in further rows, so that nothing is lost. */
+const goesOn = (name: RowsName, args: SFTOptions): boolean => isPacked(name, args) && args.packing_strategy !== 'bfd';
+
+/** Rows as tokens, each by itself, said what became of them. */
+export function tokenised(
+  name: RowsName,
   dataset: Dataset,
   tokenizer: Tokenizer,
   args: SFTOptions,
   formatting_func: FormattingFunc | null,
-): TrainerRows {
-  const packing = name === 'train_dataset' ? args.packing : (args.eval_packing ?? args.packing);
-  // What is cut into several rows loses nothing.
-  const whole = packing && args.packing_strategy !== 'bfd';
+): Prepared {
   const given = formatting_func ? [...formatted(dataset, formatting_func, args.dataset_text_field)] : dataset;
-  const prepared = prepareSft(given as Dataset, tokenizer, whole ? { ...args, max_length: null } : args);
+  const prepared = prepareSft(given as Dataset, tokenizer, goesOn(name, args) ? { ...args, max_length: null } : args);
   report(name, dataset.length, prepared, args);
+  return prepared;
+}
+
+/** Rows shuffled and packed as the options say. */
+export function arranged(name: RowsName, prepared: Prepared, args: SFTOptions): TrainerRows {
   let rows = prepared.examples;
   const shuffle = () => {
     if (args.shuffle_dataset) rows = Random.seeded(args.seed).shuffled(rows);
   };
-  if (packing) {
+  if (isPacked(name, args)) {
     shuffle();
     rows = pack(rows, args.max_length as number, args.packing_strategy);
     emit('progress', {
@@ -69,6 +83,15 @@ export function prepareRows(
   return { prepared, rows };
 }
 
+/** Rows as tokens, shuffled and packed as the options say. */
+export const prepareRows = (
+  name: RowsName,
+  dataset: Dataset,
+  tokenizer: Tokenizer,
+  args: SFTOptions,
+  formatting_func: FormattingFunc | null,
+): TrainerRows => arranged(name, tokenised(name, dataset, tokenizer, args, formatting_func), args);
+
 /** What an audit of a trainer's rows looks at. */
 export const auditRows = (dataset: Dataset, tokenizer: Tokenizer, args: SFTOptions, train: TrainerRows, test?: TrainerRows): Audited => ({
   name: (originOf(dataset)?.dataset ?? 'the training set').split('/').at(-1) as string,
@@ -77,6 +100,7 @@ export const auditRows = (dataset: Dataset, tokenizer: Tokenizer, args: SFTOptio
   eval: test?.prepared,
   max_length: args.max_length,
   packed: args.packing ? train.rows : undefined,
+  goesOn: goesOn('train_dataset', args),
   chats: dataset.length > 0 && Array.isArray(plainRow(dataset.at(0), args.dataset_text_field, true).messages),
 });
 
@@ -100,15 +124,19 @@ function report(name: string, rows: number, { examples, truncated, tokensLost, d
 export const isTemplateFile = (path: string): boolean => /\.(jinja2?|j2)$/.test(path) && existsSync(path);
 
 /** Gives tokenizer and model the end of texts and the chat template that the options name. */
-export function setUp({ eos_token, chat_template_path: path }: SFTOptions, tokenizer: Tokenizer, model: CausalLM): void {
-  if (eos_token !== null) {
-    tokenizer.eos_token = eos_token;
-    const id = tokenizer.eos_token_id as number;
-    model.config.eos_token_id = id;
-    const { generation_config: config } = model;
-    const ends = [config.eos_token_id ?? []].flat();
-    if (!ends.includes(id)) config.eos_token_id = [id, ...ends];
-  }
+export function setUp(args: SFTOptions, tokenizer: Tokenizer, model: CausalLM): void {
+  setUpTokenizer(args, tokenizer);
+  if (args.eos_token === null) return;
+  const id = tokenizer.eos_token_id as number;
+  model.config.eos_token_id = id;
+  const { generation_config: config } = model;
+  const ends = [config.eos_token_id ?? []].flat();
+  if (!ends.includes(id)) config.eos_token_id = [id, ...ends];
+}
+
+/** The tokenizer's part of it. */
+export function setUpTokenizer({ eos_token, chat_template_path: path }: SFTOptions, tokenizer: Tokenizer): void {
+  if (eos_token !== null) tokenizer.eos_token = eos_token;
   if (path === null) return;
   if (isTemplateFile(path)) tokenizer.chat_template = readFileSync(path, 'utf8');
   else

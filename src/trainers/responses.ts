@@ -2,7 +2,6 @@ import { DataError, OptionError } from '../core/errors';
 import { emit } from '../core/events';
 import { readOptions, show } from '../core/options';
 import { tokensIn } from '../data/borders';
-import { textsOf } from '../data/collate';
 import type { Example } from '../data/sft';
 import type { Span } from '../data/spans';
 import type { Tokenizer } from '../tokenizers/tokenizer';
@@ -31,12 +30,9 @@ function answersIn(text: string, { instruction_part: question, response_part: an
 
 /** A row of which nothing but answers is learned that was not before. */
 function answersOnly(example: Example, tokenizer: Tokenizer, parts: ResponseParts): Example {
-  const trained = textsOf(example).flatMap(({ input_ids, trained }) => {
-    const text = tokenizer.decode(input_ids);
-    const inside = tokensIn(text, input_ids, answersIn(text, parts), tokenizer);
-    return trained.map((learned, i) => learned && inside[i]);
-  });
-  return { ...example, trained };
+  const text = tokenizer.decode(example.input_ids);
+  const inside = tokensIn(text, example.input_ids, answersIn(text, parts), tokenizer);
+  return { ...example, trained: example.trained.map((learned, i) => learned && inside[i]) };
 }
 
 /**
@@ -56,18 +52,19 @@ export function train_on_responses_only<T extends SFTTrainer<any, any, any>>(
       throw new OptionError(
         `${owner} needs ${name}: what begins ${name === 'response_part' ? 'an answer' : 'a question'} in the text, '<|im_start|>user\\n' say.`,
       );
-  trainer.relabel((examples, tokenizer, name) => {
-    const marked = examples.map((example) => answersOnly(example, tokenizer, o));
-    const kept = marked.filter(({ trained }) => trained.indexOf(true, 1) > 0);
-    if (!kept.length)
+  trainer.relabel((rows, tokenizer, name) => {
+    const marked = rows.examples.map((example) => answersOnly(example, tokenizer, o));
+    const learns = marked.map(({ trained }) => trained.indexOf(true, 1) > 0);
+    const [examples, origins] = [marked.filter((_, i) => learns[i]), rows.origins.filter((_, i) => learns[i])];
+    const without = rows.origins.flatMap(({ row }, i) => (learns[i] ? [] : row));
+    if (!examples.length)
       throw new DataError(
-        `${owner}: no row of ${name} has ${show(o.response_part)} with an answer behind it, as the model reads them: ${show(tokenizer.decode(examples[0].input_ids))}. Look at the rows (preview), and give the parts as they stand there.`,
+        `${owner}: no row of ${name} has ${show(o.response_part)} with an answer behind it, as the model reads them: ${show(tokenizer.decode(marked[0].input_ids))}. Look at the rows (preview), and give the parts as they stand there.`,
       );
-    if (kept.length < marked.length)
-      emit('warning', {
-        text: `${owner}: ${marked.length - kept.length} of ${marked.length} rows of ${name} have no answer and were dropped.`,
-      });
-    return kept;
+    if (without.length)
+      emit('warning', { text: `${owner}: ${without.length} of ${marked.length} rows of ${name} have no answer and were dropped.` });
+    const droppedRows = [...rows.droppedRows, ...without].sort((a, b) => a - b);
+    return { ...rows, examples, origins, droppedRows, dropped: droppedRows.length };
   });
   return trainer;
 }

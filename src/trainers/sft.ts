@@ -7,9 +7,9 @@ import { type Audited, auditOf } from '../data/audit';
 import { Dataset, type Row } from '../data/dataset';
 import { IterableDataset } from '../data/iterable_dataset';
 import { type DatasetDict, datasetOf } from '../data/load_dataset';
-import { PACKING, type Packing, unpacked } from '../data/packing';
+import { PACKING, type Packing } from '../data/packing';
 import type { AnyData, SftData } from '../data/row_types';
-import type { Example } from '../data/sft';
+import type { Example, Prepared } from '../data/sft';
 import type { CausalLM } from '../models/causal_lm';
 import { clone_chat_template } from '../models/chat_setup';
 import { takeOff } from '../peft/hold';
@@ -25,7 +25,19 @@ import { SFT_OTHERS } from '../train/other_options';
 import type { ComputeMetrics, PreprocessLogits } from '../train/predictions';
 import { lengthOfRun, newState } from '../train/state';
 import { Trainer, type TrainOutput } from '../train/trainer';
-import { auditRows, checkTrainable, type FormattingFunc, isTemplateFile, prepareRows, promptsOf, setUp, type TrainerRows } from './prepare';
+import {
+  arranged,
+  auditRows,
+  checkTrainable,
+  type FormattingFunc,
+  isTemplateFile,
+  prepareRows,
+  promptsOf,
+  type Relabel,
+  setUp,
+  type TrainerRows,
+  tokenised,
+} from './prepare';
 import { partsOf, splitConfig } from './run_config';
 import { readYaml, readYamlFile, runYaml, takeEnv } from './run_yaml';
 import { rowsWanted, takeRows } from './stream_rows';
@@ -154,9 +166,6 @@ type Formatted<R extends object, F extends string> = Partial<Omit<SFTTrainerOpti
   eval_dataset?: AnyData<R> | null;
 } & Record<string, unknown>;
 
-/** Makes other rows of a trainer's. */
-type Relabel = (rows: Example[], tokenizer: Tokenizer, name: string) => Example[];
-
 /** Of a stream before its rows are read. */
 const UNREAD: TrainerRows = {
   prepared: { examples: [], origins: [], truncated: 0, tokensLost: 0, dropped: 0, droppedRows: [] },
@@ -189,7 +198,7 @@ export class SFTTrainer<
 > extends Trainer<M, Example> {
   private audited: Audited;
   /** Reads the rows of a stream; undefined where they are there. */
-  private read?: () => Promise<{ rows: Dataset; train: TrainerRows }>;
+  private read?: () => Promise<{ rows: Dataset; audited: Audited }>;
   private readonly relabels: Relabel[] = [];
   private readonly rows: { train_dataset: Dataset; eval_dataset: Dataset | null };
 
@@ -236,7 +245,9 @@ export class SFTTrainer<
       this.state = newState(args, lengthOfRun(args, rowsWanted(args)));
       this.read = async () => {
         const rows = await takeRows(stream, o.processing_class as Tokenizer, args, o.formatting_func);
-        return { rows, train: prepareRows('train_dataset', rows, o.processing_class as Tokenizer, args, o.formatting_func) };
+        const prepared = tokenised('train_dataset', rows, o.processing_class as Tokenizer, args, o.formatting_func);
+        const audited = auditRows(rows, o.processing_class as Tokenizer, args, { prepared, rows: [] });
+        return { rows, audited: { ...audited, eval: this.audited.eval } };
       };
     } else emit('preview', { audit: auditOf(this.audited) });
   }
@@ -244,32 +255,38 @@ export class SFTTrainer<
   /** Trains to the end, or until stopped; the rows of a stream are read first. `resume_from_checkpoint`: a path, or true for the newest checkpoint in output_dir. */
   override async train(options: Parameters<Trainer<M, Example>['train']>[0] = {}): Promise<TrainOutput> {
     if (this.read) {
-      const { rows, train } = await this.read();
-      this.read = undefined;
-      const { parts } = this;
-      parts.train = train.rows;
-      if (!parts.prompts.length) parts.prompts = promptsOf(rows);
-      this.audited = { ...auditRows(rows, parts.tokenizer, this.args as SFTConfig, train), eval: this.audited.eval };
-      emit('preview', { audit: auditOf(this.audited) });
-      for (const change of this.relabels) this.relabel(change);
+      const { rows, audited } = await this.read();
+      this.learn(audited, this.relabels);
+      if (!this.parts.prompts.length) this.parts.prompts = promptsOf(rows);
+      this.read = undefined; // where something failed, the next call reads and changes them again
     }
     return super.train(options);
   }
 
   /** Changes what is learned of the rows, or which of them; the run has not begun. */
   relabel(change: Relabel): void {
-    if (this.read) {
-      this.relabels.push(change);
-      return;
-    }
+    if (this.read) this.relabels.push(change);
+    else this.learn(this.audited, [change]);
+  }
+
+  /** Takes rows, changed so, as those of the run; where a change fails, all stays as it was. */
+  private learn(audited: Audited, changes: readonly Relabel[]): void {
     const { parts } = this;
-    parts.train = change(parts.train, parts.tokenizer, 'train_dataset');
-    if (parts.eval) parts.eval = change(parts.eval, parts.tokenizer, 'eval_dataset');
-    if (parts.answers && parts.eval) parts.answers = new Answers(unpacked(parts.eval), parts.tokenizer, this.args as SFTConfig);
-    this.state = newState(this.args, lengthOfRun(this.args, parts.train.length));
-    const examples = unpacked(parts.train);
-    const train = { ...this.audited.train, examples, origins: examples.map((_, row) => ({ row, lost: 0 })) };
-    emit('preview', { audit: auditOf({ ...this.audited, train }) });
+    const args = this.args as SFTConfig;
+    const rowsOf = (name: 'train_dataset' | 'eval_dataset', prepared: Prepared) =>
+      arranged(
+        name,
+        changes.reduce((rows, change) => change(rows, parts.tokenizer, name), prepared),
+        args,
+      );
+    const train = rowsOf('train_dataset', audited.train);
+    const test = audited.eval && rowsOf('eval_dataset', audited.eval);
+    parts.train = train.rows;
+    if (test) parts.eval = test.rows;
+    if (parts.answers && test) parts.answers = new Answers(test.prepared.examples, parts.tokenizer, args);
+    this.audited = { ...audited, train: train.prepared, eval: test?.prepared, packed: args.packing ? train.rows : undefined };
+    this.state = newState(args, lengthOfRun(args, train.rows.length));
+    emit('preview', { audit: auditOf(this.audited) });
   }
 
   /** A trainer of a configuration as `trl sft` takes it (model_name_or_path, dataset_name, use_peft, max_steps, ...); model and rows are loaded. */

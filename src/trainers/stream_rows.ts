@@ -3,7 +3,7 @@ import { emit } from '../core/events';
 import { turn } from '../core/interrupt';
 import { Dataset, type Row } from '../data/dataset';
 import type { IterableDataset } from '../data/iterable_dataset';
-import { prepareSft } from '../data/sft';
+import { prepareRow } from '../data/sft';
 import type { Tokenizer } from '../tokenizers/tokenizer';
 import { type FormattingFunc, formatted } from './prepare';
 import type { SFTOptions } from './sft';
@@ -39,13 +39,14 @@ export async function takeRows(
       done,
       text: `${rows.length} rows read from the stream${args.packing ? `, ${tokens} tokens of ${room}` : ` of ${wanted}`}`,
     });
+  const options = args.packing_strategy === 'bfd' ? args : { ...args, max_length: null };
   for await (const row of stream) {
-    rows.push(row);
     if (args.packing) {
-      const texts = formatting_func ? [...formatted([row], formatting_func, args.dataset_text_field)] : [row];
-      const options = args.packing_strategy === 'bfd' ? args : { ...args, max_length: null };
-      for (const { input_ids } of prepareSft(texts, tokenizer, options).examples) tokens += input_ids.length;
+      const i = rows.length;
+      const texts = formatting_func ? formatted([row], formatting_func, args.dataset_text_field, i) : [row];
+      for (const text of texts) tokens += prepareRow(text, i, tokenizer, options).example?.input_ids.length ?? 0;
     }
+    rows.push(row);
     if (args.packing ? tokens >= room : rows.length >= wanted) break;
     if (rows.length % EVERY === 0) {
       tell(false);

@@ -1,4 +1,6 @@
 // What an audit of rows finds: a table of faults, each with what is said of it.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { on } from '../../src/core/events';
 import { AutoModelForCausalLM, Dataset, LoraConfig, preview, SFTConfig, SFTTrainer, train_on_responses_only } from '../../src/index';
@@ -28,6 +30,21 @@ const FOUND: [what: string, rows: object[], kind: string, text: RegExp, args?: R
     'bad',
     /1 row of 4 is longer than max_length = 64 and cut there: \d+ % of all tokens/,
     { ...only, max_length: 64 },
+  ],
+  ...(['bfd_split', 'wrapped'] as const).map((packing_strategy): (typeof FOUND)[number] => [
+    `rows longer than max_length that go on, packed by ${packing_strategy}`,
+    [{ text: 'a' }, { text: 'b'.repeat(200) }],
+    'note',
+    /^1 row of 2 is longer than max_length = 64 and goes on in further rows: no token is lost/,
+    { packing: true, packing_strategy, max_length: 64 },
+  ]),
+  [
+    'an end of text that the options name',
+    [{ text: 'a<|pad|>' }],
+    'good',
+    /Every answer ends with a token that ends it/,
+    { eos_token: '<|pad|>' },
+    { tokenizer: endless },
   ],
   ['rows dropped', [...chats(3), { messages: [{ role: 'user', content: 'q' }] }], 'bad', /1 row of 4 \(3\) has nothing to learn/, only],
   ['no end', chats(3), 'bad', /3 rows of 3 have no token that ends the answer \(<\|im_end\|>\)/, only, { tokenizer: endless }],
@@ -88,6 +105,23 @@ it('rows, figures and lengths, for readers of all kinds', async () => {
   const endless = Dataset.from_list(chats(2)).to_iterable_dataset().repeat();
   expect((await preview(endless, { tokenizer })).figures[0]).toEqual(['rows', '1000']);
   await expect(preview(rows, {})).rejects.toThrow(/preview needs the model's tokenizer/);
+});
+
+it('options that a trainer gives its tokenizer are those of the preview too, and the tokenizer stays as it was', async () => {
+  const path = join(scratch('template'), 'chat.jinja');
+  writeFileSync(path, '{% for m in messages %}{{ m.role }}={{ m.content }}{{ eos_token }}{% endfor %}');
+  const args = new SFTConfig({ eos_token: '<|pad|>', chat_template_path: path });
+  const before = [tokenizer.eos_token, tokenizer.chat_template];
+  const textOf = ({ runs }: { runs: { text: string }[] }) => runs.map(({ text }) => text).join('');
+  const { rows } = await preview(Dataset.from_list([...chats(1), { text: 'plain' }]), { tokenizer, args });
+  expect(rows.map(textOf)).toEqual(['user=Question 0?<|pad|>assistant=Answer 0<|pad|>', 'plain<|pad|>']);
+  expect([tokenizer.eos_token, tokenizer.chat_template]).toEqual(before);
+  const wrong = [{ eos_token: '<|none|>' }, { chat_template_path: 'owner/chat' }, { eos_token: '<|pad|>', max_length: 2 }];
+  for (const options of wrong)
+    await expect(
+      preview(Dataset.from_list(chats(2).slice(0, 1)), { tokenizer, args: new SFTConfig({ ...options, assistant_only_loss: true }) }),
+    ).rejects.toThrow(/vocabulary has no such token|clone_chat_template|Every label is masked/);
+  expect([tokenizer.eos_token, tokenizer.chat_template]).toEqual(before);
 });
 
 it('a trainer tells it before it trains, and again when less is learned', async () => {

@@ -2,8 +2,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
+import { on } from '../../src/core/events';
+import type { Audit } from '../../src/data/audit';
 import { collate, textsOf } from '../../src/data/collate';
-import { PACKING, pack, unpacked } from '../../src/data/packing';
+import { PACKING, pack } from '../../src/data/packing';
 import { type Example, prepareSft } from '../../src/data/sft';
 import * as tf from '../../src/engine/tf';
 import {
@@ -46,7 +48,7 @@ it.each(PACKING)('packed by %s, a text changes no other text’s loss, and each 
   const { examples } = prepareSft(documents, tokenizer, ALL);
   const rows = pack(examples, 64, strategy);
   expect(rows.some((row) => (row.lengths?.length ?? 0) > 1)).toBe(true);
-  const texts = unpacked(rows);
+  const texts = rows.flatMap(textsOf);
   const together = lossesOf(rows);
   for (const [i, text] of texts.entries())
     for (const [k, loss] of lossesOf([text])[0].entries()) expect(Math.abs(together[i][k] - loss)).toBeLessThan(2e-5);
@@ -109,11 +111,11 @@ const learned = (trainer: unknown) =>
   (trainer as { parts: { train: Example[] } }).parts.train.map(({ input_ids, trained }) =>
     tokenizer.decode(input_ids.filter((_, i) => trained[i])),
   );
-const textTrainer = (texts: string[], args = {}) =>
+const textTrainer = (texts: string[] | IterableDataset<{ text: string }>, args = {}) =>
   new SFTTrainer({
     model,
     processing_class: tokenizer,
-    train_dataset: Dataset.from_list(texts.map((text) => ({ text }))),
+    train_dataset: Array.isArray(texts) ? Dataset.from_list(texts.map((text) => ({ text }))) : texts,
     peft_config: new LoraConfig({ r: 2 }),
     args: new SFTConfig({ ...quiet, output_dir: scratch('responses'), ...args }),
   });
@@ -131,6 +133,25 @@ it('answers alone are learned of texts: train_on_responses_only', () => {
     /no row of train_dataset has '<\|im_start\|>assistant\s' with an answer/,
   );
   expect(() => train_on_responses_only(textTrainer(guanaco), { ...llama2, instruction_part: '' })).toThrow(/needs instruction_part/);
+});
+
+it('rows of which less is learned keep their numbers and what they lost, and are packed anew', () => {
+  const audits: Audit[] = [];
+  const off = on('preview', ({ audit }) => audits.push(audit as Audit));
+  const texts = ['no answer', '[INST] a [/INST] b', `[INST] c [/INST] ${'d '.repeat(60)}`, 'nor here', '[INST] e [/INST] f g'];
+  for (const packing of [false, true]) {
+    const trainer = train_on_responses_only(textTrainer(texts, { packing, shuffle_dataset: true, max_length: 64 }), llama2);
+    const audit = audits.at(-1) as Audit;
+    expect(audit.rows.map(({ title }) => title)).toEqual(['Row 1: the shortest answer', 'Row 2: the longest answer, cut'].sort());
+    const said = audit.findings.map(({ text }) => text).join(' ');
+    expect(said).toContain('Every answer that is not cut ends with a token that ends it');
+    expect(said).toContain('2 rows of 5 (0, 3) have nothing to learn and are left out');
+    expect(said).toContain('1 row of 5 is longer than max_length = 64 and cut there');
+    const { train } = (trainer as unknown as { parts: { train: Example[] } }).parts;
+    expect(train.flatMap(textsOf)).toHaveLength(3);
+    expect(Object.fromEntries(audit.figures)['packed into']?.split(',')[0]).toBe(packing ? `${train.length} rows` : undefined);
+  }
+  off();
 });
 
 it('a function makes texts of rows; a template comes from a file, an end of text from the options', () => {
@@ -204,4 +225,14 @@ it('a run takes from a stream the rows that its steps need, and learns them as r
   train_on_responses_only(responses, llama2);
   await responses.train();
   expect(learned(responses)[0]).toBe(' It is 0.<|im_end|>');
+  // What fails before the first step fails again: a second call must not learn what was to be left out.
+  const nothing = textTrainer(texts.map(({ text }) => ({ text: text.replace('[/INST]', '') })));
+  train_on_responses_only(nothing, llama2);
+  for (const _ of [1, 2]) await expect(nothing.train()).rejects.toThrow(/no row of train_dataset has '\[\/INST\]'/);
+  // Rows are told by their numbers in the stream.
+  const third = Dataset.from_list([{ text: 'a' }, { text: 'b' }, { words: 'c' }])
+    .to_iterable_dataset()
+    .repeat();
+  for (const args of [{}, { packing: true, max_length: 64 }])
+    await expect(textTrainer(third as never, args).train()).rejects.toThrow(/^Row 2 has the fields words/);
 });
