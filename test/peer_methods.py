@@ -69,17 +69,51 @@ def methods_loaded(data):
     return results
 
 
+class Mask(torch.nn.Module):
+    """Dropout by a mask that was drawn elsewhere."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = torch.tensor(values)
+
+    def forward(self, x):
+        return x * self.values.reshape(x.shape)
+
+
+def dora_dropped(data):
+    """DoRA adapters that drop inputs by given masks: logits of a pass that trains, and the gradients of half the sum of their squares."""
+    from peft import PeftModel
+
+    results = []
+    for case in data["cases"]:
+        peft = PeftModel.from_pretrained(load(case["model"]), case["folder"], is_trainable=True).train()
+        for path, values in case["masks"].items():
+            peft.base_model.model.get_submodule(path).lora_dropout["default"] = Mask(values)
+        logits = peft(torch.tensor(data["ids"])).logits
+        (logits.square().sum() / 2).backward()
+        trained = {n: p.grad for n, p in peft.named_parameters() if p.requires_grad}
+        saved = {n.replace(".default", "").replace("magnitude_vector.weight", "magnitude_vector"): g for n, g in trained.items()}
+        results.append({
+            "logits": logits.flatten().tolist(),
+            "gradients": {n: gradient.flatten().tolist() for n, gradient in saved.items()},
+        })
+    return results
+
+
 def combined(data):
     """Logits of two LoRA adapters that PEFT works into one in several ways, and of a LoHa adapter that it makes LoRA of."""
     from peft import PeftModel, convert_to_lora, set_peft_model_state_dict, get_peft_model
 
     peft = PeftModel.from_pretrained(load(data["model"]), data["one"], adapter_name="one")
-    peft.load_adapter(data["two"], "two")
+    for name in ("two", "ranked", "ranked_too"):
+        peft.load_adapter(data[name], name)
     results = {"combined": [], "converted": []}
-    for i, (weights, options) in enumerate(data["cases"]):
-        peft.add_weighted_adapter(["one", "two"], weights, f"both{i}", **options)
+    for i, (weights, options, names) in enumerate(data["cases"]):
+        peft.add_weighted_adapter(names, weights, f"both{i}", **options)
         peft.set_adapter(f"both{i}")
         results["combined"].append(logits_of(peft, data["ids"]))
+    again = PeftModel.from_pretrained(load(data["model"]), data["saved"])
+    results["again"] = logits_of(again, data["ids"])
     for rank in (3, 0.8):
         other = PeftModel.from_pretrained(load(data["model"]), data["loha"])
         config, tensors = convert_to_lora(other, rank)

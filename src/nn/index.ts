@@ -1,7 +1,7 @@
 export { ACTIVATIONS, plannedActivation, printedActivation } from './activations';
 export { KeyValueCache } from './key_value_cache';
 export { Embedding, LayerNorm, RMSNorm } from './layers';
-export { type Adaptable, type Beside, Conv1D, Linear, type LowRank, Made, type Read, type Scale, scalesOut } from './linear';
+export { type Adaptable, type Beside, Conv1D, dropped, Linear, type LowRank, Made, type Read, type Scale, scalesOut } from './linear';
 export { dropoutSeed, training } from './mode';
 export { type Matrix, Module, Parameter } from './module';
 export { readParameters, writable, writeTensors } from './parameters';

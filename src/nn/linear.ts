@@ -62,6 +62,12 @@ function dropoutOf(pair: LowRank): { dropout: number; seed: number } {
   return { dropout: seed === undefined ? 0 : pair.dropout, seed: (seed ?? 0) + Math.imul(pair.serial + 1, 0x9e3779b1) };
 }
 
+/** What of its layer's inputs a pair takes in this pass: x [..., in] -> [..., in] */
+export function dropped(x: tf.Tensor, pair: LowRank): tf.Tensor {
+  const { dropout: rate, seed } = dropoutOf(pair);
+  return rate ? dropout({ x }, { rate, seed }) : x;
+}
+
 /** A layer with a matrix, whose work PEFT methods change by terms beside it. */
 export interface Adaptable extends Module {
   readonly weight: Matrix;
@@ -160,9 +166,9 @@ export class Linear extends Module implements Adaptable {
       : { tensors: { w, ...noPair, ...rest }, projection: { weight: frozen, scale: 0 } };
   }
 
-  /** The product with its own matrix alone, in full precision: x [rows, in] -> [rows, out] */
-  times(x: tf.Tensor): tf.Tensor {
-    const { weight, noPair } = this;
+  /** The product with a matrix of its shape alone, by default that which stands in it, in full precision: x [..., in] -> [..., out] */
+  times(x: tf.Tensor, weight: Matrix = this.weight): tf.Tensor {
+    const { noPair } = this;
     if (weight instanceof Parameter) return product(x, weight.tensor);
     return withPrecision('fp32', () => linear({ x, a0: noPair.a, b0: noPair.b }, { weight, scale: 0 }));
   }
@@ -226,8 +232,7 @@ export class Linear extends Module implements Adaptable {
 
   /** scale * dropout(x) a^T */
   private static down(x: tf.Tensor, pair: LowRank): tf.Tensor {
-    const { dropout: rate, seed } = dropoutOf(pair);
-    return tf.mul(product(rate ? dropout({ x }, { rate, seed }) : x, pair.a.tensor), pair.scale);
+    return tf.mul(product(dropped(x, pair), pair.a.tensor), pair.scale);
   }
 
   /** This layer with all its terms, as the decode op takes it: tensors of the scope that calls. */

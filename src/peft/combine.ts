@@ -62,25 +62,32 @@ export function combine(parts: Map<string, Part>, weights: number[], given: Part
   check(o, names, weights);
   const pairs = names.map((name) => pairsOf(name, parts.get(name) as Part));
   const type = names.length === 1 ? 'linear' : o.combination_type;
-  const ranks = pairs.map((of) => Math.max(...[...of.values()].map(({ a }) => a.shape[0])));
-  const byRank = type === 'cat' || type.endsWith('svd');
-  if (!byRank && new Set(ranks).size > 1)
-    throw new OptionError(
-      `add_weighted_adapter: ${show(type)} adds up halves of one rank, but the ranks are ${ranks.join(', ')}. Use 'svd' or 'cat'.`,
-    );
-  const r =
-    type === 'cat' ? ranks.reduce((sum, rank) => sum + rank, 0) : type.endsWith('svd') ? (o.svd_rank ?? Math.max(...ranks)) : ranks[0];
-  const random = Random.seeded(o.seed);
   const paths = [...new Set(pairs.flatMap((of) => [...of.keys()]))];
+  if (type !== 'cat' && !type.endsWith('svd')) checkRanks(type, paths, pairs);
+  const ranks = pairs.map((of) => Math.max(...[...of.values()].map(({ a }) => a.shape[0])));
+  const most = Math.max(...ranks);
+  const r = type === 'cat' ? ranks.reduce((sum, rank) => sum + rank, 0) : type.endsWith('svd') ? (o.svd_rank ?? most) : most;
+  const random = Random.seeded(o.seed);
   const made: Combined['pairs'] = new Map();
   for (const path of paths) {
     const here = pairs.flatMap((of, i) => (of.has(path) ? [{ pair: of.get(path) as TrainedPair, weight: weights[i] }] : []));
     const halves = () =>
-      type === 'cat' ? joined(here, r) : type.endsWith('svd') ? decomposed(here, type, r, o, random) : added(here, type, o, random);
-    const [a, b] = tf.tidy(halves);
+      type === 'cat' ? joined(here) : type.endsWith('svd') ? decomposed(here, type, r, o, random) : added(here, type, o, random);
+    const [a, b] = tf.tidy(() => padded(halves(), r));
     made.set(path, { a: tf.keep(a), b: tf.keep(b) });
   }
   return { config: configFor(parts, paths, r), pairs: made };
+}
+
+/** Refuses to add up halves of several ranks; those of one module may be others than those of the next. */
+function checkRanks(type: string, paths: string[], pairs: Map<string, TrainedPair>[]): void {
+  for (const path of paths) {
+    const ranks = pairs.flatMap((of) => of.get(path)?.a.shape[0] ?? []);
+    if (new Set(ranks).size > 1)
+      throw new OptionError(
+        `add_weighted_adapter: ${show(type)} adds up halves of one rank, but at ${path} the ranks are ${ranks.join(', ')}. Use 'svd' or 'cat'.`,
+      );
+  }
 }
 
 function check(o: CombineOptions, names: string[], weights: number[]): void {
@@ -97,6 +104,10 @@ function check(o: CombineOptions, names: string[], weights: number[]): void {
   if (!prunes && o.density !== null) fail(`density has no effect with ${show(o.combination_type)}. Leave it out.`);
   if (!['total', 'frequency'].includes(o.majority_sign_method))
     fail(`majority_sign_method is ${show(o.majority_sign_method)}; it can be 'total' or 'frequency'.`);
+  for (const [name, of] of [['majority_sign_method', 'ties'], ['seed', 'dare']] as const) // biome-ignore format: pairs
+    if (o[name] !== DEFAULTS[name] && !o.combination_type.includes(of))
+      fail(`${name} has no effect with ${show(o.combination_type)}. Leave it out.`);
+  if (!Number.isSafeInteger(o.seed)) fail(`seed is ${show(o.seed)}; it is a whole number.`);
   if (o.svd_rank !== null && !(Number.isInteger(o.svd_rank) && o.svd_rank > 0))
     fail(`svd_rank is ${show(o.svd_rank)}; it is a whole number.`);
   if (!o.combination_type.endsWith('svd'))
@@ -125,15 +136,20 @@ interface Weighted {
 }
 type Halves = [a: tf.Tensor2D, b: tf.Tensor2D];
 
-/** All directions side by side, zeros where there are fewer than r. */
-function joined(all: Weighted[], r: number): Halves {
+/** The same with zeros for the directions that there are fewer than r. */
+const padded = ([a, b]: Halves, r: number): Halves => {
+  const missing = r - a.shape[0];
+  return [tf.pad(a, [[0, missing], [0, 0]]), tf.pad(b, [[0, 0], [0, missing]])]; // biome-ignore format: pairs
+};
+
+/** All directions side by side. */
+function joined(all: Weighted[]): Halves {
   const a = tf.concat(all.map(({ pair, weight }) => tf.mul(pair.a.tensor, weight * pair.scale))) as tf.Tensor2D;
   const b = tf.concat(
     all.map(({ pair }) => pair.b.tensor),
     1,
   ) as tf.Tensor2D;
-  const left = r - a.shape[0];
-  return [tf.pad(a, [[0, left], [0, 0]]), tf.pad(b, [[0, 0], [0, left]])]; // biome-ignore format: pairs
+  return [a, b];
 }
 
 /** The halves, each weighted by the root of what its product is. */
@@ -152,9 +168,7 @@ function decomposed(all: Weighted[], type: string, r: number, o: CombineOptions,
   const most = Math.min(r, s.shape[0]);
   const b = tf.mul(tf.slice(u, [0, 0], [-1, most]), tf.slice(s, 0, most)) as tf.Tensor2D;
   const a = tf.transpose(tf.slice(v, [0, 0], [-1, most])) as tf.Tensor2D;
-  const [left, right] = o.svd_clamp === null ? [a, b] : clamped(a, b, o.svd_clamp);
-  const missing = r - most;
-  return [tf.pad(left, [[0, missing], [0, 0]]), tf.pad(right, [[0, 0], [0, missing]])]; // biome-ignore format: pairs
+  return o.svd_clamp === null ? [a, b] : clamped(a, b, o.svd_clamp);
 }
 
 /** Cuts values off at a quantile of all of them, between two of which it is on a line. */

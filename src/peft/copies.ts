@@ -48,6 +48,5 @@ export class Copies implements Term {
 export function tensorsOf(module: Module): [string, Matrix][] {
   const own = [...module.ownTensors()];
   if (own.length) return own;
-  const { weight } = module as { weight?: Matrix };
-  return weight ? [['weight', weight]] : [];
+  return 'weight' in module ? [['weight', module.owned('weight')]] : [];
 }

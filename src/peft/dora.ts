@@ -1,7 +1,8 @@
 import { withPrecision } from '../engine/precision';
 import { untaped } from '../engine/tape';
 import * as tf from '../engine/tf';
-import { type Linear, type LowRank, type Matrix, Parameter, type Scale } from '../nn';
+import { type Beside, dropped, type Linear, type LowRank, type Matrix, Parameter, type Scale } from '../nn';
+import { dropoutSeed } from '../nn/mode';
 
 /**
  * The magnitudes of DoRA (Liu et al., 2024, https://arxiv.org/abs/2402.09353): y = m / |W + s B A| * (W + s B A) x + bias, with the norm of each row, which is a
@@ -15,16 +16,19 @@ export class Magnitude implements Scale {
   readonly magnitude: Parameter;
   private known?: { of: Matrix; squares: tf.Tensor };
 
-  /** Of the sum as it is now. `rest`: what will stand in the place of the layer's matrix. */
+  /** Of the sum as it is now. `rest`: what stands in the place of the layer's matrix with it. */
   constructor(
     private readonly layer: Linear,
     private readonly pair: LowRank,
-    rest?: Matrix,
+    private readonly rest?: Matrix,
   ) {
     this.shape = [layer.outFeatures, 1];
-    if (rest) layer.swap('weight', rest);
     this.magnitude = new Parameter(tf.keep(tf.tidy(() => this.norms())));
-    if (rest) layer.swap('weight');
+  }
+
+  /** W: not what another adapter has put in its place. */
+  private get matrix(): Matrix {
+    return this.rest ?? this.layer.owned('weight');
   }
 
   /** [out, 1] */
@@ -34,12 +38,12 @@ export class Magnitude implements Scale {
 
   /** |W + s B A| of each row: [out] */
   private norms(): tf.Tensor {
-    const { layer, pair } = this;
+    const { layer, pair, matrix } = this;
     return untaped(() =>
       withPrecision('fp32', () =>
         tf.tidy(() => {
           const [a, b] = [pair.a.tensor as tf.Tensor2D, pair.b.tensor as tf.Tensor2D];
-          const crossed = tf.mul(tf.transpose(layer.times(a)), 2 * pair.scale);
+          const crossed = tf.mul(tf.transpose(layer.times(a, matrix)), 2 * pair.scale);
           const within = tf.mul(tf.matMul(b, tf.matMul(a, a, false, true)), pair.scale ** 2);
           return tf.sqrt(tf.add(this.squares(), tf.sum(tf.mul(tf.add(crossed, within), b), 1)));
         }),
@@ -49,7 +53,7 @@ export class Magnitude implements Scale {
 
   /** |W|^2 of each row. Where W is frozen it is found once. */
   private squares(): tf.Tensor {
-    const { weight } = this.layer;
+    const { matrix: weight } = this;
     if (this.known?.of === weight) return this.known.squares;
     const squares = tf.tidy(() => tf.sum(tf.square(weight instanceof Parameter ? weight.tensor : weight.dequantize()), 1));
     if (weight instanceof Parameter && weight.requires_grad) return squares;
@@ -63,3 +67,15 @@ export class Magnitude implements Scale {
     this.known = undefined;
   }
 }
+
+/**
+ * What stands beside a pair with magnitudes while its inputs are dropped, as in PEFT: what W makes of the inputs is scaled for those that stay alone,
+ * y = W x + (m - 1) W d(x) + m s B A d(x) + bias, with m for m / |W + s B A|.
+ */
+export const besideDropped = (layer: Linear, pair: LowRank, magnitude: Magnitude): Beside => ({
+  get adds() {
+    if (dropoutSeed() === undefined) return undefined;
+    const scaled = () => tf.sub(1, tf.div(1, tf.reshape(magnitude.tensor, [-1]))); // all of it is multiplied by m afterwards
+    return (x: tf.Tensor) => tf.mul(layer.times(tf.sub(dropped(x, pair), x)), scaled());
+  },
+});

@@ -13,9 +13,9 @@ import { NO_TARGETS, type Targets } from './targets';
 export interface HRAOptions extends CommonOptions, Targets {
   /** How many reflections follow each other; with an even number an adapter begins without effect. Default: 8. */
   r: number;
-  /** Whether the reflections' planes are made orthogonal to each other first. Default: false. */
+  /** Whether the reflections' planes are made orthogonal to each other first; not beside reflections in pairs. Default: false. */
   apply_GS: boolean;
-  /** Whether reflections begin in pairs that undo each other; false: all random. Default: true. */
+  /** Whether an even number of reflections begins in pairs that undo each other; false: all random. Default: true. */
   init_weights: boolean;
 }
 
@@ -38,10 +38,20 @@ export class HRAConfig extends LinearConfig<HRAOptions> {
     fields: BIAS,
   };
 
-  protected override checkOwn(): void {
+  protected override checkOwn(saved: boolean): void {
     checkNumber('HRAConfig', 'r', this.r, { integer: true, min: 1 }, 'It is the number of reflections; 8 is usual.');
     for (const name of ['apply_GS', 'init_weights'] as const)
       if (typeof this[name] !== 'boolean') this.refuse(name, 'must be true or false.');
+    // Nothing of a plane is left when itself is taken out of it: PEFT divides by zero there.
+    if (this.apply_GS && this.isPaired && !saved)
+      this.refuse(
+        'apply_GS',
+        `does not go with reflections that begin in equal pairs, as those of an even r (${this.r}) do. Set init_weights: false.`,
+      );
+  }
+
+  private get isPaired(): boolean {
+    return this.init_weights && this.r % 2 === 0;
   }
 
   get summary(): string {
@@ -61,7 +71,7 @@ export class HRAConfig extends LinearConfig<HRAOptions> {
     const { inFeatures: into, outFeatures: out } = layer;
     checkRank('HRAConfig', 'r', r, path, [into, into], { saved });
     const u = kaiming([into, r], random);
-    if (this.init_weights && r % 2 === 0) {
+    if (this.isPaired) {
       const half = kaiming([into, r / 2], random);
       u.assign(tf.keep(tf.tidy(() => tf.reshape(tf.tile(tf.expandDims(half.tensor, 2), [1, 1, 2]), [into, r]))));
       half.dispose();
@@ -86,5 +96,5 @@ function through(layer: Linear, v: tf.Tensor2D, orthogonal: boolean): tf.Tensor 
   const upper = orthogonal
     ? tf.div(products, 2)
     : tf.add(tf.mul(tf.eye(r), 0.5), tf.mul(products, tf.linalg.bandPart(tf.sub(tf.ones([r, r]), tf.eye(r)), 0, -1)));
-  return tf.neg(tf.matMul(tf.transpose(layer.times(tf.transpose(v))), inverse(upper) as tf.Tensor2D));
+  return tf.neg(tf.matMul(tf.transpose(layer.times(tf.transpose(v), layer.owned('weight'))), inverse(upper) as tf.Tensor2D));
 }

@@ -64,11 +64,12 @@ function firstValues(layer: Adaptable, how: How): First {
 export const DECOMPOSED = /^(pissa(_niter_\d+)?|olora|loftq)$/;
 
 function decomposed(layer: Adaptable, name: string, { r, scale, loftq, path }: How): First {
-  checkRank('LoraConfig', 'r', r, path, layer.weight.shape, { strict: true });
-  const w = layer.weight instanceof Parameter ? (layer.weight.tensor as tf.Tensor2D) : layer.weight.dequantize();
-  if (name === 'loftq') return loftQ(layer.weight, w, r, loftq);
+  const own = layer.owned('weight'); // whatever another adapter has in its place
+  checkRank('LoraConfig', 'r', r, path, own.shape, { strict: true });
+  const w = own instanceof Parameter ? (own.tensor as tf.Tensor2D) : own.dequantize();
+  if (name === 'loftq') return loftQ(own, w, r, loftq);
   const { a, b } = name === 'olora' ? olora(w, r) : pissa(w, name, r, scale);
-  return { a, b, rest: likewise(layer.weight, tf.sub(w, tf.mul(tf.matMul(b, a), scale))) };
+  return { a, b, rest: likewise(own, tf.sub(w, tf.mul(tf.matMul(b, a), scale))) };
 }
 
 /** Its r largest singular directions, split evenly (Meng et al., 2024, https://arxiv.org/abs/2404.02948): A = sqrt(S / scale) V^T, B = U sqrt(S / scale). */

@@ -1,7 +1,7 @@
 import * as tf from '../engine/tf';
 import { type Adaptable, Embedding, type Linear, type LowRank, Made, type Matrix, Parameter } from '../nn';
 import { bracketed } from '../nn/printed';
-import { Magnitude } from './dora';
+import { besideDropped, Magnitude } from './dora';
 import { LinearTerm } from './linear_term';
 import { type Adapter, ModuleAdapter, type Term } from './method';
 import { moduleDict, parameterDict } from './printed';
@@ -30,7 +30,8 @@ export class LoraTerm extends LinearTerm {
     const [a, b] = layer instanceof Embedding ? ['lora_embedding_A', 'lora_embedding_B'] : ['lora_A.weight', 'lora_B.weight'];
     const magnitude = dora ? new Magnitude(layer as Linear, pair, rest) : undefined;
     const added = bias ? new Parameter(tf.keep(tf.zeros([layer.outFeatures]))) : undefined;
-    const beside = added && { bias: new Made(added.shape, () => tf.mul(added.tensor, pair.scale)) };
+    const biased = added && { bias: new Made(added.shape, () => tf.mul(added.tensor, pair.scale)) };
+    const beside = magnitude && pair.dropout ? besideDropped(layer as Linear, pair, magnitude) : biased;
     super(
       layer,
       {
@@ -63,7 +64,9 @@ export class LoraTerm extends LinearTerm {
       moduleDict(
         inTable
           ? []
-          : mine.map(([name, { pair, its }]) => [name, linear(pair[of].shape.toReversed(), of === 'b' && Boolean(its.beside))] as const),
+          : mine.map(
+              ([name, { pair, its }]) => [name, linear(pair[of].shape.toReversed(), of === 'b' && Boolean(its.beside?.bias))] as const,
+            ),
       );
     const tables = (of: 'a' | 'b') => parameterDict(inTable ? pairs.map(([name, pair]) => [name, pair[of]] as const) : []);
     const lengths = mine.flatMap(([name, { magnitude }]) => (magnitude ? [[name, 'lora.dora.DoraLinearLayer()'] as const] : []));

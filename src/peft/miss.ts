@@ -70,7 +70,7 @@ export class MissConfig extends LinearConfig<MissOptions> {
     const words = { name: 'miss.MissLinear', parts: { miss_dropout: dropout, miss_block: block } };
     const standing: Standing =
       init === 'bat'
-        ? { beside: { adds: (x) => product(x, ofBlocks(layer, block)) } }
+        ? { beside: { adds: (x) => product(x, ofBlocks(layer, block)) }, only: true }
         : { pair: { a: sums(r, into), b: repeated(block, out), scale: 1, dropout: this.miss_dropout, serial } };
     return new LinearTerm(layer, { miss_block: block }, standing, words);
   }
@@ -89,7 +89,8 @@ const repeated = (block: Parameter, out: number): Made => {
 /** What 'bat' adds to the matrix of a layer: W_ij B_i + B_i in each block. [out, in] */
 function ofBlocks(layer: Linear, block: Parameter): tf.Tensor {
   const [rows, r] = block.shape;
-  const { inFeatures: into, weight } = layer;
+  const { inFeatures: into } = layer;
+  const weight = layer.owned('weight');
   const w = weight instanceof Parameter ? weight.tensor : weight.dequantize();
   const blocks = tf.transpose(tf.reshape(w, [rows, r, into / r, r]), [0, 2, 1, 3]); // [rows, columns, r, r]
   const b = tf.reshape(block.tensor, [rows, 1, r, r]);

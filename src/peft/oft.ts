@@ -18,7 +18,7 @@ export interface OFTOptions extends CommonOptions, Targets {
   block_share: boolean;
   /** Whether the rotation is found as a sum of powers, which is faster and only nearly a rotation. Default: true. */
   use_cayley_neumann: boolean;
-  /** How many terms that sum has. Default: 5. */
+  /** How many terms that sum has; as in PEFT 3 are the same as 4. Default: 5. */
   num_cayley_neumann_terms: number;
   /** Whether nothing is turned at first; false: at random. Default: true. */
   init_weights: boolean;
@@ -106,11 +106,12 @@ export class OFTConfig extends LinearConfig<OFTOptions> {
     const q = tf.mul(tf.reshape(tf.gather(padded, tf.tensor1d(places, 'int32'), 1), [-1, size, size]), tf.tensor(signs, [size, size]));
     if (!this.use_cayley_neumann) return cayley(q);
     const terms = this.num_cayley_neumann_terms;
+    const last = terms < 3 ? terms - 1 : Math.max(terms - 1, 3); // as in PEFT three terms are four
     let sum: tf.Tensor = tf.add(tf.zerosLike(q), tf.eye(size));
     let power: tf.Tensor | undefined;
-    for (let i = 1; i < terms; i++) {
+    for (let i = 1; i <= last; i++) {
       power = power ? tf.matMul(power, q) : q;
-      sum = tf.add(sum, i > 2 && i === terms - 1 ? power : tf.mul(power, 2));
+      sum = tf.add(sum, i > 2 && i === last ? power : tf.mul(power, 2));
     }
     return sum;
   }

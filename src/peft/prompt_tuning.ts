@@ -74,7 +74,7 @@ export class PromptTuningConfig extends PeftConfig<PromptTuningOptions> {
     const drawn = (): tf.Tensor =>
       !saved && this.prompt_tuning_init === 'SAMPLE_VOCAB'
         ? rowsOf(
-            decoder.embeddings.weight,
+            decoder.embeddings.owned('weight'),
             Array.from({ length: this.num_virtual_tokens }, () => Math.floor(random.uniform() * words)),
           )
         : tf.tensor2d(

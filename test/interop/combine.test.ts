@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import * as tf from '../../src/engine/tf';
 import { AutoModelForCausalLM, get_peft_model, PeftModel } from '../../src/index';
@@ -8,6 +9,8 @@ import { scratch, tinyLlama } from '../tiny';
 const ids = [[1, 2, 3, 4, 5, 6]];
 const one = scratch('one');
 const two = scratch('two');
+const ranked = scratch('ranked');
+const rankedToo = scratch('ranked-too');
 const loha = scratch('loha');
 let folder: string;
 let model: CausalLM;
@@ -15,8 +18,10 @@ let tensors: number;
 const logits = () => tf.tidy(() => Array.from(model.forward(tf.tensor2d(ids, [1, 6], 'int32')).dataSync()));
 const worst = (a: number[], b: number[]) => Math.max(...a.map((v, i) => Math.abs(v - b[i])));
 
-/** How two adapters become one: weights, and options. */
-const CASES: [number[], Record<string, unknown>][] = [
+/** Adapters of other ranks at some modules. */
+const RANKED = ['ranked', 'ranked_too'];
+/** How two adapters become one: weights, options, and names where they are others than 'one' and 'two'. */
+const CASES: [number[], Record<string, unknown>, string[]?][] = [
   [[0.7, 0.5], { combination_type: 'linear' }],
   [[0.7, -0.5], { combination_type: 'linear' }],
   [[0.7, -0.5], {}],
@@ -29,6 +34,14 @@ const CASES: [number[], Record<string, unknown>][] = [
   [[0.7, 0.5], { combination_type: 'magnitude_prune_svd', density: 0.6 }],
   [[0.7, 0.5], { combination_type: 'dare_linear', density: 1 }],
   [[0.7, 0.5], { combination_type: 'dare_ties_svd', density: 1 }],
+  [[0.7, -0.5], { combination_type: 'linear' }, RANKED],
+  [[0.7, 0.5], { combination_type: 'ties', density: 0.4 }, RANKED],
+  [[0.7, 0.5], { combination_type: 'dare_linear', density: 1 }, RANKED],
+  [[0.7, 0.5], { combination_type: 'dare_ties', density: 1 }, RANKED],
+  [[0.7, 0.5], { combination_type: 'magnitude_prune', density: 0.6 }, RANKED],
+  [[0.7, -0.5], { combination_type: 'cat' }, RANKED],
+  [[0.7, 0.5], {}, RANKED],
+  [[0.7], { combination_type: 'linear' }, ['ranked']],
 ];
 
 beforeAll(async () => {
@@ -45,25 +58,43 @@ beforeAll(async () => {
   };
   await make(one, { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: ['q_proj', 'v_proj'] });
   await make(two, { peft_type: 'LORA', r: 4, lora_alpha: 4, target_modules: ['v_proj', 'down_proj'] });
+  const patterns = { r: 4, rank_pattern: { v_proj: 2 }, alpha_pattern: { v_proj: 3 } };
+  await make(ranked, { peft_type: 'LORA', target_modules: ['q_proj', 'v_proj'], ...patterns });
+  await make(rankedToo, { peft_type: 'LORA', target_modules: ['v_proj', 'down_proj'], ...patterns });
   await make(loha, { peft_type: 'LOHA', r: 2, target_modules: ['q_proj', 'down_proj'] });
 });
 afterAll(() => model.dispose());
 
 it('adapters are worked into one as in PEFT, and one of another method into LoRA', async () => {
-  const theirs = peer<{ combined: number[][]; converted: number[][] }>(
-    'combined',
-    { model: folder, ids, one, two, loha, cases: CASES },
-    'peer_methods.py',
-  );
   const peft = await PeftModel.from_pretrained(model, one, { adapter_name: 'one' });
   await peft.load_adapter(two, 'two');
-  for (const [i, [weights, options]] of CASES.entries()) {
-    peft.add_weighted_adapter(['one', 'two'], weights, 'both', options);
+  await peft.load_adapter(ranked, 'ranked');
+  await peft.load_adapter(rankedToo, 'ranked_too');
+  const saved = scratch('both');
+  const ours: number[][] = [];
+  for (const [weights, options, names = ['one', 'two']] of CASES) {
+    peft.add_weighted_adapter(names, weights, 'both', options);
     peft.set_adapter('both');
-    expect(worst(logits(), theirs.combined[i]), JSON.stringify(options)).toBeLessThan(1e-4);
+    ours.push(logits());
+    // Of ranks that differ too it is an adapter of one rank, which opens here and there.
+    if (names === RANKED && options.combination_type === 'linear') await peft.save_pretrained(saved, { selected_adapters: ['both'] });
     peft.delete_adapter('both');
   }
   peft.unload();
+  const theirs = peer<{ combined: number[][]; converted: number[][]; again: number[] }>(
+    'combined',
+    {
+      ...{ model: folder, ids, one, two, ranked, ranked_too: rankedToo, loha },
+      saved: join(saved, 'both'),
+      cases: CASES.map(([weights, options, names = ['one', 'two']]) => [weights, options, names]),
+    },
+    'peer_methods.py',
+  );
+  for (const [i, logits] of theirs.combined.entries()) expect(worst(ours[i], logits), JSON.stringify(CASES[i])).toBeLessThan(1e-4);
+  const of = CASES.findIndex(([, , names]) => names === RANKED);
+  expect(worst(ours[of], theirs.again)).toBeLessThan(1e-4);
+  (await PeftModel.from_pretrained(model, join(saved, 'both'))).set_adapter('default');
+  expect(logits()).toEqual(ours[of]);
   const other = await PeftModel.from_pretrained(model, loha);
   const before = logits();
   for (const [i, rank] of [3, 0.8].entries()) {
@@ -111,11 +142,17 @@ it('an adapter is exchanged where it stands; what cannot be combined is refused'
   const refuses = (names: string[], weights: number[], options: object, error: RegExp) =>
     expect(() => peft.add_weighted_adapter(names, weights, 'new', options as never)).toThrow(error);
   refuses(['default', 'loha'], [1, 1], {}, /'loha' is A LoHa adapter .* convert_to_lora/);
-  refuses(['default', 'small'], [1, 1], { combination_type: 'linear' }, /ranks are 4, 2. Use 'svd' or 'cat'/);
+  refuses(['default', 'small'], [1, 1], { combination_type: 'linear' }, /at .*q_proj the ranks are 4, 2. Use 'svd' or 'cat'/);
+  peft.add_adapter('other', { peft_type: 'LORA', r: 4, rank_pattern: { v_proj: 2 }, target_modules: ['v_proj', 'q_proj'] } as never);
+  refuses(['default', 'other'], [1, 1], { combination_type: 'magnitude_prune', density: 0.5 }, /at .*v_proj the ranks are 4, 2/);
   refuses(['default', 'small'], [1], {}, /weights are \[1\], for 2 adapters/);
   refuses(['default', 'small'], [1, 1], { combination_type: 'sum' }, /combination_type is 'sum'; it can be svd, linear, cat/);
   refuses(['default', 'small'], [1, 1], { combination_type: 'ties' }, /needs a density from 0 to 1/);
   refuses(['default', 'small'], [1, 1], { density: 0.5 }, /density has no effect with 'svd'/);
+  refuses(['default', 'small'], [1, 1], { majority_sign_method: 'frequency' }, /majority_sign_method has no effect with 'svd'/);
+  const prunes = { combination_type: 'magnitude_prune_svd', density: 0.5 };
+  refuses(['default', 'small'], [1, 1], { ...prunes, seed: 1 }, /seed has no effect with 'magnitude_prune_svd'/);
+  refuses(['default', 'small'], [1, 1], { combination_type: 'dare_linear', density: 0.5, seed: 0.5 }, /seed is 0.5; it is a whole number/);
   refuses(['default', 'nobody'], [1, 1], {}, /no adapter called 'nobody'/);
   expect(() => peft.convert_to_lora(1000)).toThrow(/rank is 1000, but the matrix of .* Choose/);
   expect(() => peft.convert_to_lora(0)).toThrow(/rank is 0/);

@@ -1,10 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
+import { record } from '../../src/engine/tape';
 import * as tf from '../../src/engine/tf';
 import { readSafetensors } from '../../src/formats/safetensors';
 import { AutoModelForCausalLM, Dataset, get_peft_model, PeftModel } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
+import { dropped, type LowRank, training } from '../../src/nn';
+import { pairsIn } from '../../src/peft/lora_term';
 import type { PeftConfig } from '../../src/peft/method';
 import { peer } from '../peer';
 import { CASES, names } from '../peft/cases';
@@ -101,6 +104,44 @@ it('without target_modules every method adapts what PEFT adapts in such a model'
       peft.unload();
     }
   Object.assign(model.config, { model_type });
+});
+
+it('DoRA that drops inputs trains as in PEFT, given the same masks', async () => {
+  const model = models.apart;
+  const seed = 11;
+  const folder = scratch('dropping');
+  const cases = [];
+  const ours: { logits: number[]; gradients: Record<string, number[]> }[] = [];
+  for (const init_lora_weights of [true, 'pissa']) {
+    const peft = get_peft_model(model, {
+      ...{ peft_type: 'LORA', r: 4, lora_dropout: 0.4, use_dora: true, init_lora_weights, target_modules: ['q_proj', 'down_proj'] },
+    } as never);
+    let at = 1;
+    for (const p of peft.namedParameters().values())
+      p.assign(tf.keep(tf.tidy(() => tf.add(p.tensor, tf.randomNormal(p.shape, 0, 0.2, 'float32', at++)))));
+    const to = join(folder, String(cases.length));
+    await peft.save_pretrained(to);
+    const pairs = pairsIn(peft.attached);
+    const mask = (pair: LowRank) => tf.tidy(() => Array.from(dropped(tf.ones([1, 6, pair.a.shape[1]]), pair).dataSync()));
+    const masks = Object.fromEntries([...pairs].map(([path, pair]) => [path, training(seed, () => mask(pair))]));
+    const names = [...peft.namedParameters().keys()];
+    const trained = [...peft.namedParameters().values()].map((p) => p.tensor);
+    const recorded = training(seed, () => record(() => model.forward(tf.tensor2d(ids, [1, 6], 'int32'))));
+    const values = Array.from(recorded.value.dataSync());
+    const gradients = recorded.pullback(trained, recorded.value);
+    ours.push({ logits: values, gradients: Object.fromEntries(names.map((key, i) => [key, Array.from(gradients[i].dataSync())])) });
+    for (const tensor of gradients) tensor.dispose();
+    cases.push({ model: places.apart, folder: to, masks });
+    peft.unload();
+  }
+  const theirs = peer<typeof ours>('dora_dropped', { ids, cases }, SCRIPT);
+  for (const [i, one] of theirs.entries()) {
+    expect(worst(ours[i].logits, one.logits)).toBeLessThan(1e-4);
+    for (const [key, values] of Object.entries(one.gradients)) {
+      const size = Math.max(...values.map(Math.abs));
+      expect(worst(ours[i].gradients[key], values) / size, key).toBeLessThan(1e-3);
+    }
+  }
 });
 
 it('20 steps of every method: each loss within 1e-3 of PEFT', async () => {

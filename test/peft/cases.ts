@@ -70,6 +70,10 @@ export const CASES: Record<string, MethodCase> = {
     config: { peft_type: 'HRA', r: 3, apply_GS: true, target_modules: ['q_proj', 'down_proj'] },
     startsAnew: true,
   },
+  'HRA of an even number of orthogonal planes': {
+    config: { peft_type: 'HRA', r: 4, apply_GS: true, init_weights: false, target_modules: ['v_proj', 'up_proj'] },
+    startsAnew: true,
+  },
   OFT: { config: { peft_type: 'OFT', oft_block_size: 8, target_modules: 'all-linear' } },
   'OFT of one rotation for all blocks, by its inverse': {
     config: {
@@ -80,6 +84,9 @@ export const CASES: Record<string, MethodCase> = {
       use_cayley_neumann: false,
       target_modules: ['v_proj', 'up_proj'],
     },
+  },
+  'OFT of rotations by three terms': {
+    config: { peft_type: 'OFT', oft_block_size: 8, num_cayley_neumann_terms: 3, target_modules: ['q_proj', 'gate_proj'] },
   },
   BOFT: { config: { peft_type: 'BOFT', boft_block_size: 4, target_modules: ['q_proj', 'down_proj', 'gate_proj'] } },
   FourierFT: {

@@ -197,6 +197,85 @@ it('one adapter at a time stands in the place of a module; terms of others besid
   model.dispose();
 });
 
+/** What a new adapter cannot be. */
+const REFUSED: [config: Record<string, unknown>, error: RegExp][] = [
+  [{ peft_type: 'HRA', r: 4, apply_GS: true }, /HRAConfig: apply_GS = true .* equal pairs, .* even r \(4\).* Set init_weights: false/],
+];
+it('a new adapter of options that do nothing or cannot work is refused, and leaves nothing behind', () => {
+  const model = models.apart.plain;
+  const { numTensors } = tf.memory();
+  for (const [config, error] of REFUSED) {
+    expect(() => get_peft_model(model, config as never)).toThrow(error);
+    expect(tf.memory().numTensors, JSON.stringify(config)).toBe(numTensors);
+  }
+});
+
+const LORA = { peft_type: 'LORA', r: 4, target_modules: ['q_proj', 'down_proj'] };
+/** Adapters that are made of the model's own matrices, or read them in each pass. */
+const OF_MATRICES: { first?: object; second: object; model?: 'tied' | 'apart' }[] = [
+  { second: { ...LORA, init_lora_weights: 'pissa' } },
+  { second: { ...LORA, r: 2, init_lora_weights: 'olora' } },
+  { second: { ...LORA, init_lora_weights: 'loftq' } },
+  { second: { ...LORA, use_dora: true } },
+  { second: { ...LORA, use_dora: true, init_lora_weights: 'olora' } },
+  { second: { peft_type: 'HRA', r: 4, target_modules: ['q_proj', 'down_proj'] } },
+  { second: { peft_type: 'MISS', r: 8, init_weights: 'bat', target_modules: ['q_proj', 'down_proj'] } },
+  { first: { ...LORA, modules_to_save: ['lm_head'] }, second: { ...LORA, modules_to_save: ['lm_head'] }, model: 'tied' },
+  {
+    first: { ...LORA, modules_to_save: ['embed_tokens'] },
+    second: { peft_type: 'PROMPT_TUNING', num_virtual_tokens: 3, prompt_tuning_init: 'SAMPLE_VOCAB' },
+  },
+];
+it('an adapter is made, loaded, exchanged and converted beside others of the matrices as it is alone', async () => {
+  for (const { first = { ...LORA, init_lora_weights: 'pissa' }, second, model: name = 'apart' } of OF_MATRICES) {
+    const what = JSON.stringify(second);
+    const model = models[name].plain;
+    const before = logits(model);
+    const { numTensors } = tf.memory();
+    const values = (peft: PeftModel<CausalLM>) => [...peft.ownParameters()].map(([key, p]) => [key, Array.from(p.tensor.dataSync())]);
+    const converts =
+      (second as { peft_type: string; modules_to_save?: string[] }).peft_type !== 'PROMPT_TUNING' && !('modules_to_save' in second);
+    const alone = get_peft_model(model, second as never);
+    const fresh = values(alone);
+    const [asMade, folder] = [logits(model), scratch('alone')];
+    move(alone);
+    const moved = logits(model);
+    await alone.save_pretrained(folder);
+    let lora: number[] = [];
+    if (converts) {
+      alone.convert_to_lora(3);
+      alone.set_adapter('lora');
+      lora = logits(model);
+    }
+    alone.unload();
+
+    const peft = get_peft_model(model, first as never);
+    move(peft);
+    const firsts = logits(model);
+    peft.add_adapter('second', second as never);
+    await peft.load_adapter(folder, 'loaded');
+    if (converts) peft.convert_to_lora(3, { adapter_name: 'loaded' });
+    expect(logits(model), what).toEqual(firsts);
+    peft.set_adapter('second');
+    expect(values(peft), what).toEqual(fresh);
+    expect(logits(model), what).toEqual(asMade);
+    peft.set_adapter('loaded');
+    expect(logits(model), what).toEqual(moved);
+    if (converts) {
+      peft.set_adapter('lora');
+      expect(logits(model), what).toEqual(lora);
+    }
+    if ((second as typeof LORA).peft_type === 'LORA') {
+      peft.set_adapter('default');
+      await peft.hotswap_adapter(folder);
+      expect(logits(model), what).toEqual(moved);
+    }
+    peft.unload();
+    expect(logits(model)).toEqual(before);
+    expect(tf.memory().numTensors).toBe(numTensors);
+  }
+});
+
 it('merge_and_unload leaves a model of its own, in 16 or 32 bits', async () => {
   const own = await AutoModelForCausalLM.from_pretrained(await tinyLlama(7, { ...SHAPE, tie_word_embeddings: true }), {
     progress: false,
