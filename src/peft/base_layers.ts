@@ -31,16 +31,25 @@ export function matrixNames(
   return new Map([...adapted, ...others]);
 }
 
-function same(matrix: Matrix, values: tf.Tensor): boolean {
-  return tf.tidy(() => tf.all(tf.equal(matrix instanceof Weight ? matrix.dequantize() : matrix.tensor, values)).dataSync()[0] === 1);
+function same(matrix: Matrix, values: Float32Array): boolean {
+  return tf.tidy(() => {
+    const own = matrix instanceof Weight ? matrix.dequantize() : matrix.tensor;
+    return tf.all(tf.equal(own, tf.tensor(values, own.shape))).dataSync()[0] === 1;
+  });
 }
 
 /**
  * Puts matrices that were saved with an adapter in the place of the model's where their values differ (the model's may be packed, or
- * the adapter was trained beside another table). Returns what puts the model's back.
+ * the adapter was trained beside another table); `refuse` is told of one before and may throw. Returns their names, and what puts the model's back.
  */
-export async function adoptMatrices(path: string, prefix: string, layers: ReadonlyMap<string, Adaptable>): Promise<() => void> {
+export async function adoptMatrices(
+  path: string,
+  prefix: string,
+  layers: ReadonlyMap<string, Adaptable>,
+  refuse: (name: string) => void,
+): Promise<{ names: string[]; back: () => void }> {
   const { tensors } = await readSafetensors(path);
+  const names: string[] = [];
   const undo: (() => void)[] = [];
   const back = () => {
     for (const step of undo.splice(0).reverse()) step();
@@ -57,12 +66,11 @@ export async function adoptMatrices(path: string, prefix: string, layers: Readon
           );
         if (!(stored.type in floats)) throw new FileError(`${path}: ${name} is stored as ${stored.type}; F32, F16 or BF16 is expected.`);
         const values = floats[stored.type as keyof typeof floats](await read(stored), stored.shape[0] * stored.shape[1]);
-        const made = new Parameter(tf.keep(tf.tensor(values, stored.shape)), false);
-        if (same(before, made.tensor)) {
-          made.dispose();
-          continue;
-        }
+        if (same(before, values)) continue;
+        refuse(name.slice(prefix.length));
         warnOnce(`${path} brings its own ${name.slice(prefix.length)}, which takes the place of the model's.`);
+        names.push(name.slice(prefix.length));
+        const made = new Parameter(tf.keep(tf.tensor(values, stored.shape)), false);
         layer.exchange('weight', made);
         undo.push(() => {
           layer.exchange('weight', before);
@@ -74,5 +82,5 @@ export async function adoptMatrices(path: string, prefix: string, layers: Readon
     back();
     throw error;
   }
-  return back;
+  return { names, back };
 }

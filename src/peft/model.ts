@@ -66,6 +66,18 @@ export class PeftModel<M extends BaseModel = BaseModel> extends CombiningAdapter
     };
   }
 
+  /** Loads an adapter beside a model that wears none, without its answering. */
+  static async beside<M extends BaseModel>(model: M, nameOrPath: string, adapter_name: string): Promise<PeftModel<M>> {
+    const peft = new PeftModel<M>(model);
+    try {
+      await peft.load_adapter(nameOrPath, adapter_name);
+    } catch (error) {
+      if (worn.get(model) === peft) worn.delete(model);
+      throw error;
+    }
+    return peft;
+  }
+
   /**
    * Loads an adapter that this library or PEFT saved, by Hub id or path. Missing and unexpected tensors are errors. Where it brings an embedding table or
    * output head of other values than the model's, they take the place of the model's until unload(), as in PEFT. An adapter that the
@@ -132,6 +144,11 @@ export class PeftModel<M extends BaseModel = BaseModel> extends CombiningAdapter
     this.parts.refuseClash(wanted);
     refuseHeld(this.base_model, 'set_adapter');
     this.parts.activate(wanted);
+  }
+
+  /** The base model's matrices in whose place its adapters have put their own, be they active or not. */
+  get brought(): string[] {
+    return [...this.parts].flatMap(([, part]) => part.brought);
   }
 
   /** Runs f with these adapters in the place of the active ones: for rows of a batch that each go through another. */

@@ -8,6 +8,7 @@ import { card, cardName } from '../hub/card';
 import { type Matrix, type Module, type Parameter, readParameters, writeTensors } from '../nn';
 import { adoptMatrices, matrixNames } from './base_layers';
 import { placesOf, readGgufAdapter, writeGgufAdapter } from './gguf';
+import { refuseServed } from './hold';
 import { type Adapter, type Applied, type BaseModel, type CommonOptions, type PeftConfig, PREFIX } from './method';
 import { SavedModules } from './saved_modules';
 
@@ -30,7 +31,7 @@ export interface SaveOptions {
 export class Part {
   /** What its method made, then whole modules. */
   readonly adapters: Adapter[];
-  private restoreBase = (): void => {};
+  private adopted: { names: string[]; back(): void } = { names: [], back: () => {} };
 
   /** It is not attached yet. */
   constructor(
@@ -86,10 +87,15 @@ export class Part {
     for (const adapter of this.adapters) await adapter.keep(pack);
   }
 
+  /** The matrices of the base model that it has put its own in the place of, whether it is active or not. */
+  get brought(): string[] {
+    return this.adopted.names;
+  }
+
   /** A table that it brought is the base model's no more. */
   giveBack(): void {
-    this.restoreBase();
-    this.restoreBase = () => {};
+    this.adopted.back();
+    this.adopted = { names: [], back: () => {} };
   }
 
   free(): void {
@@ -102,7 +108,9 @@ export class Part {
   async fill(folder: string, model: BaseModel): Promise<void> {
     if (isGguf(folder)) return readGgufAdapter(folder, this.adapters[0], placesOf(model));
     await this.read(folder);
-    this.restoreBase = await adoptMatrices(join(folder, FILE), PREFIX, this.beside(true));
+    this.adopted = await adoptMatrices(join(folder, FILE), PREFIX, this.beside(true), (name) =>
+      refuseServed(model, `${folder} brings its own ${name}`),
+    );
   }
 
   /** Takes the values of a checkpoint's adapter, but for those that are recalled from what the optimizer's file remembers. */

@@ -3,9 +3,10 @@ import { warnOnce } from '../core/events';
 import { show } from '../core/options';
 import { BASE_ADAPTER } from '../generate/row_adapters';
 import type { CausalLM } from '../models/causal_lm';
-import { worn } from '../peft/hold';
+import { serving, worn } from '../peft/hold';
 import { PeftModel } from '../peft/model';
 import type { Loaded } from './batch';
+import { Busy, NoSuchAdapter } from './faults';
 
 interface Served {
   /** What the model knows it by. */
@@ -24,15 +25,14 @@ const OURS = /^served-\d+$/;
 
 const now = () => Math.floor(Date.now() / 1000);
 
-/** One of that name is not, or already, there. */
-export class NoSuchAdapter extends OptionError {}
-
 /** The adapters that requests may name. They come and go while others answer: one that is unloaded stays until what it answers is written. */
 export class Adapters implements Loaded {
   private readonly all = new Map<string, Served>();
   private readonly leaving = new Set<Served>();
   private peft?: PeftModel<CausalLM>;
   private changing: Promise<unknown> = Promise.resolve();
+  private closed = false;
+  private readonly release: () => void;
   version = 0;
 
   /** `model`: what is served, or an adapter around it, whose adapters are served by their names. */
@@ -42,6 +42,7 @@ export class Adapters implements Loaded {
   ) {
     this.peft = this.wearer;
     if (this.peft?.isMerged) throw new OptionError('serve: an adapter is merged into the weights. Call unmerge_adapter() first.');
+    this.release = serving(model);
     this.putOwn();
   }
 
@@ -67,12 +68,19 @@ export class Adapters implements Loaded {
     return [BASE_ADAPTER, ...inner.filter((name) => Object.hasOwn(there, name))];
   }
 
+  /** Its owner's may be gone; the server's are put back where they are (`ready`). */
+  private isThere({ inner, path }: Served): boolean {
+    return path !== undefined || Object.hasOwn(this.wearer?.peft_config ?? {}, inner);
+  }
+
   get list(): { name: string; path?: string; created: number }[] {
-    return [...this.all].map(([name, { path, created }]) => ({ name, path, created }));
+    const there = [...this.all].filter(([, served]) => this.isThere(served));
+    return there.map(([name, { path, created }]) => ({ name, path, created }));
   }
 
   has(name: string): boolean {
-    return this.all.has(name);
+    const served = this.all.get(name);
+    return served !== undefined && this.isThere(served);
   }
 
   /** Holds an adapter (undefined: none) for a request; `release` is called when that is answered. */
@@ -89,11 +97,13 @@ export class Adapters implements Loaded {
     return { adapter: served.inner, release };
   }
 
-  /** Runs f with an adapter (undefined: none) in the place of the active ones. */
-  wearing<T>(name: string | undefined, f: () => T): T {
-    const served = name === undefined ? undefined : this.all.get(name);
-    if (name !== undefined && !served) throw new NoSuchAdapter(`The adapter ${show(name)} has been unloaded.`);
-    return this.peft ? this.peft.wearing(served ? [served.inner] : [], f) : f();
+  /** Runs f with an adapter that is held in the place of the active ones. */
+  wearing<T>(adapter: string, f: () => T): T {
+    const { wearer } = this;
+    if (adapter === BASE_ADAPTER) return wearer ? wearer.wearing([], f) : f();
+    if (!wearer || !Object.hasOwn(wearer.peft_config, adapter))
+      throw new NoSuchAdapter('The adapter that was asked for has been taken off the model.');
+    return wearer.wearing([adapter], f);
   }
 
   /** Loads one by path or name on the Hub; one after another. */
@@ -121,20 +131,28 @@ export class Adapters implements Loaded {
     for (const [name, { path }] of this.all) if (path === undefined) this.all.delete(name);
     this.leaving.clear();
     this.putOwn();
-    for (const { inner, path } of this.all.values()) if (path !== undefined) await this.attach(inner, path);
+    // Decodings that began with those of before are no more to be gone on with, whatever becomes of these.
     this.version++;
+    for (const [name, { inner, path }] of this.all) {
+      if (path === undefined) continue;
+      await this.attach(inner, path).catch((error: Error) => {
+        this.all.delete(name);
+        warnOnce(`serve: the adapter ${show(name)} could not be put back beside its owner's, and is served no more: ${error.message}`);
+      });
+      this.version++;
+    }
   }
 
   /** Puts a saved one beside what the model wears; what is active stays. */
   private async attach(inner: string, path: string): Promise<void> {
     if (this.peft) return this.peft.load_adapter(path, inner);
-    this.peft = await PeftModel.from_pretrained(this.model, path, { adapter_name: inner });
-    this.peft.set_adapter([]);
+    this.peft = await PeftModel.beside(this.model, path, inner);
   }
 
   private async loadNow(name: string, path: string, inplace: boolean): Promise<void> {
-    if (this.all.has(name) && !inplace) throw new NoSuchAdapter(`The adapter ${show(name)} is loaded already; unload it first.`);
-    const adapters = this.all.size + this.leaving.size - (this.all.has(name) ? 1 : 0);
+    if (this.closed) throw new Busy('The server is closing.');
+    if (this.has(name) && !inplace) throw new OptionError(`The adapter ${show(name)} is loaded already; unload it first.`);
+    const adapters = this.list.length + this.leaving.size - (this.has(name) ? 1 : 0);
     if (adapters >= this.most) throw new OptionError(`There are ${adapters} adapters already, as many as may be (max_loras). Unload one.`);
     const inner = `served-${++serial}`;
     await this.attach(inner, path);
@@ -147,7 +165,9 @@ export class Adapters implements Loaded {
   unload(name: string): void {
     const served = this.all.get(name);
     if (!served)
-      throw new NoSuchAdapter(`There is no adapter ${show(name)}; there are ${[...this.all.keys()].map(show).join(', ') || 'none'}.`);
+      throw new NoSuchAdapter(
+        `There is no adapter ${show(name)}; there are ${this.list.map(({ name }) => show(name)).join(', ') || 'none'}.`,
+      );
     this.all.delete(name);
     served.gone = true;
     this.leaving.add(served);
@@ -157,7 +177,7 @@ export class Adapters implements Loaded {
   private free(served: Served): void {
     this.leaving.delete(served);
     // One that was there before the server is its owner's.
-    if (served.path === undefined) return;
+    if (served.path === undefined || !Object.hasOwn(this.peft?.peft_config ?? {}, served.inner)) return;
     try {
       this.peft?.delete_adapter(served.inner);
     } catch (error) {
@@ -165,8 +185,11 @@ export class Adapters implements Loaded {
     }
   }
 
-  /** Leaves the model as it was. */
-  close(): void {
+  /** Leaves the model as it was, when what is being loaded is there. */
+  async close(): Promise<void> {
+    this.closed = true;
+    await this.changing;
     for (const name of [...this.all.keys()]) this.unload(name);
+    this.release();
   }
 }

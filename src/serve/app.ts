@@ -7,19 +7,35 @@ import { embeddings } from './routes/embeddings';
 import { models } from './routes/models';
 import { REPLIES, replies } from './schemas';
 import type { Service } from './service';
-import type { ServeOptions } from './settings';
+import { isLoopback, type ServeOptions } from './settings';
 
 const digest = (key: string) => createHash('sha256').update(key).digest();
 
-/** Refuses requests to /v1 without one of the keys. */
+/** What is told without a key. */
+const OPEN = ['/health', '/metrics', '/openapi.json'];
+
+/** Refuses requests without one of the keys. The route tells what is meant: a path can be written in many ways. */
 function guard(app: FastifyInstance, keys: string[]): void {
   const known = keys.map(digest);
-  app.addHook('onRequest', async ({ url, headers }) => {
-    if (!url.startsWith('/v1')) return;
+  app.addHook('onRequest', async ({ routeOptions: { url }, headers }) => {
+    if (url !== undefined && OPEN.includes(url)) return;
     const given = digest(/^Bearer\s+(.+)$/i.exec(headers.authorization ?? '')?.[1] ?? '');
     // All are compared, so that time tells nothing.
     if (known.filter((key) => timingSafeEqual(key, given)).length) return;
     throw new Refusal(401, 'The API key is missing or wrong: send it as Authorization: Bearer.', 'authentication_error', 'invalid_api_key');
+  });
+}
+
+/** Refuses requests by other names than this machine's: a web page can make a name of its own mean this machine (DNS rebinding). */
+function ownNames(app: FastifyInstance): void {
+  app.addHook('onRequest', async ({ headers: { host } }) => {
+    const name = host?.replace(/:\d*$/, '').replace(/^\[(.*)\]$/, '$1');
+    if (name === undefined || isLoopback(name.toLowerCase())) return;
+    throw new Refusal(
+      403,
+      `This server is asked as '${name}', but answers without a key by this machine's own names alone: localhost, 127.0.0.1. To reach it by others start it with api_key.`,
+      'permission_error',
+    );
   });
 }
 
@@ -105,6 +121,9 @@ export async function appOf(service: Service): Promise<FastifyInstance> {
     if (status === 401) reply.header('www-authenticate', 'Bearer');
     return reply.code(status).send(body);
   });
+  const keys = [options.api_key ?? []].flat();
+  if (keys.length) guard(app, keys);
+  else if (isLoopback(options.host)) ownNames(app);
   // Said before a body is read.
   app.addHook('onRequest', async ({ is404, url, method }, reply) => {
     if (!is404) return;
@@ -115,8 +134,6 @@ export async function appOf(service: Service): Promise<FastifyInstance> {
     reply.header('allow', all);
     throw new Refusal(405, `${path} has ${all}, not ${method}.`);
   });
-  const keys = [options.api_key ?? []].flat();
-  if (keys.length) guard(app, keys);
   for (const add of [watched, models, chat, completions, embeddings]) add(app, service);
   await app.ready();
   return app;

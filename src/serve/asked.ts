@@ -6,7 +6,7 @@ import type { StructuredOutputs } from '../generate/grammar/constraint';
 import { Channel } from './channel';
 import type { Job } from './lane';
 import { type Scores, scoresOf } from './logprobs';
-import { Refusal } from './refusal';
+import { refuse } from './refusal';
 import type { Service } from './service';
 import { type Piece, Writer } from './writer';
 import { Written } from './written';
@@ -38,6 +38,8 @@ export interface WritingBody {
 export interface Kind {
   /** Answers to each prompt. */
   answers: number;
+  /** What the request calls its prompts and their number of answers. */
+  names: { prompt: string; answers: string };
   /** Where the request says nothing. */
   max_tokens?: number;
   logprobs?: number;
@@ -87,7 +89,7 @@ export class Asked {
     const { adapters, batch, options } = service;
     const { answers: several } = kind;
     const adapter = service.adapterOf(body.model);
-    const limits = prompts.map((prompt) => this.limitOf(prompt, body.max_tokens ?? kind.max_tokens));
+    const limits = this.limitsOf(body.max_tokens ?? undefined, kind);
     const rules = readCall(service.model, {
       ...settingsOf(body, service, Math.max(...limits)),
       ...{ structured_outputs: kind.form ?? body.structured_outputs ?? null, tokenizer: service.tokenizer },
@@ -127,27 +129,40 @@ export class Asked {
     }
   }
 
-  private limitOf(prompt: readonly number[], wanted?: number): number {
-    const { length, model } = this.service;
-    const refuse = (what: string) => new Refusal(400, what, 'invalid_request_error', 'context_length_exceeded', 'messages');
-    if (!prompt.length) throw new Refusal(400, 'The prompt has no tokens.', 'invalid_request_error', null, 'prompt');
-    const wrong = prompt.find((id) => id >= model.config.vocab_size);
-    if (wrong !== undefined)
-      throw new Refusal(
-        400,
-        `The prompt has the token ${wrong}, but there are ${model.config.vocab_size} tokens.`,
-        'invalid_request_error',
-        null,
-        'prompt',
-      );
-    if (prompt.length > length || (prompt.length === length && wanted !== 0))
-      throw refuse(`This model's maximum context length is ${length} tokens, and the prompt has ${prompt.length}. Shorten it.`);
-    const limit = wanted ?? length - prompt.length;
-    if (prompt.length + limit > length)
+  /** Tokens that the answers to each prompt may have; what can never be answered is refused. */
+  private limitsOf(wanted: number | undefined, { answers, names, max_tokens }: Kind): number[] {
+    const { max_num_seqs, max_num_waiting } = this.service.batch.bounds;
+    if (answers > max_num_seqs)
       throw refuse(
-        `This model's maximum context length is ${length} tokens. The prompt has ${prompt.length}, and ${limit} more are asked for: ask for ${length - prompt.length} at most.`,
+        `${names.answers} is ${answers}, but ${max_num_seqs} answers at most are written at once (max_num_seqs).`,
+        names.answers,
       );
-    return limit;
+    if (this.prompts.length > max_num_waiting)
+      throw refuse(`There are ${this.prompts.length} prompts; ${max_num_waiting} at most may wait (max_num_waiting).`, names.prompt);
+    return this.prompts.map((prompt) => this.limitOf(prompt, answers, wanted ?? max_tokens, names.prompt));
+  }
+
+  private limitOf(prompt: readonly number[], several: number, wanted: number | undefined, param: string): number {
+    const { length, model, batch } = this.service;
+    const long = (what: string) => refuse(what, param, 'context_length_exceeded');
+    if (!prompt.length) throw refuse('The prompt has no tokens.', param);
+    const wrong = prompt.find((id) => id >= model.config.vocab_size);
+    if (wrong !== undefined) throw refuse(`The prompt has the token ${wrong}, but there are ${model.config.vocab_size} tokens.`, param);
+    const context = `This model's maximum context length is ${length} tokens`;
+    if (prompt.length > length || (prompt.length === length && wanted !== 0))
+      throw long(`${context}, and the prompt has ${prompt.length}. Shorten it.`);
+    if (wanted !== undefined && prompt.length + wanted > length)
+      throw long(
+        `${context}. The prompt has ${prompt.length}, and ${wanted} more are asked for: ask for ${length - prompt.length} at most.`,
+      );
+    // Where the request does not say how long they may be, answers are as long as there is room for.
+    const { tokens } = batch.bounds;
+    const room = Math.floor((tokens - prompt.length) / several);
+    if (room < (wanted ?? 1))
+      throw long(
+        `There is room for the keys and values of ${tokens} tokens (kv_cache_space). The prompt has ${prompt.length}, and ${several} x ${wanted ?? 1} more are asked for: ask for less.`,
+      );
+    return wanted ?? Math.min(length - prompt.length, room);
   }
 
   private prompted(i: number, count: number) {

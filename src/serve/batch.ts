@@ -1,6 +1,6 @@
-import { TunebookError } from '../core/errors';
 import { type Decodes, startDecoding } from '../generate/decoding';
-import { type Job, Lane, TimedOut } from './lane';
+import { Busy, NoSuchAdapter, TimedOut } from './faults';
+import { type Job, Lane } from './lane';
 
 /** What is written together is bounded by these. */
 export interface Bounds {
@@ -17,11 +17,6 @@ export interface Loaded {
   readonly names: string[];
 }
 
-/** There is too much to do already. */
-export class Busy extends TunebookError {
-  override name = 'Busy';
-}
-
 /**
  * Continuous batching: requests wait in the order in which they came; as soon as there is room, one joins those that are being written, and
  * its prompt is read in pieces beside their tokens (Yu et al., 2022, Orca).
@@ -35,7 +30,7 @@ export class Batch {
   constructor(
     private readonly model: Decodes,
     private readonly loaded: Loaded,
-    private readonly bounds: Bounds,
+    readonly bounds: Bounds,
   ) {}
 
   /** Answers that wait, and that are being written. */
@@ -50,7 +45,7 @@ export class Batch {
   /** Takes jobs that belong together: all of them or none. */
   add(jobs: Job[]): void {
     if (this.closed) throw new Busy('The server is closing.');
-    if (this.waiting.length && this.waiting.length + jobs.length > this.bounds.max_num_waiting)
+    if (this.waiting.length + jobs.length > this.bounds.max_num_waiting)
       throw new Busy(`${this.waiting.length} requests are waiting already, which is as many as may (max_num_waiting). Try again later.`);
     this.waiting.push(...jobs);
     this.working ??= this.work().finally(() => {
@@ -100,6 +95,8 @@ export class Batch {
 
   private laneFor(job: Job): Lane {
     const { version, names } = this.loaded;
+    // Its owner may have taken it off the model: one that begins without it would fail for all.
+    if (!names.includes(job.adapter)) throw new NoSuchAdapter('The adapter that was asked for has been taken off the model.');
     const open = this.lanes.find((lane) => lane.takes(job, version));
     if (open) return open;
     let [decoding, adapter] = [startDecoding(this.model, job.length, names), undefined as string | undefined];

@@ -49,11 +49,14 @@ export class Exchange {
     private readonly asked: Asked,
     private readonly reply: FastifyReply,
   ) {
-    reply.raw.once('close', () => {
+    const left = () => {
       if (reply.raw.writableFinished) return;
       service.stats.left();
       asked.cancel();
-    });
+    };
+    // Its client may have left while adapters were waited for.
+    if (reply.raw.closed || reply.raw.destroyed) left();
+    else reply.raw.once('close', left);
     service.stats.read(this.promptTokens);
   }
 

@@ -1,4 +1,5 @@
 import type { Continued, Decoding } from '../generate/decoding';
+import { TimedOut } from './faults';
 import type { Writer } from './writer';
 
 /** A prompt with the answers to it. */
@@ -170,6 +171,3 @@ export class Lane {
     this.decoding.dispose();
   }
 }
-
-/** An answer that was not written in time. */
-export class TimedOut extends Error {}

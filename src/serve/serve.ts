@@ -7,7 +7,7 @@ import { AutoModelForCausalLM, AutoTokenizer } from '../models/auto';
 import { CausalLM } from '../models/causal_lm';
 import { baseOf, type PeftModel } from '../peft/model';
 import { appOf } from './app';
-import { type Embeds, embedsOf } from './pooling';
+import { embedsOf } from './pooling';
 import { Service } from './service';
 import { type ServeOptions, serveSettings } from './settings';
 
@@ -89,7 +89,7 @@ export class Server {
     const late = setTimeout(() => this.app.server.closeAllConnections(), 1000 * Math.min(5, options.shutdown_timeout));
     await closed;
     clearTimeout(late);
-    adapters.close();
+    await adapters.close();
     if (running.get(this.port) === this) running.delete(this.port);
   }
 
@@ -119,9 +119,7 @@ export async function serve(options: Partial<ServeOptions>): Promise<Server> {
     throw new OptionError('serve takes a model that writes: one from AutoModelForCausalLM.from_pretrained, or its name.');
   const path = model.config._name_or_path;
   const tokenizer = o.tokenizer ?? (await AutoTokenizer.from_pretrained(path));
-  const found = await embedsOf(path);
-  const embeds: Embeds | undefined = o.pooling ? { pooling: o.pooling, normal: found?.normal ?? true } : found;
-  const service = new Service(model, tokenizer, o.served_model_name ?? path, o, embeds);
+  const service = new Service(model, tokenizer, o.served_model_name ?? path, o, await embedsOf(path, o.pooling));
   try {
     for (const [name, from] of Object.entries(o.adapters)) {
       if (name === service.name) throw new OptionError(`serve: the adapter ${show(name)} has the model's own name. Choose another.`);
@@ -129,7 +127,7 @@ export async function serve(options: Partial<ServeOptions>): Promise<Server> {
     }
     return await Server.start(service);
   } catch (error) {
-    service.adapters.close();
+    await service.adapters.close();
     throw error;
   }
 }

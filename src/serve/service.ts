@@ -1,3 +1,5 @@
+import { bytesPerToken, NotPlanned } from '../engine/ops/decode';
+import * as tf from '../engine/tf';
 import type { CausalLM } from '../models/causal_lm';
 import type { Tokenizer } from '../tokenizers/tokenizer';
 import { Adapters } from './adapters';
@@ -10,13 +12,22 @@ import { parserOf } from './tool_calls';
 
 const GIB = 2 ** 30;
 
-/** Bytes of keys and values of a token, where nothing is known of heads as wide as the state. */
-function bytesPerToken(config: object): number {
-  const c = config as Record<string, number | undefined>;
+/** Bytes that keys and values of a token come to: by the decode op's plan; where there is none they have 32 bits. */
+function bytesOf(model: CausalLM): number {
+  try {
+    let bytes = 0;
+    tf.tidy(() => {
+      bytes = bytesPerToken(model.plan());
+    });
+    return bytes;
+  } catch (error) {
+    if (!(error instanceof NotPlanned)) throw error;
+  }
+  const c = model.config as unknown as Record<string, number | undefined>;
   const layers = c.num_hidden_layers ?? 1;
   const hidden = c.hidden_size ?? 1;
   const heads = c.num_attention_heads ?? 1;
-  return layers * (c.num_key_value_heads ?? heads) * (c.head_dim ?? hidden / heads) * 2 * 2;
+  return layers * (c.num_key_value_heads ?? heads) * (c.head_dim ?? hidden / heads) * 2 * 4;
 }
 
 /** All that answering needs: a model with its tokenizer and adapters, and what is being written. */
@@ -43,7 +54,7 @@ export class Service {
     this.batch = new Batch(model, this.adapters, {
       ...{ max_num_seqs: options.max_num_seqs, max_num_batched_tokens: options.max_num_batched_tokens },
       ...{ max_num_waiting: options.max_num_waiting },
-      tokens: Math.floor((options.kv_cache_space * GIB) / bytesPerToken(model.config)),
+      tokens: Math.floor((options.kv_cache_space * GIB) / bytesOf(model)),
     });
     this.stats = new Stats(() => this.batch);
     this.toolParser = options.tool_call_parser ?? parserOf(tokenizer.chat_template);

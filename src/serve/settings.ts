@@ -20,7 +20,7 @@ export interface ServeOptions {
   port: number;
   /** What requests call the model; null: the name that it was loaded by. Default: null. */
   served_model_name: string | null;
-  /** Requests to /v1 must bring one of these keys (Authorization: Bearer); null: none is asked for. Default: null. */
+  /** Requests must bring one of these keys (Authorization: Bearer), but for /health, /metrics and /openapi.json; null: none is asked for, and a server of this machine alone answers by its own names only (localhost, 127.0.0.1). Default: null. */
   api_key: string | string[] | null;
   /** Tokens of prompt and answer together; null: as many as the model has positions. Default: null. */
   max_model_len: number | null;

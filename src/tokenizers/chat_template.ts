@@ -61,18 +61,23 @@ function choose(templates: ChatTemplates | undefined, { chat_template: asked, to
   return template;
 }
 
+/** Templates by their text, those that were used last at the end: so many. */
 const compiled = new Map<string, Template>();
+const REMEMBERED = 64;
 
 function compile(source: string): Template {
   let template = compiled.get(source);
+  compiled.delete(source);
   if (!template) {
     try {
       template = new Template(source);
     } catch (error) {
       throw new OptionError(`The chat template cannot be read: ${(error as Error).message}. It begins ${show(source.slice(0, 60))}.`);
     }
-    compiled.set(source, template);
+    const [oldest] = compiled.keys();
+    if (compiled.size >= REMEMBERED) compiled.delete(oldest);
   }
+  compiled.set(source, template);
   return template;
 }
 

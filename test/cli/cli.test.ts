@@ -6,7 +6,17 @@ import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands';
 import { main } from '../../src/cli/main';
 import { declared } from '../../src/cli/options';
-import { AutoModelForCausalLM, AutoTokenizer, Dataset, IA3Config, LoraConfig, load_dataset, SFTConfig, SFTTrainer } from '../../src/index';
+import {
+  AutoModelForCausalLM,
+  AutoTokenizer,
+  Dataset,
+  get_peft_model,
+  IA3Config,
+  LoraConfig,
+  load_dataset,
+  SFTConfig,
+  SFTTrainer,
+} from '../../src/index';
 import { RUN_ALIASES, RUN_DEFAULTS } from '../../src/trainers/run_options';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 
@@ -233,18 +243,27 @@ describe('toYaml', () => {
   });
 });
 
-it('serve answers until it is told to end, then ends in order', async () => {
+it.each([
+  ['a model', ['model', '--served-model-name', 'mine'], 'mine', ['mine']],
+  ['an adapter by its folder, its base by its own', ['polite'], 'polite', [at('model'), 'polite']],
+  ['an adapter beside its base', ['model', '--adapter', 'polite'], 'polite', ['model', 'polite']],
+])('serve answers as %s until it is told to end, then ends in order', async (_, args, name, names) => {
+  if (name === 'polite' && !existsSync(at(name))) {
+    const base = await AutoModelForCausalLM.from_pretrained(at('model'), { progress: false });
+    await get_peft_model(base, new LoraConfig({ r: 2, target_modules: ['q_proj'] })).save_pretrained(at(name));
+  }
   let asked: Promise<unknown> | undefined;
-  const ended = await tunebook(['serve', 'model', '--port', '0', '--served-model-name', 'mine'], {
+  const ended = await tunebook(['serve', ...args, '--port', '0'], {
     during: (child, said) => {
       const url = /http:\S+\/v1/.exec(said)?.[0];
       if (!url || asked) return;
-      const body = JSON.stringify({ model: 'mine', prompt: 'Hello', max_tokens: 2 });
+      const body = JSON.stringify({ model: name, prompt: 'Hello', max_tokens: 2 });
       asked = fetch(`${url}/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
         .then((answer) => answer.json())
         .finally(() => child.kill('SIGTERM'));
     },
   });
   expect(ended).toMatchObject({ code: 0, signal: null });
-  expect(await asked).toMatchObject({ model: 'mine', object: 'text_completion' });
+  expect(ended.out).toContain(`answers as ${names.join(', ')}.`);
+  expect(await asked).toMatchObject({ model: name, object: 'text_completion' });
 });

@@ -1,7 +1,13 @@
+import { cpSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
 import { connect } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { get_peft_model, LoraConfig, serve } from '../../src/index';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { AutoModelForCausalLM, get_peft_model, LoraConfig, PeftModel, serve } from '../../src/index';
+import { worn } from '../../src/peft/hold';
+import { Parts } from '../../src/peft/parts';
 import type { Server } from '../../src/serve/serve';
+import { scratch, TINY, tinyLlama } from '../tiny';
 import { expectedOf, load } from './load';
 import { json, post, serveTiny, type Tiny, tiny } from './served';
 
@@ -9,7 +15,7 @@ let made: Tiny;
 let server: Server;
 beforeAll(async () => {
   made = await tiny();
-  server = await serveTiny(made, { io_timeout: 2, max_num_seqs: 8 });
+  server = await serveTiny(made, { io_timeout: 2, max_num_seqs: 16 });
 });
 afterAll(() => server.close());
 
@@ -24,7 +30,7 @@ const figure = async (name: string) => {
 /** A request as bytes, for clients that are not as they should be. */
 const raw = (body: object) => {
   const text = JSON.stringify(body);
-  return `POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
+  return `POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
 };
 
 it('every request of a crowd is answered as if it were alone, or refused', async () => {
@@ -85,11 +91,40 @@ describe('what there is no room or time for', () => {
     expect(refused.length).toBeGreaterThan(0);
     expect(refused[0].headers.get('retry-after')).toBe('1');
     await other.close();
-    const late = await serve({ model: made.model, port: 0, served_model_name: 'tiny', request_timeout: 0.05 });
+    const late = await serve({ model: made.model, port: 0, served_model_name: 'tiny', request_timeout: 0.05, max_num_seqs: 64 });
     const answer = await post(late, '/v1/completions', { ...body, max_tokens: 500, n: 64 });
     expect([answer.status, (await json(answer)).error.code]).toEqual([504, 'timeout']);
     await late.close();
   });
+});
+
+it('what there is never room for is refused; an answer of no said length has what there is', async () => {
+  const [layers, heads, width] = [TINY.num_hidden_layers, TINY.num_key_value_heads, TINY.hidden_size / TINY.num_attention_heads];
+  const room = 100;
+  const other = await serve({
+    ...{ model: made.model, port: 0, served_model_name: 'tiny', max_num_seqs: 4, max_num_waiting: 3 },
+    kv_cache_space: (room * layers * heads * width * 2 * 4) / 2 ** 30,
+  });
+  const body = { model: 'tiny', prompt: 'Hello', ignore_eos: true };
+  for (const [more, param, message] of [
+    [{ max_tokens: 96 }, 'prompt', 'kv_cache_space'],
+    [{ max_tokens: 32, n: 3 }, 'prompt', 'kv_cache_space'],
+    [{ prompt: 'x'.repeat(100), max_tokens: 1 }, 'prompt', 'kv_cache_space'],
+    [{ n: 5 }, 'n', 'max_num_seqs'],
+    [{ best_of: 5 }, 'best_of', 'max_num_seqs'],
+    [{ prompt: ['a', 'b', 'c', 'd'] }, 'prompt', 'max_num_waiting'],
+    [{ prompt: '' }, 'prompt', 'no tokens'],
+    [{ prompt: 'x'.repeat(600) }, 'prompt', 'context length'],
+  ] as const) {
+    const answer = await post(other, '/v1/completions', { ...body, ...more });
+    const { error } = await json(answer);
+    expect([more, answer.status, error.param, error.message]).toEqual([more, 400, param, expect.stringContaining(message)]);
+  }
+  expect((await post(other, '/v1/completions', { ...body, max_tokens: 95 })).status).toBe(200);
+  const messages = [{ role: 'user', content: 'Hi' }];
+  const { usage } = await json(post(other, '/v1/chat/completions', { model: 'tiny', messages, n: 2, ignore_eos: true }));
+  expect(usage.completion_tokens).toBe(2 * Math.floor((room - usage.prompt_tokens) / 2));
+  await other.close();
 });
 
 it('a server that closes writes what it has begun, and takes no more', async () => {
@@ -113,6 +148,93 @@ it('an owner who puts other adapters on the model takes none from the server', a
   expect(peft.active_adapters).toEqual(['default']);
 });
 
+describe('adapters', () => {
+  const ask = { prompt: 'Hello', max_tokens: 8, temperature: 0 };
+  const said = async (of: Server, name: string) => (await json(post(of, '/v1/completions', { ...ask, model: name }))).choices?.[0].text;
+  const own = () => new LoraConfig({ r: 2, target_modules: ['q_proj'], init_lora_weights: false });
+  const fresh = () => AutoModelForCausalLM.from_pretrained(made.folder, { progress: false });
+
+  it('that their owner deletes fail for their own requests alone', async () => {
+    const peft = get_peft_model(await fresh(), own());
+    peft.add_adapter('other', own());
+    const other = await serve({ model: peft, port: 0, served_model_name: 'tiny', pooling: 'mean' });
+    const before = await said(other, 'other');
+    const long = { model: 'default', prompt: 'Hello', max_tokens: 300, ignore_eos: true };
+    const [running, base] = [post(other, '/v1/completions', long), post(other, '/v1/completions', { ...long, model: 'tiny' })];
+    for (let i = 0; i < 400 && other.load.running < 2; i++) await new Promise((resolve) => setTimeout(resolve, 5));
+    // One waits that is not there any more when it is its turn.
+    const late = post(other, '/v1/completions', { ...long, model: 'default', n: 31 });
+    for (let i = 0; i < 400 && !other.load.waiting; i++) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(other.load.waiting).toBe(31);
+    peft.delete_adapter('default');
+    expect((await Promise.all([running, base])).map(({ status }) => status)).toEqual([200, 200]);
+    const answer = await late;
+    expect([answer.status, (await json(answer)).error.code]).toEqual([404, 'model_not_found']);
+    expect(other.models).toEqual(['tiny', 'other']);
+    expect((await post(other, '/v1/completions', { ...ask, model: 'default' })).status).toBe(404);
+    expect((await post(other, '/v1/embeddings', { model: 'default', input: 'x' })).status).toBe(404);
+    expect(await said(other, 'other')).toBe(before);
+    await other.close();
+  });
+
+  it('that bring matrices of the base model are refused, and change nothing', async () => {
+    const strange = await AutoModelForCausalLM.from_pretrained(await tinyLlama(2), { progress: false });
+    const folder = join(scratch('served'), 'brings');
+    await get_peft_model(strange, own()).save_pretrained(folder, { save_embedding_layers: true });
+    const before = await said(server, 'one');
+    const answer = await post(server, '/v1/load_lora_adapter', { lora_name: 'brings', lora_path: folder });
+    expect([answer.status, (await json(answer)).error.message]).toEqual([400, expect.stringMatching(/embed_tokens.*[Mm]erge it first/s)]);
+    expect(await said(server, 'one')).toBe(before);
+    // By its owner before and meanwhile.
+    const model = await fresh();
+    const peft = await PeftModel.from_pretrained(model, folder);
+    expect(peft.brought).toContain('model.embed_tokens.weight');
+    await expect(serve({ model: peft, port: 0 })).rejects.toThrow(/embed_tokens.*Merge it first/s);
+    peft.unload();
+    const other = await serve({ model, port: 0, served_model_name: 'tiny' });
+    await expect(PeftModel.from_pretrained(model, folder)).rejects.toThrow(/embed_tokens.*Merge it first/s);
+    await other.close();
+    expect((await PeftModel.from_pretrained(model, folder)).brought).toContain('model.embed_tokens.weight');
+  });
+
+  it('that cannot be put back are dropped, the others stay', async () => {
+    const model = await fresh();
+    const copy = join(scratch('served'), 'copy');
+    cpSync(made.adapters.one, copy, { recursive: true });
+    const other = await serve({ model, port: 0, served_model_name: 'tiny', adapters: { copy, two: made.adapters.two } });
+    const before = await said(other, 'two');
+    rmSync(copy, { recursive: true });
+    get_peft_model(model, own());
+    expect(await said(other, 'two')).toBe(before);
+    expect(other.models).toEqual(['tiny', 'two', 'default']);
+    expect((await post(other, '/v1/completions', { ...ask, model: 'copy' })).status).toBe(404);
+    expect((await post(other, '/v1/load_lora_adapter', { lora_name: 'copy', lora_path: made.adapters.one })).status).toBe(200);
+    await other.close();
+  });
+
+  it('are never active on the model by being loaded', async () => {
+    const model = await fresh();
+    const other = await serve({ model, port: 0, served_model_name: 'tiny' });
+    const activate = vi.spyOn(Parts.prototype, 'activate');
+    await other.load_lora_adapter('one', made.adapters.one);
+    await other.load_lora_adapter('two', made.adapters.two);
+    expect(activate.mock.calls.flat(2)).toEqual([]);
+    activate.mockRestore();
+    expect(worn.get(model)?.active_adapters).toEqual([]);
+    await other.close();
+  });
+
+  it('that are loaded while the server closes are off the model when it has', async () => {
+    const model = await fresh();
+    const other = await serve({ model, port: 0, served_model_name: 'tiny' });
+    const loaded = other.load_lora_adapter('one', made.adapters.one);
+    await other.close();
+    await loaded;
+    expect(Object.keys((worn.get(model) as PeftModel | undefined)?.peft_config ?? {})).toEqual([]);
+    await expect(other.load_lora_adapter('two', made.adapters.two)).rejects.toThrow(/closing/);
+  });
+});
+
 it('asks for the key it was given, and lets clients change nothing where they may not', async () => {
   const other = await serve({
     model: made.model,
@@ -128,6 +250,37 @@ it('asks for the key it was given, and lets clients change nothing where they ma
   expect(await status({ authorization: 'Bearer secre' })).toBe(401);
   expect(await status({ authorization: 'Bearer secret' })).toBe(200);
   expect(await status({ authorization: 'Bearer secret' }, '/v1/unload_lora_adapter', { lora_name: 'x' })).toBe(403);
-  expect((await fetch(`${other.url}/health`)).status).toBe(200);
+  // However a path is written, and whether it is there.
+  const paths = ['/v1/models', '/%761/models', '/v1/%6dodels', '/v1/models/tiny', '/%2Fv1/models', '/none', '/Health', '/health/', '/docs'];
+  for (const [path, wanted] of [
+    ...paths.flatMap((path) => [path, `http://x${path}`, `${path}?/health`]).map((path) => [path, 401] as const),
+    ...['/health', '/metrics', '/openapi.json', '/%68ealth', 'http://x/health'].map((path) => [path, 200] as const),
+  ])
+    expect([path, await asked(other, path)]).toEqual([path, wanted]);
   await other.close();
+});
+
+/** The status of a request for a path as it is written, by a server of a name. */
+const asked = (of: Server, path: string, host = 'localhost') =>
+  new Promise<number | undefined>((resolve, reject) => {
+    const sent = request({ port: of.port, host: '127.0.0.1', path, headers: { host } }, (answer) => {
+      answer.resume();
+      resolve(answer.statusCode);
+    });
+    sent.on('error', reject).end();
+  });
+
+it.each([
+  ['localhost', 200],
+  ['localhost:8000', 200],
+  ['LOCALHOST', 200],
+  ['127.0.0.1:1', 200],
+  ['[::1]:8000', 200],
+  ['example.com', 403],
+  ['example.com:8000', 403],
+  ['127.0.0.1.example.com', 403],
+  ['localhost.example.com', 403],
+  ['x', 403],
+])('a server of this machine without keys answers to its own names: %j: %d', async (host, status) => {
+  for (const path of ['/health', '/v1/models', 'http://localhost/v1/models']) expect(await asked(server, path, host)).toBe(status);
 });

@@ -1,10 +1,13 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DISPLAY } from '../../src/core/shown';
 import { measure, OptionError, serve } from '../../src/index';
 import { tokenText } from '../../src/serve/logprobs';
+import { embedsOf, type Pooling } from '../../src/serve/pooling';
 import type { Server } from '../../src/serve/serve';
-import { tinyTokenizer } from '../tiny';
+import { tinyLlama, tinyTokenizer } from '../tiny';
 import { generated, json, post, serveTiny, TEMPLATE, type Tiny, tiny } from './served';
 
 const tokenizer = tinyTokenizer({ chat_template: TEMPLATE });
@@ -324,6 +327,46 @@ it('embeds texts by what is asked for', async () => {
   expect(other.data[0].embedding).not.toEqual(data[0].embedding);
 });
 
+describe('how texts become vectors', () => {
+  const mean = { pooling_mode_mean_tokens: true, pooling_mode_cls_token: false };
+  it.each<[string, string[], object, Pooling | null, object | RegExp]>([
+    ['by the files', ['Transformer', 'Pooling', 'Normalize'], mean, null, { pooling: 'mean', normal: true }],
+    [
+      'by the files, of any length',
+      ['Transformer', 'Pooling'],
+      { pooling_mode: 'lasttoken' },
+      null,
+      { pooling: 'lasttoken', normal: false },
+    ],
+    ['by what is asked for', ['Transformer', 'Pooling', 'Normalize'], mean, 'cls', { pooling: 'cls', normal: true }],
+    ['by what is not known', ['Transformer', 'Pooling'], { pooling_mode_max_tokens: true }, null, /max.*Set pooling/],
+    [
+      'by what is asked for in its place',
+      ['Transformer', 'Pooling'],
+      { pooling_mode_max_tokens: true },
+      'mean',
+      { pooling: 'mean', normal: false },
+    ],
+    [
+      'by several, one behind the other',
+      ['Transformer', 'Pooling'],
+      { ...mean, pooling_mode_cls_token: true },
+      null,
+      /mean and cls.*Set pooling/,
+    ],
+    ['by a further layer', ['Transformer', 'Pooling', 'Dense', 'Normalize'], mean, null, /Dense.*Set pooling/],
+    ['without that layer', ['Transformer', 'Pooling', 'Dense', 'Normalize'], mean, 'mean', { pooling: 'mean', normal: true }],
+  ])('%s', async (_, parts, config, asked, wanted) => {
+    const folder = await tinyLlama(1);
+    const modules = parts.map((name, i) => ({ type: `sentence_transformers.models.${name}`, path: i ? `${i}_${name}` : '' }));
+    writeFileSync(join(folder, 'modules.json'), JSON.stringify(modules));
+    mkdirSync(join(folder, '1_Pooling'));
+    writeFileSync(join(folder, '1_Pooling', 'config.json'), JSON.stringify(config));
+    if (wanted instanceof RegExp) await expect(embedsOf(folder, asked)).rejects.toThrow(wanted);
+    else expect(await embedsOf(folder, asked)).toEqual(wanted);
+  });
+});
+
 describe('measure', () => {
   it('counts what a server writes, with as many clients as are asked for, as table and chart', async () => {
     const before = Number(/^tunebook_generation_tokens_total (\S+)/m.exec(await (await fetch(`${server.url}/metrics`)).text())?.[1]);
@@ -376,6 +419,18 @@ describe('what cannot be is refused', () => {
     ['a token that is not', '/v1/completions', { model: 'tiny', prompt: [1, 264] }, 400, '264'],
     ['an empty text', '/v1/completions', { model: 'tiny', prompt: '' }, 400, 'no tokens'],
     ['a path that is not', '/v1/images', {}, 404, '/v1/images'],
+    ['more answers than are written at once', '/v1/chat/completions', { ...chat, n: 33 }, 400, 'n is 33'],
+    ['more to choose from', '/v1/completions', { model: 'tiny', prompt: 'x', best_of: 33 }, 400, 'best_of is 33'],
+    ...['chat_template', 'tokenize', 'tools', 'add_generation_prompt', 'continue_final_message', 'messages'].map(
+      (name): [string, string, object, number, string] => [
+        `${name} for a variable of the template`,
+        '/v1/chat/completions',
+        { ...chat, chat_template_kwargs: { [name]: name === 'chat_template' ? '{{ 1 }}' : false } },
+        400,
+        name,
+      ],
+    ),
+    ['what is none either', '/v1/chat/completions', { ...chat, chat_template_kwargs: { padding: true } }, 400, 'padding'],
   ])('%s', async (_, path, body, status, named) => {
     const answer = await post(server, path, body);
     expect(answer.status).toBe(status);

@@ -3,7 +3,7 @@ import '../listening';
 import { OptionError } from '../../core/errors';
 import { type ServeOptions, serve as start } from '../../serve/serve';
 import { addOptions, declared } from '../options';
-import { LOADING, loadWriter } from '../writer';
+import { baseAndAdapter, LOADING, loadWriter } from '../writer';
 
 /** Adapters as vLLM's command line names them: name=path. */
 function adaptersOf(given: string[]): Record<string, string> {
@@ -17,15 +17,23 @@ function adaptersOf(given: string[]): Record<string, string> {
   );
 }
 
-async function serve(model: string, { adapters = [], ...given }: { adapters?: string[] } & Record<string, unknown>): Promise<void> {
-  const { pipe, options } = await loadWriter(model, given);
-  const name = { served_model_name: model };
+interface Given extends Record<string, unknown> {
+  adapters?: string[];
+  adapter?: string;
+  served_model_name?: string;
+}
+
+/** What is given answers by the name that it is given by, be it a model or an adapter, whose base model answers by its own. */
+async function serve(given: string, { adapters = [], adapter: beside, served_model_name: name, ...rest }: Given): Promise<void> {
+  const { base, adapter } = await baseAndAdapter(given, beside);
+  const isModel = base === given;
+  const { pipe, options } = await loadWriter(base, rest);
   const server = await start({
-    ...name,
     ...(options as Partial<ServeOptions>),
     model: pipe.model,
     tokenizer: pipe.tokenizer,
-    adapters: adaptersOf(adapters),
+    served_model_name: (isModel ? name : undefined) ?? base,
+    adapters: { ...(adapter && { [(isModel ? undefined : name) ?? adapter]: adapter }), ...adaptersOf(adapters) },
   });
   console.log(`${server.url}/v1 answers as ${server.models.join(', ')}. Ctrl+C ends it.`);
   await new Promise<void>((resolve) => {

@@ -144,6 +144,9 @@ const isExact = ({ blocks }: DecoderPlan): boolean =>
     [q, k, v, o, gate, up, down].every((layer) => !(layer?.weight instanceof Weight) || layer.weight.format.code === F32),
   );
 
+/** Bytes that keys and values of a token come to. */
+export const bytesPerToken = (plan: DecoderPlan): number => plan.blocks.length * plan.groups * plan.dim * 2 * (isExact(plan) ? 4 : 2);
+
 function written(plan: DecoderPlan, weights: Set<Weight>): Written {
   const { hidden, inner, heads, groups, dim, activation, scales = {}, caps = {} } = plan;
   const tables = plan.rotations(1);

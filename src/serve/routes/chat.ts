@@ -4,7 +4,7 @@ import type { ChatMessage } from '../../tokenizers/chat_template';
 import { Asked, type WritingBody } from '../asked';
 import { Exchange, head } from '../exchange';
 import { type Scored, type Scores, tokenText } from '../logprobs';
-import { Refusal } from '../refusal';
+import { refuse } from '../refusal';
 import { CHAT_REQUEST, REPLIES, replies } from '../schemas';
 import type { Service } from '../service';
 import { callsOf, type ToolCall, ToolCalls } from '../tool_calls';
@@ -62,8 +62,6 @@ interface Calling {
   forced?: string;
 }
 
-const refuse = (what: string, param: string) => new Refusal(400, what, 'invalid_request_error', null, param);
-
 function callingOf({ tools: given, tool_choice: choice, response_format: format }: Body, service: Service): Calling {
   const form =
     format?.type === 'json_object'
@@ -94,8 +92,13 @@ function callingOf({ tools: given, tool_choice: choice, response_format: format 
   return { tools, parser: service.toolParser, form };
 }
 
+/** What are options of rendering, or fields of the request, and no variables of a template. */
+const NO_VARIABLES = ['messages', 'tools', 'chat_template', 'tokenize', 'add_generation_prompt', 'continue_final_message'];
+
 function promptOf(body: Body, service: Service, tools: Tool[] | undefined): number[] {
   const { messages, chat_template_kwargs: variables, continue_final_message, add_generation_prompt } = body;
+  const other = NO_VARIABLES.find((name) => Object.hasOwn(variables ?? {}, name));
+  if (other) throw refuse(`chat_template_kwargs: ${other} is no variable of a template. Leave it out.`, 'chat_template_kwargs');
   return service.tokenizer.apply_chat_template(messages.map(forTemplate), {
     ...variables,
     ...(tools ? { tools: tools as unknown as Record<string, unknown>[] } : {}),
@@ -165,8 +168,7 @@ export function chat(app: FastifyInstance, service: Service): void {
   app.post<{ Body: Body }>('/v1/chat/completions', { schema }, async ({ body }, reply) => {
     await service.adapters.ready();
     service.adapterOf(body.model);
-    if (body.top_logprobs && !body.logprobs)
-      throw new Refusal(400, 'top_logprobs needs logprobs: true.', 'invalid_request_error', null, 'top_logprobs');
+    if (body.top_logprobs && !body.logprobs) throw refuse('top_logprobs needs logprobs: true.', 'top_logprobs');
     const calling = callingOf(body, service);
     const prompt = promptOf(body, service, calling.tools);
     const max_tokens = body.max_completion_tokens ?? body.max_tokens;
@@ -175,6 +177,7 @@ export function chat(app: FastifyInstance, service: Service): void {
       logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
       special: calling.parser !== undefined,
       form: calling.form,
+      names: { prompt: 'messages', answers: 'n' },
     });
     const exchange = new Exchange(service, asked, reply);
     const parser = () => new Parsed(calling, body.parallel_tool_calls !== false);

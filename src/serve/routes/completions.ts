@@ -3,7 +3,7 @@ import type { Tokenizer } from '../../tokenizers/tokenizer';
 import { Asked, type WritingBody } from '../asked';
 import { Exchange, head } from '../exchange';
 import { type Scores, tokenText } from '../logprobs';
-import { Refusal } from '../refusal';
+import { refuse } from '../refusal';
 import { COMPLETION_REQUEST, REPLIES, replies } from '../schemas';
 import type { Service } from '../service';
 import type { Piece } from '../writer';
@@ -81,9 +81,8 @@ export function completions(app: FastifyInstance, service: Service): void {
     const { tokenizer } = service;
     const n = body.n ?? 1;
     const several = body.best_of ?? n;
-    if (several < n) throw new Refusal(400, `best_of is ${several}, but n is ${n}: the best n are of so many.`, undefined, null, 'best_of');
-    if (several > n && body.stream)
-      throw new Refusal(400, 'best_of cannot be streamed: which is best is known at the end.', undefined, null, 'best_of');
+    if (several < n) throw refuse(`best_of is ${several}, but n is ${n}: the best n are of so many.`, 'best_of');
+    if (several > n && body.stream) throw refuse('best_of cannot be streamed: which is best is known at the end.', 'best_of');
     await service.adapters.ready();
     service.adapterOf(body.model);
     const prompts = promptsOf(body, tokenizer);
@@ -93,6 +92,7 @@ export function completions(app: FastifyInstance, service: Service): void {
       max_tokens: 16,
       logprobs: logprobs ?? (several > n ? 0 : undefined),
       prompts: Boolean(body.echo) && logprobs !== undefined,
+      names: { prompt: 'prompt', answers: body.best_of ? 'best_of' : 'n' },
     });
     const exchange = new Exchange(service, asked, reply);
     const start = head('text_completion', 'cmpl', body.model);

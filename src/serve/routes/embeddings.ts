@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import { embed } from '../pooling';
-import { Refusal } from '../refusal';
+import { refuse } from '../refusal';
 import { EMBEDDING_REQUEST, REPLIES, replies } from '../schemas';
 import type { Service } from '../service';
 
@@ -21,8 +21,7 @@ export function embeddings(app: FastifyInstance, service: Service): void {
   app.post<{ Body: Body }>('/v1/embeddings', { schema }, async ({ body }, reply) => {
     const { model, tokenizer, length } = service;
     await service.adapters.ready();
-    const adapter = service.adapterOf(body.model);
-    const refuse = (what: string, param: string) => new Refusal(400, what, 'invalid_request_error', null, param);
+    const name = service.adapterOf(body.model);
     if (!service.embeds)
       throw refuse(
         'This model has no embeddings: beside its files there are none of sentence-transformers. Start the server with pooling.',
@@ -38,15 +37,20 @@ export function embeddings(app: FastifyInstance, service: Service): void {
       if (row.some((id) => id >= model.config.vocab_size)) throw refuse(`Text ${i} has a token that there is not.`, 'input');
     }
     const data: object[] = [];
-    for (const [index, row] of rows.entries()) {
-      if (reply.raw.destroyed) break;
-      const vector = await embed(model, row, service.embeds, (f) => service.adapters.wearing(adapter, f), body.dimensions ?? undefined);
-      const embedding =
-        body.encoding_format === 'base64'
-          ? Buffer.from(vector.buffer, vector.byteOffset, vector.byteLength).toString('base64')
-          : [...vector];
-      data.push({ object: 'embedding', index, embedding });
-      await new Promise((resolve) => setImmediate(resolve));
+    const { adapter, release } = service.adapters.use(name);
+    try {
+      for (const [index, row] of rows.entries()) {
+        if (reply.raw.destroyed) break;
+        const vector = await embed(model, row, service.embeds, (f) => service.adapters.wearing(adapter, f), body.dimensions ?? undefined);
+        const embedding =
+          body.encoding_format === 'base64'
+            ? Buffer.from(vector.buffer, vector.byteOffset, vector.byteLength).toString('base64')
+            : [...vector];
+        data.push({ object: 'embedding', index, embedding });
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    } finally {
+      release();
     }
     const prompt_tokens = rows.reduce((n, row) => n + row.length, 0);
     service.stats.read(prompt_tokens);

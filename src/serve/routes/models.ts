@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify';
-import { Refusal } from '../refusal';
+import { FileError, HubError, OptionError } from '../../core/errors';
+import { Refusal, refuse } from '../refusal';
 import { LOAD_REQUEST, REPLIES, replies, UNLOAD_REQUEST } from '../schemas';
 import type { Service } from '../service';
 import { mayUpdate } from '../settings';
@@ -33,7 +34,7 @@ export function models(app: FastifyInstance, service: Service): void {
 /** Loading and unloading of adapters, as vLLM has it. */
 function loras(app: FastifyInstance, { adapters, name, options }: Service): void {
   const wrong = [400, 401, 403, 404, 408, 413, 415, 500, 503];
-  const refuse = () => {
+  const allow = () => {
     if (!mayUpdate(options))
       throw new Refusal(
         403,
@@ -46,10 +47,12 @@ function loras(app: FastifyInstance, { adapters, name, options }: Service): void
     '/v1/load_lora_adapter',
     { schema: load },
     async ({ body: { lora_name, lora_path, load_inplace } }, reply) => {
-      refuse();
-      if (lora_name === name)
-        throw new Refusal(400, `The model itself is called '${name}'. Choose another name.`, undefined, null, 'lora_name');
-      await adapters.load(lora_name, lora_path, load_inplace);
+      allow();
+      if (lora_name === name) throw refuse(`The model itself is called '${name}'. Choose another name.`, 'lora_name');
+      await adapters.load(lora_name, lora_path, load_inplace).catch((error) => {
+        const isTheirs = [OptionError, FileError, HubError].some((kind) => error instanceof kind);
+        throw isTheirs ? refuse(error.message, 'lora_path', 'adapter') : error;
+      });
       return reply.type('text/plain').send(`Success: LoRA adapter '${lora_name}' added successfully.`);
     },
   );
@@ -60,7 +63,7 @@ function loras(app: FastifyInstance, { adapters, name, options }: Service): void
     response: replies('text', wrong),
   };
   app.post<{ Body: { lora_name: string } }>('/v1/unload_lora_adapter', { schema: unload }, async ({ body: { lora_name } }, reply) => {
-    refuse();
+    allow();
     if (!adapters.has(lora_name))
       throw new Refusal(404, `There is no adapter '${lora_name}'.`, 'NotFoundError', 'adapter_not_found', 'lora_name');
     adapters.unload(lora_name);
