@@ -7,6 +7,7 @@ import type { Row } from '../data/dataset';
 import { CausalLM } from '../models/causal_lm';
 import { PeftModel } from '../peft/model';
 import type { Tokenizer } from '../tokenizers/tokenizer';
+import { asked, baseBefore } from './asked';
 import { type ClassifyOptions, classify } from './classify';
 import { combine, type EvaluationModule, METRICS } from './metrics';
 import { confusion } from './metrics/confusion_matrix';
@@ -49,6 +50,11 @@ export interface CompareOptions {
 }
 
 const isAnswers = (system: System): system is Answers => 'predictions' in system;
+
+type AskedModel = Exclude<System, CausalLM | PeftModel<CausalLM> | Answers>;
+/** A model that is asked, with what is its own. */
+const asModel = (system: Exclude<System, Answers>): AskedModel =>
+  system instanceof CausalLM || system instanceof PeftModel ? { model: system } : system;
 
 /** What one of them reached. */
 export interface Result {
@@ -165,14 +171,17 @@ async function answersOf(name: string, system: System, rows: readonly Row[], opt
     if (system.predictions.length === rows.length) return system;
     throw new DataError(`compare: ${name} has ${system.predictions.length} predictions for ${rows.length} rows.`);
   }
-  const { model, ...own } = system instanceof CausalLM || system instanceof PeftModel ? { model: system } : system;
+  const { model, ...own } = asModel(system);
   const { tokenizer, prompt, choices, normalize } = { ...options, ...own };
   if (!tokenizer || !prompt || !choices)
     throw new OptionError(
       `compare: ${name} is a model, which is asked by tokenizer, prompt (a function of the row) and choices (the labels' texts); ` +
         `${['tokenizer', 'prompt', 'choices'].filter((key) => !{ tokenizer, prompt, choices }[key as 'prompt']).join(' and ')} is missing. Or give its answers: { predictions: [...] }.`,
     );
-  const made = await classify(model, rows, { tokenizer, prompt, choices, normalize });
+  const { after } = options;
+  const made = await asked(model, isAnswers(after) ? null : asModel(after).model, () =>
+    classify(model, rows, { tokenizer, prompt, choices, normalize }),
+  );
   // roc_auc takes of two labels the score of the greater one.
   return made.labels.length === 2 ? { ...made, prediction_scores: made.prediction_scores.map(([, greater]) => greater) } : made;
 }
@@ -231,14 +240,9 @@ export async function compare(given: Pick<CompareOptions, 'after' | 'dataset'> &
       throw new OptionError(
         `compare: the metric ${show(name)} takes ${METRICS[name].inputs.join(' and ')}, which a comparison does not have.`,
       );
-  const first = async () => {
-    if (before && before !== (after instanceof PeftModel ? after.base_model : null)) return answersOf('before', before, rows, options);
-    if (after instanceof PeftModel) return after.disable_adapter(() => answersOf('before', after, rows, options));
-    throw new OptionError(
-      'compare needs before: a model, or answers { predictions: [...] }. It may be left out where after is a model with an adapter.',
-    );
-  };
-  const all: [string, Answers][] = [['before', await first()]];
+  const last = isAnswers(after) ? { model: after } : asModel(after);
+  const first = before ?? { ...last, model: baseBefore('compare', last.model, 'answers { predictions: [...] }') };
+  const all: [string, Answers][] = [['before', await answersOf('before', first, rows, options)]];
   for (const [name, system] of Object.entries(options.baselines)) all.push([name, await answersOf(name, system, rows, options)]);
   all.push(['after', await answersOf('after', after, rows, options)]);
   const right = (answers: Answers) => answers.predictions.map((prediction, i) => prediction === references[i]);

@@ -7,6 +7,7 @@ import { CausalLM } from '../models/causal_lm';
 import { PeftModel } from '../peft/model';
 import { pipeline } from '../pipelines/text_generation';
 import type { Message, Tokenizer } from '../tokenizers/tokenizer';
+import { asked, baseBefore } from './asked';
 import { type Asked, askedText, ModelPairwiseJudge, type PairwiseJudge, type Rank } from './judge';
 import { type Interval, type McNemar, mcnemar } from './statistics';
 
@@ -131,7 +132,11 @@ export class Judgement {
 }
 
 /** Answers to the prompts, greedy; conversations by the chat template where there is one. */
-async function answersOf(name: string, who: Answering, { prompts, tokenizer, max_new_tokens }: JudgeOptions): Promise<readonly string[]> {
+async function answersOf(
+  name: string,
+  who: Answering,
+  { prompts, after, tokenizer, max_new_tokens }: JudgeOptions,
+): Promise<readonly string[]> {
   if (!(who instanceof CausalLM || who instanceof PeftModel)) {
     if (who.length === prompts.length) return who;
     throw new DataError(`judge: ${name} has ${who.length} answers to ${prompts.length} prompts.`);
@@ -141,15 +146,17 @@ async function answersOf(name: string, who: Answering, { prompts, tokenizer, max
       `judge: ${name} is a model, which is asked by a tokenizer; give it: { tokenizer }. Or give its answers as texts.`,
     );
   const pipe = await pipeline('text-generation', who, { tokenizer });
-  const options = { max_new_tokens, do_sample: false, return_full_text: false };
-  const answers: string[] = [];
-  for (const prompt of prompts) {
-    const messages: Message[] | null =
-      typeof prompt === 'string' ? (tokenizer.chat_template ? [{ role: 'user', content: prompt }] : null) : [...prompt];
-    if (!messages) answers.push((await pipe(prompt as string, options))[0].generated_text);
-    else answers.push(String((await pipe(messages, options))[0].generated_text.at(-1)?.content));
-  }
-  return answers;
+  const options = { max_new_tokens, do_sample: false, return_full_text: false } as const;
+  const answer = async (prompt: Asked): Promise<string> => {
+    if (typeof prompt === 'string' && !tokenizer.chat_template) return (await pipe(prompt, options))[0].generated_text;
+    const messages: Message[] = typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : [...prompt];
+    return (await pipe(messages, options))[0].generated_text;
+  };
+  return asked(who, after, async () => {
+    const answers: string[] = [];
+    for (const prompt of prompts) answers.push(await answer(prompt));
+    return answers;
+  });
 }
 
 /**
@@ -169,21 +176,13 @@ export async function judge(given: Pick<JudgeOptions, 'prompts' | 'after' | 'jud
       `judge: judges must name who judges, { reader: new ReaderPairwiseJudge() } or { model: new ModelPairwiseJudge(model, { tokenizer }) }, but is ${show(judges)}.`,
     );
   checkNumber('judge', 'max_new_tokens', options.max_new_tokens, { integer: true, min: 1 }, '128 is usual.');
-  const first = async () => {
-    if (before) return answersOf('before', before, options);
-    if (after instanceof PeftModel) return after.disable_adapter(() => answersOf('before', after, options));
-    throw new OptionError(
-      'judge needs before: a model, or its answers as texts. It may be left out where after is a model with an adapter.',
-    );
-  };
-  const said = { before: await first(), after: await answersOf('after', after, options) };
+  const first = before ?? baseBefore('judge', after, 'its answers as texts');
+  const said = { before: await answersOf('before', first, options), after: await answersOf('after', after, options) };
   const rows = prompts.map((prompt, i) => ({ prompt: askedText(prompt), before: said.before[i], after: said.after[i] }));
   const verdicts: Verdicts[] = [];
   for (const [name, its] of Object.entries(judges)) {
-    const ranks = await its.judge(
-      prompts,
-      rows.map((row) => [row.before, row.after] as const),
-    );
+    const pairs = rows.map((row) => [row.before, row.after] as const);
+    const ranks = await asked(its instanceof ModelPairwiseJudge ? its.model : null, after, () => its.judge(prompts, pairs));
     if (ranks.length !== prompts.length || ranks.some((rank) => !(rank in WINNERS)))
       throw new DataError(`judge: ${name} said ${show(ranks)} of ${prompts.length} pairs; each must be 0, 1 or -1.`);
     const winners = ranks.map((rank) => WINNERS[rank]);

@@ -144,6 +144,23 @@ it('an adapter is compared with its model without it, and with baselines', async
     choices,
     n_resamples: 100,
   });
+  // The model below the adapter is asked without it, whichever way it is given.
+  const base = peft.base_model;
+  const asked = { dataset, tokenizer, prompt, choices, n_resamples: 20 };
+  const said = async (options: Pick<Parameters<typeof compare>[0], 'after'> & Partial<Parameters<typeof compare>[0]>) =>
+    Object.fromEntries((await compare({ ...asked, ...options })).results.map(({ name, predictions }) => [name, predictions]));
+  const [bareSaid, tuned] = [bare.results[0].predictions, result.results[3].predictions];
+  expect(bareSaid).not.toEqual(tuned);
+  for (const options of [
+    { before: base, after: peft },
+    { before: { model: base }, after: peft },
+    { before: base, after: { model: peft } },
+    { after: { model: peft, prompt } },
+  ])
+    expect(await said(options)).toEqual({ before: bareSaid, after: tuned });
+  expect(await said({ before: { predictions: tuned }, after: peft, baselines: { base, also: { model: base } } })).toEqual({
+    ...{ before: tuned, base: bareSaid, also: bareSaid, after: tuned },
+  });
   const [before, few, always, after] = result.results;
   expect([before.name, few.name, always.name, after.name]).toEqual(['before', 'few-shot', 'always', 'after']);
   expect(before.predictions).toEqual(bare.results[0].predictions);

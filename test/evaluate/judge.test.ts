@@ -11,6 +11,7 @@ import {
   LoraConfig,
   loglikelihood,
   ModelPairwiseJudge,
+  pipeline,
   ReaderPairwiseJudge,
 } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
@@ -109,8 +110,40 @@ it('models answer themselves: an adapter and what is below it', async () => {
   const result = await judge({ prompts: ['abc'], after: worn, judges: { keep }, tokenizer, max_new_tokens: 4 });
   expect(seen).toHaveLength(1);
   expect(seen[0][0], 'a fresh adapter changes nothing').toBe(seen[0][1]);
-  expect(result.rows[0].before.length).toBeGreaterThan(0);
+  const pipe = await pipeline('text-generation', model, { tokenizer });
+  const [{ generated_text: said }] = await pipe([{ role: 'user', content: 'abc' }], { max_new_tokens: 4, do_sample: false });
+  expect(result.rows[0].before, 'asked as a conversation').toBe(said.at(-1)?.content);
   worn.unload();
+});
+
+it('the model below an adapter answers, and judges, without it, also where it is given by itself', async () => {
+  const own = { prompts: PROMPTS, tokenizer, max_new_tokens: 6 };
+  const bare = await judge({
+    ...own,
+    before: model,
+    after: model,
+    judges: { same: { judge: async () => PROMPTS.map(() => -1 as const) } },
+  });
+  const of = () => new ModelPairwiseJudge(model, { tokenizer, strict: false });
+  const ranks = await of().judge(PROMPTS, pairs);
+  const worn = get_peft_model(model, new LoraConfig({ r: 8, target_modules: 'all-linear', init_lora_weights: false }));
+  const answers = bare.rows.map((row) => row.before);
+  const given: string[][] = [];
+  const keep = {
+    judge: async (_: unknown, all: readonly (readonly [string, string])[]) => {
+      given.push(all.map(([first]) => first));
+      expect(all.map(([, second]) => second)).not.toEqual(answers);
+      return all.map(() => 0 as const);
+    },
+  };
+  await judge({ ...own, after: worn, judges: { keep } });
+  await judge({ ...own, before: model, after: worn, judges: { keep } });
+  expect(given).toEqual([answers, answers]);
+  expect(await of().judge(PROMPTS, pairs), 'the adapter would judge otherwise').not.toEqual(ranks);
+  const judged = await judge({ ...own, before, after: worn, judges: { model: of() } });
+  worn.unload();
+  const free = await judge({ ...own, before, after: judged.rows.map((row) => row.after), judges: { model: of() } });
+  expect(judged.verdicts[0].winners).toEqual(free.verdicts[0].winners);
 });
 
 it('what cannot be judged is refused with what to do', async () => {

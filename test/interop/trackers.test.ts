@@ -187,6 +187,8 @@ it('a package that is not there is refused before the first step, with what to d
   process.env.TUNEBOOK_PYTHON = before;
 });
 
+const distinct = (pairs: unknown[][]) => [...new Set(pairs.map((pair) => pair.join()))];
+
 it('an MLflow server has the run: settings, tags and every figure; one that goes away costs its figures alone', async () => {
   for (let tries = 0; tries < 240; tries++) {
     if (
@@ -216,11 +218,10 @@ it('an MLflow server has the run: settings, tags and every figure; one that goes
   expect(data.tags).toContainEqual({ key: 'who', value: 'we' });
   for (const name of ['loss', 'learning_rate', 'eval_loss', 'epoch']) {
     const { metrics } = await ask(`metrics/get-history?run_id=${info.run_id}&metric_key=${name}`);
-    const theirs = trainer.state.log_history.flatMap((entry) => (name in entry ? [[entry.step, entry[name]]] : []));
-    expect(
-      metrics.map(({ step, value }: { step: number; value: number }) => [Number(step), value]),
-      name,
-    ).toEqual(theirs);
+    const ours = trainer.state.log_history.flatMap((entry) => (name in entry ? [[entry.step, entry[name]]] : []));
+    const theirs = metrics.map(({ step, value }: { step: number; value: number }) => [Number(step), value]);
+    // The server keeps the same value of the same step once, where it was logged twice in a millisecond (the epoch, with the loss and at the end).
+    expect(distinct(theirs), name).toEqual(distinct(ours));
   }
   const warnings: string[] = [];
   const off = on('warning', ({ text }) => warnings.push(text));
