@@ -30,7 +30,7 @@ def main(tool):
                 module.log(message["log"], step=message["step"])
                 continue
             elif "finish" in message:
-                module.finish()
+                module.finish(**message["finish"])
             answer(done=True)
         except Exception as error:  # whatever it is, the run is told and goes on
             answer(failed=f"{type(error).__name__}: {error}")

@@ -12,3 +12,10 @@ export function sortedJson(value: unknown): string {
         : v;
   return `${JSON.stringify(sort(value), null, 2)}\n`;
 }
+
+/** JSON as Python's json.dumps writes it: what is no finite number is NaN, Infinity or -Infinity, which Python's json.loads reads. */
+export const pythonJson = (value: unknown): string =>
+  JSON.stringify(value, (_, inner) => (typeof inner === 'number' && !Number.isFinite(inner) ? `\ue000${inner}` : inner)).replaceAll(
+    /"\ue000(NaN|-?Infinity)"/g,
+    '$1',
+  );

@@ -1,4 +1,5 @@
 import { InterruptedError } from '../core/errors';
+import { plainError } from '../engine/backend';
 import type { Precision } from '../engine/precision';
 import type { CausalLM } from '../models/causal_lm';
 import { baseOf, type PeftModel } from '../peft/model';
@@ -6,7 +7,7 @@ import { RunError } from './endings';
 import type { TrainedModel } from './gradients';
 import { evaluateRows, type Metrics } from './objective';
 import type { TrainerParts } from './parts';
-import { figuresOf, predictions } from './predictions';
+import { figuresOf, type PreprocessLogits, predictions } from './predictions';
 
 interface How {
   precision: Precision;
@@ -16,20 +17,40 @@ interface How {
   during?: { step: number; tokens: number };
 }
 
-/** What evaluation rows come to: what the objective says of them, compute_metrics, answers; and how long that took. */
-export async function measured<M extends TrainedModel, E>(
-  parts: TrainerParts<M, E>,
+/** What evaluation rows come to: what the objective says of them, compute_metrics, answers; and how long that took. Where it fails in a run, the run is saved. */
+export async function measured<M extends TrainedModel, E>(parts: TrainerParts<M, E>, rows: E[], how: How): Promise<Metrics> {
+  const step = how.during?.step;
+  try {
+    return await measure(parts, rows, how);
+  } catch (error) {
+    throw failure(error, `The evaluation after step ${step} failed`, step);
+  }
+}
+
+async function measure<M extends TrainedModel, E>(
+  { objective, model, args, compute_metrics, preprocess_logits_for_metrics: preprocess, answers }: TrainerParts<M, E>,
   rows: E[],
   { precision, after, during }: How,
 ): Promise<Metrics> {
-  const { objective, model, args, compute_metrics, preprocess_logits_for_metrics: preprocess, answers } = parts;
   const start = performance.now();
   const { per_device_eval_batch_size: batchSize, label_smoothing_factor: smoothing } = args;
   const options = { batchSize, precision, smoothing, after };
   const metrics = await evaluateRows(objective, model, rows, options);
+  const own = (name: string, error: unknown) => failure(error, `${name} failed in the evaluation after step ${during?.step}`, during?.step);
   if (compute_metrics) {
-    const given = await predictions(objective, model, rows, options, preprocess);
-    Object.assign(metrics, await own(async () => figuresOf(await compute_metrics(given)), during?.step));
+    const less: typeof preprocess = (...given) => {
+      try {
+        return (preprocess as PreprocessLogits)(...given);
+      } catch (error) {
+        throw own('preprocess_logits_for_metrics', error);
+      }
+    };
+    const given = await predictions(objective, model, rows, options, preprocess && less);
+    try {
+      Object.assign(metrics, figuresOf(await compute_metrics(given)));
+    } catch (error) {
+      throw own('compute_metrics', error);
+    }
   }
   if (answers) Object.assign(metrics, await answers.score(baseOf<CausalLM>(model as unknown as PeftModel<CausalLM>), after));
   const seconds = (performance.now() - start) / 1000;
@@ -40,12 +61,8 @@ export async function measured<M extends TrainedModel, E>(
   return metrics;
 }
 
-/** What the user's own function makes of an evaluation; where it fails in a run, that is saved. */
-async function own<T>(f: () => Promise<T>, step: number | undefined): Promise<T> {
-  try {
-    return await f();
-  } catch (error) {
-    if (step === undefined || error instanceof InterruptedError) throw error;
-    throw new RunError(`compute_metrics failed in the evaluation after step ${step}: ${(error as Error).message}`, { cause: error });
-  }
+/** What an evaluation fails with: in a run an error by which what was trained is saved. */
+function failure(error: unknown, what: string, step: number | undefined): unknown {
+  if (step === undefined || error instanceof InterruptedError || error instanceof RunError) return error;
+  return new RunError(`${what}: ${plainError(error as Error).message}`, { cause: error });
 }

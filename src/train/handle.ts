@@ -65,6 +65,16 @@ export class Handle {
     });
   }
 
+  /** An interrupt: the first ends training after its step, a second one at once. Returns what is to be said of it. */
+  interrupt(): string {
+    const isSecond = this.stopWanted;
+    if (isSecond) this.endWanted = true;
+    this.stop();
+    return isSecond
+      ? 'Second interrupt: ending at once, without saving.'
+      : 'Interrupt received: finishing this step, then saving. A second one ends at once.';
+  }
+
   /** Ends training after its step, and a pause at once. */
   stop(): void {
     this.wantStop();

@@ -85,11 +85,13 @@ export async function predictions<E, M extends TrainedModel>(
       return tf.reshape(out, out.shape.slice(1));
     });
     kept += made.size;
-    if (kept > MOST)
-      throw new OptionError(
-        `compute_metrics would keep more than 512 MiB of predictions (a row has [${made.shape}] of them). Give preprocess_logits_for_metrics, which makes less of each row's: (logits) => tf.argMax(logits, -1), say; or evaluate on fewer rows.`,
-      );
     const { shape } = made;
+    if (kept > MOST) {
+      made.dispose();
+      throw new OptionError(
+        `compute_metrics would keep more than 512 MiB of predictions (a row has [${shape}] of them). Give preprocess_logits_for_metrics, which makes less of each row's: (logits) => tf.argMax(logits, -1), say; or evaluate on fewer rows.`,
+      );
+    }
     all.push({ values: nested(Float32Array.from(await take(made)), shape), labels });
     await turn();
     await after?.();

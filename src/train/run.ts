@@ -88,6 +88,17 @@ export function plot(run: Run, name: string, value: number): void {
   if (points.at(-1)?.[0] !== run.step) points.push([run.step, value]);
 }
 
+/** What is logged and is no figure of the model's. */
+const NOT_PLOTTED = /^num_tokens$|_runtime$|_tokens$|_per_second$|^train_loss$|^total_flos$/;
+
+/** Adds what is logged to the run's series, as far as it is a figure of the model's. */
+export function plotLogs(run: Run, logs: Record<string, number>): void {
+  for (const [name, value] of Object.entries(logs)) if (!NOT_PLOTTED.test(name)) plot(run, name, value);
+}
+
+/** Whether it has ended, in whatever way. */
+export const isOver = ({ status }: Run): boolean => status !== 'running' && status !== 'paused';
+
 /** What listeners are told of: the beginning, a step, anything else that changed, the end. */
 export type Moment = 'begin' | 'step' | 'change' | 'end';
 

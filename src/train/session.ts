@@ -7,15 +7,13 @@ import { plainError } from '../engine/backend';
 import { memoryUsage } from '../engine/memory';
 import { globalNorm } from '../engine/ops/adamw';
 import type { Precision } from '../engine/precision';
-import { bestCheckpoint } from './best';
 import type { CallbackContext, CallbackHandler, HookName, TrainerControl } from './callbacks/callback';
-import { changedSettings, loadCheckpoint, saveCheckpoint } from './checkpoint';
+
 import { Course } from './course';
 import { notFinite, RunError, rescue, unfinished, unsaved } from './endings';
 import { GradientCheck, notNumbers } from './gradient_check';
 import { countForFlos, stepGradients, type TrainedModel } from './gradients';
 import type { Handle } from './handle';
-import { withoutToken } from './hub_options';
 import { needsOf, type Plan, planMicroBatches } from './micro_batches';
 import { lengthOf } from './objective';
 import type { Optimizer } from './optimizers';
@@ -25,9 +23,10 @@ import { ON_PLATEAU, Plateau } from './plateau';
 import { answer } from './requests';
 import { during, newRun, note, optionsOf, plot, type Run, tell, warn } from './run';
 import { rateFactor } from './schedules';
-import { figuresOfRun, newState, type Ours, type SavedState, type TrainerState, takeOver } from './state';
+import { resumeFrom, writeCheckpoint } from './session_checkpoint';
+import { figuresOfRun, newState, type TrainerState, type TrainOutput } from './state';
 import { Tally } from './tally';
-import type { Trainer, TrainOutput } from './trainer';
+import type { Trainer } from './trainer';
 
 export interface SessionParts<M extends TrainedModel, E> {
   trainer: Trainer<M, E>;
@@ -45,21 +44,21 @@ export class Session<M extends TrainedModel, E> {
   readonly run: Run;
   readonly state: TrainerState;
   precision: Precision;
-  private readonly course: Course;
+  readonly course: Course;
   /** The schedule's factor on the rate of the step after so many. */
   private readonly factorAt: (step: number) => number;
-  private plan: Plan;
-  private resumedFrom?: string;
+  plan: Plan;
+  resumedFrom?: string;
   private firstStep = 0;
   private lossSum = 0;
-  private readonly tally = new Tally();
+  readonly tally = new Tally();
   private last = { lr: 0, norm: 0 };
-  private readonly plateau?: Plateau;
+  readonly plateau?: Plateau;
   private readonly check = new GradientCheck();
   /** What total_flos counts with. */
   private readonly parameters: number;
 
-  constructor(private readonly its: SessionParts<M, E>) {
+  constructor(readonly its: SessionParts<M, E>) {
     const { args, objective, train, model } = its.parts;
     this.precision = its.precision;
     const tokens = train.map((row) => lengthOf(objective, row));
@@ -78,7 +77,7 @@ export class Session<M extends TrainedModel, E> {
   async train(checkpoint: string | null): Promise<TrainOutput> {
     const { trainer, call, handle } = this.its;
     try {
-      if (checkpoint) await this.resume(checkpoint);
+      if (checkpoint) await resumeFrom(this, checkpoint);
       const before = checkpoint ? originOf(checkpoint).runs : undefined;
       trainer.lineage = [...(before ?? []), [this.run.id, this.run.step]];
       trainer.state = this.state;
@@ -99,7 +98,7 @@ export class Session<M extends TrainedModel, E> {
     return this.course.isOver(this.run.step);
   }
 
-  private get folder(): string {
+  get folder(): string {
     return join(this.its.parts.args.output_dir, `checkpoint-${this.run.step}`);
   }
 
@@ -179,7 +178,7 @@ export class Session<M extends TrainedModel, E> {
   private async act(): Promise<void> {
     const { control, trainer } = this.its;
     if (control.should_log) await this.log();
-    if (control.should_evaluate) await trainer.evaluate();
+    if (control.should_evaluate) await trainer.evaluation();
     if (!control.should_save) return;
     control.should_save = false;
     await this.save().catch((error: Error) => {
@@ -198,7 +197,7 @@ export class Session<M extends TrainedModel, E> {
     await this.its.trainer.log({ loss, grad_norm: norm, learning_rate: lr, ...more, num_tokens: this.state.num_input_tokens_seen });
   }
 
-  /** Told what an evaluation came to. */
+  /** Told what an evaluation came to that was due. */
   measured(metrics: Record<string, number>): void {
     this.plateau?.measured(metrics);
   }
@@ -216,67 +215,10 @@ export class Session<M extends TrainedModel, E> {
   }
 
   async save(): Promise<string> {
-    const folder = await during(this.run, this.its.handle, `saving ${basename(this.folder)}`, () => this.write());
+    const folder = await during(this.run, this.its.handle, `saving ${basename(this.folder)}`, () => writeCheckpoint(this));
     await this.its.call('on_save');
     tell(this.run, this.its.handle, 'change');
     return folder;
-  }
-
-  /** Writes the checkpoint of the step it is at. */
-  private async write(): Promise<string> {
-    const { folder, run } = this;
-    const { trainer, optimizer, parts, control } = this.its;
-    if (control.should_epoch_stop) this.course.leaveOut(this.run.step);
-    if (run.checkpoints.at(-1) === folder && this.resumedFrom === folder) return folder;
-    const about = { runs: trainer.lineage, args: withoutToken(parts.args) };
-    this.state.best_model_checkpoint = bestCheckpoint(this.state, parts.args.output_dir, folder);
-    const memory = 'memory' in parts.model ? parts.model.memory() : [];
-    await saveCheckpoint(folder, [...optimizer.state(), ...memory], this.saved(), about, (to) => trainer.save_model(to));
-    note(run, 'checkpoint', `saved ${basename(folder)}`);
-    run.checkpoints = [...run.checkpoints.filter((path) => path !== folder), folder];
-    return folder;
-  }
-
-  private saved(): SavedState {
-    const { leftOut } = this.course;
-    const { args } = this.its.parts;
-    const tunebook: Ours = {
-      micro_batch_tokens: this.plan.tokens,
-      precision: this.precision,
-      fingerprint: this.course.fingerprint,
-      learning_rate_set: this.run.peakRate === args.learning_rate ? undefined : this.run.peakRate,
-      ...this.tally.saved(),
-      ...(leftOut && { steps_left_out: leftOut }),
-      ...(this.plateau && { plateau: this.plateau.state }),
-      series: this.run.series,
-      samples: this.run.samples,
-    };
-    const control = { args: { ...this.its.control }, attributes: {} };
-    return { ...this.state, stateful_callbacks: { ...this.its.callbacks.states(), TrainerControl: control, tunebook } };
-  }
-
-  /** Goes on from a checkpoint. Nothing is changed where it does not fit. */
-  private async resume(checkpoint: string): Promise<void> {
-    const { run, state, its } = this;
-    const { args, model } = its.parts;
-    const saved = await loadCheckpoint(checkpoint, this.course.fingerprint, model, its.optimizer);
-    const { tunebook: ours, ...callbacks } = saved.stateful_callbacks;
-    takeOver(state, saved);
-    its.callbacks.restore(callbacks as TrainerState['stateful_callbacks']);
-    run.step = state.global_step;
-    run.series = { ...run.series, ...ours.series };
-    run.checkpoints.push(checkpoint);
-    run.samples = ours.samples ?? [];
-    this.resumedFrom = checkpoint;
-    this.course.leftOut = ours.steps_left_out ?? 0;
-    const but = await changedSettings(checkpoint, optionsOf(args, model), [saved.max_steps, state.max_steps]);
-    note(run, 'resumed', `resumed from ${basename(checkpoint)}${but}`);
-    if (but) emit('warning', { text: `Resuming from '${checkpoint}'${but}.` });
-    if (ours.learning_rate_set !== undefined) this.setRate(ours.learning_rate_set);
-    this.tally.restore(ours);
-    if (this.plateau && ours.plateau) this.plateau.state = ours.plateau;
-    this.plan = { ...this.plan, tokens: ours.micro_batch_tokens };
-    if (args.bf16 === null) this.precision = ours.precision ?? this.precision;
   }
 
   private async finish(began: number): Promise<TrainOutput> {
@@ -291,7 +233,7 @@ export class Session<M extends TrainedModel, E> {
     await its.trainer.log(metrics);
     await its.call('on_train_end');
     const by = its.handle.stopWanted || !its.callbacks.stoppedBy ? '' : ` by ${its.callbacks.stoppedBy}`;
-    its.trainer.end(
+    await its.trainer.end(
       stopped ? 'stopped' : 'finished',
       stopped ? `stopped${by} after step ${run.step}; saved ${saved}` : `finished ${run.step} steps`,
     );
@@ -306,7 +248,7 @@ export class Session<M extends TrainedModel, E> {
     const { run } = this;
     const [what, value]: [string, number] = Number.isFinite(loss) ? ['gradient norm', norm] : ['loss', loss];
     note(run, 'nan', `the ${what} of step ${run.step + 1} is not a number`);
-    const saved = run.step > 0 ? await this.write().catch(() => run.checkpoints.at(-1) ?? null) : null;
+    const saved = run.step > 0 ? await writeCheckpoint(this).catch(() => run.checkpoints.at(-1) ?? null) : null;
     return notFinite(run.step + 1, [what, value], { saved, rate: run.peakRate, where });
   }
 
@@ -314,7 +256,7 @@ export class Session<M extends TrainedModel, E> {
   private async rescued(error: RunError): Promise<RunError> {
     const { run, folder } = this;
     const isSaved = run.checkpoints.at(-1) === folder;
-    error.message += rescue(run.step ? (isSaved ? folder : await this.write().catch((why: Error) => why)) : null);
+    error.message += rescue(run.step ? (isSaved ? folder : await writeCheckpoint(this).catch((why: Error) => why)) : null);
     return error;
   }
 }

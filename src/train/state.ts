@@ -79,6 +79,16 @@ export function lengthOfRun(args: TrainingOptions, rows: number): Length {
   return { rowsPerStep, rowsPerEpoch, stepsPerEpoch, total, warmup };
 }
 
+/** What `train` resolves with. */
+export interface TrainOutput {
+  global_step: number;
+  training_loss: number;
+  /** True when the run was interrupted: everything is saved, and `train({ resume_from_checkpoint: true })` goes on. */
+  stopped: boolean;
+  checkpoint: string | null;
+  metrics: Record<string, number>;
+}
+
 /** Takes over where a saved run was. */
 export function takeOver(state: TrainerState, saved: SavedState): void {
   const { global_step, epoch, num_input_tokens_seen, total_flos, log_history, best_metric, best_global_step, best_model_checkpoint } =

@@ -32,22 +32,10 @@ import { findCheckpoint, type Lineage, tidy } from './output_dir';
 import type { TrainerParts } from './parts';
 import { choosePrecision } from './precision';
 import { publish, writeCard } from './publish';
-import { during, plot, type Run, tell } from './run';
+import { during, isOver, plotLogs, type Run, tell } from './run';
 import { samplesOf } from './samples';
 import { Session } from './session';
-import { lengthOfRun, newState, type TrainerState } from './state';
-
-export interface TrainOutput {
-  global_step: number;
-  training_loss: number;
-  /** True when the run was interrupted: everything is saved, and `train({ resume_from_checkpoint: true })` goes on. */
-  stopped: boolean;
-  checkpoint: string | null;
-  metrics: Record<string, number>;
-}
-
-/** What is logged and is no figure of the model's. */
-const NOT_PLOTTED = /^num_tokens$|_runtime$|_tokens$|_per_second$|^train_loss$|^total_flos$/;
+import { lengthOfRun, newState, type TrainerState, type TrainOutput } from './state';
 
 /**
  * Trains a model on rows by an objective: batches in a seeded order, gradients summed over micro-batches and normalised by what the
@@ -202,7 +190,7 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
       throw new OptionError('This trainer has nothing to train any more: its adapter was taken off the model. Make a new trainer.');
     const optimizer = new Optimizer(OPTIMIZERS[args.optim], () => model.namedParameters(), args, groupsOf(args, model));
     handle.begin();
-    const onInterrupt = () => this.interrupted();
+    const onInterrupt = () => emit('progress', { id: 'interrupt', text: handle.interrupt(), done: true });
     process.on('SIGINT', onInterrupt);
     this.optimizer = optimizer;
     try {
@@ -223,7 +211,7 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
       return await this.session.train(checkpoint);
     } catch (error) {
       const status = error instanceof InterruptedError ? 'stopped' : 'failed';
-      if (this.run?.status === 'running') this.end(status, (error as Error).message);
+      if (this.run && !isOver(this.run)) await this.end(status, (error as Error).message);
       throw error;
     } finally {
       process.off('SIGINT', onInterrupt);
@@ -234,24 +222,26 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
     }
   }
 
-  private interrupted(): void {
-    const text = this.handle.stopWanted
-      ? 'Second interrupt: ending at once, without saving.'
-      : 'Interrupt received: finishing this step, then saving. A second one ends at once.';
-    if (this.handle.stopWanted) this.handle.endWanted = true;
-    this.handle.stop();
-    emit('progress', { id: 'interrupt', text, done: true });
+  /**
+   * What the objective says of the evaluation rows: their loss, perplexity, ... In a run it is logged and plotted; the best metric, early
+   * stopping and the schedule count only the evaluations that the run makes by its own options.
+   */
+  async evaluate(): Promise<Metrics> {
+    const { should_log, should_evaluate } = this.control;
+    const metrics = await this.evaluation({ beside: true });
+    Object.assign(this.control, { should_log, should_evaluate }); // what was due before still is
+    return metrics;
   }
 
-  /** What the objective says of the evaluation rows: their loss, perplexity, ... */
-  async evaluate(): Promise<Metrics> {
+  /** An evaluation that is due, or one asked for beside those. */
+  async evaluation({ beside = false } = {}): Promise<Metrics> {
     const { eval: rows } = this.parts;
     if (!rows?.length) throw new (this.session ? RunError : OptionError)(NOTHING_TO_EVALUATE);
     const metrics = await this.showing(`evaluating on ${rows.length} rows`, () => this.measure(rows));
     if (this.session)
       await this.log(Object.fromEntries(Object.entries(metrics).filter(([name]) => name.startsWith('eval_') && name !== 'eval_tokens')));
-    await this.call('on_evaluate', { metrics });
-    this.session?.measured(metrics);
+    await this.call('on_evaluate', { metrics, beside });
+    if (!beside) this.session?.measured(metrics);
     if (this.session && this.run) tell(this.run, this.handle, 'change');
     return shownAs(metrics, () => figuresHtml(metrics));
   }
@@ -272,8 +262,7 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
   async log(logs: Record<string, number>): Promise<void> {
     const entry = { ...logs, epoch: this.state.epoch };
     this.state.log_history.push({ ...entry, step: this.state.global_step });
-    if (this.session && this.run)
-      for (const [name, value] of Object.entries(logs)) if (!NOT_PLOTTED.test(name)) plot(this.run, name, value);
+    if (this.session && this.run) plotLogs(this.run, logs);
     await this.call('on_log', { logs: entry });
   }
 
@@ -294,10 +283,11 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
     return publish(this, options);
   }
 
-  /** The run is over: views are told how it ended. */
-  end(status: Run['status'], text: string): void {
+  /** The run is over: callbacks and views are told how it ended. */
+  async end(status: Run['status'], text: string): Promise<void> {
     const run = this.run as Run;
     run.status = status;
+    await this.callback_handler.over(run, text);
     if (status === 'stopped' || status === 'failed') run.events.push({ step: run.step, kind: status, text });
     tell(run, this.handle, 'end');
   }

@@ -23,8 +23,8 @@ import { withoutToken } from '../train/hub_options';
 import * as kinds from '../train/objectives/kinds';
 import { SFT_OTHERS } from '../train/other_options';
 import type { ComputeMetrics, PreprocessLogits } from '../train/predictions';
-import { lengthOfRun, newState } from '../train/state';
-import { Trainer, type TrainOutput } from '../train/trainer';
+import { lengthOfRun, newState, type TrainOutput } from '../train/state';
+import { Trainer } from '../train/trainer';
 import {
   arranged,
   auditRows,

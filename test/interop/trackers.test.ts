@@ -141,31 +141,40 @@ print(json.dumps({"logs": logs, "config": SQLiteStorage.get_run_config("our-proj
   expect(config).toMatchObject({ logging_steps: 2, r: 2 });
 });
 
+/** Reads an offline run's records, as Python. */
+const RECORDS = `
+import glob, json, struct
+from wandb.proto import wandb_internal_pb2 as pb
+def records(folder):
+    data = open(glob.glob(${JSON.stringify(join(wandb, 'wandb'))} + "/" + folder + "/*.wandb")[0], "rb").read()
+    # LevelDB's log: blocks of 32 KiB, records with a checksum, a length and a type (whole, first, middle, last); the first block begins with a header of 7 bytes.
+    at, part = 7, b""
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        part = (b"" if kind in (1, 2) else part) + data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            record = pb.Record()
+            record.ParseFromString(part)
+            yield record
+`;
+
 it('wandb writes an offline run, whose records its own package reads', async () => {
   const trainer = await trained('wandb');
   const [folder] = readdirSync(join(wandb, 'wandb')).filter((name) => name.startsWith('offline-run-'));
   const { history, config } = await python<{ history: Record<string, number>[]; config: Record<string, unknown> }>(
     `
-import glob, json, struct
-from wandb.proto import wandb_internal_pb2 as pb
-data = open(glob.glob(${JSON.stringify(join(wandb, 'wandb', folder))} + "/*.wandb")[0], "rb").read()
-# LevelDB's log: blocks of 32 KiB, records with a checksum, a length and a type (whole, first, middle, last); the first block begins with a header of 7 bytes.
-at, part, history, config = 7, b"", [], {}
-while at + 7 <= len(data):
-    left = 32768 - at % 32768
-    if left < 7:
-        at += left
-        continue
-    _, length, kind = struct.unpack("<IHB", data[at : at + 7])
-    part = (b"" if kind in (1, 2) else part) + data[at + 7 : at + 7 + length]
-    at += 7 + length
-    if kind in (1, 4):
-        record = pb.Record()
-        record.ParseFromString(part)
-        if record.WhichOneof("record_type") == "history":
-            history.append({(item.key or "/".join(item.nested_key)): json.loads(item.value_json) for item in record.history.item})
-        for update in [*record.config.update, *record.run.config.update]:
-            config[update.key or "/".join(update.nested_key)] = json.loads(update.value_json)
+${RECORDS}
+history, config = [], {}
+for record in records(${JSON.stringify(folder)}):
+    if record.WhichOneof("record_type") == "history":
+        history.append({(item.key or "/".join(item.nested_key)): json.loads(item.value_json) for item in record.history.item})
+    for update in [*record.config.update, *record.run.config.update]:
+        config[update.key or "/".join(update.nested_key)] = json.loads(update.value_json)
 print(json.dumps({"history": history, "config": config}))`,
     {},
   );
@@ -174,6 +183,46 @@ print(json.dumps({"history": history, "config": config}))`,
     for (const [name, value] of Object.entries(figures)) expect(there[name], name).toBe(value);
   }
   expect(config).toMatchObject({ logging_steps: 2, r: 2 });
+});
+
+it("a trainer's second run is told to a process of its own, whose log the end of the first one's leaves alone; a failure is told", async () => {
+  const warnings: string[] = [];
+  const off = on('warning', ({ text }) => warnings.push(text));
+  const known = existsSync(join(wandb, 'wandb')) ? readdirSync(join(wandb, 'wandb')) : [];
+  let fails = false;
+  const trainer = await make(
+    [
+      {
+        on_step_end: async (_: unknown, { global_step }: { global_step: number }, __: unknown, { trainer: its }: { trainer: Trainer }) => {
+          if (global_step === 1) await its.log({ odd: Number.NaN });
+          if (fails && global_step === 3) throw new Error('no more');
+        },
+      },
+    ],
+    { ...RUN, report_to: 'wandb', run_name: 'twice' },
+  );
+  await trainer.train();
+  fails = true;
+  await expect(trainer.train()).rejects.toThrow('no more');
+  off();
+  expect(warnings.filter((text) => text.includes('wandb'))).toEqual([]);
+  const folders = readdirSync(join(wandb, 'wandb')).filter((name) => name.startsWith('offline-run-') && !known.includes(name));
+  expect(folders).toHaveLength(2);
+  const ends = await python<{ steps: number[]; odd: string[]; exit: number }[]>(
+    `${RECORDS}
+ends = []
+for folder in ${JSON.stringify(folders.sort())}:
+    found = list(records(folder))
+    rows = [{(item.key or "/".join(item.nested_key)): item.value_json for item in record.history.item} for record in found if record.WhichOneof("record_type") == "history"]
+    codes = [record.exit.exit_code for record in found if record.WhichOneof("record_type") == "exit"]
+    ends.append({"steps": [int(row["train/global_step"]) for row in rows if "train/loss" in row], "odd": [row["train/odd"] for row in rows if "train/odd" in row], "exit": codes[-1]})
+print(json.dumps(ends))`,
+    {},
+  );
+  expect(ends).toEqual([
+    { steps: [2, 4], odd: [expect.stringContaining('NaN')], exit: 0 },
+    { steps: [2], odd: [expect.stringContaining('NaN')], exit: 1 },
+  ]);
 });
 
 it('a package that is not there is refused before the first step, with what to do', async () => {
@@ -225,6 +274,27 @@ it('an MLflow server has the run: settings, tags and every figure; one that goes
   }
   const warnings: string[] = [];
   const off = on('warning', ({ text }) => warnings.push(text));
+  // What is no number is kept as such; what the server refuses costs nothing else; a run that fails is not left running.
+  const odd = { not: Number.NaN, up: Number.POSITIVE_INFINITY, ['long'.repeat(100)]: 1, fine: 2 };
+  const failing = await make(
+    [
+      {
+        on_step_end: async (_: unknown, { global_step }: { global_step: number }, __: unknown, { trainer: its }: { trainer: Trainer }) => {
+          if (global_step === 1) await its.log(odd);
+          if (global_step === 3) throw new Error('no more');
+        },
+      },
+    ],
+    { ...RUN, report_to: 'mlflow' },
+  );
+  await expect(failing.train()).rejects.toThrow('no more');
+  expect(warnings.filter((text) => text.includes("MLflow's server did not take figures: HTTP 400"))).toHaveLength(1);
+  const { runs: both } = await ask('runs/search', { experiment_ids: [experiment.experiment_id] });
+  const failed = both.find(({ info: its }: typeof info) => its.run_id !== info.run_id);
+  expect(failed.info).toMatchObject({ status: 'FAILED', end_time: expect.anything() });
+  const kept = Object.fromEntries(failed.data.metrics.map(({ key, value }: { key: string; value: unknown }) => [key, value]));
+  expect(kept).toMatchObject({ fine: 2, not: 'NaN', up: expect.toSatisfy((value) => Number(value) > 1e308), loss: expect.any(Number) });
+  warnings.length = 0;
   const leaving = await make(
     [
       {

@@ -1,8 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import * as tf from '../../src/engine/tf';
-import { SFTConfig, TrainerCallback } from '../../src/index';
+import { EarlyStoppingCallback, SFTConfig, TrainerCallback } from '../../src/index';
 import type { CallbackContext } from '../../src/train/callbacks/callback';
+import type { Handle } from '../../src/train/handle';
 import { evaluated, make } from './small_runs';
 
 /** Forgets all from the fifth step on. */
@@ -77,4 +78,33 @@ it('the best checkpoint is kept and gone back to in the end, as in transformers'
   await best.train();
   expect(best.run?.checkpoints.map((path) => path.replace(/^.*-/, ''))).toEqual(['2', '4']);
   expect((await best.evaluate()).eval_loss).toBe(best.state.best_metric);
+});
+
+it('evaluations that are asked for beside those that are due change nothing of the run, and leave what is due', async () => {
+  const args = {
+    ...{ eval_strategy: 'steps', eval_steps: 2, save_strategy: 'best', metric_for_best_model: 'loss', max_steps: 8, logging_steps: 1 },
+    ...{ lr_scheduler_type: 'reduce_lr_on_plateau', lr_scheduler_kwargs: { patience: 0, factor: 0.5, threshold: 0.5 } },
+  };
+  const ran = async (callbacks: object[], more: object = {}) => {
+    const trainer = await make([new EarlyStoppingCallback({ early_stopping_patience: 3 }), ...callbacks], { ...args, ...more });
+    await trainer.train();
+    const { best_global_step, best_metric, log_history, global_step } = trainer.state;
+    const steps = (name: string) => log_history.flatMap((entry) => (name in entry ? [[entry.step, entry[name]]] : []));
+    const due = steps('eval_loss').filter(([step]) => step > 0 && step % 2 === 0);
+    const evaluations = new Map(due as [number, number][]);
+    const rates = steps('learning_rate');
+    return { all: steps('eval_loss').length, best_global_step, best_metric, global_step, evaluations, rates, losses: steps('loss') };
+  };
+  const { all: few, ...plain } = await ran([]);
+  expect(new Set(plain.rates.map(([, rate]) => rate)).size, 'the rate is lowered').toBeGreaterThan(2);
+  // On start, at each step by a callback of the user's, and by the button.
+  const asks = {
+    on_step_end: async (_: unknown, __: unknown, ___: unknown, { trainer }: CallbackContext) => {
+      await trainer.evaluate();
+      void (trainer as unknown as { handle: Handle }).handle.ask('evaluate');
+    },
+  };
+  const { all: many, ...besides } = await ran([asks], { eval_on_start: true });
+  expect(many).toBe(few + 1 + 8 + 8);
+  expect(besides).toEqual(plain);
 });

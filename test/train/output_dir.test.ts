@@ -5,7 +5,7 @@ import { beforeAll, expect, it, vi } from 'vitest';
 import { Dataset, LoraConfig, on, SFTConfig, SFTTrainer } from '../../src/index';
 import { AutoModelForCausalLM } from '../../src/models/auto';
 import { checkpointsIn, checkpointsOf, tidy } from '../../src/train/output_dir';
-import type { TrainOutput } from '../../src/train/trainer';
+import type { TrainOutput } from '../../src/train/state';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 
 const tokenizer = tinyTokenizer();

@@ -22,8 +22,9 @@ export const isBetter = ({ greater_is_better: greater, metric_for_best_model: na
 
 /** Notes the best value of `metric_for_best_model`, and its step, in the run's state; saves there, and goes back there in the end, where the options say so. */
 export class BestMetricCallback extends TrainerCallback {
-  override on_evaluate(args: TrainingOptions, state: TrainerState, control: TrainerControl, { metrics, run }: CallbackContext): void {
-    if (!run) return;
+  override on_evaluate(args: TrainingOptions, state: TrainerState, control: TrainerControl, context: CallbackContext): void {
+    const { metrics, run, beside } = context;
+    if (!run || beside) return;
     const value = bestMetricOf(args, metrics);
     if (value === undefined || !(state.best_metric === null || isBetter(args, value, state.best_metric))) return;
     state.best_metric = value;

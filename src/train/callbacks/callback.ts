@@ -6,7 +6,7 @@ import type { TrainingOptions } from '../config';
 import { RunError } from '../endings';
 import type { TrainedModel } from '../gradients';
 import type { Optimizer } from '../optimizers';
-import type { Run } from '../run';
+import { type Run, warn } from '../run';
 import type { TrainerState } from '../state';
 import type { Trainer } from '../trainer';
 
@@ -37,6 +37,8 @@ export interface CallbackContext {
   metrics: Record<string, number>;
   /** on_log: what is logged. */
   logs: Record<string, number>;
+  /** on_evaluate: it was asked for beside those that are due, by a button or a call of evaluate; what training depends on does not count it. */
+  beside?: boolean;
 }
 
 type Given = [args: TrainingOptions, state: TrainerState, control: TrainerControl, context: CallbackContext];
@@ -104,6 +106,11 @@ export interface TrainerCallback {
   on_save?(...given: Given): Returned;
   /** `logs` in the context: what is logged. */
   on_log?(...given: Given): Returned;
+  /**
+   * The run is over, whatever ended it: `run.status` is finished, stopped or failed, `text` says why. on_train_end comes only where a run came
+   * to its end by itself or was stopped. What fails in it is a warning.
+   */
+  run_over?(run: Run, text: string): void | Promise<void>;
   /** What it has to remember when a run is resumed; `attributes` are set again then. */
   state?(): CallbackState;
 }
@@ -192,6 +199,16 @@ export class CallbackHandler {
       }
       if (!before && control.should_training_stop) this.stoppedBy = nameOf(callback);
     }
+  }
+
+  /** Tells callbacks that the run is over; none of them keeps another from it. */
+  async over(run: Run, text: string): Promise<void> {
+    for (const callback of this.callbacks)
+      try {
+        await callback.run_over?.(run, text);
+      } catch (error) {
+        warn(run, `The callback ${nameOf(callback)} failed in run_over: ${(error as Error).message}`);
+      }
   }
 
   /** What callbacks remember, by class, as transformers lays it out. */

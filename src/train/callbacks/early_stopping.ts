@@ -42,6 +42,7 @@ export class EarlyStoppingCallback extends TrainerCallback {
     control: TrainerControl,
     context: CallbackContext,
   ): void {
+    if (context.beside) return;
     const value = bestMetricOf(args, context.metrics) as number;
     const { early_stopping_patience: patience, early_stopping_threshold: threshold } = this.options;
     const improved = best === null || (isBetter(args, value, best) && Math.abs(value - best) > threshold);

@@ -46,6 +46,11 @@ export class GradualUnfreezingCallback extends TrainerCallback {
 
   /** What was trained when it began may be trained again. */
   override on_train_end(): void {
+    this.run_over();
+  }
+
+  /** The same where the run failed. */
+  override run_over(): void {
     for (const parameter of this.trained.values()) parameter.requires_grad = true;
   }
 

@@ -31,12 +31,12 @@ export class JsonLinesCallback extends TrainerCallback {
     this.add(args, { step: global_step, ...logs, ...('loss' in logs && { tokens_per_second: speed, resident_bytes: memory }) });
   }
 
-  override on_train_end(args: TrainingOptions, { global_step, max_steps }: TrainerState): void {
-    this.add(args, { step: global_step, ended: global_step < max_steps ? 'stopped' : 'finished' });
+  override run_over({ step, status: ended, folder }: Run, text: string): void {
+    this.add({ output_dir: folder }, { step, ended, ...(ended === 'failed' && { error: text }) });
     this.run = undefined;
   }
 
-  private add({ output_dir }: TrainingOptions, line: object): void {
+  private add({ output_dir }: Pick<TrainingOptions, 'output_dir'>, line: object): void {
     if (!this.run || this.failed) return;
     try {
       mkdirSync(output_dir, { recursive: true });

@@ -12,7 +12,8 @@ const PATIENCE = 10_000;
 
 interface Metric {
   key: string;
-  value: number;
+  /** What is no finite number stands as the text that MLflow reads: 'NaN', 'Infinity', '-Infinity'. */
+  value: number | string;
   timestamp: number;
   step: number;
 }
@@ -48,9 +49,13 @@ async function call(method: 'GET' | 'POST', path: string, data: object): Promise
     signal: AbortSignal.timeout(PATIENCE),
   });
   const text = await response.text();
-  if (!response.ok) throw Object.assign(new Error(`HTTP ${response.status}: ${text.slice(0, 300)}`), { said: text });
+  if (!response.ok)
+    throw Object.assign(new Error(`HTTP ${response.status}: ${text.slice(0, 300)}`), { said: text, status: response.status });
   return JSON.parse(text || '{}');
 }
+
+/** Whether a server will never take this, however often it is sent; what credentials, addresses and haste are to blame for may be mended. */
+const isRefused = ({ status = 0 }: { status?: number }) => status >= 400 && status < 500 && ![401, 403, 404, 408, 429].includes(status);
 
 async function experimentId(): Promise<string> {
   const name = process.env.MLFLOW_EXPERIMENT_NAME;
@@ -66,7 +71,8 @@ async function experimentId(): Promise<string> {
 /**
  * A run on an MLflow server, by its REST interface: settings as parameters, what is logged as metrics under transformers' names. MLFLOW_TRACKING_URI,
  * MLFLOW_EXPERIMENT_NAME, MLFLOW_RUN_ID, MLFLOW_TAGS and the credentials are as MLflow's client takes them. Figures are sent while training goes on;
- * those that a server did not take are sent again with the next.
+ * those that did not
+ * reach the server are sent again with the next.
  */
 export class MlflowCallback extends TrainerCallback {
   private id?: string;
@@ -106,17 +112,23 @@ export class MlflowCallback extends TrainerCallback {
   override on_log(_: TrainingOptions, { global_step: step }: TrainerState, __: TrainerControl, { logs }: CallbackContext): void {
     if (!this.id) return;
     for (const [name, value] of Object.entries(logs))
-      if (name !== 'step') this.waiting.push({ key: name.replaceAll(/[^0-9A-Za-z_\-. :/]/g, '_'), value, timestamp: Date.now(), step });
+      if (name !== 'step')
+        this.waiting.push({
+          key: name.replaceAll(/[^0-9A-Za-z_\-. :/]/g, '_'),
+          value: Number.isFinite(value) ? value : String(value),
+          timestamp: Date.now(),
+          step,
+        });
     this.sending ??= this.send().finally(() => {
       this.sending = undefined;
     });
   }
 
-  override async on_train_end(_: TrainingOptions, { global_step, max_steps }: TrainerState): Promise<void> {
+  override async run_over(run: Run): Promise<void> {
     if (!this.id) return;
     await this.sending;
     await this.send();
-    const status = global_step < max_steps ? 'KILLED' : 'FINISHED';
+    const status = { finished: 'FINISHED', stopped: 'KILLED' }[run.status as string] ?? 'FAILED';
     await call('POST', 'runs/update', { run_id: this.id, status, end_time: Date.now() }).catch((error: Error) => this.say(error));
     this.id = undefined;
   }
@@ -125,12 +137,24 @@ export class MlflowCallback extends TrainerCallback {
     while (this.waiting.length) {
       const metrics = this.waiting.slice(0, MOST.metrics);
       try {
-        await call('POST', 'runs/log-batch', { run_id: this.id, metrics });
+        await this.put(metrics);
       } catch (error) {
         this.say(error as Error);
         return;
       }
       this.waiting.splice(0, metrics.length);
+    }
+  }
+
+  /** Sends figures. Of those that the server refuses it takes what it can: in halves, down to the one that is dropped. */
+  private async put(metrics: Metric[]): Promise<void> {
+    try {
+      await call('POST', 'runs/log-batch', { run_id: this.id, metrics });
+    } catch (error) {
+      if (!isRefused(error as { status?: number })) throw error;
+      this.say(error as Error);
+      const half = Math.ceil(metrics.length / 2);
+      if (metrics.length > 1) for (const part of [metrics.slice(0, half), metrics.slice(half)]) await this.put(part);
     }
   }
 

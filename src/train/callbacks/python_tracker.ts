@@ -2,6 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { OptionError } from '../../core/errors';
+import { pythonJson } from '../../core/json';
 import type { TrainingOptions } from '../config';
 import { optionsOf, type Run, warn } from '../run';
 import type { TrainerState } from '../state';
@@ -39,6 +40,10 @@ export abstract class PythonTracker extends TrainerCallback {
   protected abstract readonly tool: string;
   /** What its init is given. */
   protected abstract init(args: TrainingOptions, run: Run): Record<string, unknown>;
+  /** What its finish is given. */
+  protected finish(_: Run): Record<string, unknown> {
+    return {};
+  }
   protected environment(): Record<string, string> {
     return {};
   }
@@ -57,11 +62,11 @@ export abstract class PythonTracker extends TrainerCallback {
       detached: true,
     });
     this.child = child;
-    child.on('error', (error) => this.end(error.message));
-    child.on('exit', (code, signal) => this.end(`it ended with ${signal ?? `exit code ${code}`}`));
+    child.on('error', (error) => this.end(child, error.message));
+    child.on('exit', (code, signal) => this.end(child, `it ended with ${signal ?? `exit code ${code}`}`));
     child.stdin.on('error', () => {}); // its end is told by 'exit'
     child.stderr.on('data', (text) => {
-      this.errors = (this.errors + text).slice(-1000);
+      if (this.child === child) this.errors = (this.errors + text).slice(-1000);
     });
     this.answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     const config = JSON.parse(JSON.stringify(optionsOf(args, model)));
@@ -81,20 +86,20 @@ export abstract class PythonTracker extends TrainerCallback {
     this.tell({ log: { ...trackedNames(logs), 'train/global_step': step }, step });
   }
 
-  override async on_train_end(): Promise<void> {
+  override async run_over(run: Run): Promise<void> {
     const { child } = this;
     if (!child) return;
-    this.tell({ finish: true });
+    this.tell({ finish: this.finish(run) });
     const late = setTimeout(() => child.kill('SIGKILL'), PATIENCE);
     const { failed } = await this.answer();
     clearTimeout(late);
-    if (failed) this.end(failed);
+    if (failed) this.end(child, failed);
     this.child = undefined;
     child.stdin?.end();
   }
 
   private tell(message: object): void {
-    if (this.child) this.child.stdin?.write(`${JSON.stringify(message)}\n`);
+    if (this.child) this.child.stdin?.write(`${pythonJson(message)}\n`);
   }
 
   private async answer(): Promise<Answer> {
@@ -102,9 +107,9 @@ export abstract class PythonTracker extends TrainerCallback {
     return done ? { failed: `it ended. ${this.errors.trim().split('\n').slice(-3).join(' ')}` } : JSON.parse(value);
   }
 
-  /** It is gone before its time: training goes on. */
-  private end(why: string): void {
-    if (!this.child || !this.run) return;
+  /** It is gone before its time: training goes on. Of an earlier run's child it is no news. */
+  private end(child: ChildProcess, why: string): void {
+    if (this.child !== child || !this.run) return;
     this.child = undefined;
     if (this.run.step)
       warn(this.run, `${this.tool} keeps no log of this run any more (${why}). The figures are in log.jsonl too; training goes on.`);

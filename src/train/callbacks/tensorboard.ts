@@ -25,7 +25,7 @@ const SAMPLE = 1 << 15;
 
 /**
  * A TensorBoard log in logging_dir, where TENSORBOARD_LOGGING_DIR says, or under output_dir/runs, with transformers' tags: what is logged, and
- * settings as texts. Besides, histograms of what is trained, when the run begins, at checkpoints and at the end.
+ * settings as texts. Besides, histograms of what is trained, at checkpoints and at the end.
  */
 export class TensorBoardCallback extends TrainerCallback {
   private file?: EventFile;
@@ -34,7 +34,6 @@ export class TensorBoardCallback extends TrainerCallback {
 
   override on_train_begin(args: TrainingOptions, { global_step: step }: TrainerState, _: TrainerControl, { model }: CallbackContext): void {
     const { output_dir, logging_dir } = args;
-    this.file?.close(); // of a run that failed
     this.file = new EventFile(logging_dir ?? process.env.TENSORBOARD_LOGGING_DIR ?? join(output_dir, 'runs', runFolder()));
     Object.assign(this, { began: performance.now(), spent: 0 });
     this.file.text(step, 'args', JSON.stringify(withoutToken(args), null, 2));
@@ -49,13 +48,11 @@ export class TensorBoardCallback extends TrainerCallback {
     return this.histograms(global_step, model);
   }
 
-  override async on_train_end(
-    _: TrainingOptions,
-    { global_step }: TrainerState,
-    __: TrainerControl,
-    { model }: CallbackContext,
-  ): Promise<void> {
-    await this.histograms(global_step, model);
+  override on_train_end(_: TrainingOptions, { global_step }: TrainerState, __: TrainerControl, { model }: CallbackContext): Promise<void> {
+    return this.histograms(global_step, model);
+  }
+
+  override run_over(): void {
     this.file?.close();
     this.file = undefined;
   }

@@ -12,6 +12,10 @@ export class WandbCallback extends PythonTracker {
     return { WANDB_MODE: process.env.WANDB_MODE ?? 'offline', WANDB_SILENT: 'true' };
   }
 
+  protected override finish({ status }: Run): Record<string, unknown> {
+    return { exit_code: status === 'failed' ? 1 : 0 };
+  }
+
   protected override init({ run_name, project }: TrainingOptions, { name }: Run): Record<string, unknown> {
     return { project: process.env.WANDB_PROJECT ?? project, name: process.env.WANDB_NAME ?? run_name ?? name };
   }
