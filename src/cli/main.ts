@@ -1,10 +1,8 @@
 import { Command, CommanderError } from 'commander';
 import { InterruptedError, TunebookError } from '../core/errors';
 import { COMMANDS } from './commands';
+import { EXIT } from './exit';
 import { plainNames } from './options';
-
-/** What the shell is told: the command could not be read, was interrupted, or failed. */
-export const EXIT = { usage: 2, interrupted: 130, failed: 1 } as const;
 
 /** Errors that a sentence says. */
 const isTold = (error: unknown): error is Error => error instanceof TunebookError || (error as Error)?.constructor?.name === 'SetupError';

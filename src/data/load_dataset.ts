@@ -40,6 +40,9 @@ export type LoadDatasetOptions = Partial<Choice & RowOptions & HubOptions>;
 
 const DEFAULTS: Choice & RowOptions & HubOptions = { name: null, data_dir: null, data_files: null, ...ROW_DEFAULTS, ...HUB_DEFAULTS };
 
+/** Those that say, beside the choice of files, which rows there are. */
+const READING = ['field', 'delimiter', 'revision', 'subfolder'] as const;
+
 /** Data sets that come with the library, at the same place seen from src/data and from lib/data. */
 const own = join(__dirname, '..', '..', 'notebooks', 'data');
 
@@ -184,12 +187,16 @@ export async function load_dataset(
 ): Promise<DatasetDict | Dataset | IterableDatasetDict | IterableDataset> {
   const options = readOptions('load_dataset', given, DEFAULTS);
   const found = await findFiles(nameOrPath, options);
+  const { name, data_dir, data_files } = options;
+  const reading = Object.fromEntries(READING.flatMap((key) => (options[key] === DEFAULTS[key] ? [] : [[key, options[key]]])));
+  const from = <D extends object>(rows: D, part: string) =>
+    came(rows, { dataset: nameOrPath, split: part, choice: { name, data_dir, data_files }, reading });
   if (streaming) {
     const splits = streamSplits(found, options);
-    return split === undefined || split === null ? splits : streamedSplit(nameOrPath, splits, split);
+    for (const [part, rows] of Object.entries(splits)) from(rows, part);
+    return split === undefined || split === null ? splits : from(streamedSplit(nameOrPath, splits, split), split);
   }
   const splits = await readSplits(found, options);
-  const from = (rows: Dataset, part: string) => came(rows, { dataset: nameOrPath, name: options.name, split: part });
   for (const [part, rows] of Object.entries(splits)) from(rows, part);
   return split === undefined || split === null ? splitsShown(splits) : from(takeSplit(nameOrPath, splits, split), split);
 }

@@ -1,18 +1,20 @@
-import type { Dataset } from './dataset';
+import type { Choice } from './data_files';
 
 /** Where rows came from, as load_dataset was asked for them. */
 export interface Origin {
   /** A name or path. */
   dataset: string;
-  /** The configuration, where one was named. */
-  name: string | null;
   split: string;
+  /** The configuration and files, where some were named. */
+  choice: Choice;
+  /** What else was said of how they are read: a delimiter, a revision. */
+  reading: Record<string, unknown>;
 }
 
 const origins = new WeakMap<object, Origin>();
 
-/** Remembers where rows came from; what is made of them by map or filter came from nowhere. */
-export function came<D extends Dataset>(rows: D, origin: Origin): D {
+/** Remembers where rows, or a stream of them, came from; what is made of them by map or filter came from nowhere. */
+export function came<D extends object>(rows: D, origin: Origin): D {
   origins.set(rows, origin);
   return rows;
 }

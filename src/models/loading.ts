@@ -21,6 +21,7 @@ import {
 import { BitsAndBytesConfig, bf16, f32 } from '../quantize';
 import type { Architecture, GgufReader, Report } from './architecture';
 import * as architectures from './architectures';
+import { askedFor } from './asked';
 import type { ModelConfig } from './config';
 import { checkMetadata, ggufGenerationConfig } from './gguf_metadata';
 import type { Head } from './head';
@@ -132,7 +133,8 @@ export async function loadModel<M extends PretrainedModel>(
       done: true,
       text: `Loaded ${name}: ${model.numParameters().toLocaleString('en-US')} parameters in ${mebibytes(model.weightBytes())} (the file's tensors: ${mebibytes(source.bytes)})`,
     });
-  return model;
+  const { revision, subfolder, gguf_file } = find;
+  return askedFor(model, { dtype, revision, subfolder, gguf_file });
 }
 
 /** The decoder, and the head beside it. */

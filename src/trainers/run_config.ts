@@ -34,7 +34,48 @@ export function splitConfig(owner: string, config: Config, known: readonly strin
   if (!run.dataset_name && !run.datasets.length)
     throw new OptionError(`${owner} needs dataset_name (a name, a file or a folder), or a list of datasets.`);
   if (run.load_in_4bit && run.load_in_8bit) throw new OptionError(`${owner}: of load_in_4bit and load_in_8bit one can be true.`);
+  refuseIdle(owner, run);
   return { run, training };
+}
+
+const ADAPTER = [
+  ...(['lora_r', 'lora_alpha', 'lora_dropout', 'lora_target_modules', 'lora_modules_to_save', 'use_rslora', 'use_dora'] as const),
+];
+/** Options that say nothing beside, or without, others. */
+const IDLE: { names: readonly (keyof RunOptions)[]; when(run: RunOptions): boolean; why: string }[] = [
+  {
+    names: ['dataset_name', 'dataset_config', 'dataset_train_split', 'dataset_test_split'],
+    when: ({ datasets }) => datasets.length > 0,
+    why: 'beside datasets, each of which has its own path, name and split. Leave one of the two out',
+  },
+  {
+    names: ['test_split_size'],
+    when: ({ datasets }) => !datasets.length,
+    why: "beside dataset_name, whose rows for evaluation are a split: dataset_test_split: 'train[90%:]', say. Leave it out, or name the rows under datasets",
+  },
+  {
+    names: ['use_peft', ...ADAPTER],
+    when: ({ peft_config }) => peft_config !== null,
+    why: 'beside peft_config, which says what the adapter is. Leave one of the two out',
+  },
+  {
+    names: ADAPTER,
+    when: ({ use_peft, peft_config }) => !use_peft && peft_config === null,
+    why: 'without use_peft: true; all weights would be trained',
+  },
+  {
+    names: ['bnb_4bit_quant_type', 'use_bnb_nested_quant'],
+    when: ({ load_in_4bit }) => !load_in_4bit,
+    why: 'without load_in_4bit: true',
+  },
+];
+
+/** Fails where an option is set that would have no effect. */
+function refuseIdle(owner: string, run: RunOptions): void {
+  for (const { names, when, why } of IDLE) {
+    const name = when(run) && names.find((one) => run[one] !== RUN_DEFAULTS[one]);
+    if (name) throw new OptionError(`${owner}: ${name} = ${show(run[name])} has no effect ${why}.`);
+  }
 }
 
 /** The adapter that a configuration asks for; null where all weights are trained. */

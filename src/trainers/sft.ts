@@ -10,6 +10,7 @@ import { type DatasetDict, datasetOf } from '../data/load_dataset';
 import { PACKING, type Packing } from '../data/packing';
 import type { AnyData, SftData } from '../data/row_types';
 import type { Example, Prepared } from '../data/sft';
+import { askedOf } from '../models/asked';
 import type { CausalLM } from '../models/causal_lm';
 import { clone_chat_template } from '../models/chat_setup';
 import { takeOff } from '../peft/hold';
@@ -166,6 +167,9 @@ type Formatted<R extends object, F extends string> = Partial<Omit<SFTTrainerOpti
   eval_dataset?: AnyData<R> | null;
 } & Record<string, unknown>;
 
+/** What changes which tokens are learned, as a user knows it. */
+const RELABELLED = 'train_on_responses_only';
+
 /** Of a stream before its rows are read. */
 const UNREAD: TrainerRows = {
   prepared: { examples: [], origins: [], truncated: 0, tokensLost: 0, dropped: 0, droppedRows: [] },
@@ -200,7 +204,9 @@ export class SFTTrainer<
   /** Reads the rows of a stream; undefined where they are there. */
   private read?: () => Promise<{ rows: Dataset; audited: Audited }>;
   private readonly relabels: Relabel[] = [];
-  private readonly rows: { train_dataset: Dataset; eval_dataset: Dataset | null };
+  private readonly rows: { train_dataset: Dataset | IterableDataset; eval_dataset: Dataset | null };
+  /** What the run is made of that is code. */
+  private readonly inCode: string[];
 
   constructor(options: Formatted<R, F>);
   constructor(options: Partial<SFTTrainerOptions<R, F>> & Record<string, unknown>);
@@ -239,7 +245,9 @@ export class SFTTrainer<
       preprocess_logits_for_metrics: o.preprocess_logits_for_metrics,
       answers: args.predict_with_generate && test ? new Answers(test.prepared.examples, o.processing_class, args) : undefined,
     });
-    this.rows = { train_dataset, eval_dataset };
+    this.rows = { train_dataset: stream ?? train_dataset, eval_dataset };
+    const code = ['formatting_func', 'callbacks', 'compute_metrics', 'preprocess_logits_for_metrics'] as const;
+    this.inCode = code.filter((name) => [o[name] ?? []].flat().length);
     this.audited = auditRows(train_dataset, o.processing_class, args, train, test);
     if (stream) {
       this.state = newState(args, lengthOfRun(args, rowsWanted(args)));
@@ -265,6 +273,7 @@ export class SFTTrainer<
 
   /** Changes what is learned of the rows, or which of them; the run has not begun. */
   relabel(change: Relabel): void {
+    if (!this.inCode.includes(RELABELLED)) this.inCode.push(RELABELLED);
     if (this.read) this.relabels.push(change);
     else this.learn(this.audited, [change]);
   }
@@ -300,9 +309,11 @@ export class SFTTrainer<
     const { chat_template_path: template } = args;
     if (template !== null && !isTemplateFile(template)) {
       await clone_chat_template(parts.model, parts.processing_class, template);
-      args.chat_template_path = null;
+      args.chat_template_path = null; // it is there
     }
-    return new SFTTrainer({ ...parts, args, ...beside });
+    const trainer = new SFTTrainer({ ...parts, args, ...beside });
+    args.chat_template_path = template;
+    return trainer;
   }
 
   /** A trainer of a configuration in YAML: a file's path, or the text that `toYaml` gives. */
@@ -324,6 +335,7 @@ export class SFTTrainer<
       ([option, value]) => JSON.stringify(value) !== JSON.stringify((DEFAULTS as unknown as Record<string, unknown>)[option]),
     );
     const { hub_token: _, ...args } = Object.fromEntries(set);
-    return runYaml({ model: { name, quantization: quantization_config }, peft_config, ...this.rows, args });
+    const model = { name, quantization: quantization_config };
+    return runYaml({ model, asked: askedOf(base), peft_config, ...this.rows, args, inCode: this.inCode });
   }
 }

@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { inspect } from 'node:util';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands';
 import { main } from '../../src/cli/main';
 import { declared } from '../../src/cli/options';
+import { loadWriter } from '../../src/cli/writer';
 import {
   AutoModelForCausalLM,
   AutoTokenizer,
@@ -16,9 +17,12 @@ import {
   load_dataset,
   SFTConfig,
   SFTTrainer,
+  train_on_responses_only,
 } from '../../src/index';
+import type { CausalLM } from '../../src/models/causal_lm';
+import type { PeftModel } from '../../src/peft/model';
 import { RUN_ALIASES, RUN_DEFAULTS } from '../../src/trainers/run_options';
-import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
+import { chatRow, scratch, TINY, tinyLlama, tinyTokenizer } from '../tiny';
 
 const folder = scratch('cli');
 const at = (name: string) => join(folder, name);
@@ -53,6 +57,8 @@ beforeAll(async () => {
   const model = await AutoModelForCausalLM.from_pretrained(await tinyLlama(3), { progress: false });
   await model.save_pretrained(at('model'));
   await tinyTokenizer().save_pretrained(at('model'));
+  await model.save_pretrained(at('bare'));
+  await tinyTokenizer({ chat_template: undefined }).save_pretrained(at('bare'));
   const rows = Array.from({ length: 8 }, (_, i) => chatRow(`What is ${i} plus ${i}?`, `It is ${2 * i}.`));
   writeFileSync(at('rows.jsonl'), rows.map((row) => JSON.stringify(row)).join('\n'));
   const keys = { model_name_or_path: 'model', dataset_name: 'rows.jsonl', output_dir: 'out', use_peft: true, lora_r: 2 };
@@ -101,6 +107,15 @@ describe('commands', () => {
     [['sft', '--config', 'run.yaml', '--dataset_streaming'], 1, 'it would stream the rows'],
     [['estimate', 'model', '--quantization', 'nf5'], 1, 'nf4, nf4-double'],
     [['merge', 'model', 'merged'], 1, 'no folder of a saved adapter'],
+    [['sft', '--config', 'run.yaml', '--test_split_size', '0.1'], 1, 'test_split_size = 0.1 has no effect beside dataset_name'],
+    [
+      ['sft', '--config', 'run.yaml', '--bnb_4bit_quant_type', 'fp4'],
+      1,
+      "bnb_4bit_quant_type = 'fp4' has no effect without load_in_4bit: true",
+    ],
+    [['sft', '--config', 'run.yaml', '--no_use_peft'], 1, 'lora_r = 2 has no effect without use_peft: true; all weights would be trained'],
+    [['generate', 'bare', 'hi', '--plain', '--system', 'Be brief.'], 1, '--system has no effect with --plain'],
+    [['generate', 'bare', 'hi', '--system', 'Be brief.'], 1, 'bare has no chat template: put what it says before the text itself'],
   ] as const)('%j ends with %d: %s', async (args, code, text) => {
     const said: string[] = [];
     const spies = [
@@ -116,6 +131,46 @@ describe('commands', () => {
     writeFileSync(at('wrong.yaml'), 'model_name_or_path: model\nlora_alpa: 3\n');
     await expect(SFTTrainer.fromYaml(at('wrong.yaml'))).rejects.toThrow('sft has no option lora_alpa (value 3). Did you mean lora_alpha?');
   });
+});
+
+it.each([
+  [{ dataset_name: 'rows' }, /dataset_name = 'rows' has no effect beside datasets/],
+  [{ dataset_config: 'chat' }, /dataset_config = 'chat' has no effect beside datasets/],
+  [{ dataset_train_split: 'all' }, /dataset_train_split = 'all' has no effect beside datasets/],
+  [{ dataset_test_split: 'validation' }, /dataset_test_split = 'validation' has no effect beside datasets/],
+  [{ use_peft: true, peft_config: { peft_type: 'IA3' } }, /use_peft = true has no effect beside peft_config/],
+  [{ lora_alpha: 4, peft_config: { peft_type: 'IA3' } }, /lora_alpha = 4 has no effect beside peft_config/],
+  [{ use_bnb_nested_quant: true, load_in_8bit: true }, /use_bnb_nested_quant = true has no effect without load_in_4bit/],
+])('a file with %j is told what has no effect', async (config, message) => {
+  const run = { model_name_or_path: at('model'), datasets: [{ path: at('rows.jsonl') }] };
+  await expect(SFTTrainer.fromConfig({ ...run, ...config })).rejects.toThrow(message);
+});
+
+it('the tokenizer is the one that was saved beside the adapter, and the model has a row for each of its tokens', async () => {
+  const tokenizer = tinyTokenizer({ chat_template: '{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}' });
+  tokenizer.add_tokens(Array.from({ length: TINY.vocab_size + 2 - tokenizer.length }, (_, i) => `<|${i}|>`));
+  const model = await AutoModelForCausalLM.from_pretrained(at('model'), { progress: false });
+  await model.resize_token_embeddings(tokenizer.length);
+  const args = new SFTConfig({ output_dir: at('grown'), max_steps: 1, disable_tqdm: true });
+  const rows = Dataset.from_list([chatRow('a', 'b')]);
+  const peft_config = new LoraConfig({ r: 2, target_modules: ['q_proj'] });
+  const trainer = new SFTTrainer({ model, processing_class: tokenizer, train_dataset: rows, peft_config, args });
+  await trainer.train();
+  await trainer.save_model();
+  const { pipe } = await loadWriter(at('grown'), {});
+  expect([pipe.tokenizer.length, pipe.tokenizer.chat_template]).toEqual([TINY.vocab_size + 2, tokenizer.chat_template]);
+  expect((pipe.model as PeftModel<CausalLM>).base_model.config.vocab_size).toBe(TINY.vocab_size + 2);
+  expect((await pipe([{ role: 'user', content: 'a' }], { max_new_tokens: 2 }))[0].generated_text).toHaveLength(2);
+  expect(await main(['merge', at('grown'), at('grown-merged')])).toBe(0);
+  const merged = await AutoTokenizer.from_pretrained(at('grown-merged'));
+  expect([merged.length, merged.chat_template]).toEqual([tokenizer.length, tokenizer.chat_template]);
+  // One without is its base model's.
+  for (const name of readdirSync(at('grown'))) if (/^(tokenizer|chat_template)/.test(name)) rmSync(join(at('grown'), name));
+  await expect(loadWriter(at('grown'), {})).rejects.toThrow(/resize_token_embeddings\(266\)/);
+  await get_peft_model(await AutoModelForCausalLM.from_pretrained(at('model'), { progress: false }), peft_config).save_pretrained(
+    at('plain'),
+  );
+  expect((await loadWriter(at('plain'), {})).pipe.tokenizer.chat_template).toBe(tinyTokenizer().chat_template);
 });
 
 it('keys are TRL’s, with its defaults, or are refused by name', () => {
@@ -223,6 +278,63 @@ describe('toYaml', () => {
     expect(again.state.log_history.map(({ loss }) => loss)).toEqual(trainer.state.log_history.map(({ loss }) => loss));
     expect(yaml).toContain('lora_target_modules:\n  - q_proj\n');
     expect(yaml).not.toContain('lora_alpha');
+  });
+
+  it('rows of files come back as the files were named, a model as it was asked for', async () => {
+    writeFileSync(at('rows.csv'), 'text;n\na;1\nb;2\nc;3\n');
+    const rows = await load_dataset('csv', { data_files: { train: at('rows.csv') }, split: 'train[:2]', delimiter: ';' });
+    const model = await AutoModelForCausalLM.from_pretrained(at('model'), { progress: false, dtype: 'bfloat16', revision: 'v2' });
+    const of = (train_dataset: Dataset, more = {}) =>
+      new SFTTrainer({
+        model,
+        processing_class: tinyTokenizer(),
+        train_dataset,
+        peft_config: new LoraConfig({ r: 2, target_modules: ['q_proj'] }),
+        args: new SFTConfig({ output_dir: at('csv'), eval_strategy: 'no' }),
+        ...more,
+      });
+    const yaml = of(rows).toYaml();
+    expect(yaml).toContain(`datasets:\n  - path: csv\n    data_files:\n      train: ${at('rows.csv')}\n    split: train[:2]\n`);
+    expect(yaml).toMatch(/^# How the rows are read no key says \(delimiter = ';'\): save them with to_json/);
+    expect(yaml).toContain('model_revision: v2\ndtype: bfloat16\n');
+    expect(yaml).not.toContain('dataset_name:');
+    expect(inspect(await SFTTrainer.fromYaml(yaml))).toContain('train_rows: 2');
+    const chat = await load_dataset('json', { data_files: at('rows.jsonl'), split: 'train' });
+    const evaluated = of(chat, { eval_dataset: chat, args: new SFTConfig({ output_dir: at('csv'), eval_strategy: 'epoch' }) }).toYaml();
+    expect(evaluated).toMatch(/^# Of datasets no key says which rows are evaluated on, as eval_strategy: epoch wants: test_split_size/);
+    const stream = await load_dataset(at('rows.jsonl'), { split: 'train', streaming: true });
+    const streamed = of(stream as never, { args: new SFTConfig({ output_dir: at('csv'), max_steps: 1 }) }).toYaml();
+    expect(streamed).toMatch(/^# The rows came from a stream/);
+    expect(streamed).toContain(`dataset_name: ${at('rows.jsonl')}\n`);
+  });
+
+  it('says what of a run is code; a template is named by where it came from', async () => {
+    const model = await AutoModelForCausalLM.from_pretrained(at('model'), { progress: false });
+    const trainer = new SFTTrainer({
+      model,
+      processing_class: tinyTokenizer(),
+      train_dataset: await load_dataset(at('rows.jsonl'), { split: 'train' }),
+      peft_config: new LoraConfig({ r: 2, target_modules: ['q_proj'] }),
+      args: new SFTConfig({ output_dir: at('code') }),
+      formatting_func: () => '<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb',
+      callbacks: [{ on_log() {} }],
+      compute_metrics: () => ({}),
+      preprocess_logits_for_metrics: (logits) => logits,
+    });
+    train_on_responses_only(trainer, { instruction_part: '<|im_start|>user\n', response_part: '<|im_start|>assistant\n' });
+    const names = trainer.toYaml().match(/^# \w+(?= is code)/gm);
+    const code = ['formatting_func', 'callbacks', 'compute_metrics', 'preprocess_logits_for_metrics', 'train_on_responses_only'];
+    expect(names).toEqual(code.map((name) => `# ${name}`));
+    const config = {
+      model_name_or_path: at('bare'),
+      dataset_name: at('rows.jsonl'),
+      output_dir: at('code'),
+      chat_template_path: at('model'),
+    };
+    const templated = await SFTTrainer.fromConfig({ ...config, use_peft: true, lora_target_modules: ['q_proj'] });
+    expect(templated.toYaml()).toContain(`chat_template_path: ${at('model')}\n`);
+    const again = await SFTTrainer.fromYaml(templated.toYaml());
+    expect(again.args).toEqual(templated.args);
   });
 
   it('says what no key can: another method, rows that were made in code', async () => {

@@ -1,9 +1,7 @@
 import type { Command } from 'commander';
 import '../listening';
 import { OptionError } from '../../core/errors';
-import { AutoModelForCausalLM, AutoTokenizer } from '../../models/auto';
-import { PeftModel } from '../../peft/model';
-import { baseAndAdapter } from '../writer';
+import { baseAndAdapter, loadAdapted } from '../writer';
 
 interface Given {
   base_model?: string;
@@ -15,9 +13,8 @@ async function merge(adapter: string, output: string, { base_model, dtype, gguf 
   const { base } = base_model ? { base: base_model } : await baseAndAdapter(adapter);
   if (base === adapter)
     throw new OptionError(`${adapter} is no folder of a saved adapter. For one from the Hub name its model too: --base_model owner/name.`);
-  const model = await AutoModelForCausalLM.from_pretrained(base);
-  const tokenizer = await AutoTokenizer.from_pretrained(base);
-  const merged = await (await PeftModel.from_pretrained(model, adapter)).merge_and_unload({ dtype });
+  const { peft, tokenizer } = await loadAdapted(base, adapter);
+  const merged = await peft.merge_and_unload({ dtype });
   if (gguf === undefined) {
     await merged.save_pretrained(output);
     await tokenizer.save_pretrained(output);

@@ -3,7 +3,7 @@ import '../listening';
 import { RUN_ALIASES } from '../../trainers/run_options';
 import { readYamlFile, takeEnv } from '../../trainers/run_yaml';
 import { SFT_NAMES, SFTTrainer } from '../../trainers/sft';
-import { EXIT } from '../main';
+import { EXIT } from '../exit';
 import { addOptions, declared } from '../options';
 
 const EXAMPLES = `
