@@ -2,11 +2,12 @@ import { checkNumber } from '../core/options';
 import * as tf from '../engine/tf';
 import type { Writable } from '../formats/safetensors';
 import { type Linear, Made, Parameter, writable } from '../nn';
+import { ModuleAdapter, PREFIX } from './adapter';
 import { Budget, budgetAt, type Schedule, type Triplets } from './budget';
 import { LORA_FIELDS } from './fields';
 import { BIAS, drawn, LinearConfig, type Place, TURNED } from './linear_config';
 import { LinearTerm } from './linear_term';
-import { type Applied, type BaseModel, COMMON, type CommonOptions, ModuleAdapter, type OptionsSpec, PREFIX } from './method';
+import { type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec } from './method';
 import { ALPHA, checkRank } from './ranks';
 import { NO_TARGETS, type Targets } from './targets';
 

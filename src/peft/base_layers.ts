@@ -38,6 +38,23 @@ function same(matrix: Matrix, values: Float32Array): boolean {
   });
 }
 
+/** A layer's own matrix, and behind it those that adapters have brought and not taken back yet: the last is the layer's for now. */
+const brought = new WeakMap<Adaptable, Matrix[]>();
+
+/** Makes a matrix the layer's. Adapters go in any order: what takes it back leaves those of others. */
+function bring(layer: Adaptable, made: Parameter): () => void {
+  const all = brought.get(layer) ?? [layer.owned('weight')];
+  brought.set(layer, all);
+  all.push(made);
+  layer.exchange('weight', made);
+  return () => {
+    all.splice(all.indexOf(made), 1);
+    layer.exchange('weight', all.at(-1) as Matrix);
+    if (all.length === 1) brought.delete(layer);
+    made.dispose();
+  };
+}
+
 /**
  * Puts matrices that were saved with an adapter in the place of the model's where their values differ (the model's may be packed, or
  * the adapter was trained beside another table); `refuse` is told of one before and may throw. Returns their names, and what puts the model's back.
@@ -66,16 +83,11 @@ export async function adoptMatrices(
           );
         if (!(stored.type in floats)) throw new FileError(`${path}: ${name} is stored as ${stored.type}; F32, F16 or BF16 is expected.`);
         const values = floats[stored.type as keyof typeof floats](await read(stored), stored.shape[0] * stored.shape[1]);
-        if (same(before, values)) continue;
+        if (!brought.has(layer) && same(before, values)) continue;
         refuse(name.slice(prefix.length));
         warnOnce(`${path} brings its own ${name.slice(prefix.length)}, which takes the place of the model's.`);
         names.push(name.slice(prefix.length));
-        const made = new Parameter(tf.keep(tf.tensor(values, stored.shape)), false);
-        layer.exchange('weight', made);
-        undo.push(() => {
-          layer.exchange('weight', before);
-          made.dispose();
-        });
+        undo.push(bring(layer, new Parameter(tf.keep(tf.tensor(values, stored.shape)), false)));
       }
     });
   } catch (error) {

@@ -2,9 +2,10 @@ import { OptionError } from '../core/errors';
 import { checkNumber } from '../core/options';
 import * as tf from '../engine/tf';
 import { Made, type Parameter } from '../nn';
+import type { ModuleAdapter } from './adapter';
 import { BIAS, drawn, LinearConfig, type Place, TURNED } from './linear_config';
 import { LinearTerm } from './linear_term';
-import { type Applied, type BaseModel, COMMON, type CommonOptions, type ModuleAdapter, type OptionsSpec } from './method';
+import { type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec } from './method';
 import { cayley, inBlocks } from './rotations';
 import { NO_TARGETS, type Targets } from './targets';
 

@@ -3,9 +3,9 @@ import { type Known, readOptions, show } from '../core/options';
 import { Random } from '../core/random';
 import { svd } from '../engine/decompose';
 import * as tf from '../engine/tf';
+import { ModuleAdapter } from './adapter';
 import { LoraConfig } from './lora';
 import { LoraTerm, type TrainedPair } from './lora_term';
-import { ModuleAdapter } from './method';
 import type { Part } from './part';
 
 type Sign = 'total' | 'frequency';
@@ -44,6 +44,22 @@ export interface Combined {
   pairs: Map<string, { a: tf.Tensor; b: tf.Tensor }>;
 }
 
+export const freePairs = (pairs: Combined['pairs']): void => {
+  for (const half of [...pairs.values()].flatMap(({ a, b }) => [a, b])) half.dispose();
+};
+
+/** Pairs as `fill` puts them in; none are left where it fails. */
+export function gathered(fill: (pairs: Combined['pairs']) => void): Combined['pairs'] {
+  const pairs: Combined['pairs'] = new Map();
+  try {
+    fill(pairs);
+    return pairs;
+  } catch (error) {
+    freePairs(pairs);
+    throw error;
+  }
+}
+
 /** What stands for adapters in a weighted sum: their pairs by path. Other things than plain pairs are an OptionError. */
 export function pairsOf(name: string, { config, adapters }: Part): Map<string, TrainedPair> {
   const [made, ...whole] = adapters;
@@ -68,15 +84,17 @@ export function combine(parts: Map<string, Part>, weights: number[], given: Part
   const most = Math.max(...ranks);
   const r = type === 'cat' ? ranks.reduce((sum, rank) => sum + rank, 0) : type.endsWith('svd') ? (o.svd_rank ?? most) : most;
   const random = Random.seeded(o.seed);
-  const made: Combined['pairs'] = new Map();
-  for (const path of paths) {
-    const here = pairs.flatMap((of, i) => (of.has(path) ? [{ pair: of.get(path) as TrainedPair, weight: weights[i] }] : []));
-    const halves = () =>
-      type === 'cat' ? joined(here) : type.endsWith('svd') ? decomposed(here, type, r, o, random) : added(here, type, o, random);
-    const [a, b] = tf.tidy(() => padded(halves(), r));
-    made.set(path, { a: tf.keep(a), b: tf.keep(b) });
-  }
-  return { config: configFor(parts, paths, r), pairs: made };
+  const config = configFor(parts, paths, r);
+  const made = gathered((all) => {
+    for (const path of paths) {
+      const here = pairs.flatMap((of, i) => (of.has(path) ? [{ pair: of.get(path) as TrainedPair, weight: weights[i] }] : []));
+      const halves = () =>
+        type === 'cat' ? joined(here) : type.endsWith('svd') ? decomposed(here, type, r, o, random) : added(here, type, o, random);
+      const [a, b] = tf.tidy(() => padded(halves(), r));
+      all.set(path, { a: tf.keep(a), b: tf.keep(b) });
+    }
+  });
+  return { config, pairs: made };
 }
 
 /** Refuses to add up halves of several ranks; those of one module may be others than those of the next. */

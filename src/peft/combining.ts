@@ -4,9 +4,10 @@ import { readOptions, show } from '../core/options';
 import type * as tf from '../engine/tf';
 import { resolveAdapter } from '../hub/resolve';
 import { HUB_DEFAULTS, type HubOptions } from '../hub/settings';
-import { type Combined, type CombineOptions, combine } from './combine';
+import { type Combined, type CombineOptions, combine, freePairs } from './combine';
 import { configIn } from './configs';
 import { type Converted, converted } from './convert';
+import { refuseHeld } from './hold';
 import type { LoraConfig } from './lora';
 import { pairsIn } from './lora_term';
 import { MergingAdapters } from './merging';
@@ -54,7 +55,7 @@ export abstract class CombiningAdapters<M extends BaseModel> extends MergingAdap
     try {
       this.add_adapter(name, config);
     } catch (error) {
-      for (const half of [...pairs.values()].flatMap(({ a, b }) => [a, b])) half.dispose();
+      freePairs(pairs);
       throw error;
     }
     for (const [path, { a, b }] of pairsIn(this.parts.get(name).adapters)) {
@@ -75,6 +76,17 @@ export abstract class CombiningAdapters<M extends BaseModel> extends MergingAdap
     const passing = `${adapter_name} (new)`;
     await this.load_adapter(folder, passing, find);
     const { active } = this.parts;
+    try {
+      refuseHeld(this.base_model, 'hotswap_adapter');
+      this.refuseMerged('hotswap_adapter');
+      this.parts.refuseClash(
+        active.map((name) => (name === adapter_name ? passing : name)),
+        'hotswap_adapter',
+      );
+    } catch (error) {
+      this.parts.delete(passing);
+      throw error;
+    }
     this.delete_adapter(adapter_name);
     this.parts.rename(passing, adapter_name);
     this.set_adapter(active);

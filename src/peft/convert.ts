@@ -3,11 +3,11 @@ import { show } from '../core/options';
 import { svd } from '../engine/decompose';
 import * as tf from '../engine/tf';
 import { type Adaptable, Embedding } from '../nn';
-import type { Combined } from './combine';
+import { ModuleAdapter } from './adapter';
+import { type Combined, gathered } from './combine';
 import { LinearTerm } from './linear_term';
 import { LoraConfig } from './lora';
 import { addedBy } from './merge';
-import { ModuleAdapter } from './method';
 import type { Part } from './part';
 
 /** LoRA instead of another method, and what that loses. */
@@ -29,27 +29,35 @@ export function converted(name: string, { config, adapters }: Part, rank: number
   if (!(made instanceof ModuleAdapter) || made.unmergeable || [...made.terms.values()].some(({ term }) => !(term instanceof LinearTerm)))
     fail(`${show(name)} is ${config.summary}, which is no update of matrices: LoRA cannot do the same.`);
   if (whole.length) fail(`${show(name)} has modules that are trained whole (modules_to_save). Merge them, or leave them out.`);
-  const pairs: Combined['pairs'] = new Map();
-  const lostBy: Record<string, number> = {};
-  let [all, gone] = [0, 0];
-  for (const [path, { module, term }] of (made as ModuleAdapter<LinearTerm>).terms) {
-    const layer = module as Adaptable;
+  const terms = [...(made as ModuleAdapter<LinearTerm>).terms].map(([path, { module, term }]) => ({
+    path,
+    layer: module as Adaptable,
+    term,
+  }));
+  for (const { path, layer, term } of terms) {
     if (term.movesBias) fail(`${show(name)} changes the bias of ${path}, which LoRA does not.`);
     const most = Math.min(...layer.weight.shape);
     if (rank > most) fail(`rank is ${rank}, but the matrix of ${path} is [${layer.weight.shape}]. Choose ${most} or less.`);
-    tf.tidy(() => {
-      const delta = addedBy(layer, term.standing);
-      const { u, s, v } = svd(layer instanceof Embedding ? tf.transpose(delta) : delta);
-      const energy = Array.from(s.dataSync(), (value) => value * value);
-      const total = energy.reduce((sum, value) => sum + value, 0);
-      const r = rank >= 1 ? rank : reaching(energy, rank * total);
-      const left = energy.slice(r).reduce((sum, value) => sum + value, 0);
-      [all, gone] = [all + total, gone + left];
-      lostBy[path] = total ? left / total : 0;
-      const b = tf.mul(tf.slice(u, [0, 0], [-1, r]), tf.slice(s, 0, r));
-      pairs.set(path, { a: tf.keep(tf.transpose(tf.slice(v, [0, 0], [-1, r]))), b: tf.keep(b) });
-    });
   }
+  const lostBy: Record<string, number> = {};
+  let [all, gone] = [0, 0];
+  const pairOf = (layer: Adaptable, term: LinearTerm, path: string) => {
+    const delta = addedBy(layer, term.standing);
+    const { u, s, v } = svd(layer instanceof Embedding ? tf.transpose(delta) : delta);
+    const energy = Array.from(s.dataSync(), (value) => value * value);
+    const total = energy.reduce((sum, value) => sum + value, 0);
+    const r = rank >= 1 ? rank : reaching(energy, rank * total);
+    const left = energy.slice(r).reduce((sum, value) => sum + value, 0);
+    [all, gone] = [all + total, gone + left];
+    lostBy[path] = total ? left / total : 0;
+    return [tf.transpose(tf.slice(v, [0, 0], [-1, r])), tf.mul(tf.slice(u, [0, 0], [-1, r]), tf.slice(s, 0, r))];
+  };
+  const pairs = gathered((found) => {
+    for (const { path, layer, term } of terms) {
+      const [a, b] = tf.tidy(() => pairOf(layer, term, path));
+      found.set(path, { a: tf.keep(a), b: tf.keep(b) });
+    }
+  });
   const ranks = Object.fromEntries([...pairs].map(([path, { a }]) => [path, a.shape[0]]));
   const r = rank >= 1 ? rank : Math.max(...Object.values(ranks));
   const others = Object.fromEntries(Object.entries(ranks).filter(([, own]) => own !== r));

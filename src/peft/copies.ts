@@ -1,7 +1,7 @@
 import * as tf from '../engine/tf';
 import { type Matrix, type Module, Parameter } from '../nn';
 import { bracketed } from '../nn/printed';
-import type { Pack, Term } from './method';
+import type { Keeping, Term } from './adapter';
 import { moduleDict } from './printed';
 
 /** Copies in fp32 of a module's own matrices and vectors, which are trained in their place. */
@@ -34,12 +34,11 @@ export class Copies implements Term {
     return bracketed(name, [`(${original}): ${base}`, `(${copies}): ${moduleDict(own)}`]);
   }
 
-  async keep(pack: Pack): Promise<void> {
+  async keep({ pack, put }: Keeping): Promise<void> {
     for (const [field, copy] of this.copies) {
       if ((this.module as unknown as Record<string, Matrix>)[field] !== copy) continue; // merged with what stands beside it
       const value = tf.clone(copy.tensor);
-      this.module.swap(field, value.rank === 2 ? await pack(value as tf.Tensor2D) : new Parameter(tf.keep(value), false));
-      this.module.adopt(field);
+      put(this.module, field, value.rank === 2 ? await pack(value as tf.Tensor2D) : new Parameter(tf.keep(value), false));
     }
   }
 }

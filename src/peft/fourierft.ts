@@ -4,10 +4,12 @@ import { TorchRandom } from '../core/torch_random';
 import { product } from '../engine/ops/linear';
 import * as tf from '../engine/tf';
 import type { Parameter } from '../nn';
+import type { ModuleAdapter } from './adapter';
 import { BIAS, drawn, LinearConfig, type Place, TURNED } from './linear_config';
 import { LinearTerm } from './linear_term';
-import { type Applied, type BaseModel, COMMON, type CommonOptions, type ModuleAdapter, type OptionsSpec } from './method';
+import { type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec } from './method';
 import { endMatch } from './patterns';
+import { pick } from './ranks';
 import { NO_TARGETS, type Targets, type Usual } from './targets';
 
 /** Options of FourierFT under PEFT's names (peft 0.21), with its defaults. */
@@ -78,10 +80,14 @@ export class FourierFTConfig extends LinearConfig<FourierFTOptions> {
     return this.each(model, how, (place) => this.term(place));
   }
 
+  protected override get patterns() {
+    const { n_frequency_pattern } = this;
+    return { n_frequency_pattern };
+  }
+
   private term({ layer, path, random }: Place): LinearTerm {
     const shape: [number, number] = [layer.outFeatures, layer.inFeatures];
-    const key = Object.keys(this.n_frequency_pattern).find((pattern) => endMatch(pattern, 'n_frequency_pattern')(path));
-    const n = key === undefined ? this.n_frequency : this.n_frequency_pattern[key];
+    const n = pick('n_frequency_pattern', this.n_frequency_pattern, path, this.n_frequency);
     const all = shape[0] * shape[1];
     if (n > all)
       throw new OptionError(

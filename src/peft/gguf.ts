@@ -9,9 +9,10 @@ import { f32 as float, type GgufEntry, type GgufWritable, text, u32, writeGguf }
 import { withFile } from '../formats/slices';
 import { Embedding } from '../nn';
 import { bf16, f16, f32, q8_0, weightFormat } from '../quantize';
+import { type Adapter, ModuleAdapter } from './adapter';
 import { LoraConfig } from './lora';
 import { LoraTerm } from './lora_term';
-import { type Adapter, type BaseModel, ModuleAdapter, type PeftConfig } from './method';
+import type { BaseModel, PeftConfig } from './method';
 
 /** What llama.cpp calls a model's layers, and the order that it keeps their rows in. */
 export interface GgufPlaces {

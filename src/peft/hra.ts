@@ -3,9 +3,10 @@ import { checkNumber } from '../core/options';
 import { inverse } from '../engine/decompose';
 import * as tf from '../engine/tf';
 import { type Linear, Made, type Parameter } from '../nn';
+import type { ModuleAdapter } from './adapter';
 import { BIAS, kaiming, LinearConfig, type Place } from './linear_config';
 import { LinearTerm } from './linear_term';
-import { type Applied, type BaseModel, COMMON, type CommonOptions, type ModuleAdapter, type OptionsSpec } from './method';
+import { type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec } from './method';
 import { checkRank } from './ranks';
 import { NO_TARGETS, type Targets } from './targets';
 

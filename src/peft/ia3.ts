@@ -1,10 +1,9 @@
-import { OptionError } from '../core/errors';
 import { show } from '../core/options';
-import * as tf from '../engine/tf';
-import { Linear, Parameter } from '../nn';
+import type { ModuleAdapter } from './adapter';
+import { drawn, LinearConfig, TURNED } from './linear_config';
 import { LinearTerm } from './linear_term';
-import { type Applied, areNames, type BaseModel, COMMON, type CommonOptions, ModuleAdapter, type OptionsSpec, PeftConfig } from './method';
-import { checkTargets, matcher, NO_TARGETS, type Targets, targetLayers, type Usual } from './targets';
+import { type Applied, areNames, type BaseModel, COMMON, type CommonOptions, type OptionsSpec } from './method';
+import { matcher, type Targets, type Usual } from './targets';
 
 const QUERIES = ['q_proj', 'v_proj', 'down_proj'];
 const USUAL: Usual = {
@@ -38,17 +37,16 @@ export interface IA3Config extends IA3Options {
  * (IA)^3 (Liu et al., 2022, https://arxiv.org/abs/2205.05638): learned vectors scale what linear layers give, y = l * (W x + bias), or,
  * of feed-forward layers, what they take: y = W (l * x) + bias.
  */
-export class IA3Config extends PeftConfig<IA3Options> {
+export class IA3Config extends LinearConfig<IA3Options> {
   static readonly spec: OptionsSpec<IA3Options> = {
     peft_type: 'IA3',
     owner: 'IA3Config',
     tuner: 'IA3Model',
     defaults: DEFAULTS,
-    fields: { fan_in_fan_out: { unused: false } },
+    fields: TURNED,
   };
 
-  protected override check(): void {
-    checkTargets({ ...NO_TARGETS, ...this }, (name, why) => this.refuse(name as keyof IA3Options, why));
+  protected override checkOwn(): void {
     if (!areNames(this.feedforward_modules)) this.refuse('feedforward_modules', 'must be a string or a list of strings.');
     if (typeof this.init_ia3_weights !== 'boolean') this.refuse('init_ia3_weights', 'must be true or false.');
     const { target_modules: targets, feedforward_modules: inner } = this;
@@ -61,24 +59,17 @@ export class IA3Config extends PeftConfig<IA3Options> {
     return 'An (IA)^3 adapter';
   }
 
-  override apply(model: BaseModel, { random, saved }: Applied): ModuleAdapter {
-    const layers = targetLayers(model, { ...NO_TARGETS, ...this }, { owner: 'IA3Config', usual: USUAL, saved });
+  protected override get usual(): Usual {
+    return USUAL;
+  }
+
+  override apply(model: BaseModel, how: Applied): ModuleAdapter {
     const usual = USUAL_FEEDFORWARD[model.config.model_type ?? 'default'] ?? USUAL_FEEDFORWARD.default;
     const inner = this.feedforward_modules ?? (this.target_modules === null ? usual : []);
     const isInner = matcher(inner, 'feedforward_modules');
-    const terms = [...layers].map(([path, layer]) => {
-      if (!(layer instanceof Linear) || path === 'lm_head')
-        throw new OptionError(
-          `IA3Config: target module ${path} cannot be scaled: it is the embedding table or the output head. Leave it out.`,
-        );
-      const shape: [number, number] = isInner(path) ? [1, layer.inFeatures] : [layer.outFeatures, 1];
-      const first = Float32Array.from({ length: shape[0] * shape[1] }, () => (this.init_ia3_weights ? 1 : random.normal()));
-      const l = new Parameter(tf.keep(tf.tensor2d(first, shape)));
-      return [
-        path,
-        { module: layer, term: new LinearTerm(layer, { ia3_l: l }, { scale: l }, { name: 'Linear', parts: { ia3_l: l } }) },
-      ] as const;
+    return this.each(model, how, ({ layer, path, random }) => {
+      const l = drawn(isInner(path) ? [1, layer.inFeatures] : [layer.outFeatures, 1], () => (this.init_ia3_weights ? 1 : random.normal()));
+      return new LinearTerm(layer, { ia3_l: l }, { scale: l }, { name: 'Linear', parts: { ia3_l: l } });
     });
-    return new ModuleAdapter(new Map(terms));
   }
 }

@@ -2,9 +2,11 @@ import { OptionError } from '../core/errors';
 import type { Random } from '../core/random';
 import * as tf from '../engine/tf';
 import { Linear, Parameter } from '../nn';
+import { ModuleAdapter } from './adapter';
 import type { Field } from './fields';
 import type { LinearTerm } from './linear_term';
-import { type Applied, type BaseModel, type CommonOptions, ModuleAdapter, PeftConfig } from './method';
+import { type Applied, type BaseModel, type CommonOptions, PeftConfig } from './method';
+import { checkUsed } from './ranks';
 import { checkTargets, NO_TARGETS, type Targets, targetLayers, type Usual } from './targets';
 
 /** What PEFT adapts of Llama's kind and of GPT-2 by most methods. */
@@ -47,7 +49,13 @@ export abstract class LinearConfig<O extends LinearOptions> extends PeftConfig<O
         throw new OptionError(
           `${owner}: target module ${path} cannot be adapted by this method: it is the embedding table or the output head. Leave it out.`,
         );
+    checkUsed(owner, this.patterns, [...layers.keys()], saved);
     return layers as Map<string, Linear>;
+  }
+
+  /** Its options that say other values for some modules, by patterns. */
+  protected get patterns(): Record<string, Record<string, number>> {
+    return {};
   }
 
   /** What is adapted where target_modules says nothing. */

@@ -1,6 +1,6 @@
 import { type Adaptable, type Beside, type Linear, type LowRank, type Matrix, Parameter, type Scale } from '../nn';
 import { bracketed } from '../nn/printed';
-import type { Term } from './method';
+import type { Term } from './adapter';
 import { moduleDict, parameterDict } from './printed';
 
 /** What a term puts beside its layer, of each sort that a layer has room for. */

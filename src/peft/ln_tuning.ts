@@ -1,6 +1,7 @@
 import type { Module } from '../nn';
+import { ModuleAdapter } from './adapter';
 import { Copies } from './copies';
-import { type Applied, type BaseModel, COMMON, type CommonOptions, ModuleAdapter, type OptionsSpec, PeftConfig } from './method';
+import { type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec, PeftConfig } from './method';
 import { checkTargets, isAdaptable, lastNames, NO_TARGETS, type Sort, type Targets, targetModules, type Usual } from './targets';
 
 const BLOCK = ['input_layernorm', 'post_attention_layernorm'];

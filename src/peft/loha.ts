@@ -1,11 +1,12 @@
 import { product } from '../engine/ops/linear';
 import * as tf from '../engine/tf';
 import { Made, type Parameter } from '../nn';
+import type { ModuleAdapter } from './adapter';
 import { kaiming, LinearConfig, type Place, zeros } from './linear_config';
 import { LinearTerm } from './linear_term';
 import { checkLycoris, LYCORIS, LYCORIS_FIELDS, type LycorisOptions } from './lycoris';
-import type { Applied, BaseModel, ModuleAdapter, OptionsSpec } from './method';
-import { checkRank, checkUsed, picked } from './ranks';
+import type { Applied, BaseModel, OptionsSpec } from './method';
+import { checkRank, picked } from './ranks';
 
 /** Options of LoHa under PEFT's names (peft 0.21), with its defaults. */
 export interface LoHaOptions extends LycorisOptions {
@@ -41,9 +42,12 @@ export class LoHaConfig extends LinearConfig<LoHaOptions> {
   }
 
   override apply(model: BaseModel, how: Applied): ModuleAdapter {
-    const adapter = this.each(model, how, (place) => this.term(place));
-    checkUsed('LoHaConfig', this, [...adapter.terms.keys()], how.saved);
-    return adapter;
+    return this.each(model, how, (place) => this.term(place));
+  }
+
+  protected override get patterns() {
+    const { rank_pattern, alpha_pattern } = this;
+    return { rank_pattern, alpha_pattern };
   }
 
   private term({ layer, path, random, saved, serial }: Place): LinearTerm {

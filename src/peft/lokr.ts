@@ -2,11 +2,12 @@ import { show } from '../core/options';
 import { product } from '../engine/ops/linear';
 import * as tf from '../engine/tf';
 import type { Parameter } from '../nn';
+import type { ModuleAdapter } from './adapter';
 import { kaiming, LinearConfig, type Place, zeros } from './linear_config';
 import { LinearTerm } from './linear_term';
 import { checkLycoris, LYCORIS, LYCORIS_FIELDS, type LycorisOptions } from './lycoris';
-import type { Applied, BaseModel, ModuleAdapter, OptionsSpec } from './method';
-import { checkUsed, picked } from './ranks';
+import type { Applied, BaseModel, OptionsSpec } from './method';
+import { picked } from './ranks';
 
 /** Options of LoKr under PEFT's names (peft 0.21), with its defaults. */
 export interface LoKrOptions extends LycorisOptions {
@@ -50,9 +51,12 @@ export class LoKrConfig extends LinearConfig<LoKrOptions> {
   }
 
   override apply(model: BaseModel, how: Applied): ModuleAdapter {
-    const adapter = this.each(model, how, (place) => this.term(place));
-    checkUsed('LoKrConfig', this, [...adapter.terms.keys()], how.saved);
-    return adapter;
+    return this.each(model, how, (place) => this.term(place));
+  }
+
+  protected override get patterns() {
+    const { rank_pattern, alpha_pattern } = this;
+    return { rank_pattern, alpha_pattern };
   }
 
   private term({ layer, path, random }: Place): LinearTerm {

@@ -2,10 +2,11 @@ import { OptionError } from '../core/errors';
 import { warnOnce } from '../core/events';
 import { checkNumber, type Known, show } from '../core/options';
 import { type Adaptable, Embedding, type Linear } from '../nn';
+import { ModuleAdapter } from './adapter';
 import { initFault, LORA_FIELDS } from './fields';
 import { firstPair } from './lora_init';
 import { LoraTerm } from './lora_term';
-import { type Applied, type BaseModel, COMMON, type CommonOptions, ModuleAdapter, type OptionsSpec, PeftConfig } from './method';
+import { type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec, PeftConfig } from './method';
 import { ALPHA, checkPatterns, checkRank, checkUsed, type Patterns, picked, RANK } from './ranks';
 import { checkTargets, type Targets, targetLayers, type Usual } from './targets';
 
@@ -90,14 +91,15 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
         'lora_bias',
         `does not go with ${this.use_dora ? 'use_dora' : `init_lora_weights: ${show(this.init_lora_weights)}`}, as in PEFT.`,
       );
-    this.checkLoftQ();
+    this.checkLoftQ(saved);
     const fault = initFault(this.init_lora_weights, this.r, saved);
     if (fault) this.refuse('init_lora_weights', fault);
     checkTargets(this, (name, why) => this.refuse(name, why));
   }
 
-  private checkLoftQ(): void {
+  private checkLoftQ(saved: boolean): void {
     this.loftq_config ??= {};
+    if (saved) return; // its values are in a file
     const { loftq_bits: bits, loftq_iter: rounds, ...others } = { ...LOFTQ, ...this.loftq_config };
     const wrong = Object.keys(others);
     if (wrong.length) this.refuse('loftq_config', `has ${wrong.join(', ')}; it can have loftq_bits and loftq_iter.`);
@@ -124,7 +126,8 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
       warnOnce(
         `LoraConfig: init_lora_weights = ${show(this.init_lora_weights)} takes the pair out of the matrix by chance in PEFT: an adapter that was trained there answers a little differently here. Where that matters, convert it there: save_pretrained(folder, path_initial_model_for_weight_conversion=...).`,
       );
-    checkUsed('LoraConfig', this, [...layers.keys()], saved);
+    const { rank_pattern, alpha_pattern } = this;
+    checkUsed('LoraConfig', { rank_pattern, alpha_pattern }, [...layers.keys()], saved);
     const terms = new Map<string, { module: Adaptable; term: LoraTerm }>();
     const { lora_dropout: dropout, use_dora, lora_bias, init_lora_weights: init } = this;
     try {

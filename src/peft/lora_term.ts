@@ -1,9 +1,9 @@
 import * as tf from '../engine/tf';
 import { type Adaptable, Embedding, type Linear, type LowRank, Made, type Matrix, Parameter } from '../nn';
 import { bracketed } from '../nn/printed';
+import { type Adapter, ModuleAdapter, type Term } from './adapter';
 import { besideDropped, Magnitude } from './dora';
 import { LinearTerm } from './linear_term';
-import { type Adapter, ModuleAdapter, type Term } from './method';
 import { moduleDict, parameterDict } from './printed';
 
 /** A pair whose halves are trained themselves. */

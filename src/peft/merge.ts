@@ -5,21 +5,11 @@ import { take } from '../engine/backend';
 import { MatrixWriter } from '../engine/matrix_writer';
 import * as tf from '../engine/tf';
 import type { Weight, WeightFormat } from '../engine/weights';
-import {
-  type Adaptable,
-  type Beside,
-  Embedding,
-  type LowRank,
-  type Matrix,
-  type Module,
-  Parameter,
-  type Scale,
-  scalesOut,
-  TiedLinear,
-} from '../nn';
+import { type Adaptable, type Beside, Embedding, type Matrix, type Module, Parameter, type Scale, scalesOut, TiedLinear } from '../nn';
 import { type BitsAndBytesConfig, bf16, f32 } from '../quantize';
+import type { Keeping, Pack } from './adapter';
 import type { Standing } from './linear_term';
-import type { BaseModel, Pack } from './method';
+import type { BaseModel } from './method';
 import { isAdaptable } from './targets';
 
 /** What merged matrices are kept in. */
@@ -33,10 +23,7 @@ const plain = (weight: Matrix): tf.Tensor2D => (weight instanceof Parameter ? tf
 const matrixOf = (map: (x: tf.Tensor) => tf.Tensor, size: number): tf.Tensor => tf.transpose(map(tf.eye(size)));
 
 /** What a layer's terms add to its matrix, before anything turns or scales what goes in or comes out; of a table as the table has it. */
-export function addedTo(
-  { lowRank, beside = [], inFeatures }: Pick<Layer, 'lowRank' | 'beside' | 'inFeatures'>,
-  isTable: boolean,
-): tf.Tensor[] {
+function addedTo({ lowRank, beside = [], inFeatures }: Pick<Layer, 'lowRank' | 'beside' | 'inFeatures'>, isTable: boolean): tf.Tensor[] {
   const pairs = lowRank.map(({ a, b, scale }) => {
     const [left, right] = (isTable ? [a, b] : [b, a]).map(({ tensor }) => tensor as tf.Tensor2D);
     return tf.mul(tf.matMul(left, right, isTable, isTable), scale);
@@ -105,14 +92,13 @@ async function packed(tensor: tf.Tensor2D, format: WeightFormat): Promise<Weight
 /** The matrices of a model with its adapters merged into them; `undo` and `keep` end that. */
 export class Merged {
   private readonly changed: {
-    layer: Layer;
-    lowRank: LowRank[];
-    scales?: Scale[];
-    beside?: Beside[];
-    fields: Map<string, Matrix>;
-    /** What an adapter had put in the place of the layer's own. */
-    before: Map<string, Matrix | undefined>;
+    module: Module;
+    field: string;
+    matrix: Matrix;
+    /** What an adapter had put in the place of the module's own. */
+    before?: Matrix;
   }[] = [];
+  private readonly bared: (Pick<Layer, 'lowRank' | 'scales' | 'beside'> & { layer: Layer })[] = [];
 
   /** Merges all that stands beside the model's layers. Where memory runs out in the middle, all is as before. */
   static async into(model: Module, options: MergeOptions = {}): Promise<Merged> {
@@ -144,20 +130,25 @@ export class Merged {
       const made = tf.tidy(() => out.reduce<tf.Tensor>((b, l) => tf.mul(b, tf.reshape(l.tensor, [-1])), sum()));
       fields.set('bias', new Parameter(tf.keep(made), false));
     }
-    const before = new Map([...fields].map(([field, matrix]) => [field, layer.swap(field, matrix)]));
-    this.changed.push({ layer, lowRank, scales, beside, fields, before });
+    for (const [field, matrix] of fields) this.put(layer, field, matrix);
+    this.bared.push({ layer, lowRank, scales, beside });
     layer.lowRank = [];
     if (scales) layer.scales = [];
     if (beside) layer.beside = [];
   }
 
+  /** Puts a matrix that is the merged model's into a module's field. */
+  put(module: Module, field: string, matrix: Matrix): void {
+    this.changed.push({ module, field, matrix, before: module.swap(field, matrix) });
+  }
+
   /** The matrices and what stood beside them are as they were. */
   undo(): void {
-    for (const { layer, lowRank, scales, beside, fields, before } of this.changed.splice(0)) {
-      for (const [field, matrix] of fields) {
-        layer.swap(field, before.get(field));
-        matrix.dispose();
-      }
+    for (const { module, field, matrix, before } of this.changed.splice(0)) {
+      module.swap(field, before);
+      matrix.dispose();
+    }
+    for (const { layer, lowRank, scales, beside } of this.bared.splice(0)) {
       layer.lowRank = lowRank;
       if (scales) layer.scales = scales;
       if (beside) layer.beside = beside;
@@ -166,18 +157,25 @@ export class Merged {
 
   /** The merged matrices are the model's own from now on. */
   keep(): void {
-    for (const { layer, fields } of this.changed.splice(0)) for (const field of fields.keys()) layer.adopt(field);
+    for (const { module, field } of this.changed.splice(0)) module.adopt(field);
+    this.bared.length = 0;
   }
 }
 
 /**
- * Merges what stands beside a model's layers into them for good, in 16 or 32 bits or packed again. `keep` makes the model's own what an adapter has put in the place of
- * tensors, and gives what ends the adapters. Says how far the largest logit moved.
+ * Merges what stands beside a model's layers into them for good, in 16 or 32 bits or packed again. `keep` hands over what adapters have put in the place of
+ * tensors, and gives what ends the adapters. Where it fails, all is as before. Says how far the largest logit moved.
  */
-export async function mergeForGood(model: BaseModel, options: MergeOptions, keep: (pack: Pack) => Promise<() => void>): Promise<void> {
+export async function mergeForGood(model: BaseModel, options: MergeOptions, keep: (into: Keeping) => Promise<() => void>): Promise<void> {
   const before = await probe(model);
   const merged = await Merged.into(model, options);
-  const end = await keep(packer(options));
+  let end: () => void;
+  try {
+    end = await keep({ pack: packer(options), put: (module, field, matrix) => merged.put(module, field, matrix) });
+  } catch (error) {
+    merged.undo();
+    throw error;
+  }
   merged.keep();
   end();
   // A head that has become another than the table is saved as one of its own.

@@ -44,8 +44,8 @@ export abstract class MergingAdapters<M extends BaseModel> extends SavedAdapters
     const how = readOptions('merge_and_unload', options, MERGE_DEFAULTS);
     this.checkMergeable();
     this.unmerge_adapter();
-    await mergeForGood(this.base_model, how, async (pack) => {
-      for (const part of this.parts.attached) await part.keep(pack);
+    await mergeForGood(this.base_model, how, async (into) => {
+      for (const part of this.parts.attached) await part.keep(into);
       return () => this.unload();
     });
     return this.base_model;

@@ -3,9 +3,10 @@ import { checkNumber, show } from '../core/options';
 import { product } from '../engine/ops/linear';
 import * as tf from '../engine/tf';
 import { type Linear, Made, Parameter } from '../nn';
+import type { ModuleAdapter } from './adapter';
 import { BIAS, kaiming, LinearConfig, type Place, zeros } from './linear_config';
 import { LinearTerm, type Standing } from './linear_term';
-import { type Applied, type BaseModel, COMMON, type CommonOptions, type ModuleAdapter, type OptionsSpec } from './method';
+import { type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec } from './method';
 import { NO_TARGETS, type Targets } from './targets';
 
 /** Options of MiSS under PEFT's names (peft 0.21), with its defaults. */
@@ -38,14 +39,16 @@ export class MissConfig extends LinearConfig<MissOptions> {
     fields: BIAS,
   };
 
-  protected override checkOwn(): void {
+  protected override checkOwn(saved: boolean): void {
     checkNumber('MissConfig', 'r', this.r, { integer: true, min: 1 }, 'It is the number of sums of inputs; 64 is usual.');
     checkNumber('MissConfig', 'mini_r', this.mini_r, { integer: true, min: 1 }, 'It is a number of outputs.');
     checkNumber('MissConfig', 'miss_dropout', this.miss_dropout, { min: 0, below: 1 }, 'It is a share.');
     const { init_weights: init } = this;
     if (typeof init !== 'boolean' && init !== 'bat' && init !== 'mini')
       this.refuse('init_weights', `must be true, false, ${show('bat')} or ${show('mini')}.`);
-    if (init === 'bat' && this.miss_dropout) this.refuse('miss_dropout', "has no effect with init_weights: 'bat'.");
+    if (saved) return;
+    if (init === 'bat' && this.miss_dropout) this.refuse('miss_dropout', "has no effect with init_weights: 'bat'. Leave it out.");
+    if (init !== 'mini' && this.mini_r !== 1) this.refuse('mini_r', "has no effect without init_weights: 'mini'. Leave it out.");
   }
 
   get summary(): string {

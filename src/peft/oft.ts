@@ -2,9 +2,10 @@ import { warnOnce } from '../core/events';
 import { checkNumber } from '../core/options';
 import * as tf from '../engine/tf';
 import type { Parameter } from '../nn';
+import type { ModuleAdapter } from './adapter';
 import { BIAS, drawn, LinearConfig, type Place, TURNED } from './linear_config';
 import { LinearTerm } from './linear_term';
-import { type Applied, type BaseModel, COMMON, type CommonOptions, type ModuleAdapter, type OptionsSpec } from './method';
+import { type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec } from './method';
 import { cayley, inBlocks } from './rotations';
 import { NO_TARGETS, type Targets } from './targets';
 
@@ -60,7 +61,7 @@ export class OFTConfig extends LinearConfig<OFTOptions> {
     },
   };
 
-  protected override checkOwn(): void {
+  protected override checkOwn(saved: boolean): void {
     const remedy = 'Give either r or oft_block_size, and 0 for the other: their product is the number of inputs.';
     checkNumber('OFTConfig', 'r', this.r, { integer: true, min: 0 }, remedy);
     checkNumber('OFTConfig', 'oft_block_size', this.oft_block_size, { integer: true, min: 0 }, remedy);
@@ -69,6 +70,8 @@ export class OFTConfig extends LinearConfig<OFTOptions> {
     checkNumber('OFTConfig', 'num_cayley_neumann_terms', this.num_cayley_neumann_terms, { integer: true, min: 1 }, '5 is usual.');
     for (const name of ['block_share', 'use_cayley_neumann', 'init_weights'] as const)
       if (typeof this[name] !== 'boolean') this.refuse(name, 'must be true or false.');
+    if (!saved && !this.use_cayley_neumann && this.num_cayley_neumann_terms !== DEFAULTS.num_cayley_neumann_terms)
+      this.refuse('num_cayley_neumann_terms', 'has no effect with use_cayley_neumann: false. Leave it out.');
   }
 
   get summary(): string {

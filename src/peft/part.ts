@@ -6,10 +6,11 @@ import { writeText } from '../formats/atomic';
 import { PICKLE } from '../formats/pickle';
 import { card, cardName } from '../hub/card';
 import { type Matrix, type Module, type Parameter, readParameters, writeTensors } from '../nn';
+import { type Adapter, type Keeping, PREFIX } from './adapter';
 import { adoptMatrices, matrixNames } from './base_layers';
 import { placesOf, readGgufAdapter, writeGgufAdapter } from './gguf';
 import { refuseServed } from './hold';
-import { type Adapter, type Applied, type BaseModel, type CommonOptions, type PeftConfig, PREFIX } from './method';
+import type { Applied, BaseModel, CommonOptions, PeftConfig } from './method';
 import { SavedModules } from './saved_modules';
 
 /** What PEFT calls the file with an adapter's values. */
@@ -82,9 +83,9 @@ export class Part {
     for (const adapter of this.adapters) adapter.detach();
   }
 
-  /** What it has put into the model becomes the model's own. */
-  async keep(pack: Parameters<Adapter['keep']>[0]): Promise<void> {
-    for (const adapter of this.adapters) await adapter.keep(pack);
+  /** Hands over what it has put into the model in the place of the model's own. */
+  async keep(into: Keeping): Promise<void> {
+    for (const adapter of this.adapters) await adapter.keep(into);
   }
 
   /** The matrices of the base model that it has put its own in the place of, whether it is active or not. */

@@ -86,14 +86,14 @@ export class Parts {
   }
 
   /** Several can stand beside a module's own tensors, but only one in their place. */
-  refuseClash(names: string[]): void {
+  refuseClash(names: string[], what = 'set_adapter'): void {
     const taken = new Map<Module, string>();
     for (const name of new Set(names))
       for (const [path, module] of this.get(name).replaced) {
         const other = taken.get(module);
         if (other)
           throw new OptionError(
-            `set_adapter: ${show(other)} and ${show(name)} both put their own ${path} in the place of the model's. Choose one of the two.`,
+            `${what}: ${show(other)} and ${show(name)} both put their own ${path} in the place of the model's. Choose one of the two.`,
           );
         taken.set(module, name);
       }

@@ -1,6 +1,7 @@
 import type { Module, Parameter } from '../nn';
 import { bracketed } from '../nn/printed';
-import { type Adapter, ModuleAdapter, type PeftConfig, type Term } from './method';
+import { type Adapter, ModuleAdapter, type Term } from './adapter';
+import type { PeftConfig } from './method';
 
 /** What torch prints of a dictionary of modules, or of parameters: name and text, or parameter, of each. */
 export const moduleDict = (items: readonly (readonly [string, string])[]): string =>

@@ -3,7 +3,8 @@ import { checkNumber, type Known } from '../core/options';
 import * as tf from '../engine/tf';
 import { type Matrix, type Module, Parameter, Prompted } from '../nn';
 import { bracketed } from '../nn/printed';
-import { type Adapter, type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec, PeftConfig } from './method';
+import type { Adapter } from './adapter';
+import { type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec, PeftConfig } from './method';
 
 /** Options of prompt tuning under PEFT's names (peft 0.21), with its defaults. */
 export interface PromptTuningOptions extends CommonOptions {

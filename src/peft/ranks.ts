@@ -23,19 +23,22 @@ export function checkPatterns(owner: string, o: Patterns): void {
   for (const name of NAMES) for (const pattern of Object.keys(o[name])) endMatch(pattern, name);
 }
 
-/** Rank and alpha of one module. */
-export function picked(o: Patterns, module: string, r: number, alpha: number): { r: number; alpha: number } {
-  const pick = (name: (typeof NAMES)[number], fallback: number) => {
-    const key = Object.keys(o[name]).find((pattern) => endMatch(pattern, name)(module));
-    return key === undefined ? fallback : o[name][key];
-  };
-  return { r: pick('rank_pattern', r), alpha: pick('alpha_pattern', alpha) };
+/** What an option of this name says of a module by its patterns; `fallback` where none fits. */
+export function pick(name: string, patterns: Record<string, number>, module: string, fallback: number): number {
+  const key = Object.keys(patterns).find((pattern) => endMatch(pattern, name)(module));
+  return key === undefined ? fallback : patterns[key];
 }
 
-/** Refuses a pattern that fits none of the modules. Of a saved adapter the tensors say what there is: there it is a warning. */
-export function checkUsed(owner: string, o: Patterns, paths: string[], saved: boolean): void {
-  for (const name of NAMES)
-    for (const pattern of Object.keys(o[name])) {
+/** Rank and alpha of one module. */
+export const picked = (o: Patterns, module: string, r: number, alpha: number): { r: number; alpha: number } => ({
+  r: pick('rank_pattern', o.rank_pattern, module, r),
+  alpha: pick('alpha_pattern', o.alpha_pattern, module, alpha),
+});
+
+/** Refuses a pattern of these options that fits none of the modules. Of a saved adapter the tensors say what there is: there it is a warning. */
+export function checkUsed(owner: string, options: Record<string, Record<string, number>>, paths: string[], saved: boolean): void {
+  for (const [name, patterns] of Object.entries(options))
+    for (const pattern of Object.keys(patterns)) {
       if (paths.some(endMatch(pattern, name))) continue;
       const text = `${owner}: ${name} has ${show(pattern)}, which fits none of the adapted modules.`;
       if (!saved) throw new OptionError(text);

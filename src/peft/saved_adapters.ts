@@ -7,7 +7,8 @@ import type { Writable } from '../formats/safetensors';
 import { type GivenPush, pushSaved } from '../hub/push';
 import type { Pushed } from '../hub/upload';
 import { Module } from '../nn';
-import type { Adapter, BaseModel } from './method';
+import type { Adapter } from './adapter';
+import type { BaseModel } from './method';
 import { FILE, isGguf, type SaveOptions } from './part';
 import { Parts } from './parts';
 

@@ -1,8 +1,9 @@
 import { OptionError } from '../core/errors';
 import { show } from '../core/options';
 import type { Module } from '../nn';
+import { ModuleAdapter } from './adapter';
 import { Copies, tensorsOf } from './copies';
-import { type BaseModel, ModuleAdapter, TASKS } from './method';
+import { type BaseModel, TASKS } from './method';
 
 /**
  * PEFT's `modules_to_save`: whole modules (a norm, the output head, the embedding table) that are trained beside an adapter of any

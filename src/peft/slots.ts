@@ -2,8 +2,8 @@ import { OptionError } from '../core/errors';
 import { show } from '../core/options';
 import { type DecoderPlan, NotPlanned, type PlannedLayer } from '../engine/ops/decode';
 import type * as tf from '../engine/tf';
+import { ModuleAdapter } from './adapter';
 import { LoraTerm } from './lora_term';
-import { ModuleAdapter } from './method';
 import type { Parts } from './parts';
 
 /** Slots that a row of the decode op can name. */

@@ -2,9 +2,10 @@ import { checkNumber } from '../core/options';
 import { TorchRandom } from '../core/torch_random';
 import * as tf from '../engine/tf';
 import { type Linear, Made, Parameter } from '../nn';
+import { ModuleAdapter } from './adapter';
 import { BIAS, drawn, LinearConfig, ones, type Place, TURNED, zeros } from './linear_config';
 import { LinearTerm } from './linear_term';
-import { type Applied, type BaseModel, COMMON, type CommonOptions, ModuleAdapter, type OptionsSpec } from './method';
+import { type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec } from './method';
 import type { Targets } from './targets';
 
 /** Options of VeRA under PEFT's names (peft 0.21), with its defaults. */
@@ -54,13 +55,15 @@ export class VeraConfig extends LinearConfig<VeraOptions> {
     fields: { ...BIAS, ...TURNED },
   };
 
-  protected override checkOwn(): void {
+  protected override checkOwn(saved: boolean): void {
     checkNumber('VeraConfig', 'r', this.r, { integer: true, min: 1 }, 'It is the number of random directions; 256 is usual.');
     checkNumber('VeraConfig', 'vera_dropout', this.vera_dropout, { min: 0, below: 1 }, 'It is a share.');
     checkNumber('VeraConfig', 'd_initial', this.d_initial, {}, '0.1 or less is usual.');
     if (!Number.isSafeInteger(this.projection_prng_key)) this.refuse('projection_prng_key', 'must be a whole number: it is a seed.');
     for (const name of ['save_projection', 'init_weights'] as const)
       if (typeof this[name] !== 'boolean') this.refuse(name, 'must be true or false.');
+    if (!saved && !this.init_weights && this.d_initial !== DEFAULTS.d_initial)
+      this.refuse('d_initial', 'has no effect with init_weights: false, by which lengths begin at random. Leave it out.');
   }
 
   get summary(): string {
@@ -84,7 +87,13 @@ export class VeraConfig extends LinearConfig<VeraOptions> {
       most((layer) => layer.outFeatures),
       this.r,
     );
-    const terms = this.terms(layers, how, (place) => this.term(place, a, b));
+    let terms: ReturnType<VeraConfig['terms']>;
+    try {
+      terms = this.terms(layers, how, (place) => this.term(place, a, b));
+    } catch (error) {
+      for (const matrix of [a, b]) matrix.dispose();
+      throw error;
+    }
     const both = { 'base_model.vera_A': a, 'base_model.vera_B': b };
     return new ModuleAdapter(terms, this.save_projection ? { others: both } : { held: [a, b] });
   }

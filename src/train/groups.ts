@@ -2,7 +2,7 @@ import { OptionError } from '../core/errors';
 import { checkNumber, show } from '../core/options';
 import type { PretrainedModel } from '../models/pretrained';
 import { LayerNorm } from '../nn';
-import { PREFIX } from '../peft/method';
+import { PREFIX } from '../peft/adapter';
 import { baseOf, PeftModel } from '../peft/model';
 import type { TrainedModel } from './gradients';
 import type { TrainingOptions } from './options';

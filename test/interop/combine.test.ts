@@ -12,6 +12,7 @@ const two = scratch('two');
 const ranked = scratch('ranked');
 const rankedToo = scratch('ranked-too');
 const loha = scratch('loha');
+const pissa = scratch('pissa');
 let folder: string;
 let model: CausalLM;
 let tensors: number;
@@ -61,6 +62,7 @@ beforeAll(async () => {
   const patterns = { r: 4, rank_pattern: { v_proj: 2 }, alpha_pattern: { v_proj: 3 } };
   await make(ranked, { peft_type: 'LORA', target_modules: ['q_proj', 'v_proj'], ...patterns });
   await make(rankedToo, { peft_type: 'LORA', target_modules: ['v_proj', 'down_proj'], ...patterns });
+  await make(pissa, { peft_type: 'LORA', r: 4, target_modules: ['q_proj'], init_lora_weights: 'pissa' });
   await make(loha, { peft_type: 'LOHA', r: 2, target_modules: ['q_proj', 'down_proj'] });
 });
 afterAll(() => model.dispose());
@@ -126,6 +128,45 @@ it('what dare leaves out is made up for by what stays', () => {
   peft.unload();
 });
 
+it('adapters that bring tables of their own are exchanged and deleted in any order', async () => {
+  const before = logits();
+  const folders: string[] = [];
+  for (const seed of [21, 22]) {
+    const other = await AutoModelForCausalLM.from_pretrained(await tinyLlama(seed), { progress: false });
+    const peft = get_peft_model(other, { peft_type: 'LORA', r: 2, target_modules: ['embed_tokens', 'q_proj'] } as never);
+    const to = scratch('table');
+    await peft.save_pretrained(to);
+    folders.push(to);
+    peft.unload();
+    other.dispose();
+  }
+  const [first, second] = folders;
+  const alone: number[][] = [];
+  for (const folder of folders) {
+    const peft = await PeftModel.from_pretrained(model, folder);
+    alone.push(logits());
+    peft.unload();
+  }
+  const peft = await PeftModel.from_pretrained(model, first);
+  for (const [folder, expected] of [
+    [second, alone[1]],
+    [second, alone[1]],
+    [first, alone[0]],
+  ] as const) {
+    // biome-ignore format: rows
+    await peft.hotswap_adapter(folder);
+    expect(logits()).toEqual(expected);
+  }
+  await peft.load_adapter(second, 'second');
+  expect(worst(logits(), alone[0])).toBeGreaterThan(1e-2); // the last that came has its table in the model
+  peft.set_adapter('second');
+  peft.delete_adapter('default');
+  expect(logits()).toEqual(alone[1]);
+  peft.unload();
+  expect(logits()).toEqual(before);
+  expect(tf.memory().numTensors).toBe(tensors);
+});
+
 it('an adapter is exchanged where it stands; what cannot be combined is refused', async () => {
   const peft = await PeftModel.from_pretrained(model, one);
   const first = logits();
@@ -137,6 +178,16 @@ it('an adapter is exchanged where it stands; what cannot be combined is refused'
   expect(logits()).toEqual(second);
   await peft.hotswap_adapter(one);
   expect(logits()).toEqual(first);
+  // One that clashes with what stands beside it is not exchanged, and the old one stays.
+  await peft.load_adapter(pissa, 'pissa');
+  peft.set_adapter(['default', 'pissa']);
+  const together = logits();
+  const { numTensors } = tf.memory();
+  await expect(peft.hotswap_adapter(pissa, 'default')).rejects.toThrow(/hotswap_adapter: 'default \(new\)' and 'pissa' both put their own/);
+  expect(Object.keys(peft.peft_config)).toEqual(['default', 'pissa']);
+  expect(logits()).toEqual(together);
+  expect(tf.memory().numTensors).toBe(numTensors);
+  peft.set_adapter('default');
   await peft.load_adapter(loha, 'loha');
   peft.add_adapter('small', { peft_type: 'LORA', r: 2, target_modules: ['q_proj'] } as never);
   const refuses = (names: string[], weights: number[], options: object, error: RegExp) =>

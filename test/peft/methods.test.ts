@@ -1,4 +1,7 @@
-import { beforeAll, expect, it } from 'vitest';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, expect, it, vi } from 'vitest';
+import { MatrixWriter } from '../../src/engine/matrix_writer';
 import * as tf from '../../src/engine/tf';
 import {
   AutoModelForCausalLM,
@@ -199,6 +202,24 @@ it('one adapter at a time stands in the place of a module; terms of others besid
 
 /** What a new adapter cannot be. */
 const REFUSED: [config: Record<string, unknown>, error: RegExp][] = [
+  [{ peft_type: 'LOHA', r: 2, rank_pattern: { nothing: 3 } }, /LoHaConfig: rank_pattern has 'nothing', which fits none/],
+  [{ peft_type: 'LOKR', r: 2, alpha_pattern: { nothing: 3 } }, /LoKrConfig: alpha_pattern has 'nothing', which fits none/],
+  [{ peft_type: 'FOURIERFT', n_frequency_pattern: { nothing: 3 } }, /FourierFTConfig: n_frequency_pattern has 'nothing', which fits none/],
+  [
+    { peft_type: 'FOURIERFT', n_frequency: 60, n_frequency_pattern: { v_proj: 1e6 } },
+    /n_frequency = 1000000, but the spectrum of .*v_proj/,
+  ],
+  [{ peft_type: 'LORA', rank_pattern: { nothing: 3 } }, /LoraConfig: rank_pattern has 'nothing', which fits none/],
+  [{ peft_type: 'LORA', loftq_config: { loftq_bits: 8 } }, /loftq_config = .* has no effect without init_lora_weights: 'loftq'/],
+  [
+    { peft_type: 'IA3', target_modules: ['q_proj', 'lm_head'], feedforward_modules: [] },
+    /IA3Config: target module lm_head cannot be adapted/,
+  ],
+  [{ peft_type: 'MISS', r: 8, mini_r: 4 }, /MissConfig: mini_r = 4 has no effect without init_weights: 'mini'/],
+  [{ peft_type: 'MISS', r: 8, init_weights: 'bat', miss_dropout: 0.1 }, /miss_dropout = 0.1 has no effect with init_weights: 'bat'/],
+  [{ peft_type: 'MISS', r: 24, init_weights: 'bat' }, /r = 24 does not divide into square blocks/],
+  [{ peft_type: 'OFT', use_cayley_neumann: false, num_cayley_neumann_terms: 3 }, /num_cayley_neumann_terms = 3 has no effect/],
+  [{ peft_type: 'VERA', r: 8, init_weights: false, d_initial: 0.5 }, /d_initial = 0.5 has no effect with init_weights: false/],
   [{ peft_type: 'HRA', r: 4, apply_GS: true }, /HRAConfig: apply_GS = true .* equal pairs, .* even r \(4\).* Set init_weights: false/],
 ];
 it('a new adapter of options that do nothing or cannot work is refused, and leaves nothing behind', () => {
@@ -207,6 +228,31 @@ it('a new adapter of options that do nothing or cannot work is refused, and leav
   for (const [config, error] of REFUSED) {
     expect(() => get_peft_model(model, config as never)).toThrow(error);
     expect(tf.memory().numTensors, JSON.stringify(config)).toBe(numTensors);
+  }
+});
+
+/** What a saved adapter may be nonetheless: its values are in a file. */
+const SAVED: [config: Record<string, unknown>, changed: Record<string, unknown>][] = [
+  [{ peft_type: 'HRA', r: 4, apply_GS: true, init_weights: false }, { init_weights: true }],
+  [{ peft_type: 'MISS', r: 8 }, { mini_r: 4 }],
+  [{ peft_type: 'MISS', r: 8, init_weights: 'bat' }, { miss_dropout: 0.1 }],
+  [{ peft_type: 'LORA', r: 4 }, { loftq_config: { loftq_bits: 8, loftq_iter: 1 } }],
+  [{ peft_type: 'LOKR', r: 2 }, { rank_pattern: { nothing: 3 } }],
+];
+it('a saved adapter opens with options that a new one is refused for', async () => {
+  const model = models.apart.plain;
+  for (const [config, changed] of SAVED) {
+    const peft = get_peft_model(model, config as never);
+    move(peft);
+    const moved = logits(model);
+    const folder = scratch('saved');
+    await peft.save_pretrained(folder);
+    peft.unload();
+    const path = join(folder, 'adapter_config.json');
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), ...changed }));
+    const again = await PeftModel.from_pretrained(model, folder);
+    expect(logits(model), JSON.stringify(changed)).toEqual(moved);
+    again.unload();
   }
 });
 
@@ -274,6 +320,33 @@ it('an adapter is made, loaded, exchanged and converted beside others of the mat
     expect(logits(model)).toEqual(before);
     expect(tf.memory().numTensors).toBe(numTensors);
   }
+});
+
+it('where merging fails at any matrix, the model and its adapters are as they were', async () => {
+  const model = await AutoModelForCausalLM.from_pretrained(places.tied, { progress: false });
+  const peft = get_peft_model(model, { ...LORA, modules_to_save: ['norm', 'embed_tokens', 'lm_head'] } as never);
+  move(peft);
+  const changed = logits(model);
+  const base = await peft.disable_adapter(() => logits(model));
+  const { numTensors } = tf.memory();
+  const finish = MatrixWriter.prototype.finish;
+  let left = 0;
+  const failing = vi.spyOn(MatrixWriter.prototype, 'finish').mockImplementation(function (this: MatrixWriter) {
+    if (left-- === 0) throw new Error('no memory');
+    return finish.call(this);
+  });
+  const layers = 2 * model.config.num_hidden_layers;
+  for (const at of [0, layers - 1, layers, layers + 1]) {
+    left = at;
+    await expect(peft.merge_and_unload({ dtype: 'float32' })).rejects.toThrow('no memory');
+    expect(logits(model), String(at)).toEqual(changed);
+    expect(await peft.disable_adapter(() => logits(model))).toEqual(base);
+    expect(tf.memory().numTensors).toBe(numTensors);
+  }
+  failing.mockRestore();
+  await peft.merge_and_unload({ dtype: 'float32' });
+  expect(worst(logits(model), changed)).toBeLessThan(1e-4);
+  model.dispose();
 });
 
 it('merge_and_unload leaves a model of its own, in 16 or 32 bits', async () => {
