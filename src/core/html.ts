@@ -5,7 +5,8 @@ export const escapeHtml = (text: string): string =>
 /** A value as text in a table: no more than a person reads. */
 export function cellText(value: unknown): string {
   if (value === undefined || value === null) return '';
-  if (typeof value === 'number') return String(Number.isInteger(value) ? value : Number(value.toPrecision(5)));
+  if (typeof value === 'number')
+    return String(Math.abs(value) >= 1e4 ? Math.round(value) : Number.isInteger(value) ? value : Number(value.toPrecision(5)));
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 

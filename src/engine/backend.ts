@@ -1,7 +1,8 @@
-import { MemoryError, OptionError } from '../core/errors';
+import { OptionError } from '../core/errors';
 import { warnOnce } from '../core/events';
 import { endIfInterrupted } from '../core/interrupt';
 import { show } from '../core/options';
+import { plainError } from './plain_error';
 import * as tf from './tf';
 
 /** tfjs-node's native binding: handles are numbers, types are TensorFlow's. */
@@ -331,18 +332,4 @@ export async function take(tensor: tf.Tensor): Promise<Float32Array> {
   } finally {
     tensor.dispose();
   }
-}
-
-const outOfMemory = (what: string): MemoryError =>
-  new MemoryError(
-    `Out of memory: ${what}. What takes less: a smaller per_device_train_batch_size or max_length, gradient_checkpointing: true, or a 4-bit base model (quantization_config).`,
-  );
-
-/** What TensorFlow says of an op that failed, without its own wrapping; where memory is short, there or in JavaScript, with what takes less. */
-export function plainError(error: Error): Error {
-  if (error instanceof RangeError && /allocation failed/.test(error.message)) return outOfMemory(error.message);
-  const [, status, text] = error.message.match(/^Invalid TF_Status: (\d+)\s+Message: ([\s\S]*)/) ?? [];
-  if (!status) return error;
-  const OUT_OF_MEMORY = '8';
-  return status === OUT_OF_MEMORY ? outOfMemory(text.trim()) : new Error(text.trim());
 }

@@ -5,6 +5,7 @@ import { collate, labelCount, microBatches, textsOf } from '../data/collate';
 import type { Row } from '../data/dataset';
 import { type Example, prepareSft } from '../data/sft';
 import { take } from '../engine/backend';
+import { sparing } from '../engine/plain_error';
 import { type Precision, withPrecision } from '../engine/precision';
 import * as tf from '../engine/tf';
 import type { CausalLM } from '../models/causal_lm';
@@ -89,7 +90,7 @@ export async function evaluate(
     completion_only_loss: null,
     dataset_text_field: 'text',
   });
-  return meanLoss(baseOf(model), examples);
+  return sparing('evaluating', () => meanLoss(baseOf(model), examples));
 }
 evaluate.load = load;
 evaluate.combine = combine;

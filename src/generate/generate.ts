@@ -1,5 +1,6 @@
 import { OptionError } from '../core/errors';
 import { show } from '../core/options';
+import { sparing } from '../engine/plain_error';
 import type { Answer } from './answer';
 import { beamSearch } from './beams';
 import { beginAnswers, type Call, type GenerateOptions, type Generates, readCall } from './calls';
@@ -35,7 +36,8 @@ export async function generate<P extends Prompt | Prompts, O extends Partial<Gen
   const names = own.adapter_names;
   if (names && names.length !== rows.length)
     throw new OptionError(`generate: adapter_names is ${show(names)}, and there are ${rows.length} rows: each has its own.`);
-  const made = await ((settings.num_beams ?? 1) > 1 ? beamSearch(decoder, rows, call, several) : write(decoder, rows, call, several));
+  const how = (settings.num_beams ?? 1) > 1 ? beamSearch : write;
+  const made = await sparing('generating', () => how(decoder, rows, call, several));
   own.streamer?.end();
   return (one ? made[0] : made) as Generated<P, O>;
 }

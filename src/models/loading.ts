@@ -4,6 +4,7 @@ import { emit, warnOnce } from '../core/events';
 import { type Alias, type Known, readOptions, show } from '../core/options';
 import { isNative, nativeAddon, startBackend } from '../engine/backend';
 import { mebibytes } from '../engine/memory';
+import { sparing } from '../engine/plain_error';
 import type { WeightFormat } from '../engine/weights';
 import { type Gguf, readGguf } from '../formats/gguf';
 import { readJson } from '../formats/json';
@@ -97,7 +98,13 @@ interface Loaded<M> {
  * Loads a model by Hub id or path: a GGUF file (its blocks stay packed) or a folder with config.json and safetensors.
  * Weights go from the file to native memory one at a time, packed on the way where `quantization_config` says so.
  */
-export async function loadModel<M extends PretrainedModel>(
+export const loadModel = <M extends PretrainedModel>(
+  head: Head<M>,
+  nameOrPath: string,
+  options: Partial<LoadOptions> & Record<string, unknown>,
+): Promise<M> => sparing('loading', () => load(head, nameOrPath, options));
+
+async function load<M extends PretrainedModel>(
   head: Head<M>,
   nameOrPath: string,
   options: Partial<LoadOptions> & Record<string, unknown>,

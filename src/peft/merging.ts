@@ -1,5 +1,6 @@
 import { OptionError } from '../core/errors';
 import { readOptions, show } from '../core/options';
+import { sparing } from '../engine/plain_error';
 import { refuseHeld } from './hold';
 import { MERGE_DEFAULTS, Merged, type MergeOptions, mergeForGood } from './merge';
 import type { BaseModel } from './method';
@@ -23,7 +24,8 @@ export abstract class MergingAdapters<M extends BaseModel> extends SavedAdapters
   async merge_adapter(options: MergeOptions = {}): Promise<void> {
     if (this.merged) return;
     this.checkMergeable();
-    this.merged = await Merged.into(this.base_model, readOptions('merge_adapter', options, MERGE_DEFAULTS));
+    const how = readOptions('merge_adapter', options, MERGE_DEFAULTS);
+    this.merged = await sparing('merging', () => Merged.into(this.base_model, how));
   }
 
   /** Whether adapters are merged into the weights for now. */
@@ -44,10 +46,11 @@ export abstract class MergingAdapters<M extends BaseModel> extends SavedAdapters
     const how = readOptions('merge_and_unload', options, MERGE_DEFAULTS);
     this.checkMergeable();
     this.unmerge_adapter();
-    await mergeForGood(this.base_model, how, async (into) => {
+    const keep: Parameters<typeof mergeForGood>[2] = async (into) => {
       for (const part of this.parts.attached) await part.keep(into);
       return () => this.unload();
-    });
+    };
+    await sparing('merging', () => mergeForGood(this.base_model, how, keep));
     return this.base_model;
   }
 

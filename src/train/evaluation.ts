@@ -1,5 +1,5 @@
 import { InterruptedError } from '../core/errors';
-import { plainError } from '../engine/backend';
+import { remedied } from '../engine/plain_error';
 import type { Precision } from '../engine/precision';
 import type { CausalLM } from '../models/causal_lm';
 import { baseOf, type PeftModel } from '../peft/model';
@@ -63,6 +63,7 @@ async function measure<M extends TrainedModel, E>(
 
 /** What an evaluation fails with: in a run an error by which what was trained is saved. */
 function failure(error: unknown, what: string, step: number | undefined): unknown {
-  if (step === undefined || error instanceof InterruptedError || error instanceof RunError) return error;
-  return new RunError(`${what}: ${plainError(error as Error).message}`, { cause: error });
+  const told = remedied(error, 'evaluating');
+  if (step === undefined || error instanceof InterruptedError || error instanceof RunError) return told;
+  return new RunError(`${what}: ${(told as Error).message}`, { cause: error });
 }

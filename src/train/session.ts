@@ -3,9 +3,9 @@ import { FileError, InterruptedError, type TrainingError } from '../core/errors'
 import { emit } from '../core/events';
 import { turn } from '../core/interrupt';
 import { figuresHtml, shownAs } from '../core/shown';
-import { plainError } from '../engine/backend';
 import { memoryUsage } from '../engine/memory';
 import { globalNorm } from '../engine/ops/adamw';
+import { plainError } from '../engine/plain_error';
 import type { Precision } from '../engine/precision';
 import type { CallbackContext, CallbackHandler, HookName, TrainerControl } from './callbacks/callback';
 

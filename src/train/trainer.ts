@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import { InterruptedError, OptionError } from '../core/errors';
 import { emit } from '../core/events';
 import { DISPLAY, figuresHtml, optionsShown, type Shown, shownAs } from '../core/shown';
-import { plainError } from '../engine/backend';
+import { plainError } from '../engine/plain_error';
 import type { Precision } from '../engine/precision';
 import type { GivenPush } from '../hub/push';
 import type { Pushed } from '../hub/upload';

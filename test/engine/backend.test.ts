@@ -1,13 +1,16 @@
-import { beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it, vi } from 'vitest';
 import { MemoryError } from '../../src/core/errors';
-import { execute, Handle, plainError } from '../../src/engine/backend';
+import { execute, Handle, replaceExecuteOp } from '../../src/engine/backend';
 import { attention } from '../../src/engine/ops/attention';
 import { embedding } from '../../src/engine/ops/embedding';
 import { rmsNorm } from '../../src/engine/ops/rms_norm';
 import { swiglu } from '../../src/engine/ops/swiglu';
+import { plainError, remedied, sparing } from '../../src/engine/plain_error';
 import * as tf from '../../src/engine/tf';
 import { Weight } from '../../src/engine/weights';
+import { AutoModelForCausalLM, evaluate, get_peft_model, LoraConfig } from '../../src/index';
 import { f32, q4_1 } from '../../src/quantize';
+import { chatRow, tinyLlama, tinyTokenizer } from '../tiny';
 import { randomWeight, startNative } from './check_op';
 
 beforeAll(startNative);
@@ -35,6 +38,56 @@ it('errors say what takes less where memory is short', () => {
     /^Out of memory: Array buffer allocation failed\. What takes less/,
   );
   expect(plainError(new Error('something else')).message).toBe('something else');
+});
+it.each([
+  ['loading', /What takes less: matrices packed while they are loaded/],
+  ['generating', /What takes less: fewer rows at once \(batch_size\), a smaller max_new_tokens/],
+  ['serving', /What takes less: a smaller max_tokens/],
+  ['merging', /What takes less: dtype: 'bfloat16'/],
+  ['evaluating', /What takes less: a smaller per_device_eval_batch_size/],
+] as const)('what takes less is said for what memory is short for: %s', async (doing, message) => {
+  const raw = new Error('Invalid TF_Status: 8\nMessage: an op asked for 12345 MiB');
+  const short = Object.assign(new Error('Failed to allocate memory'), { code: 'ERR_MEMORY_ALLOCATION_FAILED' });
+  for (const error of [raw, plainError(raw), new RangeError('Array buffer allocation failed'), short]) {
+    const told = remedied(error, doing) as Error;
+    expect(told).toBeInstanceOf(MemoryError);
+    expect(told.message).toMatch(message);
+    expect(told.message).toMatch(/^Out of memory: (an op asked for 12345 MiB|Array buffer allocation failed|Failed to allocate memory)\. /);
+    expect(told.message).not.toContain('per_device_train_batch_size');
+    // What the inner one has said stays.
+    const within = () => sparing('merging', () => sparing(doing, () => Promise.reject(error)));
+    await expect(within()).rejects.toThrow(message);
+    expect(plainError(told)).toBe(told);
+  }
+  const other = new RangeError('Invalid string length');
+  expect(remedied(other, doing)).toBe(other);
+});
+it('loading, generating, merging and evaluating say it', async () => {
+  const folder = await tinyLlama(3);
+  const model = await AutoModelForCausalLM.from_pretrained(folder, { progress: false });
+  const peft = get_peft_model(model, new LoraConfig({ r: 2 }));
+  const rows = [chatRow('a', 'b')];
+  const cases: [() => Promise<unknown>, RegExp][] = [
+    [() => model.generate([1, 2], { max_new_tokens: 2 }), /fewer rows at once/],
+    [() => model.generate([1, 2], { max_new_tokens: 2, num_beams: 2 }), /fewer rows at once/],
+    [() => peft.merge_adapter(), /packed again/],
+    [() => peft.merge_and_unload(), /packed again/],
+    [() => evaluate(model, rows, { tokenizer: tinyTokenizer() }), /per_device_eval_batch_size/],
+  ];
+  for (const [f, message] of cases) {
+    const restore = replaceExecuteOp(() => () => {
+      throw new RangeError('Array buffer allocation failed');
+    });
+    await expect(f().finally(restore)).rejects.toThrow(message);
+  }
+  const create = vi.spyOn(Handle, 'holding').mockImplementation(() => {
+    throw new RangeError('Array buffer allocation failed');
+  });
+  const tensors = vi.spyOn(Handle, 'create').mockImplementation(Handle.holding as never);
+  await expect(AutoModelForCausalLM.from_pretrained(folder, { progress: false })).rejects.toThrow(/matrices packed while they are loaded/);
+  create.mockRestore();
+  tensors.mockRestore();
+  expect(await model.generate([1, 2], { max_new_tokens: 2 })).toHaveLength(2);
 });
 it('native bytes are counted', () => {
   const before = Handle.nativeBytes;

@@ -232,7 +232,9 @@ it('a package that is not there is refused before the first step, with what to d
     /needs Python's package trackio: pip install trackio, in the Python that is called \/usr\/bin\/python3/,
   );
   process.env.TUNEBOOK_PYTHON = '/nowhere/python';
-  await expect(trained('wandb')).rejects.toThrow(/report_to: 'wandb'.*TUNEBOOK_PYTHON|did not take the run/);
+  await expect(trained('wandb')).rejects.toThrow(
+    /report_to: 'wandb' needs Python, and \/nowhere\/python does not start \(spawn \/nowhere\/python ENOENT\).*TUNEBOOK_PYTHON\./,
+  );
   process.env.TUNEBOOK_PYTHON = before;
 });
 

@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { expect, it } from 'vitest';
 import { AutoModelForCausalLM, Dataset, LoraConfig, on, PeftModel, SFTConfig, SFTTrainer, sweep, TrainerCallback } from '../../src/index';
 import { sweepBundle } from '../../src/notebook/sweep_view';
+import { variantsOf } from '../../src/trainers/sweep/grid';
 import type { SweepData } from '../../src/trainers/sweep/record';
 import { parseSweep, SWEEP_MIME } from '../../views/src';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
@@ -25,6 +26,16 @@ const base = async (more: object = {}) => ({
 });
 const losses = (trainer: { state: { log_history: object[] } }) =>
   trainer.state.log_history.flatMap((entry) => ('loss' in entry ? [entry.loss] : []));
+
+it('a folder has its run’s name as far as file systems take it, and no two runs have one', () => {
+  const layers = (last: string) => Array.from({ length: 20 }, (_, i) => `model.layers.${i}.self_attn.${i < 19 ? 'q_proj' : last}`);
+  const vary = { r: [4], target_modules: [layers('k_proj'), layers('v_proj'), ['q_proj', 'k_proj'], '.*q', '.*q\\d', '.*q(d)'] };
+  const folders = variantsOf(vary, [], ['r', 'target_modules']).map((variant) => variant.folder);
+  expect(new Set(folders).size).toBe(folders.length);
+  expect(folders[2]).toBe('r=4_target_modules=q_proj+k_proj');
+  for (const folder of folders) expect(folder).toMatch(/^[\w.+=-]{1,120}$/);
+  expect(variantsOf(vary, [], ['r', 'target_modules']).map((variant) => variant.folder)).toEqual(folders);
+});
 
 it('every combination is a run as it would be alone, with the base loaded once, and the best is named', async () => {
   const config = args({ logging_steps: 1 });

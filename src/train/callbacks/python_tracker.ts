@@ -35,6 +35,8 @@ export abstract class PythonTracker extends TrainerCallback {
   private run?: Run;
   private answers: AsyncIterator<string> | undefined;
   private errors = '';
+  /** Why Python itself did not start. */
+  private fault?: string;
 
   /** The package, and what it is installed by. */
   protected abstract readonly tool: string;
@@ -56,13 +58,17 @@ export abstract class PythonTracker extends TrainerCallback {
   ): Promise<void> {
     this.run = run as Run;
     this.errors = '';
+    this.fault = undefined;
     const child = spawn(python(), ['-u', SCRIPT, this.tool], {
       env: { ...process.env, ...this.environment() },
       stdio: 'pipe',
       detached: true,
     });
     this.child = child;
-    child.on('error', (error) => this.end(child, error.message));
+    child.on('error', (error) => {
+      this.fault = error.message;
+      this.end(child, error.message);
+    });
     child.on('exit', (code, signal) => this.end(child, `it ended with ${signal ?? `exit code ${code}`}`));
     child.stdin.on('error', () => {}); // its end is told by 'exit'
     child.stderr.on('data', (text) => {
@@ -75,6 +81,10 @@ export abstract class PythonTracker extends TrainerCallback {
     if (missing === undefined && failed === undefined) return;
     this.child = undefined;
     child.kill();
+    if (this.fault)
+      throw new OptionError(
+        `report_to: '${this.tool}' needs Python, and ${python()} does not start (${this.fault}). Install Python 3 with its package ${this.tool}, or name the Python that has it by the environment variable TUNEBOOK_PYTHON.`,
+      );
     throw new OptionError(
       missing === undefined
         ? `report_to: '${this.tool}': the package did not take the run: ${failed}.`

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { nearest, OptionError } from '../../core/errors';
 import { show } from '../../core/options';
 import type { PeftConfig } from '../../peft/method';
@@ -27,11 +28,17 @@ function combinations(vary: Record<string, readonly unknown[]>): Values[] {
   );
 }
 
-const folderOf = (name: string) =>
-  name
-    .replaceAll(', ', '_')
-    .replaceAll(/[^\w.+=-]+/g, '-')
-    .slice(0, 120);
+/** Letters of a folder's name, at most. */
+const LONGEST = 120;
+
+/** A run's folder: its name as far as file systems take it; where that is cut or its signs are lost, a hash tells it from others. */
+function folderOf(name: string): string {
+  const plain = name.replaceAll(', ', '_');
+  const folder = plain.replaceAll(/[^\w.+=-]+/g, '-');
+  if (folder === plain && folder.length <= LONGEST) return folder;
+  const hash = createHash('sha256').update(name).digest('hex').slice(0, 8);
+  return `${folder.slice(0, LONGEST - hash.length - 1)}-${hash}`;
+}
 
 /** Options of the adapter's method, by name; none where all weights are trained. */
 export const peftNames = (config: PeftConfig | null): string[] =>
