@@ -4,7 +4,7 @@ import { createGunzip } from 'node:zlib';
 import { DataError, FileError, TunebookError } from '../core/errors';
 import { CsvReader } from '../formats/csv';
 import { parquetGroups } from '../formats/parquet';
-import { lineBlocks } from '../formats/text';
+import { lineBlocks, linesWithEnds } from '../formats/text';
 import { endingOf, formatOf, type Row, type RowFormat, type RowOptions, readRows, rowOfLine, separatorOf } from './rows';
 
 /** A .json file that is one list has to be read whole; larger ones are refused. */
@@ -52,8 +52,8 @@ async function* streamText(path: string): AsyncGenerator<Row> {
 
 async function* streamCsv(path: string, delimiter: string | null): AsyncGenerator<Row> {
   let reader: CsvReader | undefined;
-  for await (const block of lineBlocks(bytesOf(path), path)) {
-    reader ??= new CsvReader(path, delimiter ?? (endingOf(path) === 'tsv' ? '\t' : (separatorOf(block.slice(0, 2).join('\n')) ?? ',')));
+  for await (const block of lineBlocks(bytesOf(path), path, linesWithEnds)) {
+    reader ??= new CsvReader(path, delimiter ?? (endingOf(path) === 'tsv' ? '\t' : (separatorOf(block.slice(0, 2).join('')) ?? ',')));
     for (const text of block) reader.add(text);
     yield* reader.take();
   }

@@ -56,6 +56,24 @@ function records(text: string, separator: string, firstLine = 1): CsvRecord[] {
   return found;
 }
 
+/** Whether a quoted field is open where a text ends, which no line end outside of quotes is in the midst of; `open`: where it begins. */
+function leavesOpen(text: string, separator: string, open: boolean): boolean {
+  let at = 0;
+  for (let quoted = open; ; quoted = false) {
+    if (!quoted && text[at] === '"') {
+      quoted = true;
+      at++;
+    }
+    if (quoted) {
+      at = text.indexOf('"', at);
+      while (at >= 0 && text[at + 1] === '"') at = text.indexOf('"', at + 2);
+      if (at < 0) return true;
+    }
+    at = text.indexOf(separator, at) + 1;
+    if (!at) return false;
+  }
+}
+
 type Kind = 'number' | 'flag' | 'text';
 
 /** What a column holds: numbers or flags where all that are not missing are such, else texts. */
@@ -120,7 +138,9 @@ const LONGEST = 1 << 24;
 
 /** A CSV file that comes line by line. What its columns hold is told by the first 1,000 rows. */
 export class CsvReader {
-  private pending?: { text: string; line: number };
+  /** The lines of a record that has not ended. */
+  private pending: string[] = [];
+  private length = 0;
   private line = 0;
   private names?: string[];
   private kinds?: Kind[];
@@ -131,20 +151,24 @@ export class CsvReader {
     private readonly separator: string,
   ) {}
 
+  /** Takes the next line, with its line end. */
   add(text: string): void {
+    const open = leavesOpen(text, this.separator, this.pending.length > 0);
     this.line++;
-    const { pending } = this;
-    const record = pending ? { ...pending, text: `${pending.text}\n${text}` } : { text, line: this.line };
-    this.pending = record;
-    if (pending && !text.includes('"') && record.text.length < LONGEST) return;
+    this.pending.push(text);
+    this.length += text.length;
+    if (!open || this.length >= LONGEST) this.parse();
+  }
+
+  private parse(): void {
+    const lines = this.pending;
+    this.pending = [];
+    this.length = 0;
     try {
-      for (const one of records(record.text, this.separator, record.line)) this.put(one);
+      for (const one of records(lines.join(''), this.separator, this.line - lines.length + 1)) this.put(one);
     } catch (error) {
-      if (!(error instanceof Unclosed)) throw error;
-      if (record.text.length < LONGEST) return;
-      throw unclosed(this.path, error);
+      throw error instanceof Unclosed ? unclosed(this.path, error) : error;
     }
-    this.pending = undefined;
   }
 
   private put(record: CsvRecord): void {
@@ -159,7 +183,7 @@ export class CsvReader {
 
   /** The last rows. */
   finish(): Record<string, Cell>[] {
-    if (this.pending) throw unclosed(this.path, new Unclosed(this.pending.line));
+    if (this.pending.length) this.parse();
     return this.rows();
   }
 

@@ -43,8 +43,12 @@ export function decodeText(bytes: Uint8Array, path: string): string {
   }
 }
 
-/** The lines of a file that comes in pieces, those of a piece at once; the last is what stands behind the last line end. As `linesOf`. */
-export async function* lineBlocks(pieces: AsyncIterable<Uint8Array>, path: string): AsyncGenerator<string[]> {
+/** The lines of a file that comes in pieces, those of a piece at once; the last is what stands behind the last line end. As `split` makes them of a text. */
+export async function* lineBlocks(
+  pieces: AsyncIterable<Uint8Array>,
+  path: string,
+  split: (text: string) => string[] = linesOf,
+): AsyncGenerator<string[]> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let line = 1;
   let begun = false;
@@ -65,14 +69,14 @@ export async function* lineBlocks(pieces: AsyncIterable<Uint8Array>, path: strin
     // The LF of a CRLF may come with the next piece.
     held = text.endsWith('\r') ? '\r' : '';
     if (held) text = text.slice(0, -1);
-    const lines = linesOf(text);
+    const lines = split(text);
     const rest = lines.pop() as string;
     if (lines.length) lines[0] = open.splice(0).join('') + lines[0];
     open.push(rest);
     line += lines.length;
     if (lines.length) yield lines;
   }
-  if (begun) yield linesOf(open.join('') + held + decode());
+  if (begun) yield split(open.join('') + held + decode());
 }
 
 /** A text file in UTF-8, with or without a byte order mark. */
@@ -88,3 +92,9 @@ export async function readText(path: string): Promise<string> {
 
 /** The lines of a text that ends them with LF, CRLF or CR. */
 export const linesOf = (text: string): string[] => text.split(/\r\n|\n|\r/);
+
+/** The same, each with its line end. */
+export function linesWithEnds(text: string): string[] {
+  const parts = text.split(/(\r\n|\n|\r)/);
+  return parts.flatMap((part, i) => (i % 2 ? [] : [part + (parts[i + 1] ?? '')]));
+}

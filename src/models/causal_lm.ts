@@ -151,10 +151,7 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
    * states, x (w_label - mean w). [labelled]
    */
   private smoothed({ x, matrix, pair, trained }: ReturnType<CausalLM['atHead']>, labels: tf.Tensor1D, share: number): tf.Tensor1D {
-    if (this.cap)
-      throw new OptionError(
-        "label_smoothing_factor: this model's logits are capped, which smoothing cannot be worked out beside. Set it to 0.",
-      );
+    this.checkSmoothing(share);
     const above = (states: tf.Tensor, of: tf.Tensor2D, isTrained: boolean) => {
       const own = isTrained ? gatherRows(of, labels) : tf.gather(of, labels);
       return tf.sum(tf.mul(states, tf.sub(own, tf.mean(of, 0, true))), 1);
@@ -163,6 +160,14 @@ export class CausalLM<D extends Decoder = Decoder> extends PretrainedModel<D> {
     const first = above(x, trained?.weight ? (trained.weight as tf.Tensor2D) : whole, Boolean(trained));
     const all = pair.u ? tf.add(first, above(pair.u, pair.b as tf.Tensor2D, true)) : first;
     return tf.mul(all, share) as tf.Tensor1D;
+  }
+
+  /** Fails where labels cannot be smoothed by this share. */
+  checkSmoothing(share: number): void {
+    if (share && this.cap)
+      throw new OptionError(
+        "label_smoothing_factor: this model's logits are capped, which smoothing cannot be worked out beside. Set it to 0.",
+      );
   }
 
   private get cap(): number | undefined {

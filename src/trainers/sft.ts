@@ -223,6 +223,7 @@ export class SFTTrainer<
     const isPeft = o.model instanceof PeftModel;
     if (!isPeft && !o.peft_config) checkTrainable(o.model as CausalLM);
     if (isPeft && o.peft_config) throw new OptionError('SFTTrainer: the model has an adapter already; leave peft_config out.');
+    baseOf<CausalLM>(o.model).checkSmoothing(args.label_smoothing_factor);
     setUp(args, o.processing_class, baseOf<CausalLM>(o.model));
     if (stream) rowsWanted(args);
     const train = stream ? UNREAD : prepareRows('train_dataset', train_dataset, o.processing_class, args, o.formatting_func);

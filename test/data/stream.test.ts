@@ -8,7 +8,7 @@ import { interleave_datasets } from '../../src/data/combine';
 import { Dataset } from '../../src/data/dataset';
 import { IterableDataset } from '../../src/data/iterable_dataset';
 import { load_dataset } from '../../src/data/load_dataset';
-import { lineBlocks, linesOf } from '../../src/formats/text';
+import { lineBlocks, linesOf, linesWithEnds } from '../../src/formats/text';
 import { scratch } from '../tiny';
 
 const folder = scratch('stream');
@@ -37,9 +37,12 @@ it('lines are the same however a file comes in pieces', async () => {
         from = to;
       }
     };
-    const lines: string[] = [];
-    for await (const block of lineBlocks(pieces(), 'a file')) lines.push(...block);
-    expect(lines).toEqual(bytes.length ? linesOf(text) : []);
+    for (const split of [linesOf, linesWithEnds]) {
+      const lines: string[] = [];
+      for await (const block of lineBlocks(pieces(), 'a file', split)) lines.push(...block);
+      expect(lines).toEqual(bytes.length ? split(text) : []);
+    }
+    expect(linesWithEnds(text).join('')).toBe(text);
   }
 });
 
@@ -49,6 +52,9 @@ const FILES: [name: string, content: string | Uint8Array][] = [
   ['rows.json', '{"a": 1}\n{"a": 2}\n'],
   ['list.json', '[{"a": 1},\n {"a": 2}]'],
   ['rows.csv', `n,text,flag,share\n${long.join('\n')}\n`],
+  ['ends.csv', 'n,text,more\r\n1,"a\r\nb\nc\rd"\r\n2,"""x"",\r\n""",y\r3,5" nail\n"4""","\n",z\n'],
+  // Every line has a quote in it, and none ends the field.
+  ['lines.csv', `n,text\n1,"${Array.from({ length: 8000 }, (_, i) => `line ""${i}"" of it, and more`).join('\r\n')}"\n2,x\n`],
   ['marks.csv', '\ufeffn;text\r\n1;"a;b"\r\n\r\n2;5" nail\r\n'],
   ['rows.tsv', 'a\tb\n1\tx\n'],
   ['rows.txt', 'one\n\ntwo\r\nthree\n'],
@@ -113,6 +119,11 @@ const WRONG: [what: string, path: () => string, message: RegExp, more?: object][
   ['CSV by the name of JSON', () => file('csv.jsonl', 'a,b\n1,2\n'), /is CSV and not JSON|is not JSON/],
   ['another encoding', () => file('utf16.jsonl', Buffer.from('\ufeff{}', 'utf16le')), /is UTF-16/],
   ['bytes that are no character', () => file('latin.jsonl', Buffer.from('{"a": 1}\n{"a": "\xef"}', 'latin1')), /line 2 holds bytes/],
+  [
+    'a quote that stays open behind one that does not',
+    () => file('two.csv', 'a,b\n"1\n2",x\n3,"y\n4,z\n'),
+    /line 4: a quoted field is not/,
+  ],
   ['a quote that stays open', () => file('open.csv', 'a\n1\n"two\n3\n'), /line 3: a quoted field is not closed/],
   ['too many fields', () => file('many.csv', 'a\n1,2\n'), /line 2 has 2 fields/],
   [

@@ -366,6 +366,13 @@ it('masked rows, missing parts and bad folders are refused with a remedy', async
   expect(() => new SFTTrainer({ ...parts, train_dataset: rows, args: args({ max_length: 5 }) })).toThrow(
     /Every label is masked.*max_length = 5/,
   );
+  const { decoder } = model;
+  const rule = decoder.logitRule;
+  Object.defineProperty(decoder, 'logitRule', { value: { cap: 30 }, configurable: true, writable: true }); // as Gemma 2 has it
+  expect(() => new SFTTrainer({ ...parts, args: args({ label_smoothing_factor: 0.1 }) })).toThrow(
+    /label_smoothing_factor: this model's logits are capped, .* Set it to 0/,
+  );
+  Object.defineProperty(decoder, 'logitRule', { value: rule });
   const packed = await AutoModelForCausalLM.from_pretrained(folder, { progress: false, load_in_8bit: true });
   expect(() => new SFTTrainer({ ...parts, model: packed, peft_config: undefined, args: args({}) })).toThrow(
     /needs a peft_config .*packed \(model\.layers\.0\.\S+ as INT8\).*dtype: 'float32'/,
