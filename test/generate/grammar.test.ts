@@ -192,8 +192,56 @@ const SCHEMAS: Record<string, { schema: object | boolean; yes: unknown[]; no: un
   'two types': { schema: { type: ['integer', 'null'], minimum: 3 }, yes: [3, null], no: [2, '3'] },
 };
 
+const properties = (count: number, schema: object) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`p${i}`, schema]));
+const nested = (deep: number) => {
+  let schema: object = {};
+  for (let i = 0; i < deep; i++) schema = { type: 'array', items: schema };
+  return schema;
+};
+const BOOLEANS = properties(60, { type: 'boolean' });
+const OBJECTS = properties(60, { type: 'object', properties: { a: { type: 'null' } } });
+const all = (value: unknown) => Object.fromEntries(Object.keys(BOOLEANS).map((name) => [name, value]));
+/** What takes no more than its size asks for, however many ways there are through it. */
+const LARGE: typeof SCHEMAS = {
+  '60 properties that may be left out': {
+    schema: { properties: BOOLEANS },
+    yes: [{}, all(true), { p0: true, p59: false }, { p7: true }],
+    no: [{ p59: true, p0: true }, { p0: 1 }, { p60: true }, { p1: true, p3: 'x' }],
+  },
+  'with others behind them': {
+    schema: { properties: BOOLEANS, additionalProperties: { type: 'integer' } },
+    yes: [{}, all(false), { p8: true, x: 1, y: 2 }, { x: 1 }],
+    no: [{ x: true }, { p1: 1 }, { p8: true, x: null }],
+  },
+  'every other one required': {
+    schema: { properties: BOOLEANS, required: Object.keys(BOOLEANS).filter((_, i) => i % 2) },
+    yes: [all(true)],
+    no: [{}, { p1: true }],
+  },
+  objects: { schema: { properties: OBJECTS }, yes: [{}, all({ a: null }), { p5: {} }], no: [{ p5: { b: 1 } }, all({ a: 1 })] },
+  'names with the marks of paths in them': {
+    schema: {
+      properties: {
+        a: { properties: { b: { type: 'integer' } }, additionalProperties: { type: 'integer' } },
+        'a/properties/b': { type: 'string' },
+        'a others': { type: 'null' },
+      },
+    },
+    yes: [{ a: { b: 1, c: 2 }, 'a/properties/b': 'x', 'a others': null }, { 'a/properties/b': 'x' }],
+    no: [{ a: { b: 'x' } }, { 'a/properties/b': 1 }, { a: { b: 1 }, 'a/properties/b': 1 }, { 'a others': 1 }],
+  },
+  'what a reference finds apart from what it was merged with': {
+    schema: {
+      properties: { a: { anyOf: [{ type: 'object', properties: { x: { type: 'integer' } } }], properties: { x: { minimum: 5 } } } },
+      $defs: { b: { $ref: '#/properties/a/anyOf/0' } },
+    },
+    yes: [{ a: { x: 5 } }],
+    no: [{ a: { x: 4 } }],
+  },
+};
+
 describe('JSON of a schema', () => {
-  for (const [what, { schema, yes, no }] of Object.entries(SCHEMAS))
+  for (const [what, { schema, yes, no }] of Object.entries({ ...SCHEMAS, ...LARGE }))
     it(what, () => {
       const fits = matcher((l) => jsonSchema(l, schema as Record<string, unknown>));
       for (const value of yes)
@@ -222,6 +270,10 @@ describe('JSON of a schema', () => {
       [{ type: 'string', pattern: 'a', maxLength: 3 }, /a length beside a pattern/],
       [{ allOf: [{ minLength: 1 }, { minLength: 2 }] }, /minLength is said more than once/],
       [{ properties: { a: {} }, required: ['b'] }, /required has 'b', which is no property/],
+      [{ allOf: [{ $ref: '#' }] }, /in themselves/],
+      [{ anyOf: [{ $ref: '#' }], maxLength: 2 }, /in themselves/],
+      [nested(300), /more than 256 others/],
+      [{ properties: properties(1025, {}) }, /1025 properties; 1024/],
     ];
     for (const [schema, text] of REFUSED)
       expect(() => {

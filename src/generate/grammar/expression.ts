@@ -65,10 +65,10 @@ export class Language {
     return this.either([what, this.empty]);
   }
 
-  /** What is made when it is first looked at, by its name: so expressions can contain themselves. */
-  lazy(name: string, make: () => Expression): Expression {
+  /** What is made when it is first looked at; of those of one name there is one, so that expressions can contain themselves. */
+  lazy(make: () => Expression, name?: string): Expression {
     let made: Expression | undefined;
-    return this.one(`l${name}`, {
+    return this.one(name === undefined ? `u${this.count}` : `l${name}`, {
       kind: 'lazy',
       make: () => {
         made ??= make();

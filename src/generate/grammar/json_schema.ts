@@ -10,6 +10,9 @@ type Schema = Record<string, unknown> | boolean;
 
 /** So deep do values nest that a schema says nothing of. */
 const DEEP = 4;
+/** So deep may schemas stand in one another, and so many properties may an object have. */
+const DEEPEST = 256;
+const MOST_PROPERTIES = 1024;
 
 /**
  * The JSON texts that a schema (draft 2020-12, and `definitions`) describes, with little white space. Properties come in the schema's order;
@@ -43,13 +46,26 @@ class Compiler {
     throw new OptionError(`The JSON schema at ${path}: ${what}`);
   }
 
+  /** How deep the schema is in others that it is made with at once. */
+  private depth = 0;
+
   schema(schema: Schema, path: string): Expression {
+    if (this.depth >= DEEPEST) this.fail(path, `schemas stand in more than ${DEEPEST} others, or in themselves.`);
+    this.depth++;
+    try {
+      return this.made(schema, path);
+    } finally {
+      this.depth--;
+    }
+  }
+
+  private made(schema: Schema, path: string): Expression {
     if (typeof schema === 'boolean') return schema ? this.value(DEEP) : this.fail(path, 'false describes nothing.');
     if (typeof schema !== 'object' || schema === null) this.fail(path, `${show(schema)} is no schema.`);
     const { l } = this;
     if (schema.$ref !== undefined) {
       this.only(schema, [], ['$ref'], path);
-      return l.lazy(`$ref ${schema.$ref}`, () => this.schema(this.at(schema.$ref, path), String(schema.$ref)));
+      return l.lazy(() => this.schema(this.at(schema.$ref, path), String(schema.$ref)), `$ref ${schema.$ref}`);
     }
     if (schema.enum !== undefined || schema.const !== undefined) {
       const values = schema.const !== undefined ? [schema.const] : (schema.enum as unknown[]);
@@ -216,23 +232,21 @@ class Compiler {
     const name = () => l.sequence([l.text('"'), this.otherThan(known.map(([key]) => [...key])), l.text('"')]);
     const others = () =>
       additionalProperties === true ? this.value(DEEP - 1) : this.schema(additionalProperties as Schema, `${path}/additionalProperties`);
-    const extra = additionalProperties === false ? undefined : l.lazy(`${path} others`, () => pair(name(), others()));
+    const extra = additionalProperties === false ? undefined : l.lazy(() => pair(name(), others()));
     const described: [string, Schema][] = [...known, ...missing.map((name): [string, Schema] => [name, additionalProperties as Schema])];
+    if (described.length > MOST_PROPERTIES) this.fail(path, `it has ${described.length} properties; ${MOST_PROPERTIES} are the most.`);
     if (missing.length && additionalProperties === false && properties && known.length)
       this.fail(path, `required has ${show(missing[0])}, which is no property.`);
-    const rest = (i: number, behind: boolean): Expression => {
-      if (i === described.length) {
-        if (!extra) return l.empty;
-        const more = l.repeat(l.follow(comma, extra), 0);
-        return behind ? more : l.optional(l.follow(extra, more));
-      }
-      const [name, schema] = described[i];
-      const value = l.lazy(`${path}/properties/${name}`, () => this.schema(schema, `${path}/properties/${name}`));
+    const more = extra ? l.repeat(l.follow(comma, extra), 0) : l.empty;
+    // What may follow from a property on, where none is before it and where there are some: each is made once, of those behind it.
+    let [first, further] = [extra ? l.optional(l.follow(extra, more)) : l.empty, more];
+    for (const [name, schema] of described.toReversed()) {
+      const value = l.lazy(() => this.schema(schema, `${path}/properties/${name}`));
       const own = pair(l.text(JSON.stringify(name)), value);
-      const here = l.follow(behind ? l.follow(comma, own) : own, rest(i + 1, true));
-      return needed.has(name) ? here : l.either([here, rest(i + 1, behind)]);
-    };
-    return l.sequence([l.text('{'), space, rest(0, false), space, l.text('}')]);
+      const [here, there] = [l.follow(own, further), l.follow(comma, l.follow(own, further))];
+      [first, further] = needed.has(name) ? [here, there] : [l.either([here, first]), l.either([there, further])];
+    }
+    return l.sequence([l.text('{'), space, first, space, l.text('}')]);
   }
 
   /** What stands in a string that is none of these names. */
@@ -253,7 +267,7 @@ class Compiler {
     const { l } = this;
     const plain = ['string', 'number', 'boolean', 'null'].map((type) => this.typed(type, {}, ''));
     if (deep === 0) return l.either(plain);
-    const inner = l.lazy(`value ${deep - 1}`, () => this.value(deep - 1));
+    const inner = l.lazy(() => this.value(deep - 1), `value ${deep - 1}`);
     const pair = l.sequence([this.string({}, ''), l.text(':'), this.space, inner]);
     const more = l.repeat(l.sequence([l.text(','), this.space, pair]), 0);
     const object = l.sequence([l.text('{'), this.space, l.optional(l.follow(pair, more)), this.space, l.text('}')]);
@@ -263,6 +277,5 @@ class Compiler {
 
 /** The JSON texts that a schema describes. */
 export function jsonSchema(l: Language, schema: Schema): Expression {
-  const expression = new Compiler(l, schema).schema(schema, '#');
-  return expression;
+  return new Compiler(l, schema).schema(schema, '#');
 }

@@ -9,37 +9,53 @@ interface Tree {
   tokens: (number[] | undefined)[];
 }
 
-/** States whose tokens are remembered. */
-const REMEMBERED = 4096;
+/** Bytes that remembered tokens of states may come to, and about what a state itself has. */
+const REMEMBERED = 64 << 20;
+const STATE = 4096;
 
 /** The tokens of a tokenizer as bytes, in a tree, to be found by what may come next. */
 export class Vocabulary {
   private readonly tree: Tree;
   private readonly bytes: (Uint8Array | undefined)[];
-  private allowed = new Map<State, Int32Array>();
+  /** Of states, those that were asked for last at the end. */
+  private readonly allowed = new Map<State, Int32Array>();
+  private remembered = 0;
 
-  private constructor(tokenizer: Tokenizer) {
+  private constructor(
+    tokenizer: Tokenizer,
+    private readonly room: number,
+  ) {
     this.bytes = Array.from({ length: tokenizer.length }, (_, id) => (tokenizer.isSpecial(id) ? undefined : tokenizer.bytesOf(id)));
     this.tree = treeOf(this.bytes);
   }
 
   private static readonly all = new WeakMap<Tokenizer, Vocabulary>();
 
-  static of(tokenizer: Tokenizer): Vocabulary {
-    const known = Vocabulary.all.get(tokenizer) ?? new Vocabulary(tokenizer);
+  /** There is one of a tokenizer; `room`: bytes that what it remembers may come to. */
+  static of(tokenizer: Tokenizer, room = REMEMBERED): Vocabulary {
+    const known = Vocabulary.all.get(tokenizer) ?? new Vocabulary(tokenizer, room);
     Vocabulary.all.set(tokenizer, known);
     return known;
   }
 
   /** The tokens that may come in a state, in no order. */
   in(state: State): Int32Array {
-    let found = this.allowed.get(state);
-    if (!found) {
-      if (this.allowed.size >= REMEMBERED) this.allowed = new Map();
-      found = Int32Array.from(this.find(state));
-      this.allowed.set(state, found);
+    const known = this.allowed.get(state);
+    const found = known ?? Int32Array.from(this.find(state));
+    if (known) this.allowed.delete(state);
+    else this.remembered += found.byteLength + STATE;
+    this.allowed.set(state, found);
+    for (const [oldest, { byteLength }] of this.allowed) {
+      if (this.remembered <= this.room) break;
+      this.allowed.delete(oldest);
+      this.remembered -= byteLength + STATE;
     }
     return found;
+  }
+
+  /** Bytes of what is remembered. */
+  get bytesKept(): number {
+    return this.remembered;
   }
 
   /** The state behind a token; undefined where it cannot come. */
