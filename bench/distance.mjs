@@ -2,9 +2,9 @@
 // behind texts of several lengths. Prints one JSON object on the last line. Arguments: llama-server, the GGUF file.
 import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
-import { createServer } from 'node:net';
 import process from 'node:process';
 import { setTimeout } from 'node:timers/promises';
+import { freePort } from '../scripts/ports.mjs';
 
 const require = createRequire(import.meta.url);
 const tb = require('../lib/index.js');
@@ -42,14 +42,6 @@ async function ours() {
   decoding.dispose();
   return made;
 }
-
-const freePort = () =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 
 async function theirs(size) {
   const port = await freePort();

@@ -1,17 +1,9 @@
 // `bench -- serve`: our server and llama.cpp's under the same load, one after the other, each in a process of its own.
 import { spawn } from 'node:child_process';
-import { createServer } from 'node:net';
 import { cpus } from 'node:os';
 import process from 'node:process';
 import { ensureLlamaCpp, llamaCpp } from '../scripts/llama_cpp.mjs';
-
-const freePort = () =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
+import { freePort } from '../scripts/ports.mjs';
 
 /** Starts a server, measures it once it is healthy, and ends it. */
 async function measured(measure, command, args, port) {

@@ -1,22 +1,14 @@
 // JupyterLab (or Notebook 7) on a folder of its own, and a Chromium to look at it with: for browser tests and benches.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import process from 'node:process';
 import { chromium } from 'playwright-core';
+import { freePort } from './ports.mjs';
 import { root } from './setup.mjs';
 
 const temporary = (name) => mkdtempSync(join(tmpdir(), `tunebook-${name}-`));
-
-const freePort = () =>
-  new Promise((done) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => done(port));
-    });
-  });
 
 /** Starts a server and waits until it answers at `url`; the function that this resolves with ends it. */
 async function launch(command, args, env, url) {

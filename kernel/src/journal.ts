@@ -89,13 +89,20 @@ export class Journal {
   asks({ msg_id: request }: Header, question: Asked): void {
     const entry = this.requests.get(request);
     if (!entry) return;
+    this.ask(entry, question);
+  }
+
+  /** Pages that have the cell now are told of its question, or that it waits for no answer any more. */
+  private ask(entry: Entry, question: Asked | undefined): void {
     entry.question = question;
-    for (const comm_id of entry.heirs) void this.sockets.publish('comm_msg', { comm_id, data: { asked: { request, question } } }, {});
+    const asked = { request: entry.header.msg_id, question: question ?? null };
+    for (const comm_id of entry.heirs) void this.sockets.publish('comm_msg', { comm_id, data: { asked } }, {});
   }
 
   /** A reader has answered; not every front end says what. */
   answered({ parent }: Message): void {
-    for (const entry of this.cells.values()) if (!parent.msg_id || parent.msg_id === entry.question?.id) entry.question = undefined;
+    for (const entry of this.cells.values())
+      if (entry.question && (!parent.msg_id || parent.msg_id === entry.question.id)) this.ask(entry, undefined);
   }
 
   private add(entry: Entry, output: Output): void {

@@ -3,7 +3,7 @@ import type { Answer } from './answer';
 import { beginAnswers, type Call, type Generates } from './calls';
 import { type Continued, type Decoding, startDecoding } from './decoding';
 import type { Constraint } from './grammar/constraint';
-import { candidates, constrain } from './logits';
+import { candidates, constrain, largest, logTotal } from './logits';
 
 /** A beginning of an answer, and what its tokens' log-probabilities add up to. */
 interface Beam {
@@ -24,26 +24,9 @@ const round = Math.fround;
 
 /** log softmax, in place. */
 function logShares(logits: Float32Array): Float32Array {
-  let top = Number.NEGATIVE_INFINITY;
-  for (const x of logits) if (x > top) top = x;
-  let sum = 0;
-  for (const x of logits) sum += Math.exp(x - top);
-  const total = top + Math.log(sum);
+  const total = logTotal(logits);
   for (let i = 0; i < logits.length; i++) logits[i] -= total;
   return logits;
-}
-
-/** Places of the `count` largest values, the largest first; of equal ones the first. */
-function largest(values: ArrayLike<number>, count: number): number[] {
-  const best: number[] = [];
-  for (let i = 0; i < values.length; i++) {
-    if (best.length === count && !(values[i] > values[best[count - 1]])) continue;
-    let at = best.length;
-    while (at > 0 && values[i] > values[best[at - 1]]) at--;
-    best.splice(at, 0, i);
-    if (best.length > count) best.pop();
-  }
-  return best;
 }
 
 /**

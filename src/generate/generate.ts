@@ -21,6 +21,19 @@ export async function generate<P extends Prompt | Prompts, O extends Partial<Gen
   start: P,
   options?: O,
 ): Promise<Generated<P, O>> {
+  try {
+    return await continued(model, start, options);
+  } finally {
+    // Who reads from it waits for the end, however it comes.
+    options?.streamer?.end?.();
+  }
+}
+
+async function continued<P extends Prompt | Prompts, O extends Partial<GenerateOptions>>(
+  model: Generates | { base_model: Generates },
+  start: P,
+  options?: O,
+): Promise<Generated<P, O>> {
   const { rows, single } = promptRows(start);
   const decoder = 'base_model' in model ? model.base_model : model;
   const call = readCall(decoder, options ?? {});
@@ -38,7 +51,6 @@ export async function generate<P extends Prompt | Prompts, O extends Partial<Gen
     throw new OptionError(`generate: adapter_names is ${show(names)}, and there are ${rows.length} rows: each has its own.`);
   const how = (settings.num_beams ?? 1) > 1 ? beamSearch : write;
   const made = await sparing('generating', () => how(decoder, rows, call, several));
-  own.streamer?.end();
   return (one ? made[0] : made) as Generated<P, O>;
 }
 

@@ -6,6 +6,28 @@ const out = (logits: Float32Array, ids: Iterable<number>) => {
   for (const id of ids) logits[id] = OUT;
 };
 
+/** log of the sum of exp: what is taken off logits for log softmax. */
+export function logTotal(logits: Float32Array): number {
+  let most = Number.NEGATIVE_INFINITY;
+  for (const value of logits) if (value > most) most = value;
+  let sum = 0;
+  for (const value of logits) sum += Math.exp(value - most);
+  return most + Math.log(sum);
+}
+
+/** Places of the `count` largest values, the largest first; of equal ones the first. */
+export function largest(values: ArrayLike<number>, count: number): number[] {
+  const best: number[] = [];
+  for (let i = 0; count > 0 && i < values.length; i++) {
+    if (best.length === count && !(values[i] > values[best[count - 1]])) continue;
+    let at = best.length;
+    while (at > 0 && values[i] > values[best[at - 1]]) at--;
+    best.splice(at, 0, i);
+    if (best.length > count) best.pop();
+  }
+  return best;
+}
+
 /** What generation has come to: all tokens so far, and how many of them are the prompt. */
 export interface Progress {
   tokens: number[];

@@ -1,6 +1,6 @@
 import { nearest, OptionError } from '../core/errors';
 import { escapeHtml, tableHtml } from '../core/html';
-import { readOptions, show } from '../core/options';
+import { checkNumber, readOptions, show } from '../core/options';
 import { optionsShown, shownAs } from '../core/shown';
 import type { GenerateOptions } from '../generate/generate';
 import { AsyncTextIteratorStreamer } from '../generate/streamer';
@@ -101,6 +101,7 @@ class TextGeneration {
   private read(options: PipelineOptions): { own: Own; rest: Partial<GenerateOptions> } {
     const given = Object.entries(options);
     const own = readOptions<Own>('pipeline', Object.fromEntries(given.filter(([name]) => Object.hasOwn(OWN, name))), OWN);
+    checkNumber('pipeline', 'batch_size', own.batch_size, { integer: true, min: 1 }, 'It is how many inputs are written together.');
     const rest: Partial<GenerateOptions> = Object.fromEntries(given.filter(([name]) => !Object.hasOwn(OWN, name)));
     const stops = own.stop_sequence === null ? {} : { stop_strings: own.stop_sequence };
     return { own, rest: { ...lengthOf(this.model, options), ...stops, tokenizer: this.tokenizer, ...rest } };
@@ -149,9 +150,7 @@ class TextGeneration {
     const { own, rest } = this.read(options);
     let left = false;
     const should_continue = () => !left && rest.should_continue?.() !== false;
-    const written = this.model
-      .generate(this.ids(input, own), { ...rest, num_return_sequences: undefined, streamer, should_continue })
-      .finally(() => streamer.end());
+    const written = this.model.generate(this.ids(input, own), { ...rest, num_return_sequences: undefined, streamer, should_continue });
     written.catch(() => {}); // it is awaited below, perhaps late
     try {
       yield* streamer;

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { HubError, OptionError } from '../core/errors';
 import { tableHtml } from '../core/html';
@@ -118,7 +118,11 @@ async function one({ url, headers }: Target, body: object): Promise<{ first: num
 
 async function peakMemory({ url }: Target, pid: number | null): Promise<number | null> {
   if (pid !== null) {
-    const kib = /^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+    // Systems without /proc do not tell.
+    if (!existsSync('/proc/self/status')) return null;
+    const path = `/proc/${pid}/status`;
+    if (!existsSync(path)) throw new OptionError(`measure: there is no process ${show(pid)}. Give the pid of the server, or leave it out.`);
+    const kib = /^VmHWM:\s+(\d+)/m.exec(readFileSync(path, 'utf8'))?.[1];
     return kib === undefined ? null : Number(kib) / 1024;
   }
   const text = await fetch(`${url}/metrics`).then(
@@ -150,6 +154,7 @@ export async function measure(endpoint: string | Pick<Server, 'url'>, options: P
   const headers = { 'content-type': 'application/json', ...(o.api_key === null ? {} : { authorization: `Bearer ${o.api_key}` }) };
   const target = { url, headers };
   const model = o.model ?? ((await (await asked(`${url}/v1/models`, { headers })).json()) as { data: { id: string }[] }).data[0].id;
+  await peakMemory(target, o.pid);
   let number = 0;
   const body = () => ({
     ...{ model, prompt: `${1000 + number++}${o.prompt}`, max_tokens: o.max_tokens, temperature: 0 },

@@ -51,11 +51,6 @@ export class Writer {
     return this.answer.tokens.at(-1) as number;
   }
 
-  /** How many tokens it has. */
-  get count(): number {
-    return this.answer.tokens.length - this.answer.prompt;
-  }
-
   /** Writes the next token, of logits [vocabulary], which are changed, or the likeliest token. */
   next(logits: Float32Array | number): void {
     const { answer, how } = this;

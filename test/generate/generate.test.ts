@@ -108,6 +108,28 @@ it('pipelines take lists and stream; leaving the loop ends the answer', async ()
   for await (const text of streamer) again += text;
   expect(again).toBe(streamed);
   expect(await whole).toHaveLength(12);
+  for (const batch_size of [0, -1, 1.5, '2', Number.NaN])
+    await expect(ask(['ab'], { ...options, batch_size: batch_size as number })).rejects.toThrow(/batch_size/);
+});
+
+it.each([
+  [
+    'while it writes',
+    {
+      on_token: () => {
+        throw new Error('broken');
+      },
+    },
+    /broken/,
+  ],
+  ['before it begins', { temperature: -1, do_sample: true }, /temperature/],
+  ['where a streamer cannot be', { num_return_sequences: 2, do_sample: true }, /streamer/],
+])('who reads from a streamer is let go where generation fails %s', async (_, more, message) => {
+  const tokenizer = tinyTokenizer();
+  const streamer = new AsyncTextIteratorStreamer(tokenizer);
+  const failing = expect(model.generate(tokenizer.encode('ab'), { max_new_tokens: 4, ...more, streamer })).rejects.toThrow(message);
+  for await (const _ of streamer);
+  await failing;
 });
 
 it('an interrupt ends an answer within one token, alone, in a batch and in beam search', async () => {

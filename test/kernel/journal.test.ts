@@ -114,12 +114,16 @@ it('a question that waits is asked on the page that has the cell now, and so is 
   answer({ msg_id: 'another' });
   expect(open('c').cells).toMatchObject([{ question }]);
   answer({ msg_id: 'q1' });
+  expect(told.slice(-2), 'the other page takes its field away').toEqual(Array(2).fill({ asked: { request: 'r1', question: null } }));
   expect(open('c').cells[0].question).toBeUndefined();
   const next = { id: 'q2', prompt: 'and why? ', password: true };
   const before = told.length;
   journal.asks(header('r1', 'a'), next);
   expect(told.slice(before)).toEqual(Array(3).fill({ asked: { request: 'r1', question: next } }));
   answer({});
+  expect(told.slice(-3)).toEqual(Array(3).fill({ asked: { request: 'r1', question: null } }));
+  answer({});
+  expect(told, 'once').toHaveLength(before + 6);
   expect(open('d').cells[0].question, 'a front end need not say what it answers').toBeUndefined();
   journal.asks(header('r1', 'a'), next);
   put('status', { execution_state: 'idle' });

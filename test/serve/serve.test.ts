@@ -395,6 +395,7 @@ describe('measure', () => {
     await expect(measure(server, { model: 'none' })).rejects.toThrow(/404/);
     await expect(measure('127.0.0.1')).rejects.toThrow(OptionError);
     await expect(measure(server, { clients: [0] })).rejects.toThrow(/clients/);
+    await expect(measure(server, { pid: 2 ** 30 })).rejects.toThrow(/no process 1073741824/);
   });
 });
 

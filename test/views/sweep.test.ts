@@ -47,6 +47,32 @@ it('many long runs stay small', () => {
   expect(JSON.stringify(sweepPayload(sweep(runs))).length).toBeLessThan(200_000);
 });
 
+it.each([
+  [0.4, '0:00'],
+  [59.4, '0:59'],
+  [59.7, '1:00'],
+  [60, '1:00'],
+  [119.5, '2:00'],
+  [3599.4, '59:59'],
+  [3599.7, '1 h 0 min'],
+  [7320, '2 h 2 min'],
+])('%d seconds are %s', (seconds, wanted) => {
+  expect(sweepFigures(run(1, { seconds }))[3]).toBe(wanted);
+});
+
+it('of more runs than travel the best may be left out', () => {
+  const runs = Array.from({ length: 230 }, (_, i) => run(i + 1, { loss: [], eval_loss: [] }));
+  for (const [best, wanted] of [
+    [199, 199],
+    [200, null],
+    [229, null],
+    [null, null],
+  ]) {
+    const result = parseSweep(viaJson(sweepPayload({ ...sweep(runs), best })));
+    expect(result).toMatchObject({ best: wanted });
+  }
+});
+
 it('hostile payloads are refused or drawn without harm', () => {
   const random = Random.seeded(5);
   let taken = 0;

@@ -94,7 +94,6 @@ export { type LowRankUpdate, overlap, singularValues } from './spectrum';
 export { runSvg } from './svg';
 export {
   parseSweep,
-  SWEEP_FIGURES,
   SWEEP_MIME,
   SWEEP_SCHEMA,
   type SweepData,

@@ -88,7 +88,9 @@ const short = (value: string, most: number) =>
 export function sweepPayload(sweep: SweepData): SweepPayload {
   const few = Math.max(40, Math.floor((2 * MAX_POINTS) / Math.max(2, sweep.runs.length)));
   const encoded = (curve: Point[]) => encodePoints(thin(curve, few));
-  const { id, folder, status, updatedAt, best } = sweep;
+  const { id, folder, status, updatedAt } = sweep;
+  // Of very many runs the best may not be among those that travel.
+  const best = sweep.best !== null && sweep.best < MOST_RUNS ? sweep.best : null;
   return {
     schemaVersion: SWEEP_SCHEMA_VERSION,
     ...{ id, folder, status, updatedAt, best },
@@ -124,9 +126,10 @@ export function parseSweep(data: unknown): SweepData | string {
   return { ...payload, runs };
 }
 
-const clock = (seconds: number) => {
-  const [minutes, rest] = [Math.floor(seconds / 60), Math.round(seconds % 60)];
-  return minutes < 60 ? `${minutes}:${String(rest % 60).padStart(2, '0')}` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+const clock = (given: number) => {
+  const seconds = Math.round(given);
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60 ? `${minutes}:${String(seconds % 60).padStart(2, '0')}` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 };
 
 const last = (curve: Point[]): string => (curve.length ? figure(curve[curve.length - 1][1]) : '');
@@ -145,8 +148,6 @@ export function sweepFigures(run: SweepRunData): string[] {
     score === null ? '' : figure(score),
   ];
 }
-
-export const SWEEP_FIGURES = ['status', 'step', 'trained', 'time', 'memory', 'loss', 'eval loss'] as const;
 
 /** What a sweep comes to so far, in a sentence. */
 export function sweepSentence({ runs, best, score, status }: SweepData): string {

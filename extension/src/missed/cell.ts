@@ -49,10 +49,11 @@ export class MissedCell {
     else this.ask(question);
   }
 
+  /** null: it has been answered, on this page or another. */
   ask(question: unknown): void {
-    if (!isQuestion(question)) return;
+    if (question !== null && !isQuestion(question)) return;
     this.unask();
-    this.unask = this.put(question);
+    this.unask = question === null ? () => {} : this.put(question);
   }
 
   private end(): void {

@@ -50,7 +50,6 @@ export class SweepView extends ChartView {
     this.list();
   }
 
-  /** What is new of the same sweep. */
   /** Shows what is newer of the same sweep; false of another. */
   goesOn(data: SweepData): boolean {
     if (data.id !== this.data.id) return false;
