@@ -69,8 +69,10 @@ export { freeze, unfreeze } from './train/freezing';
 export type { EvalPrediction } from './train/predictions';
 export type { TrainerState } from './train/state';
 export { train_on_responses_only } from './trainers/responses';
-export { SFTConfig, SFTTrainer } from './trainers/sft';
-export { SweepResult, sweep } from './trainers/sweep/sweep';
+export { SFTTrainer } from './trainers/sft';
+export { SFTConfig } from './trainers/sft_config';
+export { SweepResult } from './trainers/sweep/result';
+export { sweep } from './trainers/sweep/sweep';
 export { Trainer, TrainingArguments } from './trainers/trainer';
 
 import { listen } from './notebook/listen';

@@ -10,6 +10,14 @@ export function cellText(value: unknown): string {
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
+/** Rows as lines of text: a name and a value for each column. */
+export const rowLines = (rows: readonly Record<string, unknown>[]): string[] =>
+  rows.map((row) =>
+    Object.entries(row)
+      .map(([name, value]) => `${name}: ${value}`)
+      .join(', '),
+  );
+
 /** Rows as a table; columns are the keys of all of them. */
 export function tableHtml(rows: readonly Record<string, unknown>[], cell = cellText): string {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];

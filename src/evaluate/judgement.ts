@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { DataError, OptionError } from '../core/errors';
-import { escapeHtml, tableHtml } from '../core/html';
+import { escapeHtml, rowLines, tableHtml } from '../core/html';
 import { checkNumber, readOptions, show } from '../core/options';
 import { DISPLAY, type Shown, withChart } from '../core/shown';
 import { CausalLM } from '../models/causal_lm';
@@ -103,12 +103,7 @@ export class Judgement {
   }
 
   [inspect.custom](): string {
-    const lines = this.table().map((row) =>
-      Object.entries(row)
-        .map(([key, value]) => `${key}: ${value}`)
-        .join(', '),
-    );
-    return [...lines, ...this.notes()].join('\n');
+    return [...rowLines(this.table()), ...this.notes()].join('\n');
   }
 
   [DISPLAY](): Promise<Shown> {

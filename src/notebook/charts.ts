@@ -8,7 +8,7 @@ export const CHARTS: Record<string, (data: object) => ChartSpec> = {
 };
 
 /** One chart as a PNG. */
-export async function drawn(spec: ChartSpec): Promise<Uint8Array> {
+export async function drawn(spec: ChartSpec): Promise<Buffer> {
   const thread = new ChartThread();
   try {
     return await thread.png(spec);

@@ -10,7 +10,7 @@ import { datasetOf } from '../data/load_dataset';
 import type { Row } from '../data/rows';
 import { Tokenizer } from '../tokenizers/tokenizer';
 import { auditRows, type FormattingFunc, prepareRows, setUpTokenizer } from '../trainers/prepare';
-import { SFTConfig } from '../trainers/sft';
+import { SFTConfig } from '../trainers/sft_config';
 import { type Bundle, Display, inNotebook } from './display';
 
 const cell = (tag: 'th' | 'td', text: string) => `<${tag} style="text-align:left">${escapeHtml(text)}</${tag}>`;

@@ -2,7 +2,7 @@ import { PAPER, SWEEP_MIME, type SweepData, sweepPayload, sweepPicture, sweepSen
 import type { Events } from '../core/events';
 import type { SweepData as Sweep } from '../trainers/sweep/record';
 import { bundleOf } from './bundle';
-import { ChartThread } from './chart';
+import { drawn } from './charts';
 import { type Bundle, Display, inNotebook } from './display';
 import { Throttle } from './throttle';
 
@@ -18,16 +18,6 @@ export const sweepBundle = (sweep: SweepData, png?: Buffer): Bundle =>
     rows: sweepSummary(sweep),
     picture: png && { png, alt: `Losses of the runs of the sweep ${sweep.name}` },
   });
-
-/** Its picture, drawn in a thread of its own. */
-export async function sweepPng(sweep: SweepData): Promise<Buffer> {
-  const charts = new ChartThread();
-  try {
-    return await charts.png(sweepPicture(sweep, PAPER));
-  } finally {
-    await charts.end();
-  }
-}
 
 /** One view of all runs under the cell, at most one snapshot a second; the picture once at the end. On a terminal a line for each run that is over. */
 export class SweepViews {
@@ -48,6 +38,6 @@ export class SweepViews {
     const { display, view } = known;
     if (what === 'step') view.call();
     else view.flush();
-    if (what === 'end') waits?.push(sweepPng(viewed(sweep)).then((png) => display.show(sweepBundle(viewed(sweep), png))));
+    if (what === 'end') waits?.push(drawn(sweepPicture(viewed(sweep), PAPER)).then((png) => display.show(sweepBundle(viewed(sweep), png))));
   }
 }

@@ -54,15 +54,24 @@ interface Figures {
   answers?: { names: string[] };
 }
 
-/** Fails where metric_for_best_model is no figure of an evaluation, as far as that is known before there is one. */
-export function checkMetricName({ metric_for_best_model: wanted }: Best, { objective, compute_metrics, answers }: Figures): void {
+/** The figure of an evaluation that a name means, which may leave out 'eval_'; undefined where there is none. */
+export const figureOf = (name: string, all: Iterable<string>): string | undefined => {
+  const known = new Set(all);
+  return [name.startsWith('eval_') ? name : `eval_${name}`, name].find((one) => known.has(one));
+};
+
+/** Whether more of a figure is better, where nobody says so. */
+export const moreIsBetter = (name: string): boolean => !/(loss|perplexity)$/.test(name);
+
+/** Fails where the `option` names no figure of an evaluation, as far as that is known before there is one. */
+export function checkMetricName(option: string, wanted: string | null, { objective, compute_metrics, answers }: Figures): void {
   if (wanted === null || compute_metrics || !objective.figures) return;
   const all = [...objective.figures, ...(answers?.names ?? []), ...ALWAYS];
-  if (all.includes(wanted) || all.includes(`eval_${wanted}`)) return;
-  const names = all.filter((name) => name.startsWith('eval_')).map((name) => name.slice(5));
+  if (figureOf(wanted, all)) return;
+  const names = all.map((name) => name.replace(/^eval_/, ''));
   const guess = nearest(wanted, names);
   throw new OptionError(
-    `metric_for_best_model = '${wanted}' is no figure of an evaluation.${guess ? ` Did you mean '${guess}'?` : ''} There are ${names.join(', ')}; ` +
+    `${option} = '${wanted}' is no figure of an evaluation.${guess ? ` Did you mean '${guess}'?` : ''} There are ${names.join(', ')}; ` +
       'compute_metrics or predict_with_generate add others.',
   );
 }

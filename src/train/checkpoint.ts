@@ -76,7 +76,7 @@ export async function faultOf(folder: string, weights: string): Promise<string |
   return changed && `its ${changed} is damaged: it is not what was saved (by its SHA-256)`;
 }
 
-const loadState = async (folder: string): Promise<SavedState> =>
+export const loadState = async (folder: string): Promise<SavedState> =>
   (await readJson(join(folder, 'trainer_state.json'))) as unknown as SavedState;
 
 /** Takes over a checkpoint's weights and what its optimizer remembers; nothing is changed where it was made with other data. */

@@ -78,7 +78,7 @@ export interface TrainingOptions extends HubTrainingOptions {
   load_best_model_at_end: boolean;
   /** The figure of evaluations (loss or eval_loss, say) whose best value is noted; null: none. Default: null. */
   metric_for_best_model: string | null;
-  /** Whether more of metric_for_best_model is better; null: unless its name ends in loss. Default: null. */
+  /** Whether more of metric_for_best_model is better; null: unless its name ends in loss or perplexity. Default: null. */
   greater_is_better: boolean | null;
   /** Draws the adapter's first values, dropout and, without data_seed, the order of rows: the same seed trains to the same bits. Default: 42. */
   seed: number;

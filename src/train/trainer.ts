@@ -67,7 +67,7 @@ export class Trainer<M extends TrainedModel = TrainedModel, E = never> {
       throw new OptionError(
         `eval_strategy = '${args.eval_strategy}' needs rows to evaluate on, but there is no eval_dataset. Give the trainer one, or set eval_strategy to 'no'.`,
       );
-    checkMetricName(args, parts);
+    checkMetricName('metric_for_best_model', args.metric_for_best_model, parts);
     this.model = model;
     this.base = baseOf<PretrainedModel>(model);
     this.args = args;

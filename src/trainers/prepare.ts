@@ -11,7 +11,7 @@ import { pack } from '../data/packing';
 import { type Example, type Prepared, prepareSft } from '../data/sft';
 import type { CausalLM } from '../models/causal_lm';
 import type { ChatMessage, Tokenizer } from '../tokenizers/tokenizer';
-import type { SFTOptions } from './sft';
+import type { SFTOptions } from './sft_config';
 
 /** Makes a text of a row, or several: what the row is learned as. */
 // biome-ignore lint/suspicious/noExplicitAny: rows of any columns

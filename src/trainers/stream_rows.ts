@@ -6,7 +6,7 @@ import type { IterableDataset } from '../data/iterable_dataset';
 import { prepareRow } from '../data/sft';
 import type { Tokenizer } from '../tokenizers/tokenizer';
 import { type FormattingFunc, formatted } from './prepare';
-import type { SFTOptions } from './sft';
+import type { SFTOptions } from './sft_config';
 
 /** Rows that a run of max_steps takes. A stream does not say how many it has. */
 export function rowsWanted({ max_steps, per_device_train_batch_size, gradient_accumulation_steps }: SFTOptions): number {

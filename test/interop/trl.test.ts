@@ -4,7 +4,7 @@ import { beforeAll, expect, it } from 'vitest';
 import { AutoModelForCausalLM, Dataset, get_peft_model, LoraConfig, type PeftModel, SFTConfig, SFTTrainer } from '../../src/index';
 import type { CausalLM } from '../../src/models/causal_lm';
 import { groupsOf } from '../../src/train/groups';
-import type { SFTOptions } from '../../src/trainers/sft';
+import type { SFTOptions } from '../../src/trainers/sft_config';
 import { peer } from '../peer';
 import { chatRow, scratch, tinyLlama, tinyTokenizer } from '../tiny';
 

@@ -42,6 +42,11 @@ it('a run notes it, also one that is resumed; a metric that there is not ends it
   await expect(make([], { ...args, metric_for_best_model: 'los' })).rejects.toThrow(
     /'los' is no figure of an evaluation. Did you mean 'loss'/,
   );
+  // perplexity, too, is a figure of evaluations, and less of it is better.
+  const perplexed = await make([], { ...args, metric_for_best_model: 'perplexity' });
+  await perplexed.train();
+  expect(perplexed.state.best_global_step).toBe(step);
+  expect(perplexed.state.best_metric).toBeCloseTo(Math.exp(best), 3);
   const own = () => ({ accuracy: 1 });
   await expect((await make([], { ...args, metric_for_best_model: 'f1' }, undefined, true, own)).train()).rejects.toThrow(
     /metric_for_best_model = 'f1' is not among what an evaluation came to: eval_loss, perplexity.*saved in/,

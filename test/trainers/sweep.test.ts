@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { expect, it } from 'vitest';
+import * as tf from '../../src/engine/tf';
 import { AutoModelForCausalLM, Dataset, LoraConfig, on, PeftModel, SFTConfig, SFTTrainer, sweep, TrainerCallback } from '../../src/index';
 import { sweepBundle } from '../../src/notebook/sweep_view';
 import { variantsOf } from '../../src/trainers/sweep/grid';
@@ -169,6 +170,126 @@ it('a sweep that is killed goes on where it was: what is finished is kept, what 
   expect(after.runs[1].loss).toEqual(whole.runs[0].loss);
 });
 
+/** Counts the steps of all runs. */
+function counter() {
+  const its = { steps: 0, on_step_end: () => void its.steps++ };
+  return its;
+}
+const kept = (config: SFTConfig) => JSON.parse(readFileSync(join(config.output_dir, 'sweep.json'), 'utf8')) as SweepData;
+
+it('by another score runs are compared anew, without training; what its rows become is a part of what a run is', async () => {
+  const steps = counter();
+  const config = args({ eval_strategy: 'steps', eval_steps: 2 });
+  const given = await base({ args: config, callbacks: [steps as never] });
+  const vary = { r: [1, 4] };
+  const first = await sweep({ base: given, vary });
+  expect(steps.steps).toBe(8);
+  const scores = first.runs.map(({ score }) => score as number);
+  const by = async (score: NonNullable<Parameters<typeof sweep>[0]['score']>, more: object = {}) => {
+    const found = await sweep({ base: given, vary, score, ...more });
+    expect(kept(config)).toMatchObject({ status: 'finished', score: typeof score === 'function' ? 'score' : score });
+    return found;
+  };
+  const perplexity = await by('perplexity');
+  expect(perplexity.runs.map(({ score }) => score)).toEqual(scores.map((loss) => expect.closeTo(Math.exp(loss), 4)));
+  expect(perplexity.best?.name).toBe(first.best?.name);
+  // What is saved is what a function is given; the state is that of the run.
+  const weighed = async (trainer: SFTTrainer) => (await trainer.evaluate()).eval_loss + trainer.state.global_step;
+  const worst = await by(weighed, { greater_is_better: true });
+  expect(worst.runs.map(({ score }) => score)).toEqual(scores.map((loss) => expect.closeTo(4 + loss, 5)));
+  expect(worst.best?.name).not.toBe(first.best?.name);
+  const loss = await by('loss');
+  expect(loss.runs.map(({ score }) => score)).toEqual(first.runs.map((run) => run.loss.at(-1)?.[1]));
+  await expect(by(() => Promise.reject(new Error('mine')))).rejects.toThrow('mine');
+  expect(kept(config)).toMatchObject({
+    status: 'failed',
+    runs: [{ status: 'finished', score: null, text: 'mine' }, { status: 'finished' }],
+  });
+  expect((await by('eval_loss')).runs.map(({ score, text }) => [score, text])).toEqual(scores.map((its) => [its, '']));
+  expect(steps.steps, 'nothing was trained again').toBe(8);
+  const asked = (row: any): string => row.messages[0].content;
+  await sweep({
+    base: { ...given, args: args({ output_dir: config.output_dir, assistant_only_loss: false }), formatting_func: asked },
+    vary,
+  });
+  expect(steps.steps, 'other texts').toBe(16);
+  const other = (row: any) => asked(row).toUpperCase();
+  await sweep({
+    base: { ...given, args: args({ output_dir: config.output_dir, assistant_only_loss: false }), formatting_func: other },
+    vary,
+  });
+  expect(steps.steps, 'another formatting_func').toBe(24);
+  const template = tinyTokenizer();
+  template.chat_template = (template.chat_template as string).replaceAll('<|im_start|>', '<|im_start|> ');
+  await sweep({ base: { ...given, processing_class: template }, vary });
+  expect(steps.steps, 'another template').toBe(32);
+});
+
+it('the score is that of the model which is saved: of the best checkpoint where that is loaded in the end', async () => {
+  const forgets = {
+    on_step_end: (_: unknown, { global_step }: { global_step: number }, __: unknown, { model: its }: { model: PeftModel<any> }) => {
+      if (global_step > 2)
+        for (const p of its.namedParameters().values()) p.assign(tf.keep(tf.randomNormal(p.tensor.shape, 0, 2, 'float32', 1)));
+    },
+  };
+  const config = args({ eval_strategy: 'steps', eval_steps: 2, load_best_model_at_end: true });
+  for (const score of ['eval_loss', 'perplexity']) {
+    const peft_config = new LoraConfig({ target_modules: 'all-linear' });
+    const given = await base({ args: config, peft_config, callbacks: [forgets as never] });
+    const { runs } = await sweep({ base: given, vary: { r: [2] }, score });
+    const [[, best], [, last]] = runs[0].eval_loss;
+    expect(last).toBeGreaterThan(best);
+    expect(runs[0].score).toBeCloseTo(score === 'perplexity' ? Math.exp(best) : best, 4);
+  }
+});
+
+it('a score that evaluations do not have is told before a step, or by the first evaluation', async () => {
+  const steps = counter();
+  const config = args({ eval_strategy: 'steps', eval_steps: 1 });
+  const given = await base({ args: config, callbacks: [steps as never] });
+  await expect(sweep({ base: given, vary: { r: [1, 4] }, score: 'perplexty' })).rejects.toThrow("Did you mean 'perplexity'?");
+  expect(steps.steps).toBe(0);
+  const own = { ...given, compute_metrics: () => ({ f1: 1 }) };
+  await expect(sweep({ base: own, vary: { r: [1, 4] }, score: 'f2' })).rejects.toThrow(
+    /score = 'f2' is no figure of evaluations; these have .*eval_f1/,
+  );
+  expect(steps.steps).toBe(1);
+  expect(kept(config)).toMatchObject({ status: 'failed', runs: [{ status: 'failed' }, { status: 'waiting' }] });
+});
+
+it('a model that is trained whole is afterwards as it was, and no tensor is left; a picture that cannot be drawn costs nothing', async () => {
+  const whole = (await model()).requires_grad_();
+  const values = () => [...whole.namedParameters().values()].map(({ tensor }) => [...tensor.dataSync()]);
+  const before = values();
+  const warnings: string[] = [];
+  const offs = [
+    on('sweep', ({ what, waits }) => what === 'end' && waits?.push(Promise.reject(new Error('no pen')))),
+    on('warning', ({ text }) => warnings.push(text)),
+  ];
+  const config = args({ max_steps: 1, save_strategy: 'no' });
+  const given = await base({ model: whole, args: config, peft_config: null });
+  const found = await sweep({ base: given, vary: { learning_rate: [1e-2, 1e-3] } });
+  const { numTensors } = tf.memory();
+  await sweep({ base: { ...given, args: args({ max_steps: 1, save_strategy: 'no' }) }, vary: { learning_rate: [1e-2, 1e-3] } });
+  for (const off of offs) off();
+  expect([found.data.status, kept(config).status]).toEqual(['finished', 'finished']);
+  expect(warnings.join()).toContain('no pen');
+  expect(values()).toEqual(before);
+  expect(tf.memory().numTensors).toBe(numTensors);
+});
+
+it('an interrupt that comes while a trainer is made ends the sweep there', async () => {
+  let interrupts = true;
+  const early = { on_init_end: () => void (interrupts && process.emit('SIGINT')) };
+  const config = args({ max_steps: 2 });
+  const options = { base: await base({ args: config, callbacks: [early as never] }), vary: { r: [1, 4] } };
+  const first = await sweep(options);
+  expect([first.data.status, kept(config).status]).toEqual(['stopped', 'stopped']);
+  expect(first.runs.map(({ status, step }) => [status, step])).toEqual(Array(2).fill(['waiting', 0]));
+  interrupts = false;
+  expect((await sweep(options)).runs.map(({ status, step }) => [status, step])).toEqual(Array(2).fill(['finished', 2]));
+});
+
 it.each([
   [{ vary: { lr: [1] } }, 'vary names lr, which is no option of the training or the adapter'],
   [{ vary: { rank_patern: [1] } }, 'Did you mean rank_pattern?'],
@@ -177,7 +298,7 @@ it.each([
   [{ vary: { r: [4, 4] } }, 'two of its runs would be called'],
   [{ vary: { r: [4, 0] } }, 'r must be a whole number of at least 1, but is 0'],
   [{ vary: { target_modules: [['q_proj'], ['nowhere']] } }, "'nowhere'"],
-  [{ vary: { r: [1] }, score: 'rouge' }, "score = 'rouge' is no figure of evaluations"],
+  [{ vary: { r: [1] }, score: 'rouge' }, "sweep: score = 'rouge' is no figure of an evaluation"],
 ] as const)('%j is refused: %s', async (options, text) => {
   const off = on('sweep', () => {});
   await expect(sweep({ base: await base({ args: args({ max_steps: 1 }) }), ...(options as object) })).rejects.toThrow(text);

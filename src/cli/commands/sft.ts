@@ -2,7 +2,8 @@ import type { Command } from 'commander';
 import '../listening';
 import { RUN_ALIASES } from '../../trainers/run_options';
 import { readYamlFile, takeEnv } from '../../trainers/run_yaml';
-import { SFT_NAMES, SFTTrainer } from '../../trainers/sft';
+import { SFTTrainer } from '../../trainers/sft';
+import { SFT_NAMES } from '../../trainers/sft_config';
 import { EXIT } from '../exit';
 import { addOptions, declared } from '../options';
 
@@ -43,7 +44,7 @@ export function define(command: Command): void {
   command.option('--config <file>', 'a YAML or JSON file of options');
   const own = [
     ...declared('trainers/run_options', 'RunOptions'),
-    ...declared('trainers/sft', 'SFTOptions'),
+    ...declared('trainers/sft_config', 'SFTOptions'),
     ...declared('train/options', 'TrainingOptions'),
     ...declared('train/generated', 'GenerationOptions'),
     ...declared('train/hub_options', 'HubTrainingOptions'),

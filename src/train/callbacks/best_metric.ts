@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import { OptionError } from '../../core/errors';
 import { emit } from '../../core/events';
+import { figureOf, moreIsBetter } from '../best';
 import type { TrainingOptions } from '../config';
 import { note } from '../run';
 import type { TrainerState } from '../state';
@@ -9,8 +10,8 @@ import { type CallbackContext, TrainerCallback, type TrainerControl } from './ca
 /** The value of the metric that `metric_for_best_model` names, which may leave out 'eval_'; undefined where none is named. */
 export function bestMetricOf({ metric_for_best_model: wanted }: TrainingOptions, metrics: Record<string, number>): number | undefined {
   if (wanted === null) return undefined;
-  const name = wanted.startsWith('eval_') ? wanted : `eval_${wanted}`;
-  if (Object.hasOwn(metrics, name)) return metrics[name];
+  const name = figureOf(wanted, Object.keys(metrics));
+  if (name !== undefined) return metrics[name];
   throw new OptionError(
     `metric_for_best_model = '${wanted}' is not among what an evaluation came to: ${Object.keys(metrics).join(', ')}. Give one of these.`,
   );
@@ -18,7 +19,7 @@ export function bestMetricOf({ metric_for_best_model: wanted }: TrainingOptions,
 
 /** Whether one value of that metric is better than another. */
 export const isBetter = ({ greater_is_better: greater, metric_for_best_model: name }: TrainingOptions, a: number, b: number): boolean =>
-  (greater ?? !name?.endsWith('loss')) ? a > b : a < b;
+  (greater ?? moreIsBetter(name ?? '')) ? a > b : a < b;
 
 /** Notes the best value of `metric_for_best_model`, and its step, in the run's state; saves there, and goes back there in the end, where the options say so. */
 export class BestMetricCallback extends TrainerCallback {

@@ -20,6 +20,8 @@ export interface SweepRun {
   seconds: number;
   peakBytes: number;
   score: number | null;
+  /** What its score is by: another score is found anew. */
+  scored: string;
   loss: Point[];
   eval_loss: Point[];
   /** What went wrong, where something did. */
@@ -53,6 +55,9 @@ const few = (points: Point[]): Point[] => {
   const every = Math.ceil(points.length / MOST);
   return points.filter((_, i) => i % every === 0 || i === points.length - 1);
 };
+
+/** Whether a run is trained, so that nothing but its score can be missing. */
+export const isDone = ({ status }: SweepRun): boolean => status === 'finished' || status === 'stopped';
 
 /** Writes sweep.json into the sweep's folder, whole or not at all. */
 export const saveSweep = (data: SweepData): Promise<void> =>
