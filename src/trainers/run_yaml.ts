@@ -128,6 +128,9 @@ export interface Described {
   args: Config;
   /** What else the run is made of, that no key can say. */
   inCode: readonly string[];
+  /** Whether the trainer was given a model that wore an adapter, and one with other rows for tokens than its files have. */
+  worn: boolean;
+  resized: boolean;
 }
 
 /** A run as a configuration that `npx tunebook sft --config` and `trl sft --config` read. What no key can say is a comment. */
@@ -135,6 +138,12 @@ export function runYaml(run: Described): string {
   const notes: string[] = [];
   const note = (text: string) => notes.push(text);
   const config = { ...modelKeys(run, note), ...rowKeys(run, note), ...adapterKeys(run.peft_config), ...run.args };
+  if (run.worn)
+    note('The model wore its adapter when the trainer got it: a run of this file begins with a fresh one of the same settings.');
+  if (run.resized)
+    note(
+      'The model has other rows for tokens than its files (resize_token_embeddings): save it with its tokenizer, and give that folder as model_name_or_path.',
+    );
   for (const name of run.inCode) note(`${name} is code, which no key can say: ${INSTEAD[name] ?? 'a run of this file goes without it'}.`);
   return `${notes.map((text) => `# ${text}\n`).join('')}${stringify(config, { lineWidth: 0 })}`;
 }

@@ -109,6 +109,8 @@ export class SFTTrainer<
   private readonly rows: { train_dataset: Dataset | IterableDataset; eval_dataset: Dataset | null };
   /** What the run is made of that is code. */
   private readonly inCode: string[];
+  /** Whether the model wore an adapter already. */
+  private readonly worn: boolean;
 
   constructor(options: Formatted<R, F>);
   constructor(options: Partial<SFTTrainerOptions<R, F>> & Record<string, unknown>);
@@ -150,6 +152,7 @@ export class SFTTrainer<
     });
     this.rows = { train_dataset: stream ?? train_dataset, eval_dataset };
     const code = ['formatting_func', 'callbacks', 'compute_metrics', 'preprocess_logits_for_metrics'] as const;
+    this.worn = isPeft;
     this.inCode = code.filter((name) => [o[name] ?? []].flat().length);
     this.audited = auditRows(train_dataset, o.processing_class, args, train, test);
     if (stream) {
@@ -239,6 +242,15 @@ export class SFTTrainer<
     );
     const { hub_token: _, ...args } = Object.fromEntries(set);
     const model = { name, quantization: quantization_config };
-    return runYaml({ model, asked: askedOf(base), peft_config, ...this.rows, args, inCode: this.inCode });
+    return runYaml({
+      model,
+      asked: askedOf(base),
+      peft_config,
+      ...this.rows,
+      args,
+      inCode: this.inCode,
+      worn: this.worn,
+      resized: base.resized,
+    });
   }
 }

@@ -157,6 +157,7 @@ it('the tokenizer is the one that was saved beside the adapter, and the model ha
   const trainer = new SFTTrainer({ model, processing_class: tokenizer, train_dataset: rows, peft_config, args });
   await trainer.train();
   await trainer.save_model();
+  expect(trainer.toYaml()).toContain('# The model has other rows for tokens than its files');
   const { pipe } = await loadWriter(at('grown'), {});
   expect([pipe.tokenizer.length, pipe.tokenizer.chat_template]).toEqual([TINY.vocab_size + 2, tokenizer.chat_template]);
   expect((pipe.model as PeftModel<CausalLM>).base_model.config.vocab_size).toBe(TINY.vocab_size + 2);
@@ -325,6 +326,10 @@ describe('toYaml', () => {
     const names = trainer.toYaml().match(/^# \w+(?= is code)/gm);
     const code = ['formatting_func', 'callbacks', 'compute_metrics', 'preprocess_logits_for_metrics', 'train_on_responses_only'];
     expect(names).toEqual(code.map((name) => `# ${name}`));
+    const worn = get_peft_model(await AutoModelForCausalLM.from_pretrained(at('model'), { progress: false }), new LoraConfig({ r: 2 }));
+    const next = { model: worn, processing_class: tinyTokenizer(), train_dataset: Dataset.from_list([chatRow('a', 'b')]) };
+    const second = new SFTTrainer({ ...next, args: new SFTConfig({ output_dir: at('code') }) });
+    expect(second.toYaml()).toContain('# The model wore its adapter when the trainer got it');
     const config = {
       model_name_or_path: at('bare'),
       dataset_name: at('rows.jsonl'),
