@@ -81,6 +81,12 @@ export function show(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 77).replace(/[\ud800-\udbff]$/, '')}...` : text;
 }
 
+/** Fails where one of these options is neither true nor false. */
+export function checkFlags<O extends object>(owner: string, o: O, ...names: (keyof O & string)[]): void {
+  for (const name of names)
+    if (typeof o[name] !== 'boolean') throw new OptionError(`${owner}: ${name} = ${show(o[name])} must be true or false.`);
+}
+
 /** Checks one number and says what is wrong with it. */
 export function checkNumber(
   owner: string,

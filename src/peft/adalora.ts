@@ -1,4 +1,4 @@
-import { checkNumber } from '../core/options';
+import { checkFlags, checkNumber } from '../core/options';
 import * as tf from '../engine/tf';
 import type { Writable } from '../formats/safetensors';
 import { type Linear, Made, Parameter, writable } from '../nn';
@@ -8,6 +8,7 @@ import { LORA_FIELDS } from './fields';
 import { BIAS, drawn, LinearConfig, type Place, TURNED } from './linear_config';
 import { LinearTerm } from './linear_term';
 import { type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec } from './method';
+import { dropoutText } from './printed';
 import { ALPHA, checkRank } from './ranks';
 import { NO_TARGETS, type Targets } from './targets';
 
@@ -85,7 +86,7 @@ export class AdaLoraConfig extends LinearConfig<AdaLoraOptions> {
     check('orth_reg_weight', { min: 0 }, '0.1 to 0.5 are common.');
     check('lora_alpha', { above: 0 }, ALPHA);
     check('lora_dropout', { min: 0, below: 1 }, 'It is a share.');
-    if (typeof this.init_lora_weights !== 'boolean') this.refuse('init_lora_weights', 'must be true or false.');
+    checkFlags('AdaLoraConfig', this, 'init_lora_weights');
     if (saved && this.total_step === null) return;
     check(
       'total_step',
@@ -128,8 +129,12 @@ export class AdaLoraConfig extends LinearConfig<AdaLoraOptions> {
     triplets.set(path, { a, b, e });
     const pair = { a: new Made([r, into], () => tf.mul(a.tensor, e.tensor)), b, scale: this.lora_alpha / (init_r + 1e-5), dropout, serial };
     const parameters = { lora_A: a, lora_B: b, lora_E: e };
-    const drops = dropout ? `Dropout(p=${dropout}, inplace=False)` : 'Identity()';
-    return new LinearTerm(layer, parameters, { pair }, { name: 'adalora.SVDLinear', parts: { lora_dropout: drops, ...parameters } });
+    return new LinearTerm(
+      layer,
+      parameters,
+      { pair },
+      { name: 'adalora.SVDLinear', parts: { lora_dropout: dropoutText(dropout), ...parameters } },
+    );
   }
 }
 

@@ -1,5 +1,5 @@
 import { OptionError } from '../core/errors';
-import { checkNumber } from '../core/options';
+import { checkFlags, checkNumber } from '../core/options';
 import * as tf from '../engine/tf';
 import { Made, type Parameter } from '../nn';
 import type { ModuleAdapter } from './adapter';
@@ -55,7 +55,7 @@ export class BOFTConfig extends LinearConfig<BOFTOptions> {
     if (Boolean(this.boft_block_size) === Boolean(this.boft_block_num))
       this.refuse('boft_block_num', `goes with boft_block_size = ${this.boft_block_size} badly. ${remedy}`);
     checkNumber('BOFTConfig', 'boft_n_butterfly_factor', this.boft_n_butterfly_factor, { integer: true, min: 1 }, '1 or 2 are common.');
-    if (typeof this.init_weights !== 'boolean') this.refuse('init_weights', 'must be true or false.');
+    checkFlags('BOFTConfig', this, 'init_weights');
   }
 
   get summary(): string {
@@ -105,7 +105,7 @@ function turned(x: tf.Tensor, r: Parameter, orders: (number[] | undefined)[]): t
 }
 
 /** Where the inputs stand for one rotation: in each of so many groups halves of blocks, first those at even places, then those at odd ones. */
-export function butterfly(inputs: number, groups: number, half: number): number[] {
+function butterfly(inputs: number, groups: number, half: number): number[] {
   const size = inputs / groups;
   const steps = Array.from({ length: size / half }, (_, i) => i);
   const order = [...steps.filter((i) => i % 2 === 0), ...steps.filter((i) => i % 2)].flatMap((step) =>

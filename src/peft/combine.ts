@@ -3,9 +3,8 @@ import { type Known, readOptions, show } from '../core/options';
 import { Random } from '../core/random';
 import { svd } from '../engine/decompose';
 import * as tf from '../engine/tf';
-import { ModuleAdapter } from './adapter';
 import { LoraConfig } from './lora';
-import { LoraTerm, type TrainedPair } from './lora_term';
+import { plainPairs, type TrainedPair } from './lora_term';
 import type { Part } from './part';
 
 type Sign = 'total' | 'frequency';
@@ -60,15 +59,14 @@ export function gathered(fill: (pairs: Combined['pairs']) => void): Combined['pa
   }
 }
 
-/** What stands for adapters in a weighted sum: their pairs by path. Other things than plain pairs are an OptionError. */
-export function pairsOf(name: string, { config, adapters }: Part): Map<string, TrainedPair> {
-  const [made, ...whole] = adapters;
-  const terms = made instanceof ModuleAdapter ? [...made.terms] : [];
-  if (!(config instanceof LoraConfig) || whole.length || terms.some(([, { term }]) => !(term instanceof LoraTerm) || term.isMore))
-    throw new OptionError(
-      `add_weighted_adapter: ${show(name)} is ${config.summary}${whole.length ? ' with modules trained whole' : ''}, and only plain LoRA pairs add up. convert_to_lora makes LoRA of other methods.`,
-    );
-  return new Map(terms.map(([path, { term }]) => [path, (term as LoraTerm).pair]));
+/** An adapter in a weighted sum: its pairs by path. Other things than plain pairs are an OptionError. */
+function summand(name: string, { config, adapters }: Part): Map<string, TrainedPair> {
+  const pairs = config instanceof LoraConfig ? plainPairs(adapters) : undefined;
+  if (pairs) return pairs;
+  const whole = adapters.length > 1 ? ' with modules trained whole' : '';
+  throw new OptionError(
+    `add_weighted_adapter: ${show(name)} is ${config.summary}${whole}, and only plain LoRA pairs add up. convert_to_lora makes LoRA of other methods.`,
+  );
 }
 
 /** Works adapters into one, as PEFT's add_weighted_adapter does. */
@@ -76,7 +74,7 @@ export function combine(parts: Map<string, Part>, weights: number[], given: Part
   const o = readOptions<CombineOptions>('add_weighted_adapter', given, DEFAULTS);
   const names = [...parts.keys()];
   check(o, names, weights);
-  const pairs = names.map((name) => pairsOf(name, parts.get(name) as Part));
+  const pairs = names.map((name) => summand(name, parts.get(name) as Part));
   const type = names.length === 1 ? 'linear' : o.combination_type;
   const paths = [...new Set(pairs.flatMap((of) => [...of.keys()]))];
   if (type !== 'cat' && !type.endsWith('svd')) checkRanks(type, paths, pairs);

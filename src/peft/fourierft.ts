@@ -1,5 +1,5 @@
 import { OptionError } from '../core/errors';
-import { checkNumber, show } from '../core/options';
+import { checkFlags, checkNumber, show } from '../core/options';
 import { TorchRandom } from '../core/torch_random';
 import { product } from '../engine/ops/linear';
 import * as tf from '../engine/tf';
@@ -65,7 +65,7 @@ export class FourierFTConfig extends LinearConfig<FourierFTOptions> {
     }
     checkNumber('FourierFTConfig', 'scaling', this.scaling, {}, '100 to 300 are common.');
     if (!Number.isSafeInteger(this.random_loc_seed)) this.refuse('random_loc_seed', 'must be a whole number: it is a seed.');
-    if (typeof this.init_weights !== 'boolean') this.refuse('init_weights', 'must be true or false.');
+    checkFlags('FourierFTConfig', this, 'init_weights');
   }
 
   protected override get usual(): Usual {

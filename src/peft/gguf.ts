@@ -43,7 +43,7 @@ export function placesOf(model: BaseModel): GgufPlaces {
 }
 
 /** The pairs of an adapter as they are written; what llama.cpp's format cannot hold is refused. */
-function pairsOf(adapters: Adapter[], config: PeftConfig, places: GgufPlaces) {
+function writtenPairs(adapters: Adapter[], config: PeftConfig, places: GgufPlaces) {
   const [made, ...whole] = adapters;
   if (!(config instanceof LoraConfig) || !(made instanceof ModuleAdapter))
     throw new OptionError(
@@ -77,7 +77,7 @@ export async function writeGgufAdapter(
     throw new OptionError(`outtype is ${show(type)}; it can be ${Object.keys(FORMATS).map(show).join(', ')}.`);
   const { format, fileType } = FORMATS[type];
   const alpha = (config as LoraConfig).lora_alpha;
-  const tensors = pairsOf(adapters, config, places).flatMap(({ path: module, name, pair: { a, b, scale } }): GgufWritable[] => {
+  const tensors = writtenPairs(adapters, config, places).flatMap(({ path: module, name, pair: { a, b, scale } }): GgufWritable[] => {
     const [rank, into] = a.shape;
     const [out] = b.shape;
     const fitting = (columns: number) => (columns % format.block ? f16 : format);

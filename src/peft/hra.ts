@@ -1,5 +1,5 @@
 import { warnOnce } from '../core/events';
-import { checkNumber } from '../core/options';
+import { checkFlags, checkNumber } from '../core/options';
 import { inverse } from '../engine/decompose';
 import * as tf from '../engine/tf';
 import { type Linear, Made, type Parameter } from '../nn';
@@ -41,8 +41,7 @@ export class HRAConfig extends LinearConfig<HRAOptions> {
 
   protected override checkOwn(saved: boolean): void {
     checkNumber('HRAConfig', 'r', this.r, { integer: true, min: 1 }, 'It is the number of reflections; 8 is usual.');
-    for (const name of ['apply_GS', 'init_weights'] as const)
-      if (typeof this[name] !== 'boolean') this.refuse(name, 'must be true or false.');
+    checkFlags('HRAConfig', this, 'apply_GS', 'init_weights');
     // Nothing of a plane is left when itself is taken out of it: PEFT divides by zero there.
     if (this.apply_GS && this.isPaired && !saved)
       this.refuse(

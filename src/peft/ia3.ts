@@ -1,4 +1,4 @@
-import { show } from '../core/options';
+import { checkFlags, show } from '../core/options';
 import type { ModuleAdapter } from './adapter';
 import { drawn, LinearConfig, TURNED } from './linear_config';
 import { LinearTerm } from './linear_term';
@@ -48,7 +48,7 @@ export class IA3Config extends LinearConfig<IA3Options> {
 
   protected override checkOwn(): void {
     if (!areNames(this.feedforward_modules)) this.refuse('feedforward_modules', 'must be a string or a list of strings.');
-    if (typeof this.init_ia3_weights !== 'boolean') this.refuse('init_ia3_weights', 'must be true or false.');
+    checkFlags('IA3Config', this, 'init_ia3_weights');
     const { target_modules: targets, feedforward_modules: inner } = this;
     if (!Array.isArray(targets) || !Array.isArray(inner)) return;
     const others = inner.filter((name) => !targets.includes(name));

@@ -1,3 +1,4 @@
+import { checkFlags } from '../core/options';
 import { product } from '../engine/ops/linear';
 import * as tf from '../engine/tf';
 import { Made, type Parameter } from '../nn';
@@ -34,7 +35,7 @@ export class LoHaConfig extends LinearConfig<LoHaOptions> {
 
   protected override checkOwn(): void {
     checkLycoris('LoHaConfig', this);
-    if (typeof this.init_weights !== 'boolean') this.refuse('init_weights', 'must be true or false.');
+    checkFlags('LoHaConfig', this, 'init_weights');
   }
 
   get summary(): string {

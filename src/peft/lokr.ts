@@ -1,4 +1,4 @@
-import { show } from '../core/options';
+import { checkFlags, show } from '../core/options';
 import { product } from '../engine/ops/linear';
 import * as tf from '../engine/tf';
 import type { Parameter } from '../nn';
@@ -39,7 +39,7 @@ export class LoKrConfig extends LinearConfig<LoKrOptions> {
 
   protected override checkOwn(): void {
     checkLycoris('LoKrConfig', this);
-    if (typeof this.decompose_both !== 'boolean') this.refuse('decompose_both', 'must be true or false.');
+    checkFlags('LoKrConfig', this, 'decompose_both');
     if (!Number.isInteger(this.decompose_factor) || (this.decompose_factor < 1 && this.decompose_factor !== -1))
       this.refuse('decompose_factor', 'must be -1 or a whole number of at least 1.');
     if (typeof this.init_weights !== 'boolean' && this.init_weights !== 'lycoris')
@@ -93,7 +93,7 @@ function kronecker(x: tf.Tensor, left: Parameter[], right: Parameter[], scale: n
 }
 
 /** Two numbers whose product is `dimension`, the first the smaller: as PEFT splits it. */
-export function factorization(dimension: number, factor: number): [number, number] {
+function factorization(dimension: number, factor: number): [number, number] {
   if (factor > 0 && dimension % factor === 0) return [factor, dimension / factor];
   const most = factor === -1 ? dimension : factor;
   let [m, n] = [1, dimension];

@@ -1,16 +1,15 @@
 import { OptionError } from '../core/errors';
 import { warnOnce } from '../core/events';
-import { checkNumber, type Known, show } from '../core/options';
+import { checkFlags, checkNumber, type Known, show } from '../core/options';
 import { type Adaptable, Embedding, type Linear } from '../nn';
 import { ModuleAdapter } from './adapter';
 import { initFault, LORA_FIELDS } from './fields';
+import { QUERIES_AND_VALUES } from './linear_config';
 import { firstPair } from './lora_init';
 import { LoraTerm } from './lora_term';
 import { type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec, PeftConfig } from './method';
 import { ALPHA, checkPatterns, checkRank, checkUsed, type Patterns, picked, RANK } from './ranks';
-import { checkTargets, type Targets, targetLayers, type Usual } from './targets';
-
-const USUAL: Usual = { default: ['q_proj', 'v_proj'], gpt2: ['c_attn'] };
+import { checkTargets, type Targets, targetLayers } from './targets';
 
 /** Options of LoRA under PEFT's names (peft 0.21), with its defaults. */
 export interface LoraOptions extends CommonOptions, Targets, Patterns {
@@ -84,8 +83,7 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
     checkNumber('LoraConfig', 'lora_dropout', this.lora_dropout, { min: 0, below: 1 }, 'It is a share: 0 or 0.05 are common.');
     checkPatterns('LoraConfig', this);
     if (this.bias !== 'none') this.refuse('bias', "would train the base model's biases too, which tunebook does not do; use 'none'.");
-    for (const name of ['use_rslora', 'use_dora', 'lora_bias'] as const)
-      if (typeof this[name] !== 'boolean') this.refuse(name, 'must be true or false.');
+    checkFlags('LoraConfig', this, 'use_rslora', 'use_dora', 'lora_bias');
     if (this.lora_bias && (this.use_dora || typeof this.init_lora_weights !== 'boolean'))
       this.refuse(
         'lora_bias',
@@ -121,7 +119,7 @@ export class LoraConfig extends PeftConfig<LoraOptions> {
 
   /** The model answers as before: B is zero, or what the pair makes was taken out of the matrix. */
   override apply(model: BaseModel, { random, saved, terms: before }: Applied): ModuleAdapter {
-    const layers = targetLayers(model, this, { owner: 'LoraConfig', usual: USUAL, saved });
+    const layers = targetLayers(model, this, { owner: 'LoraConfig', usual: QUERIES_AND_VALUES, saved });
     if (saved && /_niter_/.test(String(this.init_lora_weights)))
       warnOnce(
         `LoraConfig: init_lora_weights = ${show(this.init_lora_weights)} takes the pair out of the matrix by chance in PEFT: an adapter that was trained there answers a little differently here. Where that matters, convert it there: save_pretrained(folder, path_initial_model_for_weight_conversion=...).`,

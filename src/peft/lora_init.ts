@@ -1,10 +1,9 @@
 import { Random } from '../core/random';
 import { qr, svd } from '../engine/decompose';
-import { MatrixWriter } from '../engine/matrix_writer';
 import * as tf from '../engine/tf';
 import { Weight, type WeightFormat } from '../engine/weights';
 import { type Adaptable, Embedding, type Matrix, Parameter } from '../nn';
-import { bf16, f32, int8, nf4 } from '../quantize';
+import { bf16, int8, nf4, packedMatrix } from '../quantize';
 import { checkRank } from './ranks';
 
 /** The first values of a pair, a [r, in] and b [out, r], as tensors of the scope that calls. */
@@ -15,7 +14,7 @@ interface First {
   rest?: Matrix;
 }
 
-export interface LoftQ {
+interface LoftQ {
   loftq_bits: number;
   loftq_iter: number;
 }
@@ -61,7 +60,7 @@ function firstValues(layer: Adaptable, how: How): First {
 }
 
 /** The initialisations that take the pair out of the layer's matrix. */
-export const DECOMPOSED = /^(pissa(_niter_\d+)?|olora|loftq)$/;
+const DECOMPOSED = /^(pissa(_niter_\d+)?|olora|loftq)$/;
 
 function decomposed(layer: Adaptable, name: string, { r, scale, loftq, path }: How): First {
   const own = layer.owned('weight'); // whatever another adapter has in its place
@@ -79,7 +78,7 @@ function pissa(w: tf.Tensor2D, name: string, r: number, scale: number): First {
 }
 
 /** [out, in] by its r largest singular directions: b a * scale. */
-export function halves({ u, s, v }: ReturnType<typeof svd>, r: number, scale = 1): { a: tf.Tensor2D; b: tf.Tensor2D } {
+function halves({ u, s, v }: ReturnType<typeof svd>, r: number, scale = 1): { a: tf.Tensor2D; b: tf.Tensor2D } {
   const root = tf.sqrt(tf.div(tf.slice(s, 0, r), scale));
   const a = tf.transpose(tf.mul(tf.slice(v, [0, 0], [-1, r]), root)) as tf.Tensor2D;
   return { a, b: tf.mul(tf.slice(u, [0, 0], [-1, r]), root) };
@@ -145,14 +144,5 @@ function likewise(weight: Matrix, matrix: tf.Tensor2D): Matrix {
 
 function packedAs(wanted: WeightFormat, matrix: tf.Tensor2D): Weight {
   const fits = matrix.shape[1] % wanted.block === 0 && (wanted.native || wanted.encode || wanted.single);
-  const format = fits ? wanted : bf16;
-  const writer = new MatrixWriter(format, matrix.shape);
-  try {
-    const { buffer, byteOffset, byteLength } = matrix.dataSync() as Float32Array;
-    writer.add(new Uint8Array(buffer, byteOffset, byteLength), f32);
-    return writer.finish();
-  } catch (error) {
-    writer.dispose();
-    throw error;
-  }
+  return packedMatrix(matrix.dataSync() as Float32Array, matrix.shape, fits ? wanted : bf16);
 }

@@ -4,7 +4,7 @@ import { bracketed } from '../nn/printed';
 import { type Adapter, ModuleAdapter, type Term } from './adapter';
 import { besideDropped, Magnitude } from './dora';
 import { LinearTerm } from './linear_term';
-import { moduleDict, parameterDict } from './printed';
+import { dropoutText, moduleDict, parameterDict } from './printed';
 
 /** A pair whose halves are trained themselves. */
 export type TrainedPair = LowRank & { a: Parameter; b: Parameter };
@@ -57,7 +57,7 @@ export class LoraTerm extends LinearTerm {
     const mine = terms.flatMap(([name, term]) => (term instanceof LoraTerm ? [[name, term] as const] : []));
     const pairs = mine.map(([name, term]) => [name, term.pair] as const);
     const inTable = this.layer instanceof Embedding;
-    const dropout = pairs.map(([name, { dropout: p }]) => [name, p ? `Dropout(p=${p}, inplace=False)` : 'Identity()'] as const);
+    const dropout = pairs.map(([name, { dropout: p }]) => [name, dropoutText(p)] as const);
     const linear = ([into, out]: number[], bias = false) =>
       `Linear(in_features=${into}, out_features=${out}, bias=${bias ? 'True' : 'False'})`;
     const matrices = (of: 'a' | 'b') =>
@@ -80,6 +80,17 @@ export class LoraTerm extends LinearTerm {
       `(lora_magnitude_vector): ${moduleDict(lengths)}`,
     ]);
   }
+}
+
+/** The pairs of adapters that are nothing else, by the paths of the modules that they stand beside; undefined where there is more to one. */
+export function plainPairs(adapters: readonly Adapter[]): Map<string, TrainedPair> | undefined {
+  const terms = adapters.flatMap((adapter) => (adapter instanceof ModuleAdapter ? [...adapter.terms] : [undefined]));
+  const pairs = new Map<string, TrainedPair>();
+  for (const at of terms) {
+    if (!(at?.[1].term instanceof LoraTerm) || at[1].term.isMore) return undefined;
+    pairs.set(at[0], at[1].term.pair);
+  }
+  return pairs;
 }
 
 /** The pairs among what adapters have put into a model, by the paths of the modules that they stand beside. */

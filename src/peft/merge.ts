@@ -2,11 +2,10 @@ import { OptionError } from '../core/errors';
 import { emit } from '../core/events';
 import { type Known, show } from '../core/options';
 import { take } from '../engine/backend';
-import { MatrixWriter } from '../engine/matrix_writer';
 import * as tf from '../engine/tf';
 import type { Weight, WeightFormat } from '../engine/weights';
 import { type Adaptable, type Beside, Embedding, type Matrix, type Module, Parameter, type Scale, scalesOut, TiedLinear } from '../nn';
-import { type BitsAndBytesConfig, bf16, f32 } from '../quantize';
+import { type BitsAndBytesConfig, bf16, f32, packedMatrix } from '../quantize';
 import type { Keeping, Pack } from './adapter';
 import type { Standing } from './linear_term';
 import type { BaseModel } from './method';
@@ -71,22 +70,11 @@ export function packer({
     throw new OptionError(
       `Merged weights can be kept in ${Object.keys(FORMATS).map(show).join(' or ')}, not in ${show(dtype)}; for fewer bits give quantization_config: new BitsAndBytesConfig({ load_in_4bit: true, bnb_4bit_quant_type: 'nf4' }).`,
     );
-  return (matrix, path) => {
+  return async (matrix, path) => {
     const wanted = path === undefined ? undefined : quantization_config?.formatOf(`${path}.weight`);
-    return packed(matrix, wanted && matrix.shape[1] % wanted.block === 0 ? wanted : FORMATS[dtype]);
+    const format = wanted && matrix.shape[1] % wanted.block === 0 ? wanted : FORMATS[dtype];
+    return packedMatrix(await take(matrix), matrix.shape, format);
   };
-}
-
-async function packed(tensor: tf.Tensor2D, format: WeightFormat): Promise<Weight> {
-  const writer = new MatrixWriter(format, tensor.shape);
-  try {
-    const { buffer, byteOffset, byteLength } = await take(tensor);
-    writer.add(new Uint8Array(buffer, byteOffset, byteLength), f32);
-    return writer.finish();
-  } catch (error) {
-    writer.dispose();
-    throw error;
-  }
 }
 
 /** The matrices of a model with its adapters merged into them; `undo` and `keep` end that. */

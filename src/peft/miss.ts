@@ -7,6 +7,7 @@ import type { ModuleAdapter } from './adapter';
 import { BIAS, kaiming, LinearConfig, type Place, zeros } from './linear_config';
 import { LinearTerm, type Standing } from './linear_term';
 import { type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec } from './method';
+import { dropoutText } from './printed';
 import { NO_TARGETS, type Targets } from './targets';
 
 /** Options of MiSS under PEFT's names (peft 0.21), with its defaults. */
@@ -69,8 +70,7 @@ export class MissConfig extends LinearConfig<MissOptions> {
     if (init === 'mini' && out % mini) throw wrong(`and mini_r = ${mini} does not divide ${out}. Choose another one.`);
     const shape = init === 'bat' ? [out / r, r, r] : [r, init === 'mini' ? mini : out];
     const block = init === false ? kaiming(shape, random) : zeros(shape);
-    const dropout = this.miss_dropout ? `Dropout(p=${this.miss_dropout}, inplace=False)` : 'Identity()';
-    const words = { name: 'miss.MissLinear', parts: { miss_dropout: dropout, miss_block: block } };
+    const words = { name: 'miss.MissLinear', parts: { miss_dropout: dropoutText(this.miss_dropout), miss_block: block } };
     const standing: Standing =
       init === 'bat'
         ? { beside: { adds: (x) => product(x, ofBlocks(layer, block)) }, only: true }

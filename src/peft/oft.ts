@@ -1,5 +1,5 @@
 import { warnOnce } from '../core/events';
-import { checkNumber } from '../core/options';
+import { checkFlags, checkNumber } from '../core/options';
 import * as tf from '../engine/tf';
 import type { Parameter } from '../nn';
 import type { ModuleAdapter } from './adapter';
@@ -68,8 +68,7 @@ export class OFTConfig extends LinearConfig<OFTOptions> {
     if (Boolean(this.r) === Boolean(this.oft_block_size))
       this.refuse('r', `goes with oft_block_size = ${this.oft_block_size} badly. ${remedy}`);
     checkNumber('OFTConfig', 'num_cayley_neumann_terms', this.num_cayley_neumann_terms, { integer: true, min: 1 }, '5 is usual.');
-    for (const name of ['block_share', 'use_cayley_neumann', 'init_weights'] as const)
-      if (typeof this[name] !== 'boolean') this.refuse(name, 'must be true or false.');
+    checkFlags('OFTConfig', this, 'block_share', 'use_cayley_neumann', 'init_weights');
     if (!saved && !this.use_cayley_neumann && this.num_cayley_neumann_terms !== DEFAULTS.num_cayley_neumann_terms)
       this.refuse('num_cayley_neumann_terms', 'has no effect with use_cayley_neumann: false. Leave it out.');
   }

@@ -15,6 +15,9 @@ export function parameterDict(items: readonly (readonly [string, Parameter])[]):
   return `ParameterDict(${lines.join('\n')})`;
 }
 
+/** Dropout of this share. */
+export const dropoutText = (share: number): string => (share ? `Dropout(p=${share}, inplace=False)` : 'Identity()');
+
 /** A model with its adapters by name, as PEFT prints it. */
 export function peftPrinted(base: Module, parts: ReadonlyMap<string, { config: PeftConfig; adapters: readonly Adapter[] }>): string {
   const terms = new Map<Module, [string, Term][]>();

@@ -2,8 +2,7 @@ import { OptionError } from '../core/errors';
 import { show } from '../core/options';
 import { type DecoderPlan, NotPlanned, type PlannedLayer } from '../engine/ops/decode';
 import type * as tf from '../engine/tf';
-import { ModuleAdapter } from './adapter';
-import { LoraTerm } from './lora_term';
+import { plainPairs } from './lora_term';
 import type { Parts } from './parts';
 
 /** Slots that a row of the decode op can name. */
@@ -14,20 +13,16 @@ type Change = (layer: PlannedLayer) => PlannedLayer;
 const changed = <L extends PlannedLayer | undefined>(layer: L, change: Change) => layer && (change(layer) as L);
 
 /** The A of every pair of an adapter; a NotPlanned error where there is more to it. */
-function pairsOf(parts: Parts, name: string): tf.Tensor[] {
-  return parts.get(name).adapters.flatMap((adapter) => {
-    if (!(adapter instanceof ModuleAdapter)) throw new NotPlanned(`the adapter ${show(name)} is more than low-rank pairs`);
-    return [...adapter.terms.values()].map(({ term }) => {
-      if (!(term instanceof LoraTerm) || term.isMore) throw new NotPlanned(`the adapter ${show(name)} is more than low-rank pairs`);
-      return term.pair.a.tensor;
-    });
-  });
+function halvesOf(parts: Parts, name: string): tf.Tensor[] {
+  const pairs = plainPairs(parts.get(name).adapters);
+  if (!pairs) throw new NotPlanned(`the adapter ${show(name)} is more than low-rank pairs`);
+  return [...pairs.values()].map(({ a }) => a.tensor);
 }
 
 /** A plan that is made while all of these stand in the model, each adapter's pairs in the slot of its place among `names`. */
 export function planTogether(parts: Parts, names: readonly string[], make: () => DecoderPlan): DecoderPlan {
   if (names.length > SLOTS) throw new OptionError(`${names.length} adapters at once are more than the ${SLOTS} that there is room for.`);
-  const slots = new Map(names.flatMap((name, slot) => pairsOf(parts, name).map((a) => [a, slot] as const)));
+  const slots = new Map(names.flatMap((name, slot) => halvesOf(parts, name).map((a) => [a, slot] as const)));
   const plan = parts.wearing(names, make);
   const slotted: Change = (layer) => ({ ...layer, pairs: layer.pairs?.map((pair) => ({ ...pair, slot: slots.get(pair.a) })) });
   return {

@@ -1,4 +1,4 @@
-import { checkNumber } from '../core/options';
+import { checkFlags, checkNumber } from '../core/options';
 import { TorchRandom } from '../core/torch_random';
 import * as tf from '../engine/tf';
 import { type Linear, Made, Parameter } from '../nn';
@@ -6,6 +6,7 @@ import { ModuleAdapter } from './adapter';
 import { BIAS, drawn, LinearConfig, ones, type Place, TURNED, zeros } from './linear_config';
 import { LinearTerm } from './linear_term';
 import { type Applied, type BaseModel, COMMON, type CommonOptions, type OptionsSpec } from './method';
+import { dropoutText } from './printed';
 import type { Targets } from './targets';
 
 /** Options of VeRA under PEFT's names (peft 0.21), with its defaults. */
@@ -60,8 +61,7 @@ export class VeraConfig extends LinearConfig<VeraOptions> {
     checkNumber('VeraConfig', 'vera_dropout', this.vera_dropout, { min: 0, below: 1 }, 'It is a share.');
     checkNumber('VeraConfig', 'd_initial', this.d_initial, {}, '0.1 or less is usual.');
     if (!Number.isSafeInteger(this.projection_prng_key)) this.refuse('projection_prng_key', 'must be a whole number: it is a seed.');
-    for (const name of ['save_projection', 'init_weights'] as const)
-      if (typeof this[name] !== 'boolean') this.refuse(name, 'must be true or false.');
+    checkFlags('VeraConfig', this, 'save_projection', 'init_weights');
     if (!saved && !this.init_weights && this.d_initial !== DEFAULTS.d_initial)
       this.refuse('d_initial', 'has no effect with init_weights: false, by which lengths begin at random. Leave it out.');
   }
@@ -108,8 +108,10 @@ export class VeraConfig extends LinearConfig<VeraOptions> {
       b: new Made([out, r], () => tf.mul(tf.slice(b.tensor, [0, 0], [out, r]), tf.reshape(outputs.tensor, [out, 1]))),
       ...{ scale: 1, dropout: this.vera_dropout, serial },
     };
-    const dropout = this.vera_dropout ? `Dropout(p=${this.vera_dropout}, inplace=False)` : 'Identity()';
-    const words = { name: 'vera.Linear', parts: { vera_dropout: dropout, vera_lambda_b: outputs, vera_lambda_d: lengths } };
+    const words = {
+      name: 'vera.Linear',
+      parts: { vera_dropout: dropoutText(this.vera_dropout), vera_lambda_b: outputs, vera_lambda_d: lengths },
+    };
     return new LinearTerm(layer, { vera_lambda_b: outputs, vera_lambda_d: lengths }, { pair }, words);
   }
 }

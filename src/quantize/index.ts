@@ -6,6 +6,7 @@ import { bf16, f32 } from './kinds';
 
 export { BitsAndBytesConfig } from './config';
 export * from './kinds';
+export { packedMatrix } from './packed';
 
 /** All kinds of frozen weight. */
 export const weightFormats: WeightFormat[] = Object.values(kinds);

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { nearest, OptionError } from '../core/errors';
-import { show } from '../core/options';
+import { checkFlags, show } from '../core/options';
 import type { TrainingOptions } from './options';
 import type { TrainerState } from './state';
 
@@ -20,7 +20,7 @@ type Best = Pick<
 /** Fails where the best checkpoint could not be known, as transformers does; takes the loss where no metric is named, as it does too. */
 export function checkBest(owner: string, o: Best): void {
   const { load_best_model_at_end: loads } = o;
-  if (typeof loads !== 'boolean') throw new OptionError(`${owner}: load_best_model_at_end = ${show(loads)} must be true or false.`);
+  checkFlags(owner, o, 'load_best_model_at_end');
   if (loads) o.metric_for_best_model ??= 'loss';
   const { metric_for_best_model: metric, greater_is_better: greater, eval_strategy: evaluates, save_strategy: saves } = o;
   if (metric !== null && (typeof metric !== 'string' || !metric))

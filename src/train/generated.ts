@@ -1,5 +1,5 @@
 import { OptionError } from '../core/errors';
-import { checkNumber, show } from '../core/options';
+import { checkFlags, checkNumber, show } from '../core/options';
 import { textsOf } from '../data/collate';
 import type { Example } from '../data/sft';
 import { combine, type EvaluationModule, load, METRICS } from '../evaluate/metrics';
@@ -28,8 +28,7 @@ export const GENERATION_OPTIONS: GenerationOptions = {
 
 /** Fails where answers could not be scored so. */
 export function checkGeneration(owner: string, o: GenerationOptions): void {
-  if (typeof o.predict_with_generate !== 'boolean')
-    throw new OptionError(`${owner}: predict_with_generate = ${show(o.predict_with_generate)} must be true or false.`);
+  checkFlags(owner, o, 'predict_with_generate');
   checkNumber(
     owner,
     'generation_max_new_tokens',

@@ -1,5 +1,5 @@
 import { OptionError } from '../core/errors';
-import { type Alias, checkOneOf, type Known, show } from '../core/options';
+import { type Alias, checkFlags, checkOneOf, type Known, show } from '../core/options';
 import { repoOf } from '../hub/repo';
 
 export const STRATEGIES = ['end', 'every_save', 'checkpoint', 'all_checkpoints'] as const;
@@ -45,8 +45,7 @@ export function checkHubOptions(owner: string, o: HubTrainingOptions): void {
   if (id !== null && (typeof id !== 'string' || !repoOf(id)))
     throw new OptionError(`${owner}: hub_model_id = ${show(id)} is no name of a repository: it is 'owner/name' or 'name'.`);
   checkOneOf(owner, 'hub_strategy', strategy, STRATEGIES);
-  for (const name of ['push_to_hub', 'hub_always_push'] as const)
-    if (typeof o[name] !== 'boolean') throw new OptionError(`${owner}: ${name} = ${show(o[name])} must be true or false.`);
+  checkFlags(owner, o, 'push_to_hub', 'hub_always_push');
   if (o.hub_private_repo !== null && typeof o.hub_private_repo !== 'boolean')
     throw new OptionError(`${owner}: hub_private_repo = ${show(o.hub_private_repo)} must be true, false or null.`);
 }
