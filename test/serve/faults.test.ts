@@ -6,8 +6,11 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { AutoModelForCausalLM, get_peft_model, LoraConfig, PeftModel, serve } from '../../src/index';
 import { worn } from '../../src/peft/hold';
 import { Parts } from '../../src/peft/parts';
+import { Adapters } from '../../src/serve/adapters';
 import type { Server } from '../../src/serve/serve';
-import { scratch, TINY, tinyLlama } from '../tiny';
+import { Service } from '../../src/serve/service';
+import { serveSettings } from '../../src/serve/settings';
+import { scratch, TINY, tinyLlama, tinyTokenizer } from '../tiny';
 import { expectedOf, load } from './load';
 import { json, post, serveTiny, type Tiny, tiny } from './served';
 
@@ -72,6 +75,24 @@ it('a client that leaves, or does not read, is not written for', async () => {
   socket.destroy();
 });
 
+it('a client that leaves before its answer has begun is not written for either', async () => {
+  const [before, gone] = [await figure('generation_tokens_total'), await figure('requests_cancelled_total')];
+  const leaving = new AbortController();
+  const ready = vi.spyOn(Adapters.prototype, 'ready').mockImplementationOnce(async () => {
+    leaving.abort();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  });
+  const body = JSON.stringify({ model: 'tiny', prompt: 'Hello', max_tokens: 400, ignore_eos: true });
+  const headers = { 'content-type': 'application/json' };
+  await expect(fetch(`${server.url}/v1/completions`, { method: 'POST', headers, body, signal: leaving.signal })).rejects.toThrow(/abort/);
+  for (let i = 0; i < 100 && (await figure('requests_cancelled_total')) === gone; i++)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  await idle();
+  ready.mockRestore();
+  expect(await figure('requests_cancelled_total')).toBe(gone + 1);
+  expect((await figure('generation_tokens_total')) - before).toBeLessThan(400);
+});
+
 it('a request that does not arrive is not waited for', async () => {
   const socket = connect(server.port, '127.0.0.1');
   let said = '';
@@ -96,6 +117,17 @@ describe('what there is no room or time for', () => {
     expect([answer.status, (await json(answer)).error.code]).toEqual([504, 'timeout']);
     await late.close();
   });
+});
+
+it.each<[string, object, number]>([
+  ['32 bits', {}, 4],
+  ['16 bits', { dtype: 'bfloat16' }, 2],
+])('keys and values of a model of %s are counted as they are', async (_, options, bytes) => {
+  const model = await AutoModelForCausalLM.from_pretrained(made.folder, { progress: false, ...options });
+  const [layers, heads, width] = [TINY.num_hidden_layers, TINY.num_key_value_heads, TINY.hidden_size / TINY.num_attention_heads];
+  const { batch, adapters } = new Service(model, tinyTokenizer(), 'tiny', serveSettings({ model, kv_cache_space: 1 / 1024 }));
+  expect(batch.bounds.tokens).toBe(Math.floor(2 ** 20 / (layers * heads * width * 2 * bytes)));
+  await adapters.close();
 });
 
 it('what there is never room for is refused; an answer of no said length has what there is', async () => {
@@ -195,6 +227,28 @@ describe('adapters', () => {
     await expect(PeftModel.from_pretrained(model, folder)).rejects.toThrow(/embed_tokens.*Merge it first/s);
     await other.close();
     expect((await PeftModel.from_pretrained(model, folder)).brought).toContain('model.embed_tokens.weight');
+  });
+
+  it('that are unloaded while they make vectors make them all', async () => {
+    const other = await serve({
+      model: await fresh(),
+      port: 0,
+      served_model_name: 'tiny',
+      pooling: 'mean',
+      adapters: { one: made.adapters.one },
+    });
+    const ask = { model: 'one', input: ['a', 'b', 'c'] };
+    const before = (await json(post(other, '/v1/embeddings', ask))).data;
+    const { wearing } = Adapters.prototype;
+    const worn = vi.spyOn(Adapters.prototype, 'wearing').mockImplementation(function (this: Adapters, adapter, f) {
+      if (other.models.includes('one')) other.unload_lora_adapter('one');
+      return wearing.call(this, adapter, f);
+    } as typeof wearing);
+    const answer = await post(other, '/v1/embeddings', ask);
+    worn.mockRestore();
+    expect([answer.status, (await json(answer)).data]).toEqual([200, before]);
+    expect((await post(other, '/v1/embeddings', ask)).status).toBe(404);
+    await other.close();
   });
 
   it('that cannot be put back are dropped, the others stay', async () => {
