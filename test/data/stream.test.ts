@@ -92,6 +92,13 @@ it.each([
   rmSync(path);
 });
 
+it.each(['[', '{"a": "'])('so is a packed one beginning with %s, whose own size says nothing', async (begin) => {
+  const part = gzipSync(Buffer.alloc(1024 * 1024, 'x'));
+  const path = file('huge.json.gz', Buffer.concat([gzipSync(begin), ...Array.from({ length: 257 }, () => part)]));
+  await expect(streamed(path)).rejects.toThrow(/is one JSON value of more than 2\d\d MB, which can only be read whole/);
+  rmSync(path);
+});
+
 it('a stream without rows has none however often they are to come', async () => {
   const none = IterableDataset.from_generator<object>(function* () {});
   expect(await all(none.repeat())).toEqual([]);
