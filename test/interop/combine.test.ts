@@ -207,6 +207,12 @@ it('an adapter is exchanged where it stands; what cannot be combined is refused'
   refuses(['default', 'nobody'], [1, 1], {}, /no adapter called 'nobody'/);
   expect(() => peft.convert_to_lora(1000)).toThrow(/rank is 1000, but the matrix of .* Choose/);
   expect(() => peft.convert_to_lora(0)).toThrow(/rank is 0/);
+  // The first module has room for the rank, a later one has not: nothing of it is left.
+  peft.add_adapter('narrow', { peft_type: 'LOHA', r: 2, target_modules: ['q_proj', 'k_proj'] } as never);
+  const count = tf.memory().numTensors;
+  expect(() => peft.convert_to_lora(20, { adapter_name: 'narrow' })).toThrow(/the matrix of .*k_proj is \[16,32\]/);
+  expect(() => peft.convert_to_lora(2, { adapter_name: 'narrow', to: 'narrow' })).toThrow(/an adapter called 'narrow' already/);
+  expect(tf.memory().numTensors).toBe(count);
   peft.unload();
   const prompt = get_peft_model(model, { peft_type: 'PROMPT_TUNING', num_virtual_tokens: 3 } as never);
   expect(() => prompt.convert_to_lora(2)).toThrow(/no update of matrices/);
