@@ -62,7 +62,8 @@ async function* streamCsv(path: string, delimiter: string | null): AsyncGenerato
 
 const [OPEN, CLOSE, LF, CR] = Buffer.from('{}\n\r');
 /** White space, and the bytes of a byte order mark. */
-const BLANK = new Set(Buffer.from(' \t\n\r\ufeff'));
+const BLANK = new Uint8Array(256);
+for (const byte of Buffer.from(' \t\n\r\ufeff')) BLANK[byte] = 1;
 
 /** Whether a .json file has an object a line, as many call such. No more is read of it than says so, or than one value may have. */
 async function hasLines(path: string): Promise<boolean> {
@@ -71,7 +72,7 @@ async function hasLines(path: string): Promise<boolean> {
   for await (const bytes of bytesOf(path)) {
     for (const byte of bytes) {
       if (last && (byte === LF || byte === CR)) return last === CLOSE;
-      if (BLANK.has(byte)) continue;
+      if (BLANK[byte]) continue;
       if (!last && byte !== OPEN) return false;
       last = byte;
     }
